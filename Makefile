@@ -1,0 +1,41 @@
+# Everything runs in .venv, which is made when it is missing. Needs only python3 (3.11 or later) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 7860
+
+.PHONY: help demo test lab lint clean pins
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/ready ## the app in your browser, http://127.0.0.1:7860 (HOST=, PORT=)
+	$(BIN)/python app.py --host $(HOST) --port $(PORT)
+
+test: $(VENV)/ready ## all tests that can run here
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/ready ## the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+lint: $(VENV)/ready ## style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean: ## remove the environment
+	rm -rf $(VENV)
+
+pins: $(VENV)/ready ## renew constraints.txt after a change of requirements.txt
+	grep -v '^-c' requirements.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --no-emit-index-url --no-header --no-annotate --output-file constraints.txt -
+
+# uv installs the 5 GB of packages several times faster than pip does
+$(VENV)/ready: requirements.txt constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ferlib needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@

@@ -1,0 +1,235 @@
+"""The command line: `python -m ferlib COMMAND`. Every command prints its result to stdout and its complaints to stderr.
+
+Exit codes: 0 done, 1 something could not be done (a sentence says what), 2 wrong usage.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FORMATS = ("table", "json", "csv")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stdout = None
+        return 0
+    except (ValueError, OSError, ImportError, RuntimeError) as error:  # what the library raises for its callers to show
+        print(f"ferlib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ferlib: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ferlib", description="Facial expression recognition, honestly measured.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="find and classify the faces in photos")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="photo files")
+    predict.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
+    predict.add_argument("--explain", choices=["gradcam"], help="write a heat map of what the model looked at")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
+    predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    predict.set_defaults(run=run_predict)
+
+    models = commands.add_parser("models", help="list the models")
+    models.set_defaults(run=run_models)
+
+    data = commands.add_parser("data", help="list the data sets: where found, or how to get them")
+    data.add_argument("--root", metavar="DIR", help="look here instead of $FERLIB_DATA and the user's cache")
+    data.set_defaults(run=run_data)
+
+    train = commands.add_parser("train", help="train a model by a recipe")
+    train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see ferlib/training/recipes.py")
+    train.add_argument("--data", required=True, metavar="SET", help="a data set's name, see `ferlib data`")
+    train.add_argument("--root", metavar="DIR", help="where the data set is")
+    train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    train.add_argument(
+        "--trunk-weights", metavar="FILE", help=".safetensors of the trunk (default: downloaded by timm)"
+    )
+    train.add_argument("--resume", action="store_true", help="continue the run in --out")
+    train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
+    train.set_defaults(run=run_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a model on a split")
+    evaluate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
+    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
+    evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
+    evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
+    evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    evaluate.set_defaults(run=run_evaluate)
+    return parser
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    from PIL import Image
+
+    from ferlib.predict import DEFAULT_MODEL, Predictor
+
+    predictor = Predictor.load(options.model or DEFAULT_MODEL)
+    folder = options.out or Path("overlays")
+    if options.explain:
+        folder.mkdir(parents=True, exist_ok=True)
+    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format](predictor.classes)
+    failed = False
+    for number, path in enumerate(options.images):
+        result = predictor.predict(path, explain=options.explain)
+        overlays: list[str | None] = []
+        for i, face in enumerate(result.faces):
+            target = folder / f"{number:04d}_{Path(path).stem}_face{i + 1}_{options.explain}.png"
+            if options.explain:
+                Image.fromarray(face.overlay()).save(target)
+            overlays.append(str(target) if options.explain else None)
+        write(result, overlays)
+        sys.stdout.flush()
+        failed |= result.error is not None
+    return int(failed)
+
+
+def _write_json(classes):
+    def write(result, overlays):
+        faces = [
+            {"box": list(face.box), "label": face.label, "scores": face.scores, "overlay": overlay}
+            for face, overlay in zip(result.faces, overlays, strict=True)
+        ]
+        print(json.dumps({"image": result.name, "faces": faces, "error": result.error}))
+
+    return write
+
+
+def _write_csv(classes):
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["image", "face", "x0", "y0", "x1", "y1", "label", *classes, "overlay", "error"])
+
+    def write(result, overlays):
+        for i, (face, overlay) in enumerate(zip(result.faces, overlays, strict=True)):
+            scores = (f"{face.scores[name]:.6f}" for name in classes)
+            writer.writerow([result.name, i + 1, *face.box, face.label, *scores, overlay or "", ""])
+        if result.error:
+            writer.writerow([result.name, *[""] * (len(classes) + 7), result.error])
+
+    return write
+
+
+def _write_table(classes):
+    row = "{:<40} {:>4}  {:<10} {:>6} {:>7}  {}".format
+    print(row("image", "face", "label", "score", "margin", "box / error"))
+
+    def write(result, overlays):
+        name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
+        for i, face in enumerate(result.faces):
+            box = " ".join(map(str, face.box))
+            print(row(name, i + 1, face.label, f"{face.scores[face.label]:.3f}", f"{face.margin:.3f}", box))
+        if result.error:
+            print(row(name, "-", "-", "-", "-", result.error))
+
+    return write
+
+
+def run_models(options: argparse.Namespace) -> int:
+    import torch
+
+    from ferlib.models.trunk import parameter_count
+    from ferlib.models.zoo import MODELS, create_model, load_model, released_models
+
+    print("Released, trained:")
+    for name, folder in released_models().items():
+        model = load_model(name)
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        print(f"  {name:<22} {parameter_count(model) / 1e6:6.2f} M parameters, {size:.1f} MB, "
+              f"{len(model.config.classes)} classes, {model.config.input_size} px")  # fmt: skip
+    print("Architectures, for `create_model` and recipes (sizes with their default trunk):")
+    for name, entry in MODELS.items():
+        with torch.device("meta"):
+            count = parameter_count(create_model(name))
+        print(f"  {name:<22} {count / 1e6:6.2f} M parameters, {entry.config.input_size} px  {entry.about}")
+    return 0
+
+
+def run_data(options: argparse.Namespace) -> int:
+    from ferlib.data.catalogue import SOURCES, find_dataset
+
+    for name, source in SOURCES.items():
+        folder = find_dataset(name, options.root)
+        print(f"{name:<20} {f'found in {folder}' if folder else f'not found; to get it: {source.obtain}'}")
+    print(f"{'folder':<20} pictures of your own in DIR/[<split>/]<class>/*: --data folder --root DIR")
+    print(f"{'synthetic':<20} drawn faces, always there")
+    return 0
+
+
+def run_train(options: argparse.Namespace) -> int:
+    import torch
+
+    from ferlib.data.catalogue import load_dataset
+    from ferlib.models.zoo import build_model
+    from ferlib.training.loop import fit
+    from ferlib.training.recipes import RECIPES
+
+    if options.recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {options.recipe!r}, expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[options.recipe].override(parse_settings(options.set))
+    data = load_dataset(options.data, options.root)
+    recipe = recipe.override({"classes": data.classes})
+    print(f"{data}")
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.config, options.trunk_weights or "imagenet")
+    out = options.out or Path("runs") / options.recipe
+    history = fit(model, data, recipe, out, resume=options.resume)
+    best = history.loc[history["accuracy"].idxmax()]
+    print(f"best epoch {int(best['epoch']) + 1} of {len(history)}: validation accuracy {best['accuracy']:.4f}, "
+          f"balanced {best['balanced_accuracy']:.4f}, macro-F1 {best['macro_f1']:.4f}; model in {out / 'best'}")  # fmt: skip
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from ferlib.data.catalogue import load_dataset
+    from ferlib.evaluation.evaluate import evaluate
+    from ferlib.models.zoo import load_model
+
+    result = evaluate(
+        load_model(options.model), load_dataset(options.data, options.root), options.split, options.without
+    )
+    result = {"name": str(options.model), **result}
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    if options.format == "json":
+        print(json.dumps(result))
+        return 0
+    print(f"{options.model} on {options.data}, {options.split}, {result['faces']:,} faces, each alone")
+    for name, metric in result["metrics"].items():
+        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
+        print(f"  {name:<18} {metric['value']:.4f}{interval}")
+    print(
+        pd.DataFrame(result["per_class"]).T.to_string(
+            float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}
+        )
+    )
+    return 0
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, not {pair!r}")
+        try:
+            settings[name] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[name] = text
+    return settings

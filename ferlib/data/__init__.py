@@ -1,0 +1,1 @@
+"""Chapter 1: the data sets, their splits and their imbalance."""

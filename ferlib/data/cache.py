@@ -1,0 +1,44 @@
+"""The user's cache folder, and arrays in it that are written whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_dir
+
+
+def cache_dir() -> Path:
+    """Where parsed data and features are kept: `$FERLIB_CACHE`, else the platform's cache folder. Safe to delete."""
+    return Path(os.environ.get("FERLIB_CACHE") or user_cache_dir("ferlib"))
+
+
+def file_key(path: Path, *extra: object) -> str:
+    """A short key that changes when the file does (by name, size and modification time) or when `extra` does."""
+    status = path.stat()
+    text = repr((str(path.resolve()), status.st_size, status.st_mtime_ns, *extra))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cached_array(name: str, key: str, build: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array from the cache, built and stored first when it is not there.
+
+    Args:
+        name: what it is, the readable part of the file name.
+        key: what it depends on, e.g. from `file_key`.
+        build: makes the array.
+    """
+    path = cache_dir() / f"{name}-{key}.npy"
+    if path.exists():
+        return np.load(path, allow_pickle=False)
+    array = build()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # renamed when complete: no reader ever sees half a file
+    try:
+        with partial.open("wb") as handle:
+            np.save(handle, array, allow_pickle=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return array

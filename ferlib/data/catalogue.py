@@ -1,0 +1,96 @@
+"""All data sets by name: where they are looked for, how to get them, and the loader of each."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferlib.data.cache import cache_dir
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.facial_expressions import load_facial_expressions
+from ferlib.data.fer2013 import load_fer2013, load_ferplus
+from ferlib.data.folder import load_folder
+from ferlib.data.synthetic_dataset import load_synthetic
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on disk.
+
+    Attributes:
+        load: reads it from its folder.
+        folder: the folder's name below a data root.
+        needs: the files that tell it is there, each with its alternatives.
+        obtain: how to get it, one sentence.
+    """
+
+    load: Callable[[Path], FaceDataset]
+    folder: str
+    needs: tuple[tuple[str, ...], ...]
+    obtain: str
+
+
+FER2013_CSV = ("fer2013.csv", "fer2013.csv.gz")
+SOURCES = {
+    "fer2013": Source(
+        load_fer2013,
+        "fer2013",
+        (FER2013_CSV,),
+        "download fer2013.csv from the Kaggle challenge 'Challenges in Representation Learning: Facial Expression "
+        "Recognition' (free account, research use) into fer2013/",
+    ),
+    "ferplus": Source(
+        load_ferplus,
+        "fer2013",
+        (FER2013_CSV, ("fer2013new.csv",)),
+        "put fer2013.csv into fer2013/ as for fer2013, and beside it fer2013new.csv from github.com/microsoft/FERPlus",
+    ),
+    "facial_expressions": Source(
+        load_facial_expressions,
+        "facial_expressions",
+        (("data/legend.csv",), ("images",)),
+        "git clone https://github.com/muxspace/facial_expressions (Apache-2.0)",
+    ),
+}
+NAMES = (*SOURCES, "folder", "synthetic")
+
+
+def data_roots(root: str | Path | None = None) -> list[Path]:
+    """Where data sets are looked for: the given root alone, else `$FERLIB_DATA`, then the user's cache folder."""
+    if root is not None:
+        return [Path(root)]
+    environment = os.environ.get("FERLIB_DATA")
+    return ([Path(environment)] if environment else []) + [cache_dir() / "data"]
+
+
+def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
+    """The folder of a data set (below a root or the root itself), or None when it is nowhere complete."""
+    source = SOURCES[name]
+    candidates = [place for base in data_roots(root) for place in (base / source.folder, base)]
+    complete = (p for p in candidates if all(any((p / file).exists() for file in files) for files in source.needs))
+    return next(complete, None)
+
+
+def load_dataset(name: str, root: str | Path | None = None) -> FaceDataset:
+    """A data set by name.
+
+    Args:
+        name: one of `NAMES`.
+        root: where it is; see `data_roots`. Needed for "folder"; "synthetic" needs none.
+
+    Raises:
+        DataError: unknown name, or the set is missing or damaged; the message says how to get it.
+    """
+    if name == "synthetic":
+        return load_synthetic()
+    if name == "folder":
+        if root is None:
+            raise DataError("folder: say which folder, with --root DIR or root=")
+        return load_folder(Path(root))
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
+    folder = find_dataset(name, root)
+    if folder is None:
+        looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
+        raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
+    return SOURCES[name].load(folder)

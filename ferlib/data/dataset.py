@@ -1,0 +1,90 @@
+"""One data set type for all sources: a pandas frame with one row a face, beside the pixels in the same order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = ("label", "split", "group", "row")
+
+
+class DataError(ValueError):
+    """A data set is missing, incomplete or not what it claims to be. The message says what to do."""
+
+
+class FaceDataset(Dataset):
+    """Labelled faces in memory.
+
+    Attributes:
+        name: the data set's name in the catalogue, e.g. "ferplus".
+        classes: class names; a label is an index into them.
+        frame: one row a face, with at least the columns `label` (int), `split` (one of "train", "validation",
+            "test"), `group` (person or source the face belongs to; faces of one group never cross splits, -1 when
+            unknown) and `row` (position in the source file). Votes, where a set has them, stand in the columns
+            `votes_<class>`.
+        pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB).
+    """
+
+    def __init__(self, name: str, classes: Sequence[str], frame: pd.DataFrame, pixels: torch.Tensor):
+        missing = [column for column in COLUMNS if column not in frame]
+        if missing:
+            raise DataError(f"{name}: the frame lacks the columns {missing}")
+        if len(frame) != len(pixels):
+            raise DataError(f"{name}: {len(frame)} rows of labels but {len(pixels)} pictures")
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+            raise DataError(f"{name}: pixels must be uint8 (N, 1 or 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
+        if len(frame) and not frame["label"].between(0, len(classes) - 1).all():
+            raise DataError(f"{name}: labels must lie in 0..{len(classes) - 1}")
+        unknown = set(frame["split"]) - set(SPLITS)
+        if unknown:
+            raise DataError(f"{name}: unknown splits {sorted(unknown)}, expected some of {SPLITS}")
+        self.name = name
+        self.classes = tuple(classes)
+        self.frame = frame.reset_index(drop=True)
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """One face: pixels (C, H, W) uint8 and its label."""
+        return self.pixels[index], int(self.frame["label"].iat[index])
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{split} {count:,}" for split, count in self.frame["split"].value_counts(sort=False).items())
+        channels, height, width = self.pixels.shape[1:]
+        return f"FaceDataset({self.name}: {sizes}; {len(self.classes)} classes; {channels}x{height}x{width})"
+
+    def subset(self, rows: np.ndarray | Sequence[int]) -> "FaceDataset":
+        """The faces at these positions, or where a boolean mask of length N is true."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        return FaceDataset(self.name, self.classes, self.frame.iloc[rows], self.pixels[torch.as_tensor(rows)])
+
+    def split(self, name: str) -> "FaceDataset":
+        """The faces of one split: "train", "validation" or "test"."""
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}, expected one of {SPLITS}")
+        return self.subset((self.frame["split"] == name).to_numpy())
+
+    def labels(self) -> torch.Tensor:
+        """Class indices, int64 (N,)."""
+        return torch.tensor(self.frame["label"].to_numpy(np.int64))
+
+    def soft_labels(self) -> torch.Tensor:
+        """Shares of the votes, float32 (N, classes), rows sum to 1. Only for sets with votes (FERPlus)."""
+        columns = [f"votes_{name}" for name in self.classes]
+        if not set(columns) <= set(self.frame):
+            raise DataError(f"{self.name} has no votes, so no soft labels; use the plain labels")
+        votes = torch.tensor(self.frame[columns].to_numpy(np.float32))
+        return votes / votes.sum(dim=1, keepdim=True)
+
+    def counts(self) -> pd.DataFrame:
+        """Faces per class (rows) and split (columns)."""
+        table = pd.crosstab(self.frame["label"], self.frame["split"])
+        table = table.reindex(index=range(len(self.classes)), columns=list(SPLITS), fill_value=0)
+        return table.set_axis(list(self.classes), axis=0).rename_axis(index="class", columns="split")

@@ -1,0 +1,84 @@
+"""A model on a split: one number a metric, with its interval, and everything needed to run it again."""
+
+import subprocess
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ferlib import labels
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.metrics import bootstrap_intervals, per_class, summary
+from ferlib.models.base import FaceModel
+
+
+@torch.inference_mode()
+def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> np.ndarray:
+    """Class probabilities (N, classes of the model), float64, in the order of the data set."""
+    preprocess, device = Preprocess.of(model.config), next(model.parameters()).device
+    model = model.eval()
+    batches = [
+        model(preprocess(pixels.to(device))).double().softmax(dim=1) for pixels in dataset.pixels.split(batch_size)
+    ]
+    return torch.cat(batches).cpu().numpy()
+
+
+def evaluate(model: FaceModel, dataset: FaceDataset, split: str = "test", without: Collection[str] = ()) -> dict:
+    """Metrics of a model on one split.
+
+    A model may know classes the data lacks (a FERPlus model on FER2013): their probabilities are left out and the rest
+    renormalised. The other way round is an error, unless those classes are left out with `without`.
+
+    Args:
+        model: trained.
+        dataset: with the split.
+        split: "train", "validation" or "test".
+        without: classes whose faces and probabilities are left out.
+
+    Returns:
+        JSON-ready: model config, data, split, faces, metrics {name: {value, low, high}} with 95 % bootstrap intervals,
+        per_class, confusion (rows true), commit.
+    """
+    part = dataset.split(split)
+    classes = [name for name in dataset.classes if name not in without]
+    unknown = [name for name in classes if name not in model.config.classes]
+    if unknown:
+        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
+    kept = labels.mapping(dataset.classes, classes)  # old label -> new label, -1 left out
+    part = part.subset(np.array([kept[label] >= 0 for label in part.frame["label"]]))
+    if not len(part):
+        raise DataError(f"{dataset.name} has no faces in its {split} split")
+    truth = np.array(kept)[part.frame["label"]]
+    probabilities = predict_dataset(model, part)[:, labels.mapping(classes, model.config.classes)]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    predicted = probabilities.argmax(axis=1)
+    intervals = bootstrap_intervals(truth, predicted, len(classes))
+    metrics = {
+        name: {"value": value} | dict(zip(("low", "high"), intervals.get(name, ()), strict=False))
+        for name, value in summary(truth, probabilities).items()
+    }
+    counts = np.bincount(truth * len(classes) + predicted, minlength=len(classes) ** 2)
+    return {
+        "model": asdict(model.config),
+        "data": dataset.name,
+        "split": split,
+        "without": list(without),
+        "protocol": "every face alone; the split was not used for training or selection" if split == "test" else split,
+        "faces": len(part),
+        "metrics": metrics,
+        "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
+        "confusion": {"classes": classes, "counts": counts.reshape(len(classes), -1).tolist()},
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """The project's git commit, with "+" when files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

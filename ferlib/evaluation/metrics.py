@@ -1,0 +1,68 @@
+"""Whole-split metrics. Never means of batch means."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_fscore_support
+
+
+def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Accuracy, balanced accuracy, macro-F1 and expected calibration error, as shares of 1.
+
+    Args:
+        labels: true classes (N,).
+        probabilities: (N, classes), rows sum to 1.
+
+    Classes without a face in `labels` do not enter balanced accuracy and macro-F1.
+    """
+    predicted = probabilities.argmax(axis=1)
+    counts = np.bincount(labels * probabilities.shape[1] + predicted, minlength=probabilities.shape[1] ** 2)
+    accuracy, balanced, f1 = _from_confusion(counts.reshape(1, *2 * (probabilities.shape[1],)))[0]
+    ece = calibration_error(labels, probabilities)
+    return {"accuracy": accuracy, "balanced_accuracy": balanced, "macro_f1": f1, "ece": ece}
+
+
+def _from_confusion(matrices: np.ndarray) -> np.ndarray:
+    """Accuracy, balanced accuracy, macro-F1 (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
+    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    present = true > 0
+    recall = np.divide(hits, true, out=np.zeros_like(hits), where=present)
+    f1 = np.divide(2 * hits, true + predicted, out=np.zeros_like(hits), where=(true + predicted) > 0)
+    classes = present.sum(axis=1)
+    return np.stack(
+        [hits.sum(axis=1) / true.sum(axis=1), recall.sum(axis=1) / classes, (f1 * present).sum(axis=1) / classes],
+        axis=1,
+    )
+
+
+def bootstrap_intervals(
+    labels: np.ndarray, predicted: np.ndarray, classes: int, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of accuracy, balanced accuracy and macro-F1, faces resampled with replacement.
+
+    Drawing N faces with replacement is drawing the confusion matrix from a multinomial with the observed shares.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2)
+    draws = rng.multinomial(len(labels), counts / len(labels), size=resamples)
+    values = _from_confusion(draws.reshape(resamples, classes, classes))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017): mean gap of confidence and accuracy over equal-width bins."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(place, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall, F1 and number of faces of every class."""
+    values = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0)
+    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)), index=list(classes))

@@ -1,0 +1,243 @@
+"""Read a picture: the one door through which a photo enters the library.
+
+Whatever comes in (a path, bytes, a PIL image, a NumPy array; grey, palette, CMYK, 16-bit, transparent, turned
+by its EXIF tag, animated), what goes out is `(H, W, 3)` uint8 RGB, upright. What cannot be read raises
+`ImageError` with one sentence that can be shown to a visitor as it stands.
+"""
+
+import io
+import math
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["MAX_PIXELS", "ImageError", "read_image"]
+
+MAX_PIXELS = 52_000_000
+"""Largest picture that is decoded, in pixels: 50-megapixel photos of phones (8192 x 6144) just pass."""
+
+# Only formats people have photos in: some of Pillow's others start programs (EPS runs Ghostscript).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_READABLE = "JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read"
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+_DAMAGED = "is damaged or cut short: its picture data cannot be read to the end"
+_ORIENTATION = 0x0112  # the EXIF tag
+_FLOAT_SLACK = 1e-3  # how far resampling may push floats out of 0..1 before they count as another scale
+
+# One picture is decoded at a time: `catch_warnings` is not thread-safe, and memory stays bounded.
+_decoding = threading.Lock()
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read; the message is one sentence for the person who sent it."""
+
+
+def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray) -> np.ndarray:
+    """Read a picture as upright 8-bit RGB.
+
+    - Transparent pixels are laid on white; palette, 1-bit, grey and CMYK become RGB.
+    - 16-bit values are scaled by 255/65535, never clipped; this holds for arrays too, whatever their largest
+      value, and for PIL's 32-bit integers.
+    - An EXIF orientation is applied, also for a PIL image that still carries one.
+    - Of an animation the first frame is taken; of a PIL image the frame it stands at.
+    - Float arrays hold 0..1, bool arrays black and white.
+
+    Args:
+        source: A path, the bytes of a picture file, a PIL image, or an array of shape `(H, W)` or `(H, W, 1)`
+            grey, `(H, W, 2)` grey with alpha, `(H, W, 3)` RGB or `(H, W, 4)` RGBA; bool, uint8, uint16 or
+            float.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB, contiguous, its memory shared with nothing.
+
+    Raises:
+        ImageError: If there is no such file, it is no readable picture, it has more than `MAX_PIXELS` pixels
+            (refused from its header, before anything is decoded), or the array is not a picture.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, "The array")
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "The picture")
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        if not data:
+            raise ImageError("The file is empty: it holds 0 bytes.")
+        return _decode(io.BytesIO(data), "The file")
+    if source is None or (isinstance(source, str) and not source):
+        raise ImageError("No picture was given.")
+    if isinstance(source, str | PathLike):
+        return _from_path(Path(source))
+    raise ImageError(f"A picture is a file path, bytes, a PIL image or a NumPy array, not {type(source).__name__!r}.")
+
+
+def _from_path(path: Path) -> np.ndarray:
+    """Open a regular, non-empty file and decode it to `(H, W, 3)` uint8."""
+    try:
+        info = path.stat()
+        if stat.S_ISDIR(info.st_mode):
+            raise ImageError(f"{path} is a folder, not a picture.")
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageError(f"{path} is not an ordinary file.")
+        if info.st_size == 0:
+            raise ImageError(f"{path.name} is empty: it holds 0 bytes.")
+        file = path.open("rb")
+    except ImageError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"There is no file {path}.") from error
+    except PermissionError as error:
+        raise ImageError(f"No permission to read {path}.") from error
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL or a lone surrogate in it
+        name = str(path) if len(str(path)) < 80 else f"{str(path)[:80]}..."
+        raise ImageError(f"The file {name!a} cannot be opened.") from error
+    with file:
+        return _decode(file, path.name)
+
+
+def _decode(file: io.IOBase, name: str) -> np.ndarray:
+    """Decode an open picture file to `(H, W, 3)` uint8; `name` begins the error messages."""
+    with _quiet_pillow():
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ImageError(_too_large(name)) from error
+        except UnidentifiedImageError as error:
+            file.seek(0)
+            head = file.read(12)
+            if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
+                raise ImageError(f"{name} is a HEIC photo; save it as JPEG first.") from error
+            if head.startswith(_SIGNATURES) or head[4:12] == b"ftypavif":
+                raise ImageError(f"{name} {_DAMAGED}.") from error
+            raise ImageError(f"{name} is not a picture ({_READABLE}).") from error
+        except Exception as error:  # a damaged header makes Pillow's plugins raise nearly anything
+            raise ImageError(f"{name} {_DAMAGED}.") from error
+        with image:
+            return _pixels(image, name)
+
+
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    """Turn a PIL image, perhaps not loaded yet, into `(H, W, 3)` uint8; the image is left as it is."""
+    with _quiet_pillow():
+        return _pixels(image, name)
+
+
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    """Check the size in the header, decode, turn upright and convert: `(H, W, 3)` uint8."""
+    if image.width * image.height == 0:
+        raise ImageError(f"{name} has no pixels: it is {image.width} x {image.height}.")
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(_too_large(name, image.size))
+    try:
+        image.load()
+        if image.mode == "F" or image.mode.startswith("I"):
+            rgb = _from_array(_wide(np.asarray(image), name), name)
+        elif image.has_transparency_data or image.mode in ("La", "RGBa"):
+            rgb = np.array(_on_white(image))
+        else:
+            rgb = np.array(image.convert("RGB"))
+    except ImageError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error ... by format and damage
+        raise ImageError(f"{name} {_DAMAGED}.") from error
+    return _upright(rgb, image)
+
+
+def _wide(values: np.ndarray, name: str) -> np.ndarray:
+    """Bring PIL's deep grey modes, `(H, W)`, to uint16 or float: its 32-bit integers hold 16-bit values."""
+    if values.dtype.kind == "f":
+        return values
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(f"{name} has 32-bit pixels; save it with 8 or 16 bits.")
+    return values.astype(np.uint16)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Lay a picture with any kind of transparency on white; the result has mode RGB."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _upright(rgb: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Turn `(H, W, 3)` pixels by the EXIF orientation left after loading (TIFF has turned itself by then)."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        orientation = 1
+    turns = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, 1),
+    }
+    turn = turns.get(orientation)
+    return rgb if turn is None else np.ascontiguousarray(turn(rgb))
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    """Check shape, dtype and values of an array and convert it to `(H, W, 3)` uint8."""
+    array = np.asarray(array)
+    shape = " x ".join(map(str, array.shape))
+    if array.ndim not in (2, 3):
+        raise ImageError(f"{name} has {array.ndim} dimensions; a picture has shape H x W or H x W x 1 to 4.")
+    if array.size == 0:
+        raise ImageError(f"{name} has no pixels: its shape is {shape}.")
+    if array.ndim == 3 and array.shape[2] > 4:
+        hint = " (channels come last)" if array.shape[0] <= 4 else ""
+        raise ImageError(f"{name} has shape {shape}; a picture has shape H x W or H x W x 1 to 4{hint}.")
+    if math.prod(array.shape[:2]) > MAX_PIXELS:
+        raise ImageError(_too_large(name, array.shape[1::-1]))
+    array = _to_uint8(array, name)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 3:
+        return np.array(array, order="C")
+    return np.array(_on_white(Image.fromarray(np.ascontiguousarray(array))))
+
+
+def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+    """Scale bool, uint16 and float 0..1 values to 0..255, rounded; the shape stays."""
+    kind = array.dtype
+    if kind == np.uint8:
+        return array
+    if kind == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if kind == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if kind.kind == "f":
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name} holds values that are not numbers (NaN or infinity).")
+        low, high = array.min(), array.max()
+        if low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK:
+            raise ImageError(f"{name} holds floats from {low:.4g} to {high:.4g}; give 0 to 1, or uint8 from 0 to 255.")
+        return np.rint(array.clip(0, 1).astype(np.float32) * 255).astype(np.uint8)
+    raise ImageError(f"{name} holds {kind} values; convert them to uint8 (0 to 255) or float (0 to 1).")
+
+
+def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
+    """The sentence for a picture above `MAX_PIXELS`; `size` is (width, height), where known."""
+    found = f" ({size[0]} x {size[1]} pixels)" if size else ""
+    return f"{name} is too large{found}: at most {MAX_PIXELS // 10**6} megapixels can be read."
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Hold the decoding lock and keep Pillow's own warnings (large picture, odd EXIF) off the screen."""
+    with _decoding, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield

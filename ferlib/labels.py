@@ -1,0 +1,60 @@
+"""Class vocabularies: their order, names, colours, and how one maps onto another. The only place for them.
+
+Every expression has one name in this project (the noun: "happiness", not "happy" or "joy"); each data set has its
+own order of them, which is the order of a model's outputs.
+"""
+
+from collections.abc import Sequence
+
+# FERPlus (Barsoum et al. 2016), the column order of fer2013new.csv
+FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+# FER2013 (Goodfellow et al. 2013), ids 0 to 6 of the csv
+FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+# RAF-DB (Li and Deng 2019), ids 1 to 7 of list_patition_label.txt, so index = id - 1
+RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+# the eight labels of muxspace/facial_expressions, in the order of FERPlus
+FACIAL_EXPRESSIONS = FERPLUS
+# the drawn faces of ferlib.data.synthetic
+SYNTHETIC = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+
+#: One colour per expression, the same in every figure (Okabe-Ito, readable with colour-vision deficiency).
+COLOURS = {
+    "neutral": "#7f7f7f",
+    "happiness": "#e69f00",
+    "surprise": "#56b4e9",
+    "sadness": "#0072b2",
+    "anger": "#d55e00",
+    "disgust": "#009e73",
+    "fear": "#cc79a7",
+    "contempt": "#8c6d31",
+}
+
+#: Spellings found in data sets and folders of users, beside the names themselves.
+SYNONYMS = {
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "happy": "happiness",
+    "joy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "contemptuous": "contempt",
+    "neutrality": "neutral",
+}
+
+
+def canonical(name: str) -> str:
+    """The project's name of an expression: "Happy" -> "happiness". Names it does not know are returned in lower case."""
+    name = name.strip().lower()
+    return SYNONYMS.get(name, name)
+
+
+def mapping(source: Sequence[str], target: Sequence[str]) -> list[int]:
+    """Index in `target` of every class of `source`, -1 where `target` has no such class.
+
+    >>> mapping(("anger", "contempt"), ("neutral", "anger"))
+    [1, -1]
+    """
+    places = {name: index for index, name in enumerate(target)}
+    return [places.get(name, -1) for name in source]

@@ -1,0 +1,81 @@
+"""What every model of the project shares: its contract, its config, and how it is saved and loaded."""
+
+# No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
+
+import io
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from ferlib import labels
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model needs to know to be built and fed.
+
+    Attributes:
+        architecture: the model's name in the zoo.
+        classes: class names in the order of the logits.
+        input_size: side of the square input in pixels.
+        source_size: faces are first reduced to this side, because the training faces had no more detail; None: no.
+        grey: whether colour is removed from the input (three equal channels) as in the training faces.
+        mean, std: normalisation of the three channels, for pixels in 0..1.
+    """
+
+    architecture: str
+    classes: tuple[str, ...] = labels.FERPLUS
+    input_size: int = 224
+    source_size: int | None = None
+    grey: bool = False
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self):
+        for name in ("classes", "mean", "std"):  # lists, when read from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must be at least two different names, not {self.classes}")
+        if self.input_size < 1:
+            raise ValueError(f"input_size must be positive, not {self.input_size}")
+
+
+class FaceModel(nn.Module, PyTorchModelHubMixin):
+    """An expression classifier.
+
+    Contract: `forward(x)` takes normalised images (B, 3, H, W) and gives logits (B, classes); it is
+    `forward_head(forward_features(x))`, where the features are the spatial map (B, C, h, w) that Grad-CAM looks at, the
+    output of `cam_layer`. In evaluation mode a prediction must not depend on the other images of the batch, except for
+    variants that say so in their name.
+
+    `save_pretrained(folder)` writes `model.safetensors` and `config.json`; `from_pretrained(folder or hub name)` reads
+    them back, strictly by default. `ferlib.models.zoo.load_model` finds the class by the config.
+    """
+
+    config: ModelConfig
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> feature map (B, C, h, w)."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature map (B, C, h, w) -> logits (B, classes), or with `pre_logits` the vector (B, D) before them."""
+        raise NotImplementedError
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The layer whose output is `forward_features`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls, *args, strict: bool = True, **kwargs) -> "FaceModel":
+        """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
+        with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
+            return super().from_pretrained(*args, strict=strict, **kwargs)

@@ -1,0 +1,105 @@
+"""All models by name: `create_model`, `list_models`, and `load_model` for trained ones."""
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.convcut import ConvCut, ConvCutConfig
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named variant: its class, its config, and a line about it."""
+
+    model: type[FaceModel]
+    config: ModelConfig
+    about: str
+
+
+_PUBLISHED = ConvCutConfig(
+    architecture="convcut_published", detail_norm="after", bottleneck=32, attention="batch", learned_scale=True
+)
+MODELS = {
+    "convcut": Entry(ConvCut, ConvCutConfig(), "Conv-cut with attention over the positions of one image"),
+    "convcut_channel": Entry(
+        ConvCut, ConvCutConfig("convcut_channel", attention="channel"), "Conv-cut, Algorithm 1 literally: over channels"
+    ),
+    "convcut_none": Entry(ConvCut, ConvCutConfig("convcut_none", attention="none"), "Conv-cut without attention"),
+    "convcut_batch": Entry(
+        ConvCut, ConvCutConfig("convcut_batch", attention="batch"), "Conv-cut, attention ACROSS THE BATCH, for audits"
+    ),
+    "convcut_published": Entry(ConvCut, _PUBLISHED, "the authors' code as run: attention ACROSS THE BATCH, for audits"),
+    "linear_probe": Entry(
+        ConvCut, ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0), "pooled trunk map only"
+    ),
+}
+
+
+def list_models() -> list[str]:
+    """Names for `create_model`."""
+    return list(MODELS)
+
+
+def create_model(
+    name: str, *, pretrained: bool = False, trunk_weights: str | Path | None = None, **overrides: object
+) -> FaceModel:
+    """A new, untrained model by name.
+
+    Args:
+        name: one of `list_models()`.
+        pretrained: start the trunk from ImageNet weights, downloaded by timm. Raises when they cannot be had.
+        trunk_weights: start the trunk from this .safetensors file instead.
+        **overrides: fields of the model's config, e.g. `trunk="tf_efficientnet_lite0"`, `keep_stages=2`.
+
+    Raises:
+        ValueError: unknown name, field or value.
+        RuntimeError: the weights could not be had or do not fit.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}, expected one of {', '.join(MODELS)}")
+    entry = MODELS[name]
+    known = {field.name for field in fields(entry.config)}
+    unknown = sorted(overrides.keys() - known)
+    if unknown:
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    weights = trunk_weights if trunk_weights is not None else "imagenet" if pretrained else None
+    return build_model(replace(entry.config, **overrides), weights)
+
+
+def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) -> FaceModel:
+    """A new model from its config, the trunk from "imagenet", a .safetensors file, or random (None)."""
+    return MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
+
+
+def released_models() -> dict[str, Path]:
+    """Trained models that come with the package, name -> folder."""
+    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
+
+
+def load_model(name_or_dir: str | Path) -> FaceModel:
+    """A trained model, in evaluation mode.
+
+    Args:
+        name_or_dir: a released model's name, a folder written by `save_pretrained`, or a Hugging Face hub name.
+
+    Raises:
+        ValueError: there is no such model, or the folder is damaged.
+    """
+    folder = released_models().get(str(name_or_dir), Path(name_or_dir))
+    try:
+        if folder.is_dir():
+            architecture = json.loads((folder / "config.json").read_text())["architecture"]
+            return MODELS[architecture].model.from_pretrained(str(folder)).eval()
+        return FaceModel.from_pretrained(str(name_or_dir)).eval()
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ValueError(
+            f"no model {str(name_or_dir)!r}: expected one of {', '.join(released_models())}, or a folder with "
+            "config.json and model.safetensors"
+        ) from error
+    except Exception as error:  # damaged JSON, unknown fields, missing tensors, truncated safetensors
+        raise ValueError(f"the model in {folder} cannot be read: {error}") from error

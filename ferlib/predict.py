@@ -1,0 +1,171 @@
+"""The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ferlib.data.transforms import Preprocess
+from ferlib.explain.cam import predict_with_gradcam
+from ferlib.explain.overlay import overlay
+from ferlib.faces import crop_box, crop_face, detect_faces
+from ferlib.images import ImageError, read_image
+from ferlib.models.base import FaceModel
+from ferlib.models.zoo import load_model
+
+DEFAULT_MODEL = "convcut_ferplus"
+METHODS = ("gradcam",)
+VIEW_SIZE = 224  # side in pixels of the face shown beside its result
+
+Picture = str | PathLike | bytes | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FacePrediction:
+    """One face and what the model says about it.
+
+    Attributes:
+        box: the square (x0, y0, x1, y1) that the model saw, in the photo's pixels; may reach beyond its edge.
+        scores: probability of every class, in the model's order; they sum to 1.
+        face: the square as shown, (224, 224, 3) uint8.
+        heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
+    """
+
+    box: tuple[int, int, int, int]
+    scores: dict[str, float]
+    face: np.ndarray = field(repr=False)
+    heatmap: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        x0, y0, x1, y1 = self.box
+        if not (x0 < x1 and y0 < y1):
+            raise ValueError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
+        if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
+            raise ValueError(f"scores must be probabilities that sum to 1, not {self.scores}")
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return max(self.scores, key=self.scores.__getitem__)
+
+    @property
+    def margin(self) -> float:
+        """How far the first class is ahead of the second, 0..1: small means undecided."""
+        first, second = sorted(self.scores.values(), reverse=True)[:2]
+        return first - second
+
+    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+        """The heat map over the face, (224, 224, 3) uint8.
+
+        Raises:
+            ValueError: no explanation was asked for.
+        """
+        if self.heatmap is None:
+            raise ValueError("there is no heat map; predict with explain='gradcam'")
+        return overlay(self.face, self.heatmap, opacity)
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrediction:
+    """A photo's faces from left to right, or the sentence that says why there are none.
+
+    Attributes:
+        name: the file's path as given, or "image".
+        faces: empty when there is an error.
+        error: None, or one sentence for the person who sent the photo.
+        image: the photo, upright, (H, W, 3) uint8; None when it could not be read.
+    """
+
+    name: str
+    faces: tuple[FacePrediction, ...]
+    error: str | None = None
+    image: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if bool(self.faces) == bool(self.error):
+            raise ValueError("a result has either faces or an error")
+
+
+class Predictor:
+    """A trained model behind face detection.
+
+    Args:
+        model: any trained `FaceModel`; put into evaluation mode.
+        device: where it runs.
+        batch_size: faces a pass.
+    """
+
+    def __init__(self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32):
+        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.device, self.batch_size = device, batch_size
+        self.preprocess = Preprocess.of(model.config)
+
+    @classmethod
+    def load(cls, name_or_dir: str | Path = DEFAULT_MODEL, device: str | torch.device = "cpu") -> "Predictor":
+        """With a released model, or one from a folder; see `ferlib.models.zoo.load_model`."""
+        return cls(load_model(name_or_dir), device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.model.config.classes
+
+    def predict(self, source: Picture, explain: str | None = None) -> ImagePrediction:
+        """Find and classify every face in a photo.
+
+        Args:
+            source: a path, bytes, PIL image or array, see `ferlib.images.read_image`.
+            explain: None, or "gradcam" for a heat map of the predicted class with every face.
+
+        Returns:
+            The result. A photo that cannot be read or has no face gives a result with an error, never an exception.
+        """
+        if explain not in (None, *METHODS):
+            raise ValueError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
+        name = str(source) if isinstance(source, str | PathLike) else "image"
+        try:
+            image = read_image(source)
+        except ImageError as error:
+            return ImagePrediction(name, (), str(error))
+        found = detect_faces(image)
+        if not found:
+            return ImagePrediction(name, (), "No face was found in the picture.", image)
+        side = self.preprocess.source_size or self.preprocess.input_size
+        probabilities, heatmaps = self.classify([crop_face(image, face, side) for face in found], explain)
+        faces = []
+        for i, face in enumerate(found):
+            scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
+            heatmap = None if heatmaps is None else heatmaps[i]
+            faces.append(FacePrediction(crop_box(face), scores, crop_face(image, face, VIEW_SIZE), heatmap))
+        return ImagePrediction(name, tuple(faces), None, image)
+
+    def predict_many(self, sources: Iterable[Picture], explain: str | None = None) -> Iterator[ImagePrediction]:
+        """`predict` for one photo after the other; a bad one does not stop the rest."""
+        return (self.predict(source, explain) for source in sources)
+
+    def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Classify face crops, without detection.
+
+        Args:
+            faces: (S, S) or (S, S, 3) uint8 each, in the training set's framing, all of one size.
+            explain: as in `predict`.
+
+        Returns:
+            Probabilities (N, classes), and heat maps (N, input size, input size) float32 or None.
+        """
+        pixels = torch.from_numpy(np.stack(faces))
+        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        probabilities, maps = [], []
+        for batch in pixels.split(self.batch_size):
+            x = self.preprocess(batch.to(self.device))
+            if explain:
+                logits, heat = predict_with_gradcam(self.model, x)
+                maps.append(heat.cpu())
+            else:
+                with torch.inference_mode():
+                    logits = self.model(x)
+            probabilities.append(logits.float().softmax(dim=1).cpu())
+        return torch.cat(probabilities).numpy(), torch.cat(maps).numpy() if maps else None

@@ -1,0 +1,124 @@
+"""Recipes: everything that decides how a model is trained, as frozen dataclasses saved beside every result."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from ferlib.data.transforms import AUGMENTATIONS
+from ferlib.models.base import ModelConfig
+from ferlib.models.convcut import ConvCutConfig
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "onecycle")
+TARGETS = ("hard", "soft")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train a model.
+
+    Attributes:
+        config: the model.
+        epochs: passes over the training split.
+        batch_size: images a step; an incomplete last batch is left out.
+        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
+        lr: learning rate, for "onecycle" the highest.
+        weight_decay: not applied to biases and norms.
+        schedule: "constant", or "onecycle" (cosine up over the first 30 % of the steps, cosine down to zero).
+        augment: see `ferlib.data.transforms.augmentation`.
+        targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
+        clip_norm: gradients are scaled down to this norm, or None.
+        seed: of initialisation, order and augmentation.
+    """
+
+    config: ModelConfig = field(default_factory=ConvCutConfig)
+    epochs: int = 50
+    batch_size: int = 16
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    augment: str = "flip"
+    targets: str = "hard"
+    clip_norm: float | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("targets", TARGETS),
+            ("augment", AUGMENTATIONS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+
+    def to_json(self) -> dict:
+        """For a result's file."""
+        return asdict(self)
+
+    def override(self, settings: dict[str, object]) -> "Recipe":
+        """A copy with some fields changed, of the recipe itself or of its model config.
+
+        Raises:
+            ValueError: neither has such a field, or the value is impossible.
+        """
+        own = {f.name for f in fields(self)} - {"config"}
+        model = {f.name for f in fields(self.config)}
+        unknown = sorted(settings.keys() - own - model)
+        if unknown:
+            raise ValueError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model))}")
+        config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
+        return replace(self, config=config, **{key: value for key, value in settings.items() if key in own})
+
+
+RECIPES = {
+    # Conv-cut, section 4.1: batch 16, 50 epochs, Adam 1e-3, horizontal flip, frozen trunk
+    "convcut": Recipe(),
+    # The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
+    # one detail layer; after two it would be a single one, with nothing to attend to.
+    "convcut_ferplus": Recipe(
+        config=ConvCutConfig(
+            trunk="tf_efficientnet_lite0",
+            freeze_trunk=False,
+            detail_layers=1,
+            input_size=112,
+            source_size=48,
+            grey=True,
+        ),
+        epochs=10,
+        batch_size=64,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=0.02,
+        schedule="onecycle",
+        augment="flip_affine_erase",
+        targets="soft",
+        clip_norm=5.0,
+    ),
+    # Beside it, on the same trunk kept frozen: the head alone, and a linear probe
+    "convcut_ferplus_frozen": Recipe(
+        config=ConvCutConfig(trunk="tf_efficientnet_lite0", input_size=112, source_size=48, grey=True),
+        epochs=20,
+        batch_size=64,
+        schedule="onecycle",
+        targets="soft",
+    ),
+    "linear_probe_ferplus": Recipe(
+        config=ConvCutConfig(
+            architecture="linear_probe",
+            trunk="tf_efficientnet_lite0",
+            detail_layers=0,
+            attention="none",
+            dropout=0.0,
+            input_size=112,
+            source_size=48,
+            grey=True,
+        ),
+        epochs=20,
+        batch_size=64,
+        schedule="onecycle",
+        targets="soft",
+    ),
+}

