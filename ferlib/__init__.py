@@ -4,7 +4,6 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -20,15 +19,7 @@ _HOME = {
     "read_image": "ferlib.images",
 }
 
-if TYPE_CHECKING:
-    from ferlib.data.catalogue import load_dataset
-    from ferlib.data.dataset import FaceDataset
-    from ferlib.faces import detect_faces
-    from ferlib.images import read_image
-    from ferlib.models.zoo import create_model, list_models, load_model
-    from ferlib.predict import Predictor
-
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str):

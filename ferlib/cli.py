@@ -44,9 +44,14 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(run=run_models)
 
-    data = commands.add_parser("data", help="list the data sets: where found, or how to get them")
+    data = commands.add_parser("data", help="list the data sets, or get one: `data get NAME`")
     data.add_argument("--root", metavar="DIR", help="look here instead of $FERLIB_DATA and the user's cache")
     data.set_defaults(run=run_data)
+    get = data.add_subparsers(metavar="get NAME").add_parser("get", help="download it, or say where to apply for it")
+    get.add_argument("name", metavar="NAME", help="a data set's name")
+    get.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="put it below this folder")
+    get.add_argument("--from", dest="address", metavar="ADDRESS", help="download from here, a mirror say")
+    get.set_defaults(run=run_data_get)
 
     train = commands.add_parser("train", help="train a model by a recipe")
     train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see ferlib/training/recipes.py")
@@ -54,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--root", metavar="DIR", help="where the data set is")
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
-        "--trunk-weights", metavar="FILE", help=".safetensors of the trunk (default: downloaded by timm)"
+        "--trunk-weights",
+        default="imagenet",
+        metavar="FILE",
+        help=".safetensors of the trunk, imagenet (downloaded by timm, the default) or none",
     )
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
@@ -168,6 +176,18 @@ def run_data(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_data_get(options: argparse.Namespace) -> int:
+    from ferlib.data.catalogue import SOURCES, find_dataset
+    from ferlib.data.obtain import obtain
+
+    folder = find_dataset(options.name, options.root) if options.name in SOURCES else None
+    if folder:
+        print(f"{options.name} is already there, complete, in {folder}")
+    else:
+        print(f"{options.name} is now in {obtain(options.name, options.root, options.address)}")
+    return 0
+
+
 def run_train(options: argparse.Namespace) -> int:
     import torch
 
@@ -183,12 +203,12 @@ def run_train(options: argparse.Namespace) -> int:
     recipe = recipe.override({"classes": data.classes})
     print(f"{data}")
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.config, options.trunk_weights or "imagenet")
+    model = build_model(recipe.config, None if options.trunk_weights == "none" else options.trunk_weights)
     out = options.out or Path("runs") / options.recipe
     history = fit(model, data, recipe, out, resume=options.resume)
     best = history.loc[history["accuracy"].idxmax()]
-    print(f"best epoch {int(best['epoch']) + 1} of {len(history)}: validation accuracy {best['accuracy']:.4f}, "
-          f"balanced {best['balanced_accuracy']:.4f}, macro-F1 {best['macro_f1']:.4f}; model in {out / 'best'}")  # fmt: skip
+    figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "macro_f1"))
+    print(f"best epoch {int(best['epoch']) + 1} of {len(history)} on validation: {figures}; model in {out / 'best'}")
     return 0
 
 

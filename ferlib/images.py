@@ -172,7 +172,7 @@ def _upright(rgb: np.ndarray, image: Image.Image) -> np.ndarray:
     """Turn `(H, W, 3)` pixels by the EXIF orientation left after loading (TIFF has turned itself by then)."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:
+    except Exception:  # damaged EXIF, in whatever way, must not cost the picture
         orientation = 1
     turns = {
         2: lambda a: a[:, ::-1],

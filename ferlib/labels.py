@@ -45,7 +45,7 @@ SYNONYMS = {
 
 
 def canonical(name: str) -> str:
-    """The project's name of an expression: "Happy" -> "happiness". Names it does not know are returned in lower case."""
+    """The project's name of an expression: "Happy" -> "happiness". Unknown names are returned in lower case."""
     name = name.strip().lower()
     return SYNONYMS.get(name, name)
 

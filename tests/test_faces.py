@@ -88,6 +88,15 @@ def test_two_people_from_left_to_right(grace, astronaut):
     assert right.box[2] - right.box[0] > 1.5 * (left.box[2] - left.box[0])
 
 
+def test_fifty_people(grace, astronaut):
+    tiles = resized(grace, 256), resized(astronaut[:300, 100:356], 256)
+    picture = np.vstack([np.hstack([tiles[(row + column) % 2] for column in range(10)]) for row in range(5)])
+    found = detect_faces(picture)
+    assert len(found) == 50
+    centres = [(face.box[0] + face.box[2]) / 2 for face in found]
+    assert centres == sorted(centres)
+
+
 def test_no_face_in_noise_or_in_a_blank_picture():
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     assert detect_faces(noise) == []
@@ -99,10 +108,10 @@ def test_odd_sizes(shape):
     assert detect_faces(np.zeros((*shape, 3), np.uint8), fallback=False) == []
 
 
-@pytest.mark.parametrize("array", [np.zeros((50, 50), np.uint8), np.zeros((50, 50, 3)), np.zeros((9, 9, 4), np.uint8)])
-def test_other_arrays_are_refused(array):
+@pytest.mark.parametrize(("shape", "dtype"), [((50, 50), np.uint8), ((50, 50, 3), float), ((9, 9, 4), np.uint8)])
+def test_other_arrays_are_refused(shape, dtype):
     with pytest.raises(ValueError, match="read_image"):
-        detect_faces(array)
+        detect_faces(np.zeros(shape, dtype))
 
 
 def test_the_cnn_finds_what_hog_does_not(grace):
@@ -110,7 +119,7 @@ def test_the_cnn_finds_what_hog_does_not(grace):
     assert detect_faces(tilted, fallback=False) == []
     (found,) = detect_faces(tilted)
     assert found.detector == "cnn"
-    assert iou(found.box, (150, 140, 360, 350)) > 0.5
+    assert iou(found.box, (130, 150, 310, 330)) > 0.5
 
 
 def test_same_face_on_a_larger_canvas(grace, face):
@@ -163,22 +172,34 @@ def test_a_tight_picture_of_a_face_is_still_a_face(grace, face):
 
 
 @pytest.mark.parametrize("degrees", [-25, 25])
-def test_roll_is_measured_and_reduced(grace, face, degrees):
+@pytest.mark.parametrize("max_roll", [0, 15, 180])
+def test_roll_is_measured_and_reduced(grace, face, degrees, max_roll):
     picture = turned(grace, degrees)  # counter-clockwise by `degrees`, so roll falls by as much
     (found,) = detect_faces(picture)
     assert abs(found.roll - (face.roll - degrees)) < 6
+    (again,) = detect_faces(crop_face(picture, found, max_roll=max_roll))
+    assert abs(again.roll - np.clip(found.roll, -max_roll, max_roll)) < 4
 
-    def likeness(crop: np.ndarray, other: np.ndarray) -> float:
-        return np.corrcoef(crop.ravel(), other.ravel())[0, 1]
 
-    upright = crop_face(grace, face, 96, max_roll=0)
-    as_it_is = crop_face(picture, found, 96, max_roll=180)
-    assert likeness(crop_face(picture, found, 96, max_roll=0), upright) > 0.85 > likeness(as_it_is, upright)
-    partly = crop_face(picture, found, 96)
-    assert likeness(as_it_is, upright) < likeness(partly, upright) < 0.95
-    x0, y0, x1, y1 = crop_box(found)
-    assert np.array_equal(crop_face(picture, found, max_roll=180), picture[y0:y1, x0:x1])
-    assert crop_face(picture, found).shape == (y1 - y0, x1 - x0, 3)
+@pytest.mark.parametrize("roll", [-80, -30, 0, 10, 40])
+def test_turning_is_exact(roll):
+    """Marks painted where the eyes are: in the crop they lie at the tilt asked for, as far apart as before."""
+    angle, centre = np.radians(roll), np.array([150.0, 160.0])
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # for row vectors
+    template = np.random.default_rng(0).normal(0, 20, (68, 2))
+    template[36:42], template[42:48] = (-25, -20), (25, -20)
+    landmarks = (centre + template @ turn).astype(np.float32)
+    picture = np.zeros((320, 300, 3), np.uint8)
+    for channel, eye in enumerate((landmarks[36], landmarks[42])):
+        x, y = eye.round().astype(int)
+        picture[y - 3 : y + 4, x - 3 : x + 4, channel] = 255
+    one = Face((0, 0, 9, 9), 1.0, "hog", landmarks)
+    assert abs(one.roll - roll) < 0.01
+    crop = crop_face(picture, one, max_roll=20)
+    marks = [np.argwhere(crop[..., channel] > 127).mean(axis=0)[::-1] for channel in (0, 1)]
+    (dx, dy) = marks[1] - marks[0]
+    assert abs(np.degrees(np.arctan2(dy, dx)) - np.clip(roll, -20, 20)) < 1
+    assert abs(np.hypot(dx, dy) - 50) < 1.5
 
 
 def test_one_face_found_twice_is_kept_once():
@@ -237,7 +258,7 @@ def test_missing_package_is_named_with_its_remedy(package):
 
 @pytest.mark.data
 def test_crops_of_fer2013_pictures_are_the_pictures():
-    """On test rows the framing was not measured on, the square found is the whole 48 x 48 picture, in the median."""
+    """On test rows, unseen when it was measured, the square is in the median the whole 48 x 48 picture."""
     path = Path(os.environ.get("FERLIB_DATA", ROOT.parent / "shared" / "data")) / "fer2013" / "fer2013.csv.gz"
     if not path.is_file():
         pytest.skip(f"needs FER2013 at {path}")

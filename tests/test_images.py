@@ -1,5 +1,6 @@
 """Every way a picture can be odd or broken, with real files: the right pixels, or one clear sentence."""
 
+import contextlib
 import io
 import os
 import struct
@@ -35,10 +36,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(999)))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
     )
 
 
@@ -318,10 +316,8 @@ def test_random_damage_never_raises_anything_else(photo, form):
         broken = bytearray(data)
         for place in rng.integers(0, len(data), 6):
             broken[place] = rng.integers(256)
-        try:
+        with contextlib.suppress(ImageError):
             assert read_image(bytes(broken)).dtype == np.uint8
-        except ImageError:
-            pass
 
 
 def test_bomb_is_refused_from_its_header(tmp_path):

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferlib.data.cache import cache_dir
+from ferlib.data.ckplus import load_ckplus
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.facial_expressions import load_facial_expressions
 from ferlib.data.fer2013 import load_fer2013, load_ferplus
 from ferlib.data.folder import load_folder
+from ferlib.data.rafdb import load_rafdb
 from ferlib.data.synthetic_dataset import load_synthetic
 
 
@@ -43,13 +45,31 @@ SOURCES = {
         load_ferplus,
         "fer2013",
         (FER2013_CSV, ("fer2013new.csv",)),
-        "put fer2013.csv into fer2013/ as for fer2013, and beside it fer2013new.csv from github.com/microsoft/FERPlus",
+        "put fer2013.csv into fer2013/ as for fer2013, and beside it fer2013new.csv from github.com/microsoft/FERPlus "
+        "(`python -m ferlib data get ferplus` downloads the latter)",
+    ),
+    "rafdb": Source(
+        load_rafdb,
+        "rafdb",
+        (("EmoLabel/list_patition_label.txt", "DATASET"),),
+        "ask its authors for access by e-mail from a university's address (non-commercial research; the form of the "
+        "request is on http://www.whdeng.cn/RAF/model1.html) and unpack the basic set into rafdb/, so that there are "
+        "EmoLabel/list_patition_label.txt and Image/aligned/",
+    ),
+    "ckplus": Source(
+        load_ckplus,
+        "ckplus",
+        (("CK+48", "ckextended.csv"),),
+        "apply to Jeffrey Cohn's laboratory (non-commercial research; form on https://www.jeffcohn.net/Resources/) and "
+        "put the last three frames of each labelled film into ckplus/ as CK+48/<class>/S010_004_00000017.png, or "
+        "ckextended.csv",
     ),
     "facial_expressions": Source(
         load_facial_expressions,
         "facial_expressions",
         (("data/legend.csv",), ("images",)),
-        "git clone https://github.com/muxspace/facial_expressions (Apache-2.0)",
+        "run `python -m ferlib data get facial_expressions`, which is git clone "
+        "https://github.com/muxspace/facial_expressions (Apache-2.0)",
     ),
 }
 NAMES = (*SOURCES, "folder", "synthetic")

@@ -5,6 +5,7 @@ Polygons are filled with Pillow at several times the resolution and averaged, so
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -46,7 +47,7 @@ class Camera:
         return turned @ self.roll * self.scale + self.middle
 
     def grid(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Face units x, y, each (size, size), at the pixels of the picture in that size: `project` backwards."""
+        """Face units x, y, each (size, size), at the pixels of a picture of that size: `project` undone."""
         if size not in self._grids:
             self._grids[size] = self._unproject(size)
         return self._grids[size]
@@ -92,30 +93,26 @@ class Canvas:
             The window they lie in and its coverage (h, w, 1), 0..1; None when they lie outside the picture.
         """
         points, blur = self.camera.project(np.concatenate(shapes)), blur * self.camera.scale
-        margin = int(2.5 * blur) + 2
-        # what lies further out than a blur reaches is cut off
-        low = np.maximum(points.min(axis=0).astype(int) - margin, -margin)
-        high = np.minimum(points.max(axis=0).astype(int) + margin, self.size + margin)
-        if min(high) <= 0 or max(low) >= self.size or min(high - low) <= 0:
+        margin = int(2.5 * blur) + 2  # what lies further out than a blur reaches is cut off
+        left, top = (max(int(low) - margin, -margin) for low in points.min(axis=0))
+        right, bottom = (min(int(high) + margin, self.size + margin) for high in points.max(axis=0))
+        if min(right, bottom) <= 0 or max(left, top) >= self.size or right <= left or bottom <= top:
             return None
-        sheet = Image.new("L", tuple(((high - low) * self.oversample).tolist()))
+        width, height = right - left, bottom - top
+        sheet = Image.new("L", (width * self.oversample, height * self.oversample))
         pencil = ImageDraw.Draw(sheet)
-        points = (points - low) * self.oversample - 0.5
-        ends = np.cumsum([len(shape) for shape in shapes])
-        order = range(len(shapes)) if strengths is None else np.argsort(strengths)
-        for index in order:
+        points = (points - (left, top)) * self.oversample - 0.5
+        ends = list(accumulate(map(len, shapes)))
+        strengths = [1.0] * len(shapes) if strengths is None else strengths
+        for index in sorted(range(len(shapes)), key=strengths.__getitem__):
             outline = points[ends[index] - len(shapes[index]) : ends[index]]
-            pencil.polygon(
-                outline.ravel().tolist(), fill=255 if strengths is None else round(255 * strengths[index])
-            )
+            pencil.polygon(outline.ravel().tolist(), fill=round(255 * strengths[index]))
         sheet = sheet.reduce(self.oversample)
         if blur > 0.3:
             sheet = sheet.filter(ImageFilter.GaussianBlur(blur))
-        (left, top), (right, bottom) = np.maximum(low, 0).tolist(), np.minimum(high, self.size).tolist()
-        inside = np.frombuffer(sheet.tobytes(), np.uint8).reshape(sheet.height, sheet.width)[
-            top - low[1] : bottom - low[1], left - low[0] : right - low[0], None
-        ]
-        window = slice(top, bottom), slice(left, right)
+        inside = np.frombuffer(sheet.tobytes(), np.uint8).reshape(height, width, 1)
+        inside = inside[max(-top, 0) : self.size - top, max(-left, 0) : self.size - left]
+        window = slice(max(top, 0), min(bottom, self.size)), slice(max(left, 0), min(right, self.size))
         share = inside * np.float32(1 / 255)
         return window, share if self.stencil is None else share * self.stencil[window]
 
@@ -132,15 +129,11 @@ class Canvas:
         window, share = covered
         share = share * np.float32(opacity)
         colour = np.asarray(colour, np.float32)
-        self.colour[window] += (
-            (colour[window] if colour.ndim == 3 else colour) - self.colour[window]
-        ) * share
+        self.colour[window] += ((colour[window] if colour.ndim == 3 else colour) - self.colour[window]) * share
         self.opacity[window] += (1 - self.opacity[window]) * share
 
-    def darken(
-        self, shapes: Sequence[np.ndarray], darkness: float | Sequence[float], blur: float = 0.0
-    ) -> None:
-        """Multiplies what lies under shapes by 1 - darkness, one for all or each; red is spared, as in skin."""
+    def darken(self, shapes: Sequence[np.ndarray], darkness: float | Sequence[float], blur: float = 0.0) -> None:
+        """Multiplies what lies under shapes by 1 - darkness, one for all or for each."""
         each = isinstance(darkness, Sequence)
         if (covered := self.coverage(shapes, blur, darkness if each else None)) is not None:
             window, share = covered

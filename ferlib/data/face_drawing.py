@@ -1,15 +1,15 @@
 """From lines to pixels: paints a face part by part, lights it, and cuts the masks of its parts.
 
 Painting order is back to front: hair behind the head, neck, clothes, skin, creases, nose, mouth, eyes, brows,
-hair, glasses.
-Until then all is flat paint; light and shadow come last, from one height map of the face and one lamp.
+hair. Until then all is flat paint; light and shadow come from one height map of the face and one lamp. Glints and
+glasses are last.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from ferlib.data.face_canvas import Camera, Canvas
-from ferlib.data.face_geometry import SIDES, FaceGeometry, ellipse, mirrored, ribbon, spline
+from ferlib.data.face_geometry import SIDES, FaceGeometry, ellipse, mirrored, ribbon, shifted, spline
 from ferlib.data.face_hair import Hair
 from ferlib.data.face_parameters import EYE_COLOURS, SKIN_STEPS, SKIN_TONES, Scene
 from ferlib.data.face_surface import occlusion, relief, wrinkles
@@ -36,7 +36,7 @@ def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
     _eyes(canvas, face, scene.gaze)
     _brows(canvas, face, hair.colour)
     if hair.before is not None:
-        canvas.darken([hair.before + (0, 0.025)], 0.30, blur=0.022)  # its shadow
+        canvas.darken([shifted(hair.before, 0, 0.025)], 0.30, blur=0.022)  # its shadow
         canvas.paint([hair.before], strands)
     _light(canvas, face, scene)
     _highlights(canvas, face, scene)
@@ -58,9 +58,7 @@ def part_masks(face: FaceGeometry, scene: Scene, size: int) -> dict[str, np.ndar
     eyes, mouth, hair = face.eyes.values(), face.mouth, Hair(face.who)
     shapes = {
         "mouth": [mouth.outline, ribbon(mouth.upper_edge, 0.05), ribbon(mouth.lower_edge, 0.05)],
-        "eyes": [
-            part for eye in eyes for part in (eye.opening, ribbon(eye.upper, 0.07), ribbon(eye.lower, 0.05))
-        ],
+        "eyes": [part for eye in eyes for part in (eye.opening, ribbon(eye.upper, 0.07), ribbon(eye.lower, 0.05))],
         "brows": [ribbon(line, 0.11 * max(1, face.who.brow_thickness)) for line in face.brows.values()],
         "nose": [face.nose_region()],
     }
@@ -79,10 +77,8 @@ def _body(canvas: Canvas, face: FaceGeometry, skin: np.ndarray) -> None:
     who = face.who
     neck = mirrored(spline((0, 0.5), (0.40, 0.55), (0.41, 0.95), (0.55, 1.15), (1.1, 1.5), (0, 1.7)))
     canvas.paint([neck], skin * 0.90)
-    canvas.darken([face.outline * (0.95, 1) + (0, 0.10)], 0.38, blur=0.06)
-    clothes = mirrored(
-        spline((0, 1.16), (0.30, 1.10), (0.47, 0.97), (0.80, 1.05), (1.5, 1.30), (1.6, 1.8), (0, 1.9))
-    )
+    canvas.darken([shifted(face.outline * (0.95, 1), 0, 0.10)], 0.38, blur=0.06)
+    clothes = mirrored(spline((0, 1.16), (0.30, 1.10), (0.47, 0.97), (0.80, 1.05), (1.5, 1.30), (1.6, 1.8), (0, 1.9)))
     canvas.paint([clothes], who.shirt)
     x = 0.72 * who.face_width
     canvas.paint([ellipse(side * x, -0.06, 0.085, 0.165) for side in SIDES], skin * (0.95, 0.88, 0.86))
@@ -91,9 +87,7 @@ def _body(canvas: Canvas, face: FaceGeometry, skin: np.ndarray) -> None:
 
 def _wrinkles(canvas: Canvas, face: FaceGeometry) -> None:
     curves, widths, darkness = zip(*wrinkles(face), strict=True)
-    creases = [
-        ribbon(curve, np.array((0.2, 1, 1, 0.2)) * width) for curve, width in zip(curves, widths, strict=True)
-    ]
+    creases = [ribbon(curve, np.array((0.2, 1, 1, 0.2)) * width) for curve, width in zip(curves, widths, strict=True)]
     canvas.darken(creases, [min(0.75, dark) for dark in darkness], blur=0.006)
 
 
@@ -117,9 +111,7 @@ def _beard(canvas: Canvas, face: FaceGeometry, hair: np.ndarray) -> None:
         return
     edge = face.outline[(face.outline[:, 1] > 0.05)]
     right = edge[edge[:, 0] >= 0]
-    inner = spline(
-        (0, lip_top - 0.07), (x * 0.8, y - 0.12), (x + 0.07, y - 0.01), (0.50 * w, 0.36), (0.62 * w, -0.02)
-    )
+    inner = spline((0, lip_top - 0.07), (x * 0.8, y - 0.12), (x + 0.07, y - 0.01), (0.50 * w, 0.36), (0.62 * w, -0.02))
     jaw = mirrored(np.concatenate([inner, right]))
     canvas.paint([jaw], colour, 0.22 if who.beard == "stubble" else 0.80, blur=0.03)
     if who.beard == "full":
@@ -163,9 +155,7 @@ def _inside_of_mouth(
     canvas.paint([np.concatenate([top, bottom[::-1]])], (0.20, 0.06, 0.06))
     if units["AU26"] > 0.3:
         tongue = bottom - np.minimum(0.42 * gap, (0, 0.075)) * np.clip(2 * units["AU26"], 0, 1)
-        canvas.paint(
-            [np.concatenate([tongue[4:-4], bottom[::-1][4:-4]])], (0.66, 0.30, 0.29), 0.9, blur=0.008
-        )
+        canvas.paint([np.concatenate([tongue[4:-4], bottom[::-1][4:-4]])], (0.66, 0.30, 0.29), 0.9, blur=0.008)
     height = 0.028 + 0.05 * max(units["AU12"], units["AU10"], units["AU20"]) * (units["AU25"] + units["AU10"])
     teeth = top + np.minimum(0.80 * gap, (0, height))
     canvas.paint([np.concatenate([top[2:-2], teeth[::-1][2:-2]])], (0.95, 0.93, 0.89))
@@ -185,11 +175,9 @@ def _eyes(canvas: Canvas, face: FaceGeometry, gaze: tuple[float, float]) -> None
         """Both irises, at a share of their radius."""
         shifts = (0.035 * gaze[0], 0.020 * gaze[1])
         return [
-            ellipse(e.x + shifts[0], e.y + shifts[1] + lower * e.iris, share * e.iris, share * e.iris)
-            for e in eyes
+            ellipse(e.x + shifts[0], e.y + shifts[1] + lower * e.iris, share * e.iris, share * e.iris) for e in eyes
         ]
 
-    canvas.darken([ribbon(eye.crease, width * 0.014) for eye in eyes], 0.34, blur=0.005)
     openings = [eye.opening for eye in eyes]
     if face.units["AU43"] < 0.9:
         with canvas.inside(openings):
@@ -198,33 +186,22 @@ def _eyes(canvas: Canvas, face: FaceGeometry, gaze: tuple[float, float]) -> None
             canvas.paint(disc(0.86), colour)
             canvas.paint(disc(0.58, lower=0.25), np.minimum(colour * 1.35 + 0.04, 1), blur=0.012)
             canvas.paint(disc(0.42), (0.04, 0.03, 0.03))
-            canvas.darken(
-                [ribbon(eye.upper + (0, 0.012), 0.045) for eye in eyes], 0.42, blur=0.012
-            )  # shadow of the lid
-    canvas.darken([ribbon(eye.lower, width * 0.010) for eye in eyes], 0.35, blur=0.003)
-    lids = [ribbon(eye.upper, width * (0.020 + 0.010 * who.lashes)) for eye in eyes]
-    canvas.darken(lids, 0.80, blur=0.002)
-    if who.lashes > 0.5:
-        corners = [
-            (eye.upper[-5], eye.upper[-1], eye.upper[-1] + (0.030 * side, -0.022))
-            for side, eye in face.eyes.items()
-        ]
-        canvas.darken(
-            [ribbon(spline(*knots), (0.022, 0.018, 0.002)) for knots in corners],
-            0.75 * who.lashes,
-            blur=0.002,
-        )
+            shadows = [ribbon(shifted(eye.upper, 0, 0.012), 0.045) for eye in eyes]  # of the lids
+            canvas.darken(shadows, 0.42, blur=0.012)
+    lines = [ribbon(eye.crease, width * 0.014) for eye in eyes]
+    lines += [ribbon(eye.lower, width * 0.011) for eye in eyes]
+    lines += [ribbon(eye.upper, width * (0.021 + 0.010 * who.lashes)) for eye in eyes]
+    for side, eye in face.eyes.items():  # lashes at the outer corner
+        flick = spline(eye.upper[-5], eye.upper[-1], shifted(eye.upper[-1], 0.030 * side, -0.022))
+        lines.append(ribbon(flick, (0.022, 0.018, 0.002)))
+    canvas.darken(lines, [0.30, 0.30, 0.38, 0.38, 0.80, 0.80, 0.7 * who.lashes, 0.7 * who.lashes], blur=0.003)
 
 
 def _brows(canvas: Canvas, face: FaceGeometry, hair: np.ndarray) -> None:
     lines, thick = face.brows.values(), 0.058 * face.who.brow_thickness
-    colour = np.minimum(hair * 0.72, 0.42)
-    outer, core = (
-        np.array((0.35, 1.0, 0.95, 0.65, 0.12)) * thick,
-        np.array((0.15, 0.60, 0.55, 0.35, 0.10)) * thick,
-    )
-    canvas.paint([ribbon(line, outer) for line in lines], colour, 0.80, blur=0.007)
-    canvas.paint([ribbon(line[1:-1], core) for line in lines], colour, 0.60, blur=0.004)
+    colour = hair * min(0.72, 0.42 / hair.max())
+    width = np.array((0.35, 0.95, 0.90, 0.60, 0.12)) * thick
+    canvas.paint([ribbon(line, width) for line in lines], colour, 0.90, blur=0.007)
 
 
 def _highlights(canvas: Canvas, face: FaceGeometry, scene: Scene) -> None:
@@ -233,10 +210,8 @@ def _highlights(canvas: Canvas, face: FaceGeometry, scene: Scene) -> None:
     glints = []
     for eye in face.eyes.values():
         if eye.gap > 0.06:
-            x, y = (
-                eye.x + 0.035 * scene.gaze[0] + 0.3 * towards * eye.iris,
-                eye.y + 0.02 * scene.gaze[1] - 0.25 * eye.iris,
-            )
+            x = eye.x + 0.035 * scene.gaze[0] + 0.3 * towards * eye.iris
+            y = eye.y + 0.02 * scene.gaze[1] - 0.25 * eye.iris
             glints.append(ellipse(x, y, 0.19 * eye.iris, 0.19 * eye.iris))
     if glints:
         canvas.paint(glints, (1, 1, 1), 0.95)
@@ -251,7 +226,7 @@ def _glasses(canvas: Canvas, face: FaceGeometry) -> None:
     rounded = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     rim = np.sign(rounded) * np.abs(rounded) ** 0.65 * (0.215, 0.160)
     x, ear = 0.310 * face.who.eye_spacing, 0.73 * face.who.face_width
-    rims = [rim + (side * x, -0.135) for side in SIDES]
+    rims = [shifted(rim, side * x, -0.135) for side in SIDES]
     frame = [ribbon(rim, 0.022) for rim in rims]
     frame += [ribbon(spline((side * (x + 0.21), -0.17), (side * ear, -0.20)), 0.024) for side in SIDES]
     frame += [ribbon(spline((-0.10, -0.15), (0, -0.185), (0.10, -0.15)), 0.022)]
@@ -266,25 +241,21 @@ def _light(canvas: Canvas, face: FaceGeometry, scene: Scene) -> None:
     x, y = camera.grid(size)
 
     def sum_of(bumps: np.ndarray) -> np.ndarray:
-        total = np.zeros_like(x)
-        for centre_x, centre_y, spread_x, spread_y, height in bumps:
-            total += height * np.exp(
-                -0.5 * (((x - centre_x) / spread_x) ** 2 + ((y - centre_y) / spread_y) ** 2)
-            )
-        return total
+        centre_x, centre_y, spread_x, spread_y, height = bumps.astype(np.float32).T[..., None, None]
+        away = ((x - centre_x) / spread_x) ** 2 + ((y - centre_y) / spread_y) ** 2
+        return (height * np.exp(-0.5 * away)).sum(axis=0)
 
     head = 0.42 * (1 - 1.25 * x**2 - 0.45 * (y + 0.05) ** 2)
     height = head + sum_of(relief(face)) - camera.sin[0] * x - camera.sin[1] * y
     slope_y, slope_x = np.gradient(height, 2 / (size * scene.scale))
     steepness = np.sqrt(1 + slope_x**2 + slope_y**2)
     azimuth, elevation = np.radians(scene.light)
-    lamp = np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
-    )
-    half = (lamp + (0, 0, 1)) / np.linalg.norm(lamp + (0, 0, 1))  # between lamp and camera
+    lamp = np.array([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    half = lamp + np.array((0, 0, 1))  # between lamp and camera
+    half = half / np.linalg.norm(half)
     facing = (lamp[2] - slope_x * lamp[0] - slope_y * lamp[1]) / steepness
     glossy = (half[2] - slope_x * half[0] - slope_y * half[1]) / steepness
-    light = np.clip(1 + scene.light_strength * (np.maximum(facing, -0.2) - lamp[2]), 0.3, 1.35)
+    light = np.clip(1 + scene.light_strength * (np.maximum(facing, -0.2) - lamp[2]), 0.3, 1.25)
     light = _enlarge(light * (1 - sum_of(occlusion(face))), camera.size)
     gloss = _enlarge(0.12 * scene.light_strength * np.maximum(glossy, 0) ** 24, camera.size)
     cheeks = [(side * 0.42, 0.15, 0.16, 0.11, 1.0) for side in SIDES]
@@ -296,9 +267,7 @@ def _light(canvas: Canvas, face: FaceGeometry, scene: Scene) -> None:
 def _enlarge(field: np.ndarray, size: int) -> np.ndarray:
     """A smooth field (n, n) at a larger size, float32 (size, size, 1)."""
     image = Image.fromarray(field.astype(np.float32))
-    return np.asarray(image if len(field) == size else image.resize((size, size), Image.Resampling.BICUBIC))[
-        ..., None
-    ]
+    return np.asarray(image if len(field) == size else image.resize((size, size), Image.Resampling.BICUBIC))[..., None]
 
 
 def _develop(pixels: np.ndarray, scene: Scene) -> np.ndarray:
@@ -306,10 +275,8 @@ def _develop(pixels: np.ndarray, scene: Scene) -> np.ndarray:
     size = len(pixels)
     pixels = (pixels * scene.exposure - 0.5) * scene.contrast + 0.5
     if scene.noise:
-        noise = np.random.default_rng(scene.noise_seed).standard_normal(
-            (size, size, 1 if scene.grey else 3), np.float32
-        )
-        pixels = pixels + scene.noise * noise
+        rng = np.random.default_rng(scene.noise_seed)
+        pixels = pixels + scene.noise * rng.standard_normal((size, size, 3), np.float32)
     image = Image.fromarray((pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     if scene.blur * size > 0.3:
         image = image.filter(ImageFilter.GaussianBlur(scene.blur * size))

@@ -1,8 +1,8 @@
 """From muscles to lines: where the parts of a face lie, given its person and its action units.
 
-Face units: (0, 0) is the middle of the face, x to the picture's right, y down; 1 is about half the height of the
-face. Everything is a curve or closed polygon, float (n, 2), in these units. Paired parts are built for the picture's
-right and mirrored by `side` (+1 right, -1 left).
+Face units: (0, 0) is the middle of the face, x to the picture's right, y down; 1 is about half its height.
+Everything is a curve or closed polygon, float (n, 2), in these units. Paired parts are built for
+the picture's right and mirrored by `side` (+1 right, -1 left).
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,7 @@ from ferlib.data.face_parameters import Identity
 SIDES = (-1, 1)
 FLIP = np.array((-1.0, 1.0))  # mirrors points at the middle line
 STEPS = 6  # points a spline gets between two of its knots
-MOUTH = np.sin(
-    np.linspace(-np.pi / 2, np.pi / 2, 25)
-)  # places along the lips, -1 to 1, closer at the corners
+MOUTH = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 25))  # places along the lips, -1 to 1, closer at the corners
 CUPID = np.exp(-(((np.abs(MOUTH) - 0.17) / 0.12) ** 2)) - 1.4 * np.exp(
     -((MOUTH / 0.08) ** 2)
 )  # the bow of the upper lip
@@ -29,9 +27,7 @@ CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 28, endpoint=False)) for f in (np
 def _spline_matrix(knots: int) -> np.ndarray:
     """Catmull-Rom weights ((knots - 1) * STEPS + 1, knots): the curve is this matrix times its knots."""
     t = np.linspace(0, 1, STEPS, endpoint=False)[:, None]
-    blend = 0.5 * np.hstack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
-    )
+    blend = 0.5 * np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3])
     matrix = np.zeros(((knots - 1) * STEPS + 1, knots))
     for segment in range(knots - 1):
         for column, knot in enumerate(range(segment - 1, segment + 3)):
@@ -66,6 +62,11 @@ def ribbon(curve: np.ndarray, widths: float | Sequence[float] | np.ndarray) -> n
 def ellipse(x: float, y: float, rx: float, ry: float) -> np.ndarray:
     """An axis-parallel ellipse as a polygon, (28, 2)."""
     return CIRCLE * (rx, ry) + (x, y)
+
+
+def shifted(points: np.ndarray, right: float, down: float) -> np.ndarray:
+    """Points (2,) or (n, 2) moved to the picture's right and down."""
+    return points + np.array((right, down))
 
 
 def mirrored(right: np.ndarray) -> np.ndarray:
@@ -136,7 +137,8 @@ class FaceGeometry:
         w, j, chin = who.face_width, who.face_width * who.jaw_width, 0.98 * who.chin_length
         right = spline(
             (0, -1.03), (0.39 * w, -0.96), (0.64 * w, -0.66), (0.71 * w, -0.25), (0.69 * w, 0.12),
-            (0.605 * j, 0.46 + 0.3 * drop), (0.41 * j, 0.79 + 0.8 * drop), (0.17 * j, chin - 0.02 + drop), (0, chin + drop),
+            (0.605 * j, 0.46 + 0.3 * drop), (0.41 * j, 0.79 + 0.8 * drop), (0.17 * j, chin - 0.02 + drop),
+            (0, chin + drop),
         )  # fmt: skip
         return mirrored(right)
 
@@ -146,24 +148,14 @@ class FaceGeometry:
         y = -0.355 + self.who.brow_height
         arch = self.who.brow_arch
         inward = 0.045 * lower
-        knots = (
-            (
-                0.135 - inward,
-                y - 0.014 - 0.140 * raise_inner - 0.010 * raise_outer + 0.085 * lower + 0.040 * wrinkle,
-            ),
-            (
-                0.255 - 0.8 * inward,
-                y - 0.045 - 0.085 * raise_inner - 0.075 * raise_outer + 0.075 * lower + 0.030 * wrinkle,
-            ),
-            (
-                0.395 - 0.3 * inward,
-                y - 0.057 - arch - 0.015 * raise_inner - 0.120 * raise_outer + 0.035 * lower,
-            ),
-            (
-                0.525,
-                y + 0.015 + 0.025 * raise_inner * (1 - raise_outer) - 0.090 * raise_outer + 0.012 * lower,
-            ),
-        )
+        x = np.array((0.135 - inward, 0.255 - 0.8 * inward, 0.395 - 0.3 * inward, 0.525))
+        y = y + np.array((-0.014, -0.045, -0.057 - arch, 0.015))
+        # what each muscle does to the four knots, inner to outer
+        y += raise_inner * np.array((-0.140, -0.085, -0.015, 0.025 * (1 - raise_outer)))
+        y += raise_outer * np.array((-0.010, -0.075, -0.120, -0.090))
+        y += lower * np.array((0.085, 0.075, 0.035, 0.012))
+        y += wrinkle * np.array((0.040, 0.030, 0.0, 0.0))
+        knots = np.stack([x, y], axis=1)
         return spline(*knots) * (side, 1)
 
     def _eye(self, side: int) -> Eye:
@@ -172,9 +164,8 @@ class FaceGeometry:
         x, y, w = 0.305 * who.eye_spacing, -0.155, 0.150 * who.eye_size
         up = 0.082 * who.eye_size + 0.058 * raise_lid - 0.030 * tighten - 0.010 * cheek - 0.016 * wrinkle
         down = 0.052 * who.eye_size - 0.026 * tighten - 0.034 * cheek - 0.028 * wrinkle + 0.008 * raise_lid
-        frown = 0.016 * self.unit("AU4", side) - 0.014 * self.unit(
-            "AU1", side
-        )  # the inner half of the lid follows the brow
+        # the inner half of the lid follows the brow
+        frown = 0.016 * self.unit("AU4", side) - 0.014 * self.unit("AU1", side)
         inner, outer = (x - w, y + 0.014), (x + w, y - 0.012 - who.eye_tilt)
         shut = self.units["AU43"]
         up = up * (1 - shut) - shut * 0.75 * down
@@ -194,7 +185,8 @@ class FaceGeometry:
         )
         fold = 0.034 + 0.012 * raise_lid
         crease = spline(
-            (x - 0.85 * w, y - 0.35 * up - fold), (x - 0.1 * w, y - up - fold), (x + 0.65 * w, y - 0.72 * up - fold), (x + 1.1 * w, y - 0.02 - fold * 0.3)
+            (x - 0.85 * w, y - 0.35 * up - fold), (x - 0.1 * w, y - up - fold),
+            (x + 0.65 * w, y - 0.72 * up - fold), (x + 1.1 * w, y - 0.02 - fold * 0.3),
         )  # fmt: skip
         flip = np.array((side, 1))
         return Eye(upper * flip, lower * flip, crease * flip, side * x, y - 0.010, 0.074 * who.eye_size**0.5)
@@ -202,21 +194,12 @@ class FaceGeometry:
     def _mouth(self) -> Mouth:
         a, who = self.units, self.who
         smile, frown, stretch, jaw = a["AU12"], a["AU15"], a["AU20"], a["AU26"]
-        x = (
-            0.250 * who.mouth_width
-            + 0.085 * smile
-            + 0.075 * stretch
-            + 0.010 * frown
-            - 0.050 * jaw * (1 - stretch)
-            - 0.045 * a["AU23"]
-            - 0.010 * a["AU24"]
-        )
+        x = 0.250 * who.mouth_width + 0.085 * smile + 0.075 * stretch + 0.010 * frown
+        x += -0.050 * jaw * (1 - stretch) - 0.045 * a["AU23"] - 0.010 * a["AU24"]
         y = 0.505
         middle = y + 0.005 + 0.010 * smile - 0.035 * a["AU17"] - 0.012 * frown
         thin = (1 - 0.28 * smile) * (1 - 0.30 * stretch) * (1 - 0.62 * a["AU23"]) * (1 - 0.5 * a["AU24"])
-        upper_gap = (
-            0.012 * a["AU25"] + 0.014 * a["AU25"] * smile + 0.046 * a["AU10"] + 0.016 * a["AU9"] + 0.02 * jaw
-        )
+        upper_gap = 0.012 * a["AU25"] + 0.014 * a["AU25"] * smile + 0.046 * a["AU10"] + 0.016 * a["AU9"] + 0.02 * jaw
         lower_gap = 0.030 * a["AU25"] + 0.045 * a["AU25"] * smile + 0.175 * jaw + 0.045 * a["AU16"]
         top, bottom = middle - upper_gap, middle + lower_gap
         top_edge = top - 0.056 * who.lip_fullness * thin * (1 - 0.2 * a["AU10"])
@@ -224,7 +207,7 @@ class FaceGeometry:
 
         lift = np.array((-1, 1)) * 0.04 * who.asymmetry * (smile - frown)
         corners = y - 0.105 * smile + 0.085 * frown + 0.015 * stretch + 0.045 * jaw - lift  # left, right
-        ends = corners.mean() + MOUTH * np.ptp(corners) / 2 * np.sign(corners[1] - corners[0])
+        ends = corners.mean() + MOUTH * (corners[1] - corners[0]) / 2
 
         def curve(centre: float, roundness: float, bow: float = 0.0) -> np.ndarray:
             """Corner to corner through `centre`: a parabola at roundness 0, an ellipse at 1."""
@@ -251,18 +234,14 @@ class FaceGeometry:
     def nose_wing(self, side: int) -> np.ndarray:
         """Outer edge of a nostril."""
         w, y = self.who.nose_width * (1 + 0.10 * self.unit("AU9", side)), self.nose_y
-        return spline(
-            (0.098 * w, y - 0.055), (0.137 * w, y - 0.015), (0.130 * w, y + 0.030), (0.092 * w, y + 0.036)
-        ) * (side, 1)
+        knots = ((0.098 * w, y - 0.055), (0.137 * w, y - 0.015), (0.130 * w, y + 0.030), (0.092 * w, y + 0.036))
+        return spline(*knots) * (side, 1)
 
     def cheek_fold(self, side: int) -> np.ndarray:
         """The nasolabial fold, from the wing of the nose past the corner of the mouth."""
         x, y = self.mouth.corner
-        start, end = (
-            np.array((0.150 * self.who.nose_width, self.nose_y - 0.05)),
-            np.array((max(x, 0.23) + 0.055, y + 0.03)),
-        )
+        start = np.array((0.150 * self.who.nose_width, self.nose_y - 0.05))
+        end = np.array((max(x, 0.23) + 0.055, y + 0.03))
         outwards = np.array((0.030, -0.030)) * (0.3 + self.unit("AU12", side))
-        return spline(
-            start, start * 0.67 + end * 0.33 + outwards, start * 0.33 + end * 0.67 + outwards, end
-        ) * (side, 1)
+        fold = spline(start, start * 0.67 + end * 0.33 + outwards, start * 0.33 + end * 0.67 + outwards, end)
+        return fold * (side, 1)

@@ -5,7 +5,7 @@ import numpy as np
 from ferlib.data.face_geometry import FLIP, spline
 from ferlib.data.face_parameters import HAIR_COLOURS, Identity
 
-# style: how far the hair stands off the skull, how far down it reaches at the sides, and the knots of the hairline,
+# style: how far the hair stands off the skull, how far down it reaches at the sides, and the hairline's knots
 # from the middle outwards, or from the picture's left to its right where it is parted
 CUTS = {
     "crop": (0.05, -0.28, ((0, -0.76), (0.35, -0.75), (0.56, -0.60), (0.64, -0.40))),
@@ -89,13 +89,9 @@ class Hair:
         return np.concatenate([lock[::-1], line[::-1], lock * FLIP])
 
     def strands(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Colour (h, w, 3) at places x, y (h, w): strands fan out from above the head, with a band of gloss."""
+        """Colour (h, w, 3) at places x, y (h, w): strands fan out from above the head, in a band of gloss."""
         angle = np.arctan2(x + 0.35 * self.parted, y + 1.6)
         distance = np.hypot(x, y + 0.20)
-        waves = (
-            0.08 * np.sin(31 * angle + 2)
-            + 0.07 * np.sin(67 * angle + 5 * distance)
-            + 0.05 * np.sin(151 * angle)
-        )
+        waves = 0.08 * np.sin(31 * angle + 2) + 0.07 * np.sin(67 * angle + 5 * distance) + 0.05 * np.sin(151 * angle)
         gloss = 0.35 * np.exp(-(((distance - 0.74) / 0.10) ** 2))
         return (self.colour * (1 + waves + gloss)[..., None] + 0.05 * gloss[..., None]).astype(np.float32)

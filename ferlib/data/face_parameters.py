@@ -30,6 +30,15 @@ ACTION_UNITS = {
     "AU43": "eyes closed",
 }
 
+#: The parts of the face that a unit moves or creases, the most moved one first.
+MOVED_PARTS = {
+    **dict.fromkeys(("AU1", "AU2", "AU4"), ("brows",)),
+    **dict.fromkeys(("AU5", "AU6", "AU7", "AU43"), ("eyes",)),
+    "AU9": ("nose", "brows", "eyes", "mouth"),
+    "AU10": ("mouth", "nose"),
+    **dict.fromkeys(("AU12", "AU15", "AU16", "AU17", "AU20", "AU23", "AU24", "AU25", "AU26"), ("mouth",)),
+}
+
 #: Prototype of every expression at full intensity; units left out are relaxed.
 EXPRESSIONS = {
     "neutral": {},
@@ -158,9 +167,7 @@ class Identity:
             "bald": 0.8 * rugged, "crop": 2 * rugged, "parted": 1, "fringe": 1 - rugged,
             "bob": 1.5 * (1 - rugged), "long": 2 * (1 - rugged), "curly": 0.7,
         }  # fmt: skip
-        beard_weights = (
-            {"none": 2, "stubble": 1, "moustache": 0.4, "full": 0.8} if rugged > 0.5 else {"none": 1}
-        )
+        beard_weights = {"none": 2, "stubble": 1, "moustache": 0.4, "full": 0.8} if rugged > 0.5 else {"none": 1}
         return cls(
             skin=skin,
             face_width=rng.normal(1, 0.04),
@@ -244,13 +251,11 @@ class Scene:
             gaze=tuple(rng.normal(0, 0.3, 2).clip(-1, 1)),
             light=(rng.uniform(-75, 75), rng.uniform(-15, 60)),
             light_strength=rng.uniform(0.2, 0.9),
-            exposure=rng.uniform(0.8, 1.15),
+            exposure=rng.uniform(0.75, 1.05),
             contrast=rng.uniform(0.75, 1.15),
-            background=tuple(
-                map(tuple, rng.uniform(0.1, 0.95) + rng.normal(0, 0.12, (2, 3)).clip(-0.3, 0.3))
-            ),
-            blur=rng.uniform(0, 0.012),
-            noise=rng.uniform(0, 0.04),
+            background=tuple(map(tuple, rng.uniform(0.1, 0.95) + rng.normal(0, 0.12, (2, 3)).clip(-0.3, 0.3))),
+            blur=rng.uniform(0, 0.010),
+            noise=rng.uniform(0, 0.03),
             noise_seed=int(rng.integers(2**32)),
         )
 

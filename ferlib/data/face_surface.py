@@ -1,8 +1,10 @@
 """The skin between the parts of a face: its bumps, its soft shadows, its creases, in face units."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ferlib.data.face_geometry import SIDES, FaceGeometry, spline
+from ferlib.data.face_geometry import SIDES, FaceGeometry, shifted, spline
 
 
 def relief(face: FaceGeometry) -> np.ndarray:
@@ -63,98 +65,56 @@ def occlusion(face: FaceGeometry) -> np.ndarray:
 
 def wrinkles(face: FaceGeometry) -> list[tuple[np.ndarray, float, float]]:
     """Creases of the skin: curve, width, darkness 0..1. The muscles make them, age deepens them."""
+    lines = [line for side in SIDES for line in _side_wrinkles(face, side)]
     a, age = face.units, face.who.age
-    lines = []
-    for side in SIDES:
-        unit = {name: face.unit(name, side) for name in a}
-        flip = (side, 1)
-        fold = (
-            0.04
-            + 0.22 * age
-            + 0.34 * unit["AU12"]
-            + 0.34 * unit["AU9"]
-            + 0.40 * unit["AU10"]
-            + 0.1 * unit["AU20"]
-        )
-        lines.append((face.cheek_fold(side), 0.030, fold))
-        outer = face.eyes[side].upper[-1] * flip  # on the right side
-        for slope in (-0.045, 0.005, 0.05):  # crow's feet
-            start = outer + (0.035, slope * 0.5)
-            lines.append(
-                (
-                    spline(start, start + (0.045, slope * 0.6), start + (0.085, slope * 1.4)) * flip,
-                    0.010,
-                    0.20 * max(0, age - 0.4) + 0.34 * unit["AU6"],
-                )
-            )
-        pouch = face.eyes[side].lower + (0, 0.034)
-        lines.append((pouch[3:-3], 0.016, 0.06 + 0.14 * age + 0.22 * unit["AU6"] + 0.16 * unit["AU7"]))
-        inner = face.brows[side][0] * flip  # frown lines between the brows
-        root = (max(0.035, inner[0] - 0.055), inner[1])
-        lines.append(
-            (
-                spline((root[0], root[1] - 0.075), root, (root[0] + 0.006, root[1] + 0.06)) * flip,
-                0.016,
-                0.55 * unit["AU4"] + 0.15 * unit["AU9"],
-            )
-        )
-        for step, depth in enumerate((0.42, 0.42, 0.30)):  # across the nose
-            y = -0.170 + 0.048 * step
-            lines.append(
-                (
-                    spline((0.0, y - 0.010), (0.05, y), (0.11, y + 0.045)) * flip,
-                    0.016,
-                    depth * unit["AU9"],
-                )
-            )
-        x, y = face.mouth.corner
-        lines.append(
-            (
-                spline((x + 0.012, y), (x + 0.03, y + 0.045), (x + 0.026, y + 0.11)) * flip,
-                0.018,
-                0.12 * age + 0.32 * unit["AU15"],
-            )
-        )
-        lines.append(
-            (
-                spline((x + 0.025, y - 0.035), (x + 0.040, y), (x + 0.03, y + 0.035)) * flip,
-                0.018,
-                0.22 * unit["AU12"] + 0.30 * unit["AU20"],
-            )
-        )
-    lift = 0.05 * (a["AU1"] + a["AU2"])
+    lift, wave = 0.05 * (a["AU1"] + a["AU2"]), 0.02 * a["AU2"]
+    peak = 0.02 * (a["AU1"] - a["AU2"])
+    depth = 0.16 * max(0, age - 0.3) + 0.24 * a["AU1"] + 0.20 * a["AU2"]
     for step in range(3):  # forehead
         y = -0.53 - 0.075 * step - lift
-        middle, outer = 0.02 * (a["AU1"] - a["AU2"]), 0.02 * a["AU2"]
-        depth = 0.16 * max(0, age - 0.3) + 0.24 * a["AU1"] + 0.20 * a["AU2"]
         x = 0.36 - 0.03 * step - 0.12 * (1 - a["AU2"]) * a["AU1"]
-        lines.append(
-            (
-                spline(
-                    (-x, y + 0.03),
-                    (-x / 2, y - outer),
-                    (0, y - middle),
-                    (x / 2, y - outer),
-                    (x, y + 0.03),
-                ),
-                0.014,
-                depth,
-            )
-        )
+        line = spline((-x, y + 0.03), (-x / 2, y - wave), (0, y - peak), (x / 2, y - wave), (x, y + 0.03))
+        lines.append((line, 0.014, depth))
     chin = face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1] + 0.075
-    lines.append(
-        (
-            spline((-0.11, chin + 0.02), (0, chin - 0.006), (0.11, chin + 0.02)),
-            0.022,
-            0.10 + 0.34 * a["AU17"],
-        )
-    )
-    for x in (-0.06, 0.0, 0.06):
-        lines.append(
-            (
-                spline((x - 0.012, chin + 0.085), (x, chin + 0.095), (x + 0.012, chin + 0.085)),
-                0.016,
-                0.28 * a["AU17"],
-            )
-        )
+    line = spline((-0.11, chin + 0.02), (0, chin - 0.006), (0.11, chin + 0.02))
+    lines.append((line, 0.022, 0.10 + 0.34 * a["AU17"]))
+    for x in (-0.06, 0.0, 0.06):  # dimples of the chin
+        line = spline((x - 0.012, chin + 0.085), (x, chin + 0.095), (x + 0.012, chin + 0.085))
+        lines.append((line, 0.016, 0.28 * a["AU17"]))
     return [line for line in lines if line[2] > 0.02]
+
+
+def _side_wrinkles(face: FaceGeometry, side: int) -> list[tuple[np.ndarray, float, float]]:
+    """Creases of one half of the face, built for the picture's right."""
+    a, age = {name: face.unit(name, side) for name in face.units}, face.who.age
+    flip = np.array((side, 1))
+    lines = []
+
+    def crease(width: float, darkness: float, *knots: Sequence[float]) -> None:
+        lines.append((spline(*knots) * flip, width, darkness))
+
+    # from the nose to the mouth
+    fold = 0.04 + 0.22 * age + 0.34 * a["AU12"] + 0.34 * a["AU9"] + 0.40 * a["AU10"] + 0.1 * a["AU20"]
+    lines.append((face.cheek_fold(side), 0.030, fold))
+    # crow's feet
+    outer = face.eyes[side].upper[-1] * flip
+    for slope in (-0.045, 0.005, 0.05):
+        start = shifted(outer, 0.035, slope * 0.5)
+        bend, end = shifted(start, 0.045, slope * 0.6), shifted(start, 0.085, slope * 1.4)
+        crease(0.010, 0.20 * max(0, age - 0.4) + 0.34 * a["AU6"], start, bend, end)
+    # under the eye
+    pouch = shifted(face.eyes[side].lower, 0, 0.034)[3:-3]
+    lines.append((pouch, 0.016, 0.06 + 0.14 * age + 0.22 * a["AU6"] + 0.16 * a["AU7"]))
+    # between the brows
+    x, y = face.brows[side][0] * flip
+    x = max(0.035, x - 0.055)
+    crease(0.016, 0.55 * a["AU4"] + 0.15 * a["AU9"], (x, y - 0.075), (x, y), (x + 0.006, y + 0.06))
+    # across the nose
+    for y, depth in ((-0.170, 0.42), (-0.122, 0.42), (-0.074, 0.30)):
+        crease(0.016, depth * a["AU9"], (0.0, y - 0.010), (0.05, y), (0.11, y + 0.045))
+    # below and beside the corner of the mouth
+    x, y = face.mouth.corner
+    crease(0.018, 0.12 * age + 0.32 * a["AU15"], (x + 0.012, y), (x + 0.03, y + 0.045), (x + 0.026, y + 0.11))
+    beside = ((x + 0.025, y - 0.035), (x + 0.040, y), (x + 0.03, y + 0.035))
+    crease(0.018, 0.22 * a["AU12"] + 0.30 * a["AU20"], *beside)
+    return lines

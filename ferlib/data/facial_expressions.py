@@ -4,20 +4,16 @@ The pictures are roughly cropped around the face, nearly all of them square. A p
 number ("Zhu_Rongji_0001.jpg" -> "Zhu_Rongji"), and persons never cross the splits made here.
 """
 
-import hashlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib import labels
-from ferlib.data.cache import cached_array, file_key
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.pictures import read_square
-
-SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+from ferlib.data.groups import assert_groups_apart, split_of
+from ferlib.data.picture_files import cached_pictures
 
 
 def load_facial_expressions(folder: Path, size: int = 112) -> FaceDataset:
@@ -34,15 +30,7 @@ def load_facial_expressions(folder: Path, size: int = 112) -> FaceDataset:
     """
     frame = read_legend(folder)
     paths = [folder / "images" / name for name in frame["file"]]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"facial_expressions: {len(missing):,} of {len(paths):,} pictures are missing from {folder / 'images'}, "
-            f"e.g. {missing[0]}"
-        )
-    key = file_key(folder / "data" / "legend.csv", size)
-    pixels = cached_array("facial_expressions", key, lambda: np.stack([read_square(path, size) for path in paths]))
-    pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    pixels = cached_pictures("facial_expressions", paths, size)
     return FaceDataset("facial_expressions", labels.FACIAL_EXPRESSIONS, frame, pixels)
 
 
@@ -51,9 +39,16 @@ def read_legend(folder: Path) -> pd.DataFrame:
     path = folder / "data" / "legend.csv"
     if not path.is_file():
         raise DataError(f"facial_expressions: no data/legend.csv in {folder}")
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (ValueError, OSError) as error:
+        raise DataError(f"facial_expressions: {path} cannot be read as a table ({error})") from error
     if not {"image", "emotion"} <= set(table):
         raise DataError(f"facial_expressions: {path} lacks the columns image and emotion")
+    gaps = np.flatnonzero(table[["image", "emotion"]].isna().any(axis=1))
+    if len(gaps) or table.empty:
+        where = f"line {gaps[0] + 2} has no picture or no label" if len(gaps) else "it has no rows"
+        raise DataError(f"facial_expressions: {path} is damaged: {where}")
     names = table["emotion"].map(labels.canonical)
     unknown = sorted(set(names) - set(labels.FACIAL_EXPRESSIONS))
     if unknown:
@@ -70,19 +65,10 @@ def read_legend(folder: Path) -> pd.DataFrame:
         }
     )
     disputed = frame.groupby("file")["label"].transform("nunique") > 1
+    assert_groups_apart("facial_expressions", frame, by="person")
     return frame[~disputed].drop_duplicates("file").reset_index(drop=True)
 
 
 def person_of(file: str) -> str:
     """The file name without its number and ending: "Zhu_Rongji_0001.jpg" -> "Zhu_Rongji"."""
     return re.sub(r"[_-]*\d+[a-z]?$", "", Path(file).stem)
-
-
-def split_of(group: str) -> str:
-    """The split of a person, from a hash of the name: the same on every machine, whoever else is in the set."""
-    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
-    for split, share in SHARES.items():
-        if place < share:
-            return split
-        place -= share
-    return "test"

@@ -5,6 +5,7 @@ FER2013's csv has one label a face; FERPlus has ten people's votes in a second c
 validation) and PrivateTest (test).
 """
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -78,23 +79,40 @@ def _read(path: Path) -> tuple[pd.DataFrame, torch.Tensor]:
 def _parse(path: Path) -> np.ndarray:
     """uint8 (N, 2 + 48·48): label, usage (0 Training, 1 PublicTest, 2 PrivateTest), pixels."""
     try:
-        csv = pd.read_csv(path, dtype={"emotion": np.uint8, "Usage": "category"})
+        csv = pd.read_csv(path, dtype={"emotion": np.uint8, "pixels": str, "Usage": "category"}, keep_default_na=False)
+        missing = [column for column in ("emotion", "pixels", "Usage") if column not in csv]
+        if missing or csv.empty:
+            raise ValueError(f"it lacks the columns {missing}" if missing else "it has no rows")
+        if csv["emotion"].max() >= len(labels.FER2013):
+            raise ValueError(f"label {csv['emotion'].max()}, expected 0 to {len(labels.FER2013) - 1}")
+        unknown = sorted(set(csv["Usage"]) - set(SPLIT_OF_USAGE))
+        if unknown:
+            raise ValueError(f"usage {unknown[0]!r}, expected one of {', '.join(SPLIT_OF_USAGE)}")
         table = np.empty((len(csv), 2 + SIDE * SIDE), np.uint8)
         table[:, 0] = csv["emotion"]
         table[:, 1] = csv["Usage"].map({usage: i for i, usage in enumerate(SPLIT_OF_USAGE)}).astype(np.uint8)
-        for row, text in zip(table, csv["pixels"], strict=True):
-            row[2:] = np.fromstring(text, dtype=np.uint8, sep=" ")
-    except (KeyError, ValueError, EOFError, OSError) as error:
+        for index, text in enumerate(csv["pixels"]):
+            values = np.fromstring(text, dtype=np.int64, sep=" ")
+            if len(values) != SIDE * SIDE or (values >> 8).any():  # any bit above the eighth: negative or over 255
+                raise ValueError(f"row {index} has {len(values)} pixels, expected {SIDE * SIDE} from 0 to 255")
+            table[index, 2:] = values
+    except (ValueError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"FER2013: {path} is not the fer2013.csv of the challenge ({error})") from error
     return table
 
 
 def _read_votes(path: Path, frame: pd.DataFrame) -> np.ndarray:
     """Votes, int (N, 10), in the order of VOTE_COLUMNS."""
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise DataError(f"FERPlus: {path} is not the fer2013new.csv of FERPlus ({error})") from error
     missing = [column for column in ("Usage", *VOTE_COLUMNS) if column not in table]
     if missing:
         raise DataError(f"FERPlus: {path} lacks the columns {missing}")
     if len(table) != len(frame) or not (table["Usage"].map(SPLIT_OF_USAGE) == frame["split"]).all():
         raise DataError(f"FERPlus: the rows of {path} ({len(table):,}) are not those of FER2013 ({len(frame):,})")
-    return table[list(VOTE_COLUMNS)].to_numpy(int)
+    votes = table[list(VOTE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
+    if not (votes.ge(0) & (votes % 1 == 0)).all(axis=None):
+        raise DataError(f"FERPlus: {path} has votes that are not whole numbers")
+    return votes.to_numpy(int)

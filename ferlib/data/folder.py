@@ -4,15 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.facial_expressions import split_of
-from ferlib.data.pictures import read_square
-from ferlib.images import ImageError
+from ferlib.data.groups import split_of
+from ferlib.data.picture_files import find_pictures, read_pictures
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
 SPLIT_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 
@@ -33,26 +30,21 @@ def load_folder(root: Path, size: int = 112) -> FaceDataset:
     """
     if not root.is_dir():
         raise DataError(f"folder: {root} is not a folder")
-    files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    files = find_pictures(root)
     rows = [_place(path.relative_to(root), root) for path in files]
     if not rows:
         raise DataError(f"folder: no pictures in {root}; expected {root}/<class>/* or {root}/<split>/<class>/*")
     frame = pd.DataFrame(rows, columns=["name", "split", "file"])
     found = set(frame["name"])
     classes = [name for name in labels.FERPLUS if name in found] + sorted(found - set(labels.FERPLUS))
-    try:
-        pixels = np.stack([read_square(path, size) for path in files])
-    except ImageError as error:
-        raise DataError(f"folder: {error}") from error
     frame = frame.assign(label=frame["name"].map(classes.index), group=-1, row=np.arange(len(frame)))
-    pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    return FaceDataset("folder", classes, frame.drop(columns="name"), pixels)
+    return FaceDataset("folder", classes, frame.drop(columns="name"), read_pictures("folder", files, size))
 
 
 def _place(path: Path, root: Path) -> tuple[str, str, str]:
     """Class, split and file of a picture, from its path below the root."""
     match path.parts:
-        case (name, _):
+        case (name, _) if name.lower() not in SPLIT_NAMES:
             split = split_of(path.as_posix())
         case (split, name, *_, _) if split.lower() in SPLIT_NAMES:
             split = SPLIT_NAMES[split.lower()]

@@ -18,15 +18,17 @@ import numpy as np
 
 from ferlib.data.face_drawing import draw, part_masks
 from ferlib.data.face_geometry import FaceGeometry
-from ferlib.data.face_parameters import ACTION_UNITS, EXPRESSIONS, Identity, Scene, complete
+from ferlib.data.face_parameters import ACTION_UNITS, EXPRESSIONS, MOVED_PARTS, Identity, Scene, complete
 
 __all__ = [
     "ACTION_UNITS",
     "EXPRESSIONS",
+    "MOVED_PARTS",
     "PARTS",
     "Identity",
     "Scene",
     "SyntheticFace",
+    "prototype",
     "render",
     "sample_face",
     "sample_faces",
@@ -45,8 +47,8 @@ class SyntheticFace:
 
     Attributes:
         pixels: (size, size, 3) uint8.
-        masks: a (size, size) bool mask for each of `PARTS`, aligned with the pixels. "face" is the visible skin
-            with all parts; the other four lie inside it and do not overlap. Outside is `~masks["face"]`.
+        masks: a (size, size) bool mask for each of `PARTS`, aligned with the pixels. "face" is all visible
+            skin; the other four lie inside it and do not overlap. Outside is `~masks["face"]`.
         action_units: the intensities it was drawn with, units at rest left out.
         label: its expression, None if it was drawn from action units alone.
     """
@@ -76,39 +78,44 @@ def render(
     Raises:
         ValueError: for an unknown action unit, an intensity outside 0..1 or a size that is too small.
     """
-    if size < SMALLEST:
-        raise ValueError(f"a face needs at least {SMALLEST} pixels, not {size}")
+    _check_size(size)
     units = complete(action_units)
     geometry = FaceGeometry(units, identity)
     moved = {name: value for name, value in units.items() if value}
     return SyntheticFace(draw(geometry, scene, size), part_masks(geometry, scene, size), moved, label)
 
 
-def sample_units(
-    expression: str, rng: np.random.Generator, intensity: float | None = None
-) -> dict[str, float]:
+def prototype(expression: str, intensity: float = 1.0) -> dict[str, float]:
+    """Action units of an expression by the book.
+
+    Args:
+        expression: one of `EXPRESSIONS`.
+        intensity: factor on all units, 0..1.
+    """
+    if expression not in EXPRESSIONS:
+        raise ValueError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
+    if not 0 <= intensity <= 1:
+        raise ValueError(f"the intensity of an expression must lie in 0..1, not {intensity}")
+    return {name: value * intensity for name, value in EXPRESSIONS[expression].items()}
+
+
+def sample_units(expression: str, rng: np.random.Generator, intensity: float | None = None) -> dict[str, float]:
     """Action units of somebody showing an expression: around the prototype, seldom exactly it.
 
-    Every unit varies on its own; in one face of six one unit of the prototype stays at rest; now and then a
+    Every unit varies on its own; in one face of eight one unit of the prototype stays at rest; now and then a
     unit that does not belong moves a little.
 
     Args:
         expression: one of `EXPRESSIONS`.
         rng: source of the variation.
-        intensity: factor on the prototype, 0..1; None draws one from 0.5..1.
+        intensity: factor on the prototype, 0..1; None draws one from 0.6..1.
     """
-    if expression not in EXPRESSIONS:
-        raise ValueError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
-    if intensity is None:
-        intensity = rng.uniform(0.5, 1)
-    elif not 0 <= intensity <= 1:
-        raise ValueError(f"the intensity of an expression must lie in 0..1, not {intensity}")
-    prototype = EXPRESSIONS[expression]
-    units = {name: value * intensity * rng.uniform(0.7, 1.2) for name, value in prototype.items()}
-    if len(units) > 2 and rng.random() < 1 / 6:
+    intensity = rng.uniform(0.6, 1) if intensity is None else intensity
+    units = {name: value * rng.uniform(0.7, 1.2) for name, value in prototype(expression, intensity).items()}
+    if units and rng.random() < 1 / 8:
         units[list(units)[rng.integers(len(units))]] = 0.0
     for name in ACTION_UNITS:
-        if name not in units and rng.random() < 0.12:
+        if name not in units and rng.random() < 0.08:
             units[name] = rng.uniform(0, 0.3)
     return {name: min(value, 1.0) for name, value in units.items()}
 
@@ -131,14 +138,12 @@ def sample_face(
         clean: the plain prototype in a studio portrait, for figures and examples.
         identity: the person; None draws one.
     """
-    if expression not in EXPRESSIONS:
-        raise ValueError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
-    identity = Identity.sample(rng) if identity is None else identity
     if clean:
-        strength = 1.0 if intensity is None else intensity
-        units = {name: value * strength for name, value in EXPRESSIONS[expression].items()}
-        return render(units, identity, Scene.studio(), size, expression)
-    return render(sample_units(expression, rng, intensity), identity, Scene.sample(rng), size, expression)
+        units, scene = prototype(expression, 1.0 if intensity is None else intensity), Scene.studio()
+    else:
+        units, scene = sample_units(expression, rng, intensity), Scene.sample(rng)
+    identity = Identity.sample(rng) if identity is None else identity
+    return render(units, identity, scene, size, expression)
 
 
 def sample_faces(
@@ -157,8 +162,11 @@ def sample_faces(
     """
     if not isinstance(counts, Mapping):
         counts = dict.fromkeys(EXPRESSIONS, counts)
-    if size < SMALLEST:
-        raise ValueError(f"a face needs at least {SMALLEST} pixels, not {size}")
+    for expression, count in counts.items():
+        prototype(expression)  # must exist
+        if count < 0:
+            raise ValueError(f"cannot draw {count} faces of {expression}")
+    _check_size(size)
     rng = np.random.default_rng(seed)
     labels = [expression for expression, count in counts.items() for _ in range(count)]
     labels = [labels[place] for place in rng.permutation(len(labels))]
@@ -170,3 +178,8 @@ def sample_faces(
         picture = draw(geometry, Scene.sample(rng), size)
         pixels[row] = (picture @ LUMA).round() if grey else picture
     return pixels, labels, persons
+
+
+def _check_size(size: int) -> None:
+    if size < SMALLEST:
+        raise ValueError(f"a face needs at least {SMALLEST} pixels, not {size}")

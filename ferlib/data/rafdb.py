@@ -1,0 +1,125 @@
+"""RAF-DB (Li and Deng 2019): 15,339 photos from the web with one of seven basic expressions, aligned, 100x100.
+
+Two forms on disk: the authors' (`EmoLabel/list_patition_label.txt`, sic, and `Image/aligned/`), or the widely spread
+copy sorted into `DATASET/{train,test}/{1..7}/`. Both give the same splits. The published one has no validation part,
+and choosing a model by its test accuracy would make that accuracy worthless, so a tenth of the training faces is set
+apart here. Who is on a photo is not published: persons may stand on both sides of the published split.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ferlib import labels
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.groups import place_of
+from ferlib.data.picture_files import cached_pictures, find_pictures
+
+LIST = Path("EmoLabel", "list_patition_label.txt")
+PUBLISHED = {"train": 12_271, "test": 3_068}
+TEST_COUNTS = (329, 74, 160, 1185, 478, 162, 680)  # of the ids 1 to 7
+COMPOUND = 11  # classes of the compound labels, which come in a list of the same name
+VALIDATION_SHARE = 0.1
+
+
+def load_rafdb(folder: Path, size: int = 100, check: bool = True) -> FaceDataset:
+    """The aligned photos, RGB, with the seven basic labels.
+
+    Test is the published test split; a tenth of each class of the published training split, chosen by a hash of the
+    file name, is validation. The column `file` has the authors' file names.
+
+    Args:
+        folder: holds `EmoLabel/` and `Image/aligned/`, or `DATASET/`.
+        size: side of the pictures in pixels; 100 is how they are published.
+        check: refuse anything but the published number of faces.
+
+    Raises:
+        DataError: files are missing or not readable, labels are compound or out of range, or the numbers are wrong.
+    """
+    if (folder / LIST).is_file():
+        rows = _read_list(folder)
+    elif (folder / "DATASET").is_dir():
+        rows = _read_folders(folder / "DATASET")
+    else:
+        raise DataError(f"RAF-DB: neither {LIST} nor DATASET/ in {folder}")
+    table = pd.DataFrame(rows, columns=["id", "split", "file", "path"])
+    twice = table.loc[table["file"].duplicated(), "file"]
+    if len(twice):
+        raise DataError(f"RAF-DB: {twice.iat[0]} has two labels in {folder}")
+    if check:
+        _check_counts(table, folder)
+    if table.empty:
+        raise DataError(f"RAF-DB: no pictures in {folder}")
+    split = table["split"].where(~_validation(table), "validation")
+    frame = pd.DataFrame({"label": table["id"] - 1, "split": split, "group": -1, "row": np.arange(len(table))})
+    return FaceDataset(
+        "rafdb", labels.RAFDB, frame.assign(file=table["file"]), cached_pictures("RAF-DB", list(table["path"]), size)
+    )
+
+
+def _read_list(folder: Path) -> list[tuple[int, str, str, Path]]:
+    """Label id, published split, file name and path of every line of the authors' list."""
+    rows = []
+    for number, line in enumerate((folder / LIST).read_text(errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        place = f"{folder / LIST}, line {number}"
+        match line.split():
+            case (file, text) if file.startswith(("train_", "test_")):
+                aligned = folder / "Image" / "aligned" / f"{Path(file).stem}_aligned.jpg"
+                rows.append((_label_id(text, place), file.partition("_")[0], file, aligned))
+            case _:
+                raise DataError(f"RAF-DB: {place} is {line.strip()[:60]!r}, not like 'train_00001.jpg 5'")
+    return rows
+
+
+def _read_folders(root: Path) -> list[tuple[int, str, str, Path]]:
+    """The same from `train/{1..7}/` and `test/{1..7}/`; label tables beside them are not read."""
+    rows = []
+    for split in PUBLISHED:
+        for path in find_pictures(root / split):
+            match path.relative_to(root / split).parts:
+                case (text, name):
+                    file = name.replace("_aligned", "")
+                    rows.append((_label_id(text, f"the folder {path.parent}"), split, file, path))
+                case _:
+                    raise DataError(f"RAF-DB: {path} is in no label folder; expected {root / split}/{{1..7}}/")
+    return rows
+
+
+def _label_id(text: str, place: str) -> int:
+    """1 to 7; compound labels and anything else are refused."""
+    number = int(text) if text.isdecimal() else 0
+    if len(labels.RAFDB) < number <= COMPOUND:
+        raise DataError(
+            f"RAF-DB: {place} has label {number}, one of the {COMPOUND} compound classes; only the basic labels 1 to "
+            f"{len(labels.RAFDB)} can be loaded"
+        )
+    if not 1 <= number <= len(labels.RAFDB):
+        raise DataError(f"RAF-DB: {place} has label {text!r}, expected 1 to {len(labels.RAFDB)}")
+    return number
+
+
+def _check_counts(table: pd.DataFrame, folder: Path) -> None:
+    """Raises unless the numbers of faces are those published."""
+    found = table["split"].value_counts().reindex(list(PUBLISHED), fill_value=0).to_dict()
+    anyway = "; to load it anyway: load_rafdb(folder, check=False)"
+    if found != PUBLISHED:
+        counts = " and ".join(f"{found[split]:,} {split} faces" for split in PUBLISHED)
+        expected = " and ".join(f"{count:,}" for count in PUBLISHED.values())
+        raise DataError(f"RAF-DB: found {counts} in {folder}, expected {expected}{anyway}")
+    test = table.loc[table["split"] == "test", "id"].value_counts()
+    counts = tuple(int(test.get(number, 0)) for number in range(1, len(labels.RAFDB) + 1))
+    if counts != TEST_COUNTS:
+        raise DataError(
+            f"RAF-DB: found {counts} test faces of the labels 1 to 7 in {folder}, expected {TEST_COUNTS}{anyway}"
+        )
+
+
+def _validation(table: pd.DataFrame) -> pd.Series:
+    """Which faces are validation: of each training class the tenth whose file names have the smallest hashes."""
+    train = table[table["split"] == "train"]
+    rank = train["file"].map(place_of).groupby(train["id"]).rank()
+    chosen = rank <= (train.groupby("id")["file"].transform("size") * VALIDATION_SHARE).round()
+    return chosen.reindex(table.index, fill_value=False)

@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests. Tests run offline, on the CPU, and keep their files to themselves."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# before anything imports the hub's client or asks for the cache
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["FERLIB_CACHE"] = tempfile.mkdtemp(prefix="ferlib-tests-")
+
+import numpy as np
+import pytest
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.data.synthetic_dataset import load_synthetic
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the real data sets; tests that use it carry the mark `data`."""
+    root = os.environ.get("FERLIB_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("the real data sets are not here: $FERLIB_DATA is not set")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def drawn_faces() -> FaceDataset:
+    """420 drawn faces of seven expressions, 48x48 grey, split by person."""
+    return load_synthetic(60)
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    """Grace Hopper, public domain, (606, 512, 3) uint8, one frontal face."""
+    import matplotlib.cbook
+
+    from ferlib.images import read_image
+
+    return read_image(Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """Eileen Collins, public domain, (512, 512, 3) uint8, one frontal face."""
+    import skimage.data
+
+    return skimage.data.astronaut()

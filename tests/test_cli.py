@@ -1,0 +1,146 @@
+"""The command line, run as people run it."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferlib.cli import main, parse_settings
+from ferlib.labels import FERPLUS
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, portrait, astronaut):
+    """A folder of photos, good and bad."""
+    folder = tmp_path_factory.mktemp("photos")
+    Image.fromarray(portrait).save(folder / "grace.jpg")
+    Image.fromarray(np.concatenate([portrait[:512], astronaut], axis=1)).save(folder / "two.png")
+    Image.new("RGB", (300, 200), "grey").save(folder / "nobody.png")
+    (folder / "text.jpg").write_text("not a picture")
+    whole = (folder / "grace.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    upside_down = Image.fromarray(portrait).rotate(180)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    upside_down.save(folder / "turned.jpg", exif=exif)
+    return folder
+
+
+def paths(folder, *names: str) -> list[str]:
+    return [str(folder / name) for name in names]
+
+
+def test_json_lines(photos, tmp_path, capsys):
+    files = paths(photos, "grace.jpg", "text.jpg", "two.png", "nobody.png", "absent.jpg", "cut.jpg")
+    assert main(["predict", *files, "--explain", "gradcam", "--out", str(tmp_path), "--format", "json"]) == 1
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [result["image"] for result in results] == files
+    assert [len(result["faces"]) for result in results] == [1, 0, 2, 0, 0, 0]
+    errors = [result["error"] for result in results]
+    assert errors[0] is None and errors[2] is None
+    assert "not a picture" in errors[1] and "No face" in errors[3]
+    assert "There is no file" in errors[4] and "damaged or cut short" in errors[5]
+    for face in results[0]["faces"] + results[2]["faces"]:
+        assert set(face) == {"box", "label", "scores", "overlay"}
+        assert face["label"] == max(face["scores"], key=face["scores"].get)
+        assert tuple(face["scores"]) == FERPLUS and len(face["box"]) == 4
+        assert Image.open(face["overlay"]).size == (224, 224)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_good_photos_alone_succeed_as_csv(photos, capsys):
+    assert main(["predict", *paths(photos, "grace.jpg", "two.png"), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["face"] for row in rows] == ["1", "1", "2"]
+    assert rows[0]["label"] == "happiness" and rows[0]["error"] == ""
+    assert sum(float(rows[0][name]) for name in FERPLUS) == pytest.approx(1, abs=1e-4)
+
+
+def test_csv_keeps_its_columns_on_errors(photos, capsys):
+    assert main(["predict", *paths(photos, "text.jpg"), "--format", "csv"]) == 1
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert "not a picture" in row["error"] and row["label"] == ""
+
+
+def test_a_turned_photo_is_predicted_the_right_way_up(photos, capsys):
+    main(["predict", *paths(photos, "grace.jpg", "turned.jpg"), "--format", "json"])
+    plain, turned = [json.loads(line)["faces"][0] for line in capsys.readouterr().out.splitlines()]
+    assert np.abs(np.subtract(plain["box"], turned["box"])).max() <= 4
+    assert plain["label"] == turned["label"]
+
+
+def test_table(photos, capsys):
+    assert main(["predict", *paths(photos, "grace.jpg", "text.jpg")]) == 1
+    head, grace, text = capsys.readouterr().out.splitlines()
+    assert head.startswith("image") and "happiness" in grace and "not a picture" in text
+
+
+def test_stdout_is_nothing_but_the_result(photos):
+    """In a process of its own: whatever libraries print must not end up between the JSON lines."""
+    command = [sys.executable, "-m", "ferlib", "predict", *paths(photos, "grace.jpg"), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["faces"][0]["label"] == "happiness"
+    assert done.stderr == ""
+
+
+def test_unknown_model(photos, capsys):
+    assert main(["predict", *paths(photos, "grace.jpg"), "--model", "nonsense"]) == 1
+    assert capsys.readouterr().err.startswith("ferlib: no model 'nonsense': expected one of convcut_ferplus")
+
+
+def test_models(capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "convcut_ferplus" in out and "convcut_published" in out and "60.53 M" in out
+
+
+def test_data(tmp_path, capsys):
+    assert main(["data", "--root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "not found" in out and "github.com/microsoft/FERPlus" in out and "synthetic" in out
+
+
+def test_train_then_evaluate(tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "convcut", "--data", "synthetic", "--out", str(out), "--trunk-weights", "none", "--set"]
+    settings = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32", "grey=true"]
+    assert main([*command, *settings]) == 0
+    assert "best epoch 1 of 1" in capsys.readouterr().out
+    report = tmp_path / "report.json"
+    assert main(["evaluate", str(out / "best"), "--data", "synthetic", "--out", str(report)]) == 0
+    assert "balanced_accuracy" in capsys.readouterr().out
+    result = json.loads(report.read_text())
+    metric = result["metrics"]["accuracy"]
+    assert metric["low"] <= metric["value"] <= metric["high"]
+    assert sum(map(sum, result["confusion"]["counts"])) == result["faces"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nonsense", "--data", "synthetic"], "unknown recipe 'nonsense'"),
+        (["train", "convcut", "--data", "synthetic", "--set", "epochs=many"], "epochs must be"),
+        (["train", "convcut", "--data", "synthetic", "--set", "epochs"], "--set takes FIELD=VALUE"),
+        (["train", "convcut", "--data", "synthetic", "--set", "colour=1"], "no setting colour"),
+        (["train", "convcut", "--data", "folder"], "say which folder"),
+        (["evaluate", "convcut_ferplus", "--data", "nonsense"], "unknown data set"),
+    ],
+)
+def test_impossible_requests_are_a_sentence(arguments, message, capsys):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_settings():
+    assert parse_settings(["epochs=3", "attention=none", "clip_norm=null", "lr=1e-3"]) == {
+        "epochs": 3,
+        "attention": "none",
+        "clip_norm": None,
+        "lr": 1e-3,
+    }

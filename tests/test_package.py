@@ -1,0 +1,33 @@
+"""The package as a whole: what importing it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "gradio", "dlib", "umap", "plotly", "timm", "pandas", "matplotlib", "sklearn")
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_is_cheap():
+    code = "import sys, time; t = time.perf_counter(); import ferlib; print(time.perf_counter() - t, *sys.modules)"
+    seconds, *modules = run(code).split()
+    assert not set(HEAVY) & set(modules)
+    assert float(seconds) < 0.3
+
+
+def test_public_names_exist():
+    import ferlib
+
+    for name in ferlib.__all__:
+        assert getattr(ferlib, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        ferlib.nonsense  # noqa: B018
+
+
+def test_training_needs_no_app():
+    modules = run("import sys, ferlib.training.loop; print(*sys.modules)").split()
+    assert not {"gradio", "dlib", "umap", "plotly", "jupyterlab"} & set(modules)

@@ -1,0 +1,138 @@
+"""The figures: they show the numbers they were given, name their units, and can be written as JSON."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+go = pytest.importorskip("plotly.graph_objects")
+
+from ferlib import plots  # noqa: E402
+from ferlib.labels import COLOURS, FERPLUS  # noqa: E402
+from ferlib.predict import FacePrediction  # noqa: E402
+
+
+@pytest.fixture
+def costs() -> pd.DataFrame:
+    stages = ["stage 1", "stage 2", "stage 3"]
+    return pd.DataFrame(
+        {
+            "trunk": ["one"] * 3 + ["two"] * 3,
+            "stage": stages * 2,
+            "parameters": [1_000_000, 2_000_000, 5_000_000, 1_000, 1_000_000, 3_000_000],
+            "multiply_adds": [3_000_000_000, 2_000_000_000, 1_000_000_000, 0, 500_000_000, 500_000_000],
+        }
+    )
+
+
+def prediction(classes=FERPLUS, seed=0) -> FacePrediction:
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet(np.ones(len(classes)))
+    return FacePrediction(
+        (0, 0, 10, 10),
+        dict(zip(classes, scores.tolist(), strict=True)),
+        rng.integers(0, 255, (224, 224, 3), np.uint8),
+        rng.random((112, 112), np.float32),
+    )
+
+
+def written(figure: go.Figure) -> dict:
+    """The figure as a browser gets it."""
+    return json.loads(figure.to_json())
+
+
+def titles(figure: go.Figure) -> list[str]:
+    return [note.text for note in figure.layout.annotations]
+
+
+def test_stage_costs(costs):
+    figure = plots.stage_costs(costs, cut_after="stage 2")
+    assert [titles(figure)[place] for place in (0, 3)] == [
+        "<b>one</b>: 3.00 of 8.00 M kept",
+        "<b>two</b>: 0.50 of 1.00 G kept",
+    ]
+    bars = [trace for trace in figure.data if trace.type == "bar" and trace.y[0] is not None]
+    assert len(bars) == 4
+    np.testing.assert_allclose(bars[0].x, [1, 2, 5])
+    assert list(bars[0].y) == ["stage 1", "stage 2", "stage 3"]
+    assert bars[0].marker.color == (plots.KEPT, plots.KEPT, plots.CUT)
+    assert bars[2].text[0].strip() == "0.001 (<1%)" and bars[3].text[0].strip() == "0.000 (0%)"
+    assert [line.y0 for line in figure.layout.shapes] == [1.5] * 4  # between the second and the third bar
+    assert figure.layout.yaxis.autorange == "reversed"  # the first stage on top
+    assert "millions" in figure.layout.xaxis.title.text and "billions" in figure.layout.xaxis2.title.text
+    written(figure)
+
+
+def test_stage_costs_needs_a_stage_that_exists(costs):
+    with pytest.raises(ValueError, match="stage 9"):
+        plots.stage_costs(costs, cut_after="stage 9")
+
+
+def test_influence():
+    square = np.full((3, 3), 0.5)
+    figure = plots.influence({"token": np.eye(3), "batch": square})
+    assert titles(figure) == ["<b>token</b>", "<b>batch</b>"]
+    np.testing.assert_array_equal(figure.data[0].z, np.eye(3))
+    np.testing.assert_array_equal(figure.data[1].z, square)
+    assert list(figure.data[0].x) == ["1", "2", "3"]
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
+    assert figure.layout.xaxis.title.text == "image replaced" and figure.layout.yaxis.title.text == "output watched"
+    written(figure)
+
+
+def test_accuracy_by_batch():
+    rows = [("batch", "sorted by class", 1, 0.5), ("batch", "sorted by class", 16, 0.9), ("none", "any", 1, 0.5)]
+    frame = pd.DataFrame(rows, columns=["attention", "order", "batch_size", "accuracy"])
+    figure = plots.accuracy_by_batch(frame, chance=0.125)
+    assert [line.name for line in figure.data] == ["batch attention, sorted by class", "no attention, any order"]
+    np.testing.assert_allclose(figure.data[0].y, [50, 90])
+    assert list(figure.data[0].x) == ["1", "16"]
+    assert figure.layout.shapes[0].y0 == 12.5
+    assert "%" in figure.layout.yaxis.title.text
+    assert not plots.accuracy_by_batch(frame).layout.shapes
+    written(figure)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_face_predictions(count):
+    faces = {f"face {number}": prediction(seed=number) for number in range(count)}
+    figure = plots.face_predictions(faces)
+    assert titles(figure) == list(faces)
+    pictures = [trace for trace in figure.data if trace.type == "image"]
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    assert (len(pictures), len(bars)) == (2 * count, count)
+    for bar, face in zip(bars, faces.values(), strict=True):
+        assert tuple(bar.y) == FERPLUS
+        np.testing.assert_allclose(bar.x, [100 * score for score in face.scores.values()])
+        assert bar.marker.color == tuple(COLOURS[name] for name in FERPLUS)
+    with Image.open(io.BytesIO(base64.b64decode(pictures[0].source.partition(",")[2]))) as shown:
+        assert shown.size == (224, 224)
+    assert 500 <= figure.layout.width <= plots.WIDTH and figure.layout.height < 900
+    written(figure)
+
+
+def test_face_predictions_with_classes_of_your_own():
+    (bar,) = (
+        trace
+        for trace in plots.face_predictions({"me": prediction(("happiness", "confusion"))}).data
+        if trace.type == "bar"
+    )
+    assert bar.marker.color == (COLOURS["happiness"], plots.OTHER_COLOUR)
+
+
+def test_face_predictions_need_a_heat_map():
+    face = prediction()
+    bare = FacePrediction(face.box, face.scores, face.face)
+    with pytest.raises(ValueError, match="heat map"):
+        plots.face_predictions({"me": bare})
+
+
+def test_every_attention_has_its_colour():
+    from ferlib.models.layers import ATTENTIONS
+
+    assert set(plots.ATTENTION_COLOURS) == set(ATTENTIONS)
+    assert len(set(plots.ATTENTION_COLOURS.values())) == len(ATTENTIONS)

@@ -1,0 +1,73 @@
+"""The frozen-feature cache."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from ferlib.data import cache
+from ferlib.data.transforms import Preprocess
+from ferlib.models.zoo import create_model
+from ferlib.training.features import FeatureCache
+
+
+@pytest.fixture
+def faces(drawn_faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERLIB_CACHE", str(tmp_path))
+    return drawn_faces.subset(range(10))
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    settings = {"trunk": "tf_efficientnet_lite0", "input_size": 64, "grey": True} | settings
+    return create_model("convcut_none", **settings).eval()
+
+
+def test_holds_both_views_to_half_precision(faces):
+    model = small()
+    features = FeatureCache.build(model, faces, batch_size=4)
+    assert features.maps.dtype == np.float16 and len(features) == 10
+    rows = torch.tensor([7, 0, 7])
+    x = Preprocess.of(model.config)(faces.pixels)
+    with torch.inference_mode():
+        plain, mirrored = model.forward_features(x), model.forward_features(x.flip(-1))
+    found = features.read(rows, torch.tensor([0, 0, 1]))
+    assert torch.allclose(found, torch.stack([plain[7], plain[0], mirrored[7]]), rtol=2**-10, atol=1e-3)
+
+
+def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
+    path = FeatureCache.build(small(), faces).path
+    written = path.stat().st_mtime_ns
+    assert FeatureCache.build(small(width=32), faces).path == path  # another head: the same features
+    assert path.stat().st_mtime_ns == written
+    assert FeatureCache.build(small(input_size=96), faces).path != path
+    assert FeatureCache.build(small(), faces.subset(range(9))).path != path
+    other = small()
+    with torch.no_grad():
+        next(other.trunk.parameters()).add_(1e-3)
+    assert FeatureCache.build(other, faces).path != path
+
+
+def test_an_interrupted_build_leaves_nothing_behind(faces, monkeypatch):
+    model = small()
+    calls = []
+
+    def fail_at_third(x):
+        calls.append(len(x))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return type(model).forward_features(model, x)
+
+    monkeypatch.setattr(model, "forward_features", fail_at_third, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        FeatureCache.build(model, faces, batch_size=4)
+    assert not list((cache.cache_dir() / "features").iterdir())
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(faces, monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"the feature cache needs .* GB, but .* GB free"):
+        FeatureCache.build(small(), faces)
+    assert not list((cache.cache_dir() / "features").iterdir())

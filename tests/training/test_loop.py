@@ -1,0 +1,111 @@
+"""The training loop."""
+
+import json
+
+import pytest
+import torch
+
+from ferlib.data.dataset import DataError
+from ferlib.models.zoo import build_model
+from ferlib.training import loop
+from ferlib.training.recipes import RECIPES, Recipe
+
+SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True}
+
+
+@pytest.fixture(scope="module")
+def faces(drawn_faces):
+    return drawn_faces
+
+
+def recipe(faces, **settings) -> Recipe:
+    return RECIPES["convcut"].override(SMALL | {"classes": faces.classes, "epochs": 3} | settings)
+
+
+def train(recipe, faces, out, **options):
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.config)
+    return model, loop.fit(model, faces, recipe, out, **options)
+
+
+FINETUNE = {"freeze_trunk": False, "augment": "flip_affine_erase", "optimizer": "adamw", "schedule": "onecycle"}
+
+
+@pytest.mark.parametrize("settings", [{}, FINETUNE], ids=["cached head", "fine-tuned"])
+def test_loss_falls_and_the_best_epoch_is_kept(faces, tmp_path, settings):
+    plan = recipe(faces, epochs=6, lr=3e-3, **settings)
+    model, history = train(plan, faces, tmp_path)
+    assert history["train_loss"].iloc[-1] < 0.9 * history["train_loss"].iloc[0]
+    best = history["accuracy"].idxmax()
+    again = type(model).from_pretrained(str(tmp_path / "best"))
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
+    source = loop.PixelSource(
+        faces.split("validation"), loop.Preprocess.of(plan.config), "none", "hard", torch.device("cpu")
+    )
+    hits = loop.predict_source(model, source).argmax(dim=1) == source.labels
+    assert float(hits.float().mean()) == pytest.approx(history["accuracy"][best], abs=0.02)  # cache is half precision
+    assert json.loads((tmp_path / "recipe.json").read_text())["lr"] == 3e-3
+
+
+@pytest.mark.parametrize("settings", [{}, FINETUNE], ids=["cached head", "fine-tuned"])
+def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, settings):
+    plan = recipe(faces, **settings)
+    whole, whole_history = train(plan, faces, tmp_path / "whole")
+    saves = []
+
+    def stop_after_second(*arguments):
+        saves.append(arguments)
+        original(*arguments)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    original = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", stop_after_second)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, faces, tmp_path / "cut")
+    monkeypatch.undo()
+    resumed, history = train(plan, faces, tmp_path / "cut", resume=True)
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+    assert history["train_loss"].tolist() == whole_history["train_loss"].tolist()
+
+
+def test_a_run_is_not_overwritten(faces, tmp_path):
+    plan = recipe(faces, epochs=1)
+    train(plan, faces, tmp_path)
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        train(plan, faces, tmp_path)
+
+
+def test_data_that_does_not_fit_is_refused(faces, tmp_path):
+    with pytest.raises(DataError, match="has the classes"):
+        train(recipe(faces, classes=("a", "b")), faces, tmp_path)
+    with pytest.raises(DataError, match="0 validation faces"):
+        train(recipe(faces), faces.split("train"), tmp_path)
+    with pytest.raises(DataError, match="no votes"):
+        train(recipe(faces, targets="soft"), faces, tmp_path)
+
+
+def test_a_loss_that_explodes_is_said(faces, tmp_path):
+    with pytest.raises(RuntimeError, match="lower the learning rate"):
+        train(recipe(faces, lr=1e30, optimizer="sgd"), faces, tmp_path)
+
+
+def test_schedules():
+    assert loop.schedule("constant", 0.9) == 1
+    shares = [loop.schedule("onecycle", i / 100) for i in range(101)]
+    assert max(shares) == shares[30] == pytest.approx(1) and shares[100] == pytest.approx(0)
+    assert shares[:31] == sorted(shares[:31]) and shares[30:] == sorted(shares[30:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a positive number"),
+        ({"optimizer": "magic"}, "optimizer must be one of"),
+        ({"colour": 1}, "no setting colour"),
+        ({"attention": "psychic"}, "attention must be one of"),
+    ],
+)
+def test_impossible_recipes_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RECIPES["convcut"].override(settings)
