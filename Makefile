@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo test lab lint clean pins
+.PHONY: help demo test lab lint tables clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -23,6 +23,9 @@ lab: $(VENV)/ready ## the notebooks in JupyterLab
 lint: $(VENV)/ready ## style of code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+tables: $(VENV)/ready ## rebuild the tables of README.md from results/
+	$(BIN)/python benchmarks/tables.py
 
 clean: ## remove the environment
 	rm -rf $(VENV)

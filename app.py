@@ -3,12 +3,13 @@
     python app.py                 then open http://127.0.0.1:7860
     python app.py --model runs/mine/best --port 8000
 
-Layout only: `ferlib.predict.Predictor` reads the picture, finds the faces and judges them. Read from top to bottom: what a
+Layout only: `ferlib.predict.Predictor` reads the picture, finds the faces and judges them. From top to bottom: what a
 visitor is told, what a visitor is shown, the page, the command. Nothing here talks to another machine.
 """
 
 import argparse
 import base64
+import errno
 import io
 import os
 import signal
@@ -136,7 +137,9 @@ def report(result: "ImagePrediction") -> str:
         hint = "Please try another picture."
         return f'<div class="note problem unreadable" role="alert"><b>{escape(result.error)}</b><br>{hint}</div>'
     if result.error:
-        hint = "Faces of 40 pixels and more that look roughly into the camera are found best. Please try another picture."
+        hint = (
+            "Faces of 40 pixels and more that look roughly into the camera are found best. Please try another picture."
+        )
         return f'<div class="note problem" role="alert"><b>{escape(result.error)}</b><br>{hint}</div>'
     count = len(result.faces)
     heading = "One face found." if count == 1 else f"{count} faces found, numbered from left to right."
@@ -186,14 +189,15 @@ Choose a photo. Every face in it is found, and a neural network says which expre
 and where it looked.
 """
 WELCOME = """<div class="note"><b>The result appears here.</b><br>
-Drop a photo on the left, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""
+Drop a photo, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""
 NOTES = """
 **An expression in a picture is not a feeling.** The model names what a face looks like to it, not what somebody feels,
 thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
 Do not use it to judge anybody.
 
-**The model** (`{architecture}`) sees one face at a time, {size} × {size} pixels, and shares 100 % among {count} classes:
-{classes}. It cannot answer "none of these". Faces are found by dlib; its landmark file is for non-commercial research only.
+**The model** (`{architecture}`) sees one face at a time, {size} × {size} pixels, and shares 100 % among {count}
+classes: {classes}. It cannot answer "none of these". Faces are found by dlib, whose landmark file is for non-commercial research
+only.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about {minutes} minutes so
 that the page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
@@ -206,7 +210,8 @@ THEME = gr.themes.Default(
     font_mono=("ui-monospace", "Consolas", "monospace"),
 ).set(body_background_fill="*neutral_50")
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: auto; --quiet: color-mix(in srgb, var(--body-text-color) 72%, transparent); }
+.gradio-container { max-width: 1180px !important; margin: auto;
+  --quiet: color-mix(in srgb, var(--body-text-color) 72%, transparent); }
 #title h1 { font-size: 1.9rem; margin: 0.6rem 0 0.1rem; }
 #title p, #notes p { color: var(--quiet); }
 #title p { font-size: 1rem; }
@@ -214,9 +219,9 @@ CSS = """
 #notes p { font-size: 0.85rem; max-width: 64rem; }
 #boxed:not(:has(img)) { display: none; }
 #boxed img { max-height: 480px; object-fit: contain; }
-#examples .gallery { display: grid; grid-template-columns: repeat(3, 1fr); gap: 0.5rem; }
-#examples .gallery :is(button, .container, img) { width: 100%; max-width: none; }
-#examples .gallery img { width: 100% !important; height: 100px !important; object-fit: cover; object-position: top; }
+#examples > .gallery { display: grid; grid-template-columns: repeat(3, 1fr); gap: 0.5rem; }
+#examples .gallery .container { width: 100%; max-width: none; }
+#examples .gallery img { height: 104px; object-position: 50% 25%; }
 #report > div { padding: 0; }
 #report h2 { font-size: 1.15rem; font-weight: 600; margin: 0.2rem 0 0.7rem; }
 .note { border: 2px dashed var(--border-color-accent); border-radius: var(--radius-lg); padding: 2rem 1.5rem;
@@ -238,14 +243,19 @@ CSS = """
 .pictures img { width: 148px; aspect-ratio: 1; border-radius: var(--radius-md); display: block; }
 .pictures figcaption { font-size: 0.75rem; text-align: center; color: var(--quiet); margin-top: 0.25rem; }
 .judgement table { flex: 1 1 15rem; border-collapse: collapse; font-size: 0.85rem; line-height: 1.55; }
-#report :is(th, td) { border: 0; padding: 0; }
-.judgement th { text-align: left; font-weight: 400; }
+#report th, #report td { border: 0; padding: 0; }
+#report th { text-align: left; font-weight: 400; }
 #report td:nth-child(2) { width: 100%; padding: 0 0.8rem; }
-.judgement td:last-child { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
+#report td:last-child { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
 .judgement i { display: block; height: 0.7rem; min-width: 2px; border-radius: 4px; }
 footer .divider { display: none !important; }
 @media (min-width: 768px) { #choose { position: sticky; top: 1rem; } }
 """
+# On a phone the result lies below what the visitor sees: go there once it is complete.
+SCROLL = """() => {
+  const result = document.querySelector("#result");
+  if (innerWidth < 768 && result.querySelector(".face, .problem")) result.scrollIntoView({ behavior: "smooth" });
+}"""
 
 
 def build_app(predictor: "Predictor") -> gr.Blocks:
@@ -270,17 +280,18 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
         """Find every face in a picture and say which expression it shows.
 
             from gradio_client import Client, handle_file
-            faces, annotated, overlays = Client("http://127.0.0.1:7860").predict(handle_file("photo.jpg"), api_name="/predict")
+            client = Client("http://127.0.0.1:7860")
+            faces, annotated, overlays = client.predict(handle_file("photo.jpg"), api_name="/predict")
 
         Args:
             image: a picture file: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, of at most 52 megapixels.
 
         Returns:
-            faces: {"faces": [...], "error": null or one sentence, "size": [width, height] of the upright picture or null}.
-                Each of the faces, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of the upright
-                picture, perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first class is ahead
-                of the second (0 to 1), "scores": {class: probability}, the most probable first, "sentence": "Face 1: …"}.
-                Without a face the list is empty and the error says why: a bad picture is no exception.
+            faces: {"faces": [...], "error": null or one sentence, "size": [width, height] of the upright picture}. Each
+                face, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of the upright picture,
+                perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first class is ahead of
+                the second (0 to 1), "scores": {class: probability}, the most probable first, "sentence": "Face 1: …"}.
+                Without a face the list is empty and the error says why: a bad picture is an answer, not a failure.
             annotated: the picture with the faces boxed and numbered, or null without a face.
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at (Grad-CAM).
         """
@@ -296,14 +307,17 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
                 gr.Examples(
                     example_pictures(), photo, label="Or click an example", elem_id="examples", api_visibility="private"
                 )
-            with gr.Column(scale=3, min_width=300):
-                boxed = gr.Image(show_label=False, buttons=["fullscreen", "download"], interactive=False, elem_id="boxed")
+            with gr.Column(scale=3, min_width=300, elem_id="result"):
+                boxed = gr.Image(
+                    show_label=False, interactive=False, buttons=["fullscreen", "download"], elem_id="boxed"
+                )
                 answer = gr.HTML(WELCOME, apply_default_css=False, elem_id="report")
         gr.Markdown(notes(predictor), elem_id="notes")
 
         # One picture at a time, whoever asks: memory stays bounded, and the processor is busy with one anyway.
         turn = {"concurrency_id": "predictor", "concurrency_limit": 1, "preprocess": False}
-        photo.change(show, photo, [boxed, answer], show_progress_on=answer, api_visibility="private", **turn)
+        shown = photo.change(show, photo, [boxed, answer], show_progress_on=answer, api_visibility="private", **turn)
+        shown.then(None, js=SCROLL)
         # The endpoint for programs has no trigger on the page, and outputs that nobody sees.
         faces = gr.JSON(label="Faces", visible=False)
         annotated = gr.Image(label="Annotated picture", visible=False)
@@ -384,8 +398,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ["GRADIO_TEMP_DIR"] = folder  # every upload lies here, and goes with it
             app = build_app(predictor)
             print(f"Open {launch(app, options.host, options.port)} in a browser. Ctrl-C ends it.", flush=True)
-            warm_up = threading.Thread(target=predictor.predict, args=(example_pictures()[0], "gradcam"), daemon=True)
-            warm_up.start()  # loads the face detector, so that the first visitor does not wait for it
+            # One prediction beforehand loads the face detector, so that the first visitor does not wait for it.
+            threading.Thread(target=predictor.predict, args=(example_pictures()[0], "gradcam"), daemon=True).start()
             try:
                 threading.Event().wait()
             finally:
@@ -408,8 +422,8 @@ def require_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot serve at {host}, port {port}: {reason}. Choose another with --port or --host.") from error
+        reason = "it is in use" if getattr(error, "errno", None) == errno.EADDRINUSE else error
+        raise OSError(f"cannot serve at {host}, port {port}: {reason}; try another --port or --host") from error
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     evaluate.set_defaults(run=run_evaluate)
+
+    release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
+    release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
+    release.add_argument("name", metavar="NAME", help="of the released model")
+    release.add_argument("--recipe", required=True, help="name of the recipe it was trained by, for the card")
+    release.add_argument("--report", required=True, type=Path, help="JSON of `ferlib evaluate RUN/best --out REPORT`")
+    release.set_defaults(run=run_release)
     return parser
 
 
@@ -238,6 +245,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
             float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}
         )
     )
+    return 0
+
+
+def run_release(options: argparse.Namespace) -> int:
+    from ferlib.training.release import release
+
+    print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))
     return 0
 
 

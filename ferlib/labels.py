@@ -12,6 +12,8 @@ FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "f
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 # RAF-DB (Li and Deng 2019), ids 1 to 7 of list_patition_label.txt, so index = id - 1
 RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+# CK+ (Lucey et al. 2010), ids 0 to 7 of ckextended.csv
+CKPLUS = (*FER2013, "contempt")
 # the eight labels of muxspace/facial_expressions, in the order of FERPlus
 FACIAL_EXPRESSIONS = FERPLUS
 # the drawn faces of ferlib.data.synthetic

@@ -7,12 +7,13 @@ extracts are in use:
   film, 981 pictures of seven classes, none of them neutral. The three frames are all but the same picture and every
   subject has several films, so a random split, as often published, tests on faces seen in training. Split by subject.
 - `ckextended.csv` (columns emotion, pixels, Usage): 920 pictures, one of every labelled film and 593 neutral ones,
-  one of every film. It does not say who is on a picture and its `Usage` cuts through people, so `Usage` is ignored. The
-  best that can be done is to keep pictures that look like the same person together: all pairs that are more alike than
-  `ALIKE`. That no subject crosses the splits cannot be verified from this file; prefer the folders.
+  one of every film. It does not say who is on a picture and its `Usage` cuts through people, so `Usage` is ignored. All
+  that can be done is to keep near copies together, pairs more alike than `ALIKE`; most pairs of one person are less
+  alike than that. That no subject crosses the splits cannot be verified from this file, and loading it warns so.
 """
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,12 @@ from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.folder import SPLIT_NAMES
 from ferlib.data.groups import assert_groups_apart, split_groups
-from ferlib.data.picture_files import cached_pictures, find_pictures
+from ferlib.data.pictures import cached_pictures, find_pictures
 
 SIDE = 48
-CLASSES = (*labels.FER2013, "contempt")  # ids 0 to 7 of the csv
-CSV_COUNTS = dict(zip(CLASSES, (45, 59, 25, 69, 28, 83, 593, 18), strict=True))
+CSV_COUNTS = dict(zip(labels.CKPLUS, (45, 59, 25, 69, 28, 83, 593, 18), strict=True))
 FOLDER_COUNTS = {name: 3 * count for name, count in CSV_COUNTS.items() if name != "neutral"}
-ALIKE = 0.9  # correlation of two pictures less the mean picture; an estimate, the csv is not ours to measure it on
+ALIKE = 0.9  # correlation of two pictures less the mean picture; a guess, not measured on the csv
 
 
 def load_ckplus(folder: Path, check: bool = True) -> FaceDataset:
@@ -61,7 +61,7 @@ def _load_folders(root: Path, check: bool) -> FaceDataset:
         raise DataError(f"CK+: no pictures in {root}; expected {root}/<class>/S010_004_00000017.png")
     if check:
         _check_counts(frame["name"], FOLDER_COUNTS, root)
-    classes = tuple(name for name in CLASSES if name != "neutral" or (frame["name"] == name).any())
+    classes = tuple(name for name in labels.CKPLUS if name != "neutral" or (frame["name"] == name).any())
     frame["label"] = frame.pop("name").map(classes.index)
     frame["group"] = pd.factorize(frame["subject"], sort=True)[0]
     frame["row"] = np.arange(len(frame))
@@ -85,8 +85,8 @@ def _place(path: Path, root: Path) -> tuple[str, str, str, str]:
         case _:
             raise DataError(f"CK+: {path} is in no class folder; expected {root}/[<split>/]<class>/<picture>")
     name = labels.canonical(folder)
-    if name not in CLASSES:
-        raise DataError(f"CK+: {path.parent} is no class of CK+, expected one of {', '.join(CLASSES)}")
+    if name not in labels.CKPLUS:
+        raise DataError(f"CK+: {path.parent} is no class of CK+, expected one of {', '.join(labels.CKPLUS)}")
     subject = re.match(r"S\d+(?=_)", path.name)
     if not subject:
         raise DataError(f"CK+: the name of {path} does not start with a subject, as S010_004_00000017.png does")
@@ -100,20 +100,26 @@ def _load_csv(path: Path, check: bool) -> FaceDataset:
         pixels = np.array([text.split() for text in table["pixels"]], np.uint8).reshape(len(table), 1, SIDE, SIDE)
     except (KeyError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise DataError(f"CK+: {path} is not ckextended.csv, 48x48 pixels a row ({error})") from error
-    strange = np.flatnonzero(~np.isin(emotion, range(len(CLASSES))))
+    strange = np.flatnonzero(~np.isin(emotion, range(len(labels.CKPLUS))))
     if len(strange):
         raise DataError(
-            f"CK+: {path}, line {strange[0] + 2} has label {emotion[strange[0]]}, expected 0 to {len(CLASSES) - 1}"
+            f"CK+: {path}, line {strange[0] + 2} has label {emotion[strange[0]]}, "
+            f"expected 0 to {len(labels.CKPLUS) - 1}"
         )
     emotion = emotion.astype(int)
     if check:
-        _check_counts(pd.Series([CLASSES[i] for i in emotion]), CSV_COUNTS, path)
+        _check_counts(pd.Series([labels.CKPLUS[i] for i in emotion]), CSV_COUNTS, path)
     if not len(table):
         raise DataError(f"CK+: {path} has no rows")
+    warnings.warn(
+        f"CK+: {path.name} does not say who is on a picture, so people may stand on both sides of a split and results "
+        "on it are too good; the folders CK+48/ tell subjects apart",
+        stacklevel=3,
+    )
     group = group_alike(pixels)
     frame = pd.DataFrame({"label": emotion, "split": split_groups(group), "group": group, "row": range(len(table))})
     assert_groups_apart("CK+", frame)
-    return FaceDataset("ckplus", CLASSES, frame, torch.from_numpy(pixels))
+    return FaceDataset("ckplus", labels.CKPLUS, frame, torch.from_numpy(pixels))
 
 
 def group_alike(pixels: np.ndarray, threshold: float = ALIKE) -> np.ndarray:
@@ -138,7 +144,7 @@ def group_alike(pixels: np.ndarray, threshold: float = ALIKE) -> np.ndarray:
 def _check_counts(names: pd.Series, expected: dict[str, int], path: Path) -> None:
     """Raises unless there are as many faces of each class as expected."""
     found = names.value_counts().to_dict()
-    wrong = [name for name in CLASSES if found.get(name, 0) != expected.get(name, 0)]
+    wrong = [name for name in labels.CKPLUS if found.get(name, 0) != expected.get(name, 0)]
     if wrong:
         details = ", ".join(f"{name} {found.get(name, 0):,} instead of {expected.get(name, 0):,}" for name in wrong)
         raise DataError(

@@ -13,7 +13,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.groups import assert_groups_apart, split_of
-from ferlib.data.picture_files import cached_pictures
+from ferlib.data.pictures import cached_pictures
 
 
 def load_facial_expressions(folder: Path, size: int = 112) -> FaceDataset:

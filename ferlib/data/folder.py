@@ -8,7 +8,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.groups import split_of
-from ferlib.data.picture_files import find_pictures, read_pictures
+from ferlib.data.pictures import find_pictures, read_pictures
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
 SPLIT_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}

@@ -14,7 +14,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.groups import place_of
-from ferlib.data.picture_files import cached_pictures, find_pictures
+from ferlib.data.pictures import cached_pictures, find_pictures
 
 LIST = Path("EmoLabel", "list_patition_label.txt")
 PUBLISHED = {"train": 12_271, "test": 3_068}

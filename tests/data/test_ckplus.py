@@ -1,12 +1,15 @@
 """CK+ in both of its forms: subjects stay together, and what is wrong is said."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from trees import write_ck48, write_ckextended, write_picture
 
 from ferlib.data.catalogue import load_dataset
-from ferlib.data.ckplus import CLASSES, CSV_COUNTS, FOLDER_COUNTS, group_alike, load_ckplus
+from ferlib.data.ckplus import CSV_COUNTS, FOLDER_COUNTS, group_alike, load_ckplus
 from ferlib.data.dataset import DataError
+from ferlib.data.groups import assert_groups_apart, split_groups
+from ferlib.labels import CKPLUS
 
 COUNTS = {"anger": 8, "happiness": 20, "neutral": 60, "contempt": 12}
 FILMS = ("anger", "happy", "surprise")
@@ -88,10 +91,11 @@ def test_folder_numbers_are_checked(tmp_path):
 
 def test_csv(tmp_path):
     who = write_ckextended(tmp_path / "ckextended.csv", COUNTS)
-    data = load_ckplus(tmp_path, check=False)
-    assert data.classes == CLASSES
+    with pytest.warns(UserWarning, match="does not say who is on a picture"):
+        data = load_ckplus(tmp_path, check=False)
+    assert data.classes == CKPLUS
     assert data.pixels.shape == (100, 1, 48, 48)
-    assert data.counts().sum(axis=1).to_dict() == {name: COUNTS.get(name, 0) for name in CLASSES}
+    assert data.counts().sum(axis=1).to_dict() == {name: COUNTS.get(name, 0) for name in CKPLUS}
     first = (tmp_path / "ckextended.csv").read_text().splitlines()[1].split(",")
     assert data.frame["label"][0] == int(first[0])
     assert data.pixels[0].flatten().tolist() == [int(value) for value in first[1].split()]
@@ -110,6 +114,7 @@ def test_alike_pictures_are_one_group():
     assert len(set(group_alike(pixels, threshold=1))) == 8
 
 
+@pytest.mark.filterwarnings("ignore:.*does not say who is on a picture")
 def test_csv_of_the_usual_size_passes_and_another_does_not(tmp_path):
     write_ckextended(tmp_path / "ckextended.csv", CSV_COUNTS, persons=120)
     data = load_dataset("ckplus", tmp_path)
@@ -149,3 +154,23 @@ def test_nothing_there(tmp_path):
 
 def test_known_numbers_agree():
     assert (sum(CSV_COUNTS.values()), sum(FOLDER_COUNTS.values())) == (920, 981)
+
+
+# --- groups and splits ---
+
+
+def test_groups_in_two_splits_are_refused_and_unknown_ones_pass():
+    frame = pd.DataFrame({"group": [0, 0, 1, 1, 2, 2, -1, -1], "split": ["train"] * 3 + ["test"] * 4 + ["train"]})
+    assert_groups_apart("set", frame[frame["group"] != 1])
+    with pytest.raises(DataError, match="set: group 1 is in train and test; a result"):
+        assert_groups_apart("set", frame)
+    with pytest.raises(DataError, match="group 1 is in train and test, and 1 more like it; a result"):
+        assert_groups_apart("set", pd.concat([frame, frame.assign(split="validation").iloc[4:5]]))
+
+
+def test_sizes_come_near_the_shares_also_with_a_large_group():
+    groups = np.concatenate([np.zeros(30, int), np.arange(1, 71)])
+    splits = pd.Series(split_groups(groups))
+    assert splits.value_counts().to_dict() == {"train": 60, "validation": 20, "test": 20}
+    assert (splits[:30] == "train").all()
+    assert split_groups(groups) == splits.tolist()

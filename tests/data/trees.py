@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ferlib.data.ckplus import CLASSES
 from ferlib.data.synthetic import sample_faces
+from ferlib.labels import CKPLUS
 
 SIDE = 24
 
@@ -57,7 +57,7 @@ def write_ckextended(path: Path, counts: Mapping[str, int], persons: int = 20, s
     """ckextended.csv of invented people, pictures of one nearly alike; returns the person of every row."""
     rng = np.random.default_rng(seed)
     people = rng.uniform(20, 235, (persons, 48 * 48))
-    emotions = rng.permutation([CLASSES.index(name) for name, count in counts.items() for _ in range(count)])
+    emotions = rng.permutation([CKPLUS.index(name) for name, count in counts.items() for _ in range(count)])
     who = rng.integers(persons, size=len(emotions))
     lines = ["emotion,pixels,Usage"]
     for emotion, person in zip(emotions, who, strict=True):

@@ -1,0 +1,338 @@
+"""The loaders of FER2013 and FERPlus on small made-up files, and on the real ones where they are."""
+
+import gzip
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+
+from ferlib import labels
+from ferlib.data.cache import cache_dir, file_key
+from ferlib.data.catalogue import load_dataset
+from ferlib.data.dataset import DataError
+from ferlib.data.fer2013 import load_fer2013, load_ferplus
+
+USAGES = ("Training", "PublicTest", "PrivateTest")
+HEADER = "emotion,pixels,Usage"
+VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+COUNT = 40
+
+
+def made_rows(seed: int = 0, count: int = COUNT) -> list[tuple[int, np.ndarray, str]]:
+    """Label, pixels (48·48,) and usage of made-up faces."""
+    rng = np.random.default_rng(seed)
+    return [
+        (int(rng.integers(7)), rng.integers(0, 256, 48 * 48), USAGES[min(int(i * 4 / count), 3) % 3])
+        for i in range(count)
+    ]
+
+
+def csv_text(rows: list[tuple[int, np.ndarray, str]]) -> str:
+    lines = [f"{label},{' '.join(map(str, pixels))},{usage}" for label, pixels, usage in rows]
+    return "\n".join([HEADER, *lines, ""])
+
+
+def write(folder: Path, text: str, zipped: bool = False) -> Path:
+    path = folder / ("fer2013.csv.gz" if zipped else "fer2013.csv")
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    return path
+
+
+def made_votes(rows: list, seed: int = 1) -> list[list[int]]:
+    """Ten votes a face over the eight classes, unknown and not-a-face, some nearly unanimous, some not."""
+    rng = np.random.default_rng(seed)
+    return [rng.multinomial(10, rng.dirichlet(np.full(10, rng.choice([0.05, 0.3, 2])))).tolist() for _ in rows]
+
+
+def write_votes(folder: Path, rows: list, votes: list) -> Path:
+    path = folder / "fer2013new.csv"
+    lines = [f"{row[2]},fer{i:07d}.png,{','.join(map(str, vote))}" for i, (row, vote) in enumerate(zip(rows, votes))]  # noqa: B905
+    path.write_text("\n".join([VOTES_HEADER, *lines, ""]))
+    return path
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_csv_is_read_as_a_naive_parser_reads_it(tmp_path, zipped):
+    text = csv_text(made_rows())
+    write(tmp_path, text, zipped)
+    dataset = load_fer2013(tmp_path)
+    splits = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+    assert (dataset.name, dataset.classes) == ("fer2013", labels.FER2013)
+    assert tuple(dataset.pixels.shape) == (COUNT, 1, 48, 48) and dataset.pixels.dtype == torch.uint8
+    for row, line in enumerate(text.splitlines()[1:]):
+        label, pixels, usage = line.split(",")
+        face, found = dataset[row]
+        assert found == int(label)
+        assert face.flatten().tolist() == [int(value) for value in pixels.split()]
+        assert dataset.frame.loc[row, ["split", "row", "group"]].tolist() == [splits[usage], row, -1]
+
+
+def test_columns_are_found_by_name(tmp_path):
+    rows = made_rows(count=3)
+    lines = [f"{usage},{' '.join(map(str, pixels))},{label}" for label, pixels, usage in rows]
+    write(tmp_path, "\n".join(["Usage,pixels,emotion", *lines]))
+    assert load_fer2013(tmp_path).labels().tolist() == [row[0] for row in rows]
+
+
+def test_plain_csv_goes_before_the_zipped_one(tmp_path):
+    write(tmp_path, csv_text(made_rows(0, 4)), zipped=True)
+    write(tmp_path, csv_text(made_rows(1, 5)))
+    assert len(load_fer2013(tmp_path)) == 5
+
+
+def naive_majority(votes: list[int]) -> str | None:
+    """The class of a face by the rule of `load_ferplus`, None when it is not kept."""
+    votes = dict(zip([*labels.FERPLUS, "unknown", "NF"], votes, strict=True))
+    left = {name: count for name, count in votes.items() if count > 1}
+    for name, count in left.items():
+        if count * 2 > sum(left.values()):
+            return name if name in labels.FERPLUS else None
+    return None
+
+
+def test_ferplus_keeps_what_the_majority_rule_keeps(tmp_path):
+    rows = made_rows(count=300)
+    votes = made_votes(rows)
+    votes[:6] = [
+        [5, 5, 0, 0, 0, 0, 0, 0, 0, 0],  # exactly half
+        [3, 1, 1, 1, 1, 1, 1, 1, 0, 0],  # three of ten, but all that is left without single votes
+        [1] * 10,  # nothing left
+        [3, 0, 0, 0, 0, 0, 0, 0, 7, 0],  # unknown
+        [2, 0, 0, 0, 0, 0, 0, 0, 0, 8],  # not a face
+        [4, 0, 0, 0, 0, 0, 0, 0, 3, 1],  # unknown counts, but four of seven are enough
+    ]
+    write(tmp_path, csv_text(rows))
+    write_votes(tmp_path, rows, votes)
+    dataset = load_ferplus(tmp_path)
+    expected = {row: name for row, vote in enumerate(votes) if (name := naive_majority(vote))}
+    assert 50 < len(expected) < 290 and {0, 2, 3, 4}.isdisjoint(expected) and {1, 5} <= set(expected)
+    found = {
+        row: labels.FERPLUS[label] for row, label in zip(dataset.frame["row"], dataset.frame["label"], strict=True)
+    }
+    assert found == expected
+    for place, row in enumerate(dataset.frame["row"]):
+        assert dataset.pixels[place].flatten().tolist() == rows[row][1].tolist()
+
+
+def test_soft_labels_are_shares_of_the_votes(tmp_path):
+    rows = made_rows()
+    votes = made_votes(rows)
+    write(tmp_path, csv_text(rows))
+    write_votes(tmp_path, rows, votes)
+    dataset = load_ferplus(tmp_path)
+    soft = dataset.soft_labels()
+    assert torch.allclose(soft.sum(dim=1), torch.ones(len(dataset)))
+    assert (soft.argmax(dim=1) == dataset.labels()).all()
+    for shares, row in zip(soft, dataset.frame["row"], strict=True):
+        kept = [vote if vote > 1 else 0 for vote in votes[row][:8]]
+        assert shares.tolist() == pytest.approx([vote / sum(kept) for vote in kept])
+    with pytest.raises(DataError, match="no votes"):
+        load_fer2013(tmp_path).soft_labels()
+
+
+def test_second_read_comes_from_the_cache_and_is_equal(tmp_path, monkeypatch):
+    write(tmp_path, csv_text(made_rows()))
+    first = load_fer2013(tmp_path)
+    monkeypatch.setattr("ferlib.data.fer2013._parse", lambda path: pytest.fail("parsed again"))
+    second = load_fer2013(tmp_path)
+    assert torch.equal(first.pixels, second.pixels)
+    assert first.frame.equals(second.frame)
+
+
+def test_half_written_cache_files_are_never_read(tmp_path, monkeypatch):
+    path = write(tmp_path, csv_text(made_rows()))
+    whole = cache_dir() / f"fer2013-{file_key(path)}.npy"
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    for number in (1, os.getpid()):  # left by processes that were killed while writing
+        whole.with_suffix(f".{number}.partial").write_bytes(b"\x93NUMPY\x01\x00")
+    expected = np.stack([row[1] for row in made_rows()])
+    for _ in range(2):
+        assert (load_fer2013(tmp_path).pixels.flatten(1).numpy() == expected).all()
+
+    def full_disk(handle, array, **options):
+        handle.write(b"\x93NUMPY\x01\x00")
+        raise OSError("no space left on device")
+
+    whole.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            load_fer2013(tmp_path)
+    assert not whole.exists()
+    assert (load_fer2013(tmp_path).pixels.flatten(1).numpy() == expected).all()
+
+
+def test_changed_csv_is_read_anew(tmp_path):
+    path = write(tmp_path, csv_text(made_rows(0)))
+    before = load_fer2013(tmp_path)
+    write(tmp_path, csv_text(made_rows(5)))
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
+    after = load_fer2013(tmp_path)
+    assert not torch.equal(before.pixels, after.pixels)
+    assert after.labels().tolist() == [row[0] for row in made_rows(5)]
+
+
+def broken_csv(kind: str) -> str:
+    """A csv that is wrong in its last row or its header."""
+    rows = made_rows(count=5)
+    label, pixels, usage = rows.pop()
+    good, numbers = csv_text(rows), " ".join(map(str, pixels))
+    return {
+        "empty": "",
+        "header only": HEADER + "\n",
+        "another table": "name,value\na,1\n",
+        "no usage": good.replace(",Usage", ",Use"),
+        "pixel missing": good + f"{label},{' '.join(map(str, pixels[1:]))},{usage}\n",
+        "pixel too many": good + f"{label},{numbers} 7,{usage}\n",
+        "one pixel": good + f"{label},7,{usage}\n",
+        "no pixels": good + f"{label},,{usage}\n",
+        "pixel above 255": good + f"{label},256 {' '.join(map(str, pixels[1:]))},{usage}\n",
+        "pixel below 0": good + f"{label},-1 {' '.join(map(str, pixels[1:]))},{usage}\n",
+        "pixel not a number": good + f"{label},x {' '.join(map(str, pixels[1:]))},{usage}\n",
+        "label 7": good + f"7,{numbers},{usage}\n",
+        "label -1": good + f"-1,{numbers},{usage}\n",
+        "label 300": good + f"300,{numbers},{usage}\n",
+        "label in words": good + f"happy,{numbers},{usage}\n",
+        "no label": good + f",{numbers},{usage}\n",
+        "unknown usage": good + f"{label},{numbers},Testing\n",
+        "cut in the middle": good + f"{label},{numbers[:1000]}",
+        "column too many": good + f"{label},{numbers},{usage},9\n",
+    }[kind]
+
+
+KINDS = (
+    "empty,header only,another table,no usage,pixel missing,pixel too many,one pixel,no pixels,pixel above 255,"
+    "pixel below 0,pixel not a number,label 7,label -1,label 300,label in words,no label,unknown usage,"
+    "cut in the middle,column too many"
+).split(",")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_broken_csv_is_a_clear_error(tmp_path, kind):
+    path = write(tmp_path, broken_csv(kind))
+    for load in (load_fer2013, load_ferplus):
+        with pytest.raises(DataError) as caught:
+            load(tmp_path)
+        assert "FER2013" in str(caught.value) and str(path) in str(caught.value)
+    assert not (cache_dir() / f"fer2013-{file_key(path)}.npy").exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "corrupted", "not gzip", "empty", "broken checksum"])
+def test_broken_gzip_is_a_clear_error(tmp_path, kind):
+    path = write(tmp_path, csv_text(made_rows()), zipped=True)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "truncated": whole[:middle],
+            "corrupted": whole[:middle] + b"\xff" * 400 + whole[middle + 400 :],
+            "not gzip": csv_text(made_rows()).encode(),
+            "empty": b"",
+            "broken checksum": whole[:-8] + b"\x00\x00\x00\x00" + whole[-4:],
+        }[kind]
+    )
+    with pytest.raises(DataError, match="is not the fer2013.csv of the challenge") as caught:  # noqa: RUF043
+        load_fer2013(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_message_names_the_row_and_the_value(tmp_path):
+    write(tmp_path, broken_csv("pixel missing"))
+    with pytest.raises(DataError, match="row 4 has 2303 pixels, expected 2304"):
+        load_fer2013(tmp_path)
+    write(tmp_path, broken_csv("label 7"))
+    with pytest.raises(DataError, match="label 7, expected 0 to 6"):
+        load_fer2013(tmp_path)
+    write(tmp_path, broken_csv("no usage"))
+    with pytest.raises(DataError, match="lacks the columns .'Usage'"):
+        load_fer2013(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"no fer2013\.csv or fer2013\.csv\.gz in"):
+        load_fer2013(tmp_path)
+    write(tmp_path, csv_text(made_rows()))
+    with pytest.raises(DataError, match=r"no fer2013new\.csv in"):
+        load_ferplus(tmp_path)
+    with pytest.raises(DataError, match="To get it"):
+        load_dataset("ferplus", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",contempt", ",disdain", r"lacks the columns \['contempt'\]"),
+        ("Usage,", "Split,", r"lacks the columns \['Usage'\]"),
+        ("Training,fer0000000.png", "PrivateTest,fer0000000.png", "are not those of FER2013"),
+        ("Training,fer0000000.png", "Else,fer0000000.png", "are not those of FER2013"),
+        ("fer0000003.png,", "fer0000003.png,x", "not whole numbers"),
+        ("fer0000003.png,", "fer0000003.png,-", "not whole numbers"),
+        ("fer0000003.png,", "fer0000003.png,.", "not whole numbers"),
+    ],
+)
+def test_broken_votes_are_a_clear_error(tmp_path, old, new, message):
+    rows = made_rows()
+    write(tmp_path, csv_text(rows))
+    votes = made_votes(rows)
+    votes[3] = [6, 4, 0, 0, 0, 0, 0, 0, 0, 0]
+    path = write_votes(tmp_path, rows, votes)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(DataError, match=message) as caught:
+        load_ferplus(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["short", "cut", "empty", "binary"])
+def test_votes_that_do_not_fit_are_a_clear_error(tmp_path, kind):
+    rows = made_rows()
+    write(tmp_path, csv_text(rows))
+    path = write_votes(tmp_path, rows, made_votes(rows))
+    text = path.read_text()
+    path.write_bytes(
+        {
+            "short": "\n".join(text.splitlines()[:-1]).encode(),
+            "cut": text.rstrip("\n").rsplit(",", 3)[0].encode(),
+            "empty": b"",
+            "binary": bytes(range(256)) * 40,
+        }[kind]
+    )
+    with pytest.raises(DataError, match="FERPlus") as caught:
+        load_ferplus(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.data
+def test_facts_of_fer2013(data_root):
+    counts = load_dataset("fer2013", data_root).counts()
+    assert counts.sum().tolist() == [28_709, 3_589, 3_589]
+    assert counts["train"].tolist() == [3995, 436, 4097, 7215, 4830, 3171, 4965]
+    assert counts["validation"].tolist() == [467, 56, 496, 895, 653, 415, 607]
+    assert counts["test"].tolist() == [491, 55, 528, 879, 594, 416, 626]
+
+
+@pytest.mark.data
+def test_facts_of_ferplus(data_root):
+    dataset = load_dataset("ferplus", data_root)
+    counts = dataset.counts()
+    assert counts.sum().tolist() == [25_060, 3_199, 3_153]
+    train = Counter(neutral=8740, happiness=7287, surprise=3149, sadness=3014, anger=2100, disgust=119, fear=532)
+    assert counts["train"].to_dict() == train | Counter(contempt=119)
+    assert counts["validation"].tolist() == []
+    assert counts["test"].tolist() == []
+    assert dataset.soft_labels().sum(dim=1).allclose(torch.ones(len(dataset)))
+
+
+@pytest.mark.data
+def test_cached_load_is_quick(data_root):
+    load_dataset("fer2013", data_root)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        load_dataset("fer2013", data_root)
+        seconds.append(time.perf_counter() - start)
+    assert median(seconds) <= 0.5
