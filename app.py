@@ -9,7 +9,6 @@ visitor is told, what a visitor is shown, the page, the command. Nothing here ta
 
 import argparse
 import base64
-import errno
 import io
 import os
 import signal
@@ -37,8 +36,7 @@ if TYPE_CHECKING:  # brings torch along, which takes seconds: `main` imports it 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
 MANY_FACES = 6  # more than these are listed folded
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
-KEEP_FILES = 600  # seconds after which uploaded and boxed pictures are deleted
-OTHER_COLOUR = "#7f7f7f"  # of classes that are not in ferlib.labels
+KEEP_FILES = 600  # seconds after which uploaded and boxed pictures are deleted; the notes on the page name it
 
 
 # --- what a visitor is told -------------------------------------------------------------------------------------------
@@ -106,7 +104,7 @@ def annotate(result: "ImagePrediction") -> Image.Image | None:
 
 
 def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarray, room: float) -> None:
-    """Write a face's number above its box, or inside where the picture ends; its label too if `room` boxes are as wide."""
+    """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
     x0, y0, x1, _ = box
     long_side = max(draw.im.size)
     font = ImageFont.load_default(float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28)))
@@ -122,8 +120,8 @@ def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarra
 
 
 def colour(label: str) -> str:
-    """The colour of an expression."""
-    return COLOURS.get(label, OTHER_COLOUR)
+    """The colour of an expression; grey for one that is not in ferlib.labels."""
+    return COLOURS.get(label, "#7f7f7f")
 
 
 def ink(label: str) -> str:
@@ -133,14 +131,11 @@ def ink(label: str) -> str:
 
 def report(result: "ImagePrediction") -> str:
     """The HTML below the photo: a card for each face, or the sentence that says why there is none."""
-    if result.error and result.image is None:
-        hint = "Please try another picture."
-        return f'<div class="note problem unreadable" role="alert"><b>{escape(result.error)}</b><br>{hint}</div>'
     if result.error:
-        hint = (
-            "Faces of 40 pixels and more that look roughly into the camera are found best. Please try another picture."
-        )
-        return f'<div class="note problem" role="alert"><b>{escape(result.error)}</b><br>{hint}</div>'
+        readable = result.image is not None
+        hint = "Faces that look roughly into the camera are found best." if readable else "Please try another picture."
+        kind = "note problem" if readable else "note problem unreadable"
+        return f'<div class="{kind}" role="alert"><b>{escape(result.error)}</b><br>{hint}</div>'
     count = len(result.faces)
     heading = "One face found." if count == 1 else f"{count} faces found, numbered from left to right."
     if count > MANY_FACES:
@@ -195,12 +190,11 @@ NOTES = """
 thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
 Do not use it to judge anybody.
 
-**The model** (`{architecture}`) sees one face at a time, {size} × {size} pixels, and shares 100 % among {count}
-classes: {classes}. It cannot answer "none of these". Faces are found by dlib, whose landmark file is for non-commercial research
-only.
+**The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
+It cannot answer "none of these". Faces are found by dlib, whose landmark file is for non-commercial research only.
 
-**Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about {minutes} minutes so
-that the page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
+**Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
+page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
 """
 THEME = gr.themes.Default(
     primary_hue="blue",
@@ -247,7 +241,7 @@ CSS = """
 #report th { text-align: left; font-weight: 400; }
 #report td:nth-child(2) { width: 100%; padding: 0 0.8rem; }
 #report td:last-child { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
-.judgement i { display: block; height: 0.7rem; min-width: 2px; border-radius: 4px; }
+#report td i { display: block; height: 0.7rem; min-width: 2px; border-radius: 4px; }
 footer .divider { display: none !important; }
 @media (min-width: 768px) { #choose { position: sticky; top: 1rem; } }
 """
@@ -259,11 +253,7 @@ SCROLL = """() => {
 
 
 def build_app(predictor: "Predictor") -> gr.Blocks:
-    """The page and its endpoint, not yet served.
-
-    Args:
-        predictor: answers every question of this app.
-    """
+    """The page and its endpoint, not yet served."""
 
     def look_at(image: dict | None) -> "ImagePrediction":
         # Gradio's own image reader fails on a broken file and knows no limit, so the listeners say `preprocess=False`
@@ -304,15 +294,14 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_id="choose"):
                 photo = gr.Image(label="Your photo", type="filepath", height=330, buttons=[], elem_id="photo")
-                gr.Examples(
-                    example_pictures(), photo, label="Or click an example", elem_id="examples", api_visibility="private"
-                )
+                examples = {"label": "Or click an example", "elem_id": "examples", "api_visibility": "private"}
+                gr.Examples(example_pictures(), photo, **examples)
             with gr.Column(scale=3, min_width=300, elem_id="result"):
-                boxed = gr.Image(
-                    show_label=False, interactive=False, buttons=["fullscreen", "download"], elem_id="boxed"
-                )
+                boxed = gr.Image(show_label=False, buttons=["fullscreen", "download"], elem_id="boxed")
                 answer = gr.HTML(WELCOME, apply_default_css=False, elem_id="report")
-        gr.Markdown(notes(predictor), elem_id="notes")
+        model = predictor.model.config
+        side, classes = model.source_size or model.input_size, ", ".join(predictor.classes)
+        gr.Markdown(NOTES.format(name=model.architecture, side=side, classes=classes), elem_id="notes")
 
         # One picture at a time, whoever asks: memory stays bounded, and the processor is busy with one anyway.
         turn = {"concurrency_id": "predictor", "concurrency_limit": 1, "preprocess": False}
@@ -345,39 +334,15 @@ def example_pictures() -> list[np.ndarray]:
     return [*drawn, np.asarray(hopper), np.asarray(collins), np.asarray(both)]
 
 
-def notes(predictor: "Predictor") -> str:
-    """What stands below everything: what the model is, what it is not, and what happens to a photo."""
-    config = predictor.model.config
-    return NOTES.format(
-        architecture=config.architecture,
-        size=config.source_size or config.input_size,
-        count=len(predictor.classes),
-        classes=", ".join(predictor.classes),
-        minutes=KEEP_FILES // 60,
-    )
-
-
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860) -> str:
-    """Serve the page from a thread; returns its address.
-
-    Raises:
-        OSError: the port is in use.
-    """
-    options = {"share": False, "run_history": False, "enable_monitoring": False, "ssr_mode": False, "mcp_server": False}
-    _, url, _ = app.launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        footer_links=["api"],
-        max_file_size="100mb",
-        theme=THEME,
-        css=CSS,
-        **options,
-    )
+    """Serve the page from a thread; returns its address."""
+    where = {"server_name": host, "server_port": port, "prevent_thread_lock": True, "quiet": True}
+    off = {"share": False, "run_history": False, "enable_monitoring": False, "ssr_mode": False, "mcp_server": False}
+    look = {"theme": THEME, "css": CSS, "footer_links": ["api"]}
+    _, url, _ = app.launch(max_file_size="100mb", **where, **off, **look)
     return url
 
 
@@ -414,16 +379,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def require_port(host: str, port: int) -> None:
-    """Make sure that a server can listen there.
-
-    Raises:
-        OSError: it cannot; one sentence says why.
-    """
+    """Raises an `OSError` with one sentence if no server can listen there."""
     try:
         socket.create_server((host, port)).close()
     except (OSError, OverflowError) as error:
-        reason = "it is in use" if getattr(error, "errno", None) == errno.EADDRINUSE else error
-        raise OSError(f"cannot serve at {host}, port {port}: {reason}; try another --port or --host") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(f"cannot serve at {host}, port {port}: {reason.split(' (')[0]}; try another --port") from error
 
 
 if __name__ == "__main__":

@@ -62,7 +62,11 @@ def main() -> None:
             key: {"value": value} | dict(zip(("low", "high"), intervals.get(key, ()), strict=False))
             for key, value in summary(truth, scores).items()
         }
-        result["sets"][name] = {"faces": len(test), "without": ["contempt"] if name == "ferplus" else [], "metrics": metrics}
+        result["sets"][name] = {
+            "faces": len(test),
+            "without": ["contempt"] if name == "ferplus" else [],
+            "metrics": metrics,
+        }
         print(name, len(test), {key: round(value["value"], 4) for key, value in metrics.items()})
     out.write_text(json.dumps(result, indent=1) + "\n")
 

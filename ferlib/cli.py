@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
+    evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     evaluate.set_defaults(run=run_evaluate)
@@ -226,9 +227,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.evaluation.evaluate import evaluate
     from ferlib.models.zoo import load_model
 
-    result = evaluate(
-        load_model(options.model), load_dataset(options.data, options.root), options.split, options.without
-    )
+    data = load_dataset(options.data, options.root)
+    result = evaluate(load_model(options.model), data, options.split, options.without, options.clean)
     result = {"name": str(options.model), **result}
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -240,11 +240,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     for name, metric in result["metrics"].items():
         interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
         print(f"  {name:<18} {metric['value']:.4f}{interval}")
-    print(
-        pd.DataFrame(result["per_class"]).T.to_string(
-            float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}
-        )
-    )
+    table = pd.DataFrame(result["per_class"]).T
+    print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
     return 0
 
 

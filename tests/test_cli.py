@@ -119,6 +119,9 @@ def test_train_then_evaluate(tmp_path, capsys):
     metric = result["metrics"]["accuracy"]
     assert metric["low"] <= metric["value"] <= metric["high"]
     assert sum(map(sum, result["confusion"]["counts"])) == result["faces"]
+    assert main(["evaluate", str(out / "best"), "--data", "synthetic", "--clean", "--format", "json"]) == 0
+    clean = json.loads(capsys.readouterr().out)
+    assert clean["clean"] and clean["faces"] <= result["faces"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ pytest.importorskip("plotly")
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 1_500_000  # bytes
-TIME_LIMIT = 600  # seconds for a notebook, on a slow and busy machine
+TIME_LIMIT = 1200  # seconds for a notebook, on a slow and busy machine; chapter 2 takes some 50 s of processor time
 #: Functions that are the lesson themselves; each is asserted equal to ferlib's in its notebook.
 ALLOWED = {"02_building_the_models.ipynb": {"separable_by_hand", "detail_by_hand"}}
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ def cached_array(name: str, key: str, build: Callable[[], np.ndarray]) -> np.nda
     """
     path = cache_dir() / f"{name}-{key}.npy"
     if path.exists():
-        return np.load(path, allow_pickle=False)
+        with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
+            return np.load(path, allow_pickle=False)
     array = build()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")  # renamed when complete: no reader ever sees half a file

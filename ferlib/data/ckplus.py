@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.folder import SPLIT_NAMES
-from ferlib.data.groups import assert_groups_apart, split_groups
+from ferlib.data.groups import assert_groups_apart, split_by_group
 from ferlib.data.pictures import cached_pictures, find_pictures
 
 SIDE = 48
@@ -66,7 +66,7 @@ def _load_folders(root: Path, check: bool) -> FaceDataset:
     frame["group"] = pd.factorize(frame["subject"], sort=True)[0]
     frame["row"] = np.arange(len(frame))
     if (frame["split"] == "").all():
-        frame["split"] = split_groups(frame["subject"])
+        frame["split"] = split_by_group(frame["subject"])
     elif (frame["split"] == "").any():
         raise DataError(f"CK+: {root} has class folders both inside and outside split folders")
     assert_groups_apart("CK+", frame, by="subject")
@@ -117,7 +117,7 @@ def _load_csv(path: Path, check: bool) -> FaceDataset:
         stacklevel=3,
     )
     group = group_alike(pixels)
-    frame = pd.DataFrame({"label": emotion, "split": split_groups(group), "group": group, "row": range(len(table))})
+    frame = pd.DataFrame({"label": emotion, "split": split_by_group(group), "group": group, "row": range(len(table))})
     assert_groups_apart("CK+", frame)
     return FaceDataset("ckplus", labels.CKPLUS, frame, torch.from_numpy(pixels))
 

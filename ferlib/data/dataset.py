@@ -61,8 +61,7 @@ class FaceDataset(Dataset):
     def subset(self, rows: np.ndarray | Sequence[int]) -> "FaceDataset":
         """The faces at these positions, or where a boolean mask of length N is true."""
         rows = np.asarray(rows)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         return FaceDataset(self.name, self.classes, self.frame.iloc[rows], self.pixels[torch.as_tensor(rows)])
 
     def split(self, name: str) -> "FaceDataset":

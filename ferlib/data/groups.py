@@ -1,8 +1,9 @@
 """Groups of faces that belong together (a person, a sequence): which split each goes to, and that none is in two."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import DataError
@@ -25,22 +26,52 @@ def split_of(group: str) -> str:
     return "test"
 
 
-def split_groups(groups: Sequence[Hashable]) -> list[str]:
-    """The split of every face, whole groups only, with sizes as near to `SHARES` as the groups allow.
+def split_by_group(
+    groups: Sequence | np.ndarray,
+    shares: Mapping[str, float] = SHARES,
+    seed: int = 0,
+    labels: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
+    """Splits faces so that no group (person, or face from `find_duplicates`) crosses, sizes near the shares.
 
-    For sets of few groups, where `split_of` would leave the sizes to chance. The largest group comes first, equal
-    ones in the order of a hash; each goes to the split that lacks most. So it depends on who else is in the set.
+    Greedy: groups from large to small, at random among those of about one size, each to the split where it leaves the
+    least squared gap between the faces a split has and should have, relative to the latter. The same groups and seed
+    give the same splits, whatever the order of the rows.
 
     Args:
-        groups: the group of every face.
+        groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.
+        shares: share of the faces by split, e.g. {"train": 0.6, "validation": 0.2, "test": 0.2}; they sum to 1.
+        seed: another seed, another split.
+        labels: classes (N,); when given, the gap is taken over every class too, so their shares are kept as well.
+
+    Returns:
+        The split's name of every face (N,).
+
+    Raises:
+        DataError: there are too few groups for the shares, a split would stay empty.
     """
-    sizes = pd.Series(groups).value_counts()
-    lacking = {split: share * len(groups) for split, share in SHARES.items()}
-    splits = {}
-    for group in sorted(sizes.index, key=lambda group: (-sizes[group], place_of(str(group)))):
-        splits[group] = max(lacking, key=lacking.__getitem__)
-        lacking[splits[group]] -= sizes[group]
-    return [splits[group] for group in groups]
+    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
+    groups = pd.Series(groups)
+    codes = pd.factorize(groups, sort=True)[0].astype(np.int64)
+    unknown = (groups == -1).to_numpy()
+    codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
+    codes = pd.factorize(codes, sort=True)[0]
+    classes = np.zeros(len(groups), np.int64) if labels is None else pd.factorize(np.asarray(labels))[0]
+    counts = np.zeros((codes.max(initial=-1) + 1, classes.max(initial=0) + 1))  # (groups, classes)
+    np.add.at(counts, (codes, classes), 1)
+    sizes = counts.sum(axis=1)
+    counts = np.column_stack([counts, sizes])
+    wanted = np.outer(list(shares.values()), counts.sum(axis=0))  # (splits, classes + 1)
+    have, chosen = np.zeros_like(wanted), np.zeros(len(counts), np.int64)
+    chance = np.random.default_rng(seed).permutation(len(counts))
+    for group in np.lexsort((chance, -np.floor(np.log2(sizes)))):
+        growth = (counts[group] * (2 * (have - wanted) + counts[group]) / wanted).sum(axis=1)
+        chosen[group] = growth.argmin()
+        have[chosen[group]] += counts[group]
+    if not have[:, -1].all():
+        raise DataError(f"{len(counts)} groups are too few for the shares {dict(shares)}: a split would be empty")
+    return np.array(list(shares))[chosen[codes]]
 
 
 def assert_groups_apart(name: str, frame: pd.DataFrame, by: str = "group") -> None:

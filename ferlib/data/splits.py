@@ -1,4 +1,4 @@
-"""What stands between a data set and an honest test split: identical faces, near duplicates, blank images, persons.
+"""What stands between a data set and an honest test split: identical faces, near duplicates, blank images.
 
 Two faces are *identical* when all their pixels are. They are *near duplicates* when they show one photograph twice:
 scaled or compressed anew, shifted by a pixel or two, brightened, mirrored, with or without a watermark. Near
@@ -18,7 +18,8 @@ mirrored as plain, while few photographs stand in the set in both ways. Pairs th
     0.55 - 0.60   120    14 of 99 looked at     16     8
     0.60 - 0.65   128     1 of 99                7     2
     0.65 - 0.70   164     0 of 99                9     0
-    0.70 - 1     2549     0 of 198              42     0
+    0.70 - 0.80   766     0 of 198              13     0
+    0.80 - 1     1783     -                     29     0
     ============ ============================= ==========================
 
 The highest values of strangers in facial_expressions, whose faces are framed alike, lie just above 0.7. So a near
@@ -27,7 +28,7 @@ Frames of a film and drawn faces are alike by nature: the search does not suit t
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ferlib.data.cache import cached_array
-from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.dataset import FaceDataset
 
 CANDIDATE = 0.85
 NEAR = 0.7
@@ -180,65 +181,6 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
     """
     kept = (dataset.frame["split"] == split) & ~find_flaws(dataset, near).any(axis=1)
     return dataset.subset(kept.to_numpy()).split(split)
-
-
-def split_by_group(
-    groups: Sequence | np.ndarray,
-    shares: Mapping[str, float],
-    seed: int = 0,
-    labels: Sequence[int] | np.ndarray | None = None,
-) -> np.ndarray:
-    """Splits faces so that no group (person, or face from `find_duplicates`) crosses, sizes near the shares.
-
-    Greedy: groups from large to small, at random among those of about one size, each to the split where it leaves the
-    least squared gap between the faces a split has and should have, relative to the latter. The same groups and seed
-    give the same splits, whatever the order of the rows.
-
-    Args:
-        groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.
-        shares: share of the faces by split, e.g. {"train": 0.6, "validation": 0.2, "test": 0.2}; they sum to 1.
-        seed: another seed, another split.
-        labels: classes (N,); when given, the gap is taken over every class too, so their shares are kept as well.
-
-    Returns:
-        The split's name of every face (N,).
-
-    Raises:
-        DataError: there are too few groups for the shares, a split would stay empty.
-    """
-    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
-    groups = pd.Series(groups)
-    codes = pd.factorize(groups, sort=True)[0].astype(np.int64)
-    unknown = (groups == -1).to_numpy()
-    codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
-    codes = pd.factorize(codes, sort=True)[0]
-    classes = np.zeros(len(groups), np.int64) if labels is None else pd.factorize(np.asarray(labels))[0]
-    counts = np.zeros((codes.max(initial=-1) + 1, classes.max(initial=0) + 1))  # (groups, classes)
-    np.add.at(counts, (codes, classes), 1)
-    sizes = counts.sum(axis=1)
-    counts = np.column_stack([counts, sizes])
-    wanted = np.outer(list(shares.values()), counts.sum(axis=0))  # (splits, classes + 1)
-    have, chosen = np.zeros_like(wanted), np.zeros(len(counts), np.int64)
-    chance = np.random.default_rng(seed).permutation(len(counts))
-    for group in np.lexsort((chance, -np.floor(np.log2(sizes)))):
-        growth = (counts[group] * (2 * (have - wanted) + counts[group]) / wanted).sum(axis=1)
-        chosen[group] = growth.argmin()
-        have[chosen[group]] += counts[group]
-    if not have[:, -1].all():
-        raise DataError(f"{len(counts)} groups are too few for the shares {dict(shares)}: a split would be empty")
-    return np.array(list(shares))[chosen[codes]]
-
-
-def assert_groups_apart(frame: pd.DataFrame) -> None:
-    """Raises DataError when a group (column `group`, -1 is unknown) has faces in more than one `split`."""
-    known = frame[frame["group"] != -1]
-    splits = known.groupby("group")["split"].nunique()
-    crossing = splits.index[splits > 1]
-    if len(crossing):
-        first = crossing[0]
-        names = " and ".join(sorted(set(known.loc[known["group"] == first, "split"])))
-        raise DataError(f"{len(crossing):,} of {len(splits):,} groups cross the splits, e.g. {first} is in {names}")
 
 
 def _blank(pixels: torch.Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.splits import clean_split
 from ferlib.data.transforms import Preprocess
 from ferlib.evaluation.metrics import bootstrap_intervals, per_class, summary
 from ferlib.models.base import FaceModel
@@ -26,7 +27,9 @@ def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64
     return torch.cat(batches).cpu().numpy()
 
 
-def evaluate(model: FaceModel, dataset: FaceDataset, split: str = "test", without: Collection[str] = ()) -> dict:
+def evaluate(
+    model: FaceModel, dataset: FaceDataset, split: str = "test", without: Collection[str] = (), clean: bool = False
+) -> dict:
     """Metrics of a model on one split.
 
     A model may know classes the data lacks (a FERPlus model on FER2013): their probabilities are left out and the rest
@@ -37,12 +40,14 @@ def evaluate(model: FaceModel, dataset: FaceDataset, split: str = "test", withou
         dataset: with the split.
         split: "train", "validation" or "test".
         without: classes whose faces and probabilities are left out.
+        clean: leave out faces that also stand in another split, copies, conflicting labels and blank images, see
+            `ferlib.data.splits.clean_split`.
 
     Returns:
         JSON-ready: model config, data, split, faces, metrics {name: {value, low, high}} with 95 % bootstrap intervals,
         per_class, confusion (rows true), commit.
     """
-    part = dataset.split(split)
+    part = clean_split(dataset, split) if clean else dataset.split(split)
     classes = [name for name in dataset.classes if name not in without]
     unknown = [name for name in classes if name not in model.config.classes]
     if unknown:
@@ -66,6 +71,7 @@ def evaluate(model: FaceModel, dataset: FaceDataset, split: str = "test", withou
         "data": dataset.name,
         "split": split,
         "without": list(without),
+        "clean": clean,
         "protocol": "every face alone; the split was not used for training or selection" if split == "test" else split,
         "faces": len(part),
         "metrics": metrics,

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
@@ -25,7 +24,8 @@ from ferlib.models.base import FaceModel
 from ferlib.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from ferlib.training.features import FeatureCache
 from ferlib.training.recipes import Recipe
-from ferlib.training.sources import FeatureSource, PixelSource
+from ferlib.training.remedies import create_remedy, output_layer, shifted
+from ferlib.training.sources import FeatureSource, PixelSource, targets_of
 
 
 class _Head(nn.Module):
@@ -50,7 +50,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched.
 
-    A model with a frozen trunk is trained on cached features when its augmentation is no more than a flip.
+    A model with a frozen trunk is trained on cached features when its augmentation is no more than a flip. Where the
+    recipe's remedy shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
+    end, but not in the training state.
 
     Args:
         model: built from `recipe.config`; trained in place and left with the weights of the best epoch.
@@ -64,7 +66,8 @@ def fit(
         One row an epoch: epoch, lr, train_loss, the validation metrics, seconds.
 
     Raises:
-        DataError: the data does not fit the model.
+        DataError: the data does not fit the model, or has no votes for soft targets.
+        ValueError: the recipe's remedy fits neither the data nor the model.
         FileExistsError: `out` holds a run and `resume` is not set.
     """
     train, validation = data.split("train"), data.split("validation")
@@ -72,6 +75,10 @@ def fit(
         raise DataError(f"{data.name} has the classes {data.classes}, the model {model.config.classes}")
     if not len(train) or not len(validation):
         raise DataError(f"{data.name} has {len(train)} training and {len(validation)} validation faces; needs both")
+    targets_of(train, recipe.target_kind)  # an error comes before any work
+    remedy = create_remedy(recipe.remedy, train)
+    if remedy.logit_shift is not None:
+        output_layer(model)
     last = out / "last.safetensors"
     if last.exists() and not resume:
         raise FileExistsError(f"{out} already holds a run; continue it with resume, or choose another folder")
@@ -81,6 +88,7 @@ def fit(
     accelerator = Accelerator()
     device = accelerator.device
     model.to(device, memory_format=torch.channels_last)
+    remedy.to(device)
     optimizer = create_optimizer_v2(
         model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
     )
@@ -89,9 +97,9 @@ def fit(
         start, history = load_checkpoint(last, model, optimizer)
     cached = getattr(model.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
     train_source, validation_source = (
-        FeatureSource(part, FeatureCache.build(model, part, device=device), recipe.targets, device)
+        FeatureSource(part, FeatureCache.build(model, part, device=device), recipe.target_kind, device)
         if cached
-        else PixelSource(part, Preprocess.of(model.config), recipe.augment, recipe.targets, device)
+        else PixelSource(part, Preprocess.of(model.config), recipe.augment, recipe.target_kind, device)
         for part in (train, validation)
     )
     network, optimizer = accelerator.prepare(_Head(model) if cached else model, optimizer)
@@ -100,31 +108,34 @@ def fit(
     for epoch in range(start, recipe.epochs):
         began = time.perf_counter()
         torch.manual_seed(recipe.seed * 100_003 + epoch)
-        order = torch.randperm(len(train))[: steps * recipe.batch_size]
+        order = remedy.order(len(train))[: steps * recipe.batch_size]
         model.train()
         loss_sum = torch.zeros((), device=device)
         batches = order.split(recipe.batch_size)
         for step, rows in enumerate(tqdm(batches, f"epoch {epoch + 1}/{recipe.epochs}", unit="step", leave=False)):
-            lr = recipe.lr * schedule(recipe.schedule, (epoch * steps + step) / (recipe.epochs * steps))
+            progress = (epoch * steps + step) / (recipe.epochs * steps)
+            lr = recipe.lr * schedule(recipe.schedule, progress)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             with accelerator.autocast():
                 logits = network(train_source.inputs(rows, train=True))
-                loss = F.cross_entropy(logits.float(), train_source.targets[rows.to(device)])
+                loss = remedy.loss(logits.float(), train_source.targets[rows.to(device)], progress)
             accelerator.backward(loss)
             if recipe.clip_norm:
                 accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             loss_sum += loss.detach()
-        probabilities = predict_source(network, validation_source)
-        metrics = summary(validation_source.labels.numpy(), probabilities.numpy())
-        row = {"epoch": epoch, "lr": lr, "train_loss": float(loss_sum) / steps, **metrics}
-        history.append(row | {"seconds": time.perf_counter() - began})
-        if not math.isfinite(row["train_loss"]):
-            raise RuntimeError(f"the loss became {row['train_loss']} in epoch {epoch + 1}; lower the learning rate")
-        if metrics[select_by] >= max(entry[select_by] for entry in history):
-            save_model(model, out / "best")
+        train_loss = float(loss_sum) / steps
+        if not math.isfinite(train_loss):
+            raise RuntimeError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
+        with shifted(model, remedy.logit_shift):  # what is judged and kept; training goes on without the shift
+            probabilities = predict_source(network, validation_source)
+            metrics = summary(validation_source.labels.numpy(), probabilities.numpy())
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, **metrics}
+            history.append(row | {"seconds": time.perf_counter() - began})
+            if metrics[select_by] >= max(entry[select_by] for entry in history):
+                save_model(model, out / "best")
         save_checkpoint(last, model, optimizer, epoch + 1, history)
         pd.DataFrame(history).to_csv(out / "history.csv", index=False)
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in row.items() if key != "epoch")

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from ferlib.data.transforms import AUGMENTATIONS
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
+from ferlib.training.remedies import REMEDIES
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "onecycle")
@@ -26,6 +27,8 @@ class Recipe:
         augment: see `ferlib.data.transforms.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         clip_norm: gradients are scaled down to this norm, or None.
+        remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,
+            whatever `targets` says.
         seed: of initialisation, order and augmentation.
     """
 
@@ -40,6 +43,7 @@ class Recipe:
     targets: str = "hard"
     clip_norm: float | None = None
     seed: int = 0
+    remedy: str = "none"
 
     def __post_init__(self):
         for name, allowed in (
@@ -47,6 +51,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("targets", TARGETS),
             ("augment", AUGMENTATIONS),
+            ("remedy", tuple(REMEDIES)),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
@@ -54,6 +59,13 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int | float) or value <= 0:
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
+        if self.target_kind == "soft" and REMEDIES[self.remedy].hard_only:
+            raise ValueError(f"the remedy {self.remedy} needs one true class a face: set targets to hard")
+
+    @property
+    def target_kind(self) -> str:
+        """The targets trained on, "hard" or "soft"; soft when `targets` or the remedy says so."""
+        return "soft" if self.remedy == "soft_labels" else self.targets
 
     def to_json(self) -> dict:
         """For a result's file."""

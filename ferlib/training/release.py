@@ -56,9 +56,9 @@ Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f
 
 - It names the expression that people would see in a picture of a face. That is not what the person feels.
 - **Not for judging people**: not for hiring, policing, schooling, medicine, or any decision about a person.
-- The training faces are small grey crops of web photos, labelled by ten people each. Disgust, fear and contempt are rare
-  in them, and the per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were not
-  labelled, so no figures by group can be given.
+- The training faces are small grey crops of web photos, labelled by ten people each. Disgust, fear and contempt are
+  rare in them, and the per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were
+  not labelled, so no figures by group can be given.
 - Strongly turned, covered or badly lit faces are often wrong, and detection fails on some.
 """
 
@@ -97,10 +97,10 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
     history = pd.read_csv(run / "history.csv")
     best = history.loc[history["accuracy"].idxmax()]
     recipe = json.loads((run / "recipe.json").read_text())
-    metrics = [
-        f"| {key.replace('_', ' ')} | {m['value']:.4f} | " + (f"{m['low']:.4f} to {m['high']:.4f} |" if "low" in m else "|")
-        for key, m in report["metrics"].items()
-    ]
+    metrics = []
+    for key, metric in report["metrics"].items():
+        interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else ""
+        metrics.append(f"| {key.replace('_', ' ')} | {metric['value']:.4f} | {interval} |")
     rows = [
         f"| {key} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']:.0f} |"
         for key, row in report["per_class"].items()

@@ -1,14 +1,12 @@
 """CK+ in both of its forms: subjects stay together, and what is wrong is said."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from trees import write_ck48, write_ckextended, write_picture
 
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.ckplus import CSV_COUNTS, FOLDER_COUNTS, group_alike, load_ckplus
 from ferlib.data.dataset import DataError
-from ferlib.data.groups import assert_groups_apart, split_groups
 from ferlib.labels import CKPLUS
 
 COUNTS = {"anger": 8, "happiness": 20, "neutral": 60, "contempt": 12}
@@ -74,7 +72,7 @@ def test_strange_picture(tmp_path, path, message):
 
 
 def test_empty_picture(tmp_path):
-    write_ck48(tmp_path, [1])
+    write_ck48(tmp_path, range(1, 6))
     (tmp_path / "CK+48" / "anger" / "S001_001_00000016.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"S001_001_00000016\.png cannot be used: .* is empty"):
         load_ckplus(tmp_path, check=False)
@@ -154,23 +152,3 @@ def test_nothing_there(tmp_path):
 
 def test_known_numbers_agree():
     assert (sum(CSV_COUNTS.values()), sum(FOLDER_COUNTS.values())) == (920, 981)
-
-
-# --- groups and splits ---
-
-
-def test_groups_in_two_splits_are_refused_and_unknown_ones_pass():
-    frame = pd.DataFrame({"group": [0, 0, 1, 1, 2, 2, -1, -1], "split": ["train"] * 3 + ["test"] * 4 + ["train"]})
-    assert_groups_apart("set", frame[frame["group"] != 1])
-    with pytest.raises(DataError, match="set: group 1 is in train and test; a result"):
-        assert_groups_apart("set", frame)
-    with pytest.raises(DataError, match="group 1 is in train and test, and 1 more like it; a result"):
-        assert_groups_apart("set", pd.concat([frame, frame.assign(split="validation").iloc[4:5]]))
-
-
-def test_sizes_come_near_the_shares_also_with_a_large_group():
-    groups = np.concatenate([np.zeros(30, int), np.arange(1, 71)])
-    splits = pd.Series(split_groups(groups))
-    assert splits.value_counts().to_dict() == {"train": 60, "validation": 20, "test": 20}
-    assert (splits[:30] == "train").all()
-    assert split_groups(groups) == splits.tolist()

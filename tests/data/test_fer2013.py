@@ -3,7 +3,6 @@
 import gzip
 import os
 import time
-from collections import Counter
 from pathlib import Path
 from statistics import median
 
@@ -51,7 +50,8 @@ def made_votes(rows: list, seed: int = 1) -> list[list[int]]:
 
 def write_votes(folder: Path, rows: list, votes: list) -> Path:
     path = folder / "fer2013new.csv"
-    lines = [f"{row[2]},fer{i:07d}.png,{','.join(map(str, vote))}" for i, (row, vote) in enumerate(zip(rows, votes))]  # noqa: B905
+    pairs = enumerate(zip(rows, votes, strict=True))
+    lines = [f"{row[2]},fer{i:07d}.png,{','.join(map(str, vote))}" for i, (row, vote) in pairs]
     path.write_text("\n".join([VOTES_HEADER, *lines, ""]))
     return path
 
@@ -177,8 +177,8 @@ def test_changed_csv_is_read_anew(tmp_path):
     assert after.labels().tolist() == [row[0] for row in made_rows(5)]
 
 
-def broken_csv(kind: str) -> str:
-    """A csv that is wrong in its last row or its header."""
+def broken_csvs() -> dict[str, str]:
+    """Csv files that are wrong in their last row or their header, by what is wrong."""
     rows = made_rows(count=5)
     label, pixels, usage = rows.pop()
     good, numbers = csv_text(rows), " ".join(map(str, pixels))
@@ -202,19 +202,12 @@ def broken_csv(kind: str) -> str:
         "unknown usage": good + f"{label},{numbers},Testing\n",
         "cut in the middle": good + f"{label},{numbers[:1000]}",
         "column too many": good + f"{label},{numbers},{usage},9\n",
-    }[kind]
+    }
 
 
-KINDS = (
-    "empty,header only,another table,no usage,pixel missing,pixel too many,one pixel,no pixels,pixel above 255,"
-    "pixel below 0,pixel not a number,label 7,label -1,label 300,label in words,no label,unknown usage,"
-    "cut in the middle,column too many"
-).split(",")
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", broken_csvs())
 def test_broken_csv_is_a_clear_error(tmp_path, kind):
-    path = write(tmp_path, broken_csv(kind))
+    path = write(tmp_path, broken_csvs()[kind])
     for load in (load_fer2013, load_ferplus):
         with pytest.raises(DataError) as caught:
             load(tmp_path)
@@ -236,20 +229,20 @@ def test_broken_gzip_is_a_clear_error(tmp_path, kind):
             "broken checksum": whole[:-8] + b"\x00\x00\x00\x00" + whole[-4:],
         }[kind]
     )
-    with pytest.raises(DataError, match="is not the fer2013.csv of the challenge") as caught:  # noqa: RUF043
+    with pytest.raises(DataError, match=r"is not the fer2013\.csv of the challenge") as caught:
         load_fer2013(tmp_path)
     assert str(path) in str(caught.value)
 
 
 def test_message_names_the_row_and_the_value(tmp_path):
-    write(tmp_path, broken_csv("pixel missing"))
+    write(tmp_path, broken_csvs()["pixel missing"])
     with pytest.raises(DataError, match="row 4 has 2303 pixels, expected 2304"):
         load_fer2013(tmp_path)
-    write(tmp_path, broken_csv("label 7"))
+    write(tmp_path, broken_csvs()["label 7"])
     with pytest.raises(DataError, match="label 7, expected 0 to 6"):
         load_fer2013(tmp_path)
-    write(tmp_path, broken_csv("no usage"))
-    with pytest.raises(DataError, match="lacks the columns .'Usage'"):
+    write(tmp_path, broken_csvs()["no usage"])
+    with pytest.raises(DataError, match=r"lacks the columns \['Usage'\]"):
         load_fer2013(tmp_path)
 
 
@@ -320,15 +313,26 @@ def test_facts_of_ferplus(data_root):
     dataset = load_dataset("ferplus", data_root)
     counts = dataset.counts()
     assert counts.sum().tolist() == [25_060, 3_199, 3_153]
-    train = Counter(neutral=8740, happiness=7287, surprise=3149, sadness=3014, anger=2100, disgust=119, fear=532)
-    assert counts["train"].to_dict() == train | Counter(contempt=119)
-    assert counts["validation"].tolist() == []
-    assert counts["test"].tolist() == []
+    assert tuple(counts.index) == (
+        "neutral",
+        "happiness",
+        "surprise",
+        "sadness",
+        "anger",
+        "disgust",
+        "fear",
+        "contempt",
+    )
+    assert counts["train"].tolist() == [8740, 7287, 3149, 3014, 2100, 119, 532, 119]
+    assert counts["validation"].tolist() == [1182, 865, 415, 351, 287, 24, 62, 13]
+    assert counts["test"].tolist() == [1090, 893, 396, 384, 273, 18, 83, 16]
     assert dataset.soft_labels().sum(dim=1).allclose(torch.ones(len(dataset)))
 
 
 @pytest.mark.data
-def test_cached_load_is_quick(data_root):
+def test_cached_load_takes_half_a_second_at_most(data_root):
+    if os.getloadavg()[0] > os.cpu_count():
+        pytest.skip("the machine is busy with other work: a time would say nothing")
     load_dataset("fer2013", data_root)
     seconds = []
     for _ in range(5):

@@ -1,0 +1,249 @@
+"""Which remedy against class imbalance beats plain training? Conv-cut's head on a frozen trunk, two sets, three seeds.
+
+    python benchmarks/remedies.py --trunk-weights tf_efficientnet_lite0.safetensors --work runs/remedies \
+        --out results/remedies
+
+Every (data, remedy, seed) leaves one JSON in the work folder and is not run again; a stopped run goes on at its last
+epoch. At the end, `--out`.json and .csv are made from what is there.
+
+Protocol. The recipe is `convcut_ferplus_frozen` with hard targets; only the name of the remedy differs. Its constants
+are the papers', not tuned. The epoch is chosen on validation by macro-F1 for all remedies: accuracy would favour plain
+training, balanced accuracy the remedies that give away precision for recall; macro-F1 pays for both. The test split is
+read once a run, after that choice. Classes with fewer than ten test faces are left out of all splits: two faces can
+show nothing, and would be an eighth of balanced accuracy.
+
+Intervals are 95 % percentile bootstrap intervals of the mean over seeds: in each of 2000 resamples, test faces are
+drawn with replacement (by person, where persons are known) and so are seeds. The same draws serve all remedies, so
+differences to plain training are paired: same faces, same seeds. Three seeds tell little about their own spread, and
+the intervals are not widened for the number of comparisons: a lone "better" among many is weak evidence.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ferlib import labels
+from ferlib.data.catalogue import load_dataset
+from ferlib.data.dataset import FaceDataset
+from ferlib.data.imbalance import imbalance_ratio
+from ferlib.evaluation.evaluate import commit
+from ferlib.evaluation.metrics import _from_confusion, summary
+from ferlib.models.base import FaceModel
+from ferlib.models.zoo import build_model
+from ferlib.training.features import FeatureCache
+from ferlib.training.loop import fit
+from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.remedies import REMEDIES
+
+SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
+SELECT_BY = "macro_f1"
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "recall_rarest")
+FEWEST, RESAMPLES = 10, 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trunk-weights", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder of runs and rows")
+    parser.add_argument("--out", type=Path, required=True, help="results, without ending")
+    parser.add_argument("--data", nargs="+", default=list(SOURCE_SIZE), choices=SOURCE_SIZE)
+    parser.add_argument("--remedies", nargs="+", default=list(REMEDIES), choices=REMEDIES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=12)
+    options = parser.parse_args()
+    sets = {name: without_tiny_classes(load_dataset(name)) for name in options.data}
+    plans = [
+        (data, remedy, seed)
+        for seed in options.seeds  # a stopped comparison has whole seeds
+        for data in sets
+        for remedy in options.remedies
+        if remedy != "soft_labels" or has_votes(sets[data])
+    ]
+    rows = []
+    for number, (data, remedy, seed) in enumerate(plans, start=1):
+        began = time.perf_counter()
+        row = run(sets[data], plan(sets[data], remedy, seed, options.epochs), options.trunk_weights, options.work)
+        rows.append(row)
+        figures = ", ".join(f"{key} {value:.4f}" for key, value in row["test"].items())
+        seconds = time.perf_counter() - began
+        print(f"{number}/{len(plans)} {data} {remedy} seed {seed}: {figures} ({seconds:.0f} s)", flush=True)
+    report = {
+        "name": "remedies against class imbalance, Conv-cut's head on a frozen trunk",
+        "protocol": __doc__.split("\n\n", 2)[2].strip(),
+        "commit": commit(),
+        "trunk_weights": options.trunk_weights.name,
+        "seeds": options.seeds,
+        "epochs": options.epochs,
+        "select_by": SELECT_BY,
+        "sets": {name: compare(data, [row for row in rows if row["data"] == name]) for name, data in sets.items()},
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    table(report).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+
+
+def without_tiny_classes(dataset: FaceDataset) -> FaceDataset:
+    """The data set without the classes that have fewer than `FEWEST` test faces."""
+    tests = dataset.counts()["test"]
+    kept = tuple(name for name in dataset.classes if tests[name] >= FEWEST)
+    place = np.array(labels.mapping(dataset.classes, kept))[dataset.frame["label"]]
+    part = dataset.subset(place >= 0)
+    return FaceDataset(part.name, kept, part.frame.assign(label=place[place >= 0]), part.pixels)
+
+
+def has_votes(dataset: FaceDataset) -> bool:
+    return {f"votes_{name}" for name in dataset.classes} <= set(dataset.frame)
+
+
+def plan(dataset: FaceDataset, remedy: str, seed: int, epochs: int) -> Recipe:
+    """The recipe of one run; nothing but the remedy and the seed differs within a data set."""
+    settings = {"targets": "hard", "remedy": remedy, "seed": seed, "epochs": epochs}
+    model = {"classes": dataset.classes, "input_size": 112, "source_size": SOURCE_SIZE[dataset.name], "grey": True}
+    return RECIPES["convcut_ferplus_frozen"].override(settings | model)
+
+
+def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> dict:
+    """Train, choose the epoch on validation, predict the test faces once; or read what an earlier call found."""
+    folder = work / f"{data.name}-{recipe.remedy}-{recipe.seed}"
+    path = folder.with_suffix(".json")
+    if path.exists():
+        row = json.loads(path.read_text())
+        if row["recipe"] != json.loads(json.dumps(recipe.to_json())):
+            raise SystemExit(f"{path} was made by another recipe; take another --work folder")
+        return row
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.config, trunk_weights)
+    history = fit(model, data, recipe, folder, resume=True, select_by=SELECT_BY)
+    best = history[::-1][SELECT_BY].idxmax()  # the last of equals, as in `fit`
+    test = data.split("test")
+    probabilities = predict_cached(model, test)
+    row = {
+        "data": data.name,
+        "remedy": recipe.remedy,
+        "seed": recipe.seed,
+        "best_epoch": int(best) + 1,
+        "validation": {key: float(history.loc[best, key]) for key in METRICS[:3]},
+        "test": summary(test.labels().numpy(), probabilities),
+        "seconds": float(history["seconds"].sum()),
+        "recipe": recipe.to_json(),
+        "commit": commit(),
+        "predicted": probabilities.argmax(axis=1).tolist(),
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(row))
+    partial.replace(path)
+    return row
+
+
+@torch.inference_mode()
+def predict_cached(model: FaceModel, part: FaceDataset) -> np.ndarray:
+    """Class probabilities (N, classes) of the unflipped faces, from the cached features."""
+    cache = FeatureCache.build(model, part)
+    batches = torch.arange(len(part)).split(128)
+    logits = [model.eval().forward_head(cache.read(rows, torch.zeros_like(rows))) for rows in batches]
+    return torch.cat(logits).double().softmax(dim=1).numpy()
+
+
+def compare(data: FaceDataset, rows: list[dict]) -> dict:
+    """All remedies on one data set: means over seeds, intervals, and paired differences to "none"."""
+    test, faces, classes = data.split("test"), data.counts(), len(data.classes)
+    rarest = np.flatnonzero(faces["train"] == faces["train"].min())
+    cells = {(row["remedy"], row["seed"]): confusion_cells(test, row["predicted"], classes) for row in rows}
+    remedies, seeds = list(dict.fromkeys(row["remedy"] for row in rows)), sorted({row["seed"] for row in rows})
+    draws = face_draws(test)  # (R, N)
+    picks = np.random.default_rng(1).integers(len(seeds), size=(RESAMPLES, len(seeds)))
+    exact, resampled = {}, {}
+    for remedy in remedies:
+        found = np.stack([cells[remedy, seed].sum(axis=0) for seed in seeds])
+        exact[remedy] = measure(found, classes, rarest)  # (S, metrics)
+        values = np.stack([measure(draws @ cells[remedy, seed], classes, rarest) for seed in seeds], axis=1)
+        resampled[remedy] = np.take_along_axis(values, picks[..., None], axis=1).mean(axis=1)  # (R, metrics)
+    report = {
+        "classes": list(data.classes),
+        "faces": {split: faces[split].tolist() for split in faces},
+        "imbalance_ratio": imbalance_ratio(faces["train"].to_numpy()),
+        "rarest": {"classes": [data.classes[i] for i in rarest], "test_faces": int(faces["test"].iloc[rarest].sum())},
+        "config": asdict(plan(data, "none", 0, 1).config),
+        "remedies": {},
+    }
+    for remedy in remedies:
+        own = [row for row in rows if row["remedy"] == remedy]
+        counts = sum(cells[remedy, seed].sum(axis=0) for seed in seeds).reshape(classes, classes)
+        entry = {
+            "metrics": intervals(exact[remedy].mean(axis=0), resampled[remedy]),
+            "seeds": {
+                row["seed"]: dict(zip(METRICS, v, strict=True))
+                for row, v in zip(own, exact[remedy].tolist(), strict=True)
+            },
+            "recall": dict(zip(data.classes, (np.diag(counts) / counts.sum(axis=1)).tolist(), strict=True)),
+            "confusion": counts.astype(int).tolist(),
+            "best_epochs": [row["best_epoch"] for row in own],
+            "seconds": [round(row["seconds"], 1) for row in own],
+            "recipe": own[0]["recipe"],
+            "commits": sorted({str(row["commit"]) for row in own}),
+        }
+        if remedy != "none" and "none" in exact:
+            entry["minus_none"] = intervals(
+                (exact[remedy] - exact["none"]).mean(axis=0), resampled[remedy] - resampled["none"]
+            )
+            for difference in entry["minus_none"].values():
+                better, worse = difference["low"] > 0, difference["high"] < 0
+                difference["verdict"] = "better" if better else "worse" if worse else "no difference shown"
+        report["remedies"][remedy] = entry
+    return report
+
+
+def confusion_cells(test: FaceDataset, predicted: list[int], classes: int) -> np.ndarray:
+    """For every face, the cell of the confusion matrix it falls into, one-hot (N, classes²)."""
+    cells = np.zeros((len(test), classes**2), np.float32)
+    cells[np.arange(len(test)), test.frame["label"] * classes + np.array(predicted)] = 1
+    return cells
+
+
+def face_draws(test: FaceDataset) -> np.ndarray:
+    """How often each resample drew each face, float32 (R, N). Faces of one person are drawn together."""
+    group = test.frame["group"].to_numpy()
+    alone = group < 0
+    group = np.where(alone, group.max() + 1 + np.arange(len(group)), group)
+    units, unit = np.unique(group, return_inverse=True)
+    draws = np.random.default_rng(0).multinomial(len(units), np.full(len(units), 1 / len(units)), size=RESAMPLES)
+    return draws[:, unit].astype(np.float32)
+
+
+def measure(counts: np.ndarray, classes: int, rarest: np.ndarray) -> np.ndarray:
+    """`METRICS` (R, 4) of confusion matrices (R, classes²); NaN where a resample has no face of the rarest classes."""
+    matrices = counts.reshape(-1, classes, classes)
+    true = matrices.sum(axis=2)[:, rarest].sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        recall = matrices[:, rarest, rarest].sum(axis=1) / true
+    return np.column_stack([_from_confusion(matrices), recall])
+
+
+def intervals(values: np.ndarray, resampled: np.ndarray) -> dict[str, dict[str, float]]:
+    low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
+    triples = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {
+        name: dict(zip(("value", "low", "high"), triple, strict=True))
+        for name, triple in zip(METRICS, triples, strict=True)
+    }
+
+
+def table(report: dict) -> pd.DataFrame:
+    """One row a data set, remedy and metric."""
+    return pd.DataFrame(
+        {"data": data, "remedy": remedy, "metric": metric}
+        | entry["metrics"][metric]
+        | {f"minus_none_{key}": value for key, value in entry.get("minus_none", {}).get(metric, {}).items()}
+        for data, part in report["sets"].items()
+        for remedy, entry in part["remedies"].items()
+        for metric in METRICS
+    )
+
+
+if __name__ == "__main__":
+    main()
