@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -315,6 +316,7 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
     return app
 
 
+@cache
 def example_pictures() -> list[np.ndarray]:
     """Pictures to click, (H, W, 3) uint8: drawn ones, and photos in the public domain (US Navy, NASA)."""
     from ferlib.data.synthetic import sample_face

@@ -36,10 +36,11 @@ class Remedy(nn.Module):
     uses_counts = False
     hard_only = False
     sampling: Tensor | None = None
-    logit_shift: Tensor | None = None
+    logit_shift: Tensor | None
 
     def __init__(self, labels: np.ndarray, counts: np.ndarray):
         super().__init__()
+        self.register_buffer("logit_shift", None)
 
     def order(self, faces: int) -> Tensor:
         """The faces (N,) of one epoch, in the order of its steps, from PyTorch's global generator."""

@@ -1,30 +1,19 @@
-"""Figures: data in, plotly `Figure` out. Nothing here reads, writes or shows anything.
+"""Chapter 2, the models: what a trunk costs, who changes whom in a batch, what a model sees in a face."""
 
-One look for the whole project: white, with colours from `ferlib.labels.COLOURS`, where an expression has the same one
-in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
-"""
-
-import base64
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, percent, short, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
 
-__all__ = ["accuracy_by_batch", "face_predictions", "influence", "stage_costs"]
-
-WIDTH = 900  # pixels
-KEPT, CUT = COLOURS["sadness"], "#d3d8de"
-INK, GRID = "#2a2f36", "#e6e9ed"
 #: One colour per reading of the attention.
 ATTENTION_COLOURS = {
     "none": COLOURS["neutral"],
@@ -32,23 +21,6 @@ ATTENTION_COLOURS = {
     "token": COLOURS["sadness"],
     "batch": COLOURS["anger"],
 }
-OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
-
-
-def _styled(figure: go.Figure, title: str, height: int, width: int = WIDTH, **layout: object) -> go.Figure:
-    """The project's look."""
-    figure.update_layout(
-        template="plotly_white",
-        title={"text": title, "x": 0.01, "xanchor": "left", "y": 1 - 20 / height, "yanchor": "top", "font_size": 17},
-        font={"family": "Open Sans, DejaVu Sans, Arial, sans-serif", "size": 13, "color": INK},
-        width=width,
-        height=height,
-        margin={"l": 70, "r": 25, "t": 90, "b": 60},
-        **layout,
-    )
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, title_font_size=13)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, title_font_size=13, ticklabelstandoff=5)
-    return figure
 
 
 def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
@@ -86,7 +58,7 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
             x=values,
             orientation="h",
             marker_color=[KEPT if keep else CUT for keep in kept],
-            text=[f" {_short(value)} ({_percent(value / values.sum())})" for value in values],
+            text=[f" {short(value)} ({percent(value / values.sum())})" for value in values],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: %{x:.3f}<extra></extra>",
@@ -107,7 +79,7 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_annotations(font_size=14)
-    return _styled(
+    return styled(
         figure,
         "What every stage costs, for one image",
         130 + 290 * len(trunks),
@@ -146,7 +118,7 @@ def influence(matrices: Mapping[str, np.ndarray]) -> go.Figure:
     figure.update_yaxes(showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain")
     for place in range(2, len(matrices) + 1):
         figure.update_yaxes(scaleanchor=f"x{place}", row=1, col=place)
-    return _styled(
+    return styled(
         figure,
         "Replace one image of the batch: whose output changes?",
         330,
@@ -193,7 +165,7 @@ def accuracy_by_batch(accuracy: pd.DataFrame, chance: float | None = None) -> go
         )
     figure.update_xaxes(title_text="images in a batch", type="category")
     figure.update_yaxes(title_text="accuracy (%)", range=[0, 103])
-    return _styled(
+    return styled(
         figure,
         "Same vectors, same labels, same classifier: only the batches differ",
         430,
@@ -218,7 +190,7 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
     )
     for column, prediction in enumerate(predictions.values(), 1):
         for row, picture in ((1, prediction.face), (2, prediction.overlay())):
-            figure.add_trace(go.Image(source=_data_uri(picture), hoverinfo="skip"), row=row, col=column)
+            figure.add_trace(go.Image(source=data_uri(picture), hoverinfo="skip"), row=row, col=column)
             figure.update_xaxes(visible=False, row=row, col=column)
             figure.update_yaxes(visible=False, row=row, col=column)
         classes, scores = list(prediction.scores), np.array(list(prediction.scores.values())) * 100
@@ -237,7 +209,7 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
         figure.update_xaxes(title_text="probability (%)", range=[0, 118], tickvals=[0, 50, 100], row=3, col=column)
         figure.update_yaxes(autorange="reversed", showticklabels=column == 1, showgrid=False, row=3, col=column)
     side = min((WIDTH - 115) / count, 230)  # pixels
-    figure = _styled(
+    figure = styled(
         figure,
         "Face, Grad-CAM of the predicted class, and probabilities",
         height=int(side * 2 + 380),
@@ -246,20 +218,3 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
     )
     figure.update_annotations(font_size=13)
     return figure.update_layout(showlegend=False, margin_l=90)
-
-
-def _short(value: float) -> str:
-    """Two decimals, or three where two would leave nothing."""
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
-
-
-def _percent(share: float) -> str:
-    """Whole percent, but never 0 % for something."""
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
-
-
-def _data_uri(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

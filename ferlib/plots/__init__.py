@@ -1,0 +1,42 @@
+"""Figures: data in, plotly `Figure` out. Nothing here reads, writes or shows anything. A module a chapter.
+
+One look for the whole project: white, with colours from `ferlib.labels.COLOURS`, where an expression has the same one
+in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
+"""
+
+from ferlib.plots.data import (
+    VERDICT_COLOURS,
+    baselines,
+    class_matrices,
+    class_shares,
+    effective_numbers,
+    entropies,
+    face_grid,
+    remedies,
+    similarities,
+    votes,
+)
+from ferlib.plots.models import ATTENTION_COLOURS, accuracy_by_batch, face_predictions, influence, stage_costs
+from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
+
+__all__ = [
+    "class_shares",
+    "effective_numbers",
+    "baselines",
+    "class_matrices",
+    "similarities",
+    "face_grid",
+    "votes",
+    "entropies",
+    "remedies",
+    "accuracy_by_batch",
+    "face_predictions",
+    "influence",
+    "stage_costs",
+    "ATTENTION_COLOURS",
+    "CUT",
+    "KEPT",
+    "OTHER_COLOUR",
+    "VERDICT_COLOURS",
+    "WIDTH",
+]

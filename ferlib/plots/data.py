@@ -1,0 +1,374 @@
+"""Chapter 1, the data: how unequal the classes, how alike the faces, how divided the voters, what remedies bring."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ferlib.data.imbalance import BETA, effective_number
+from ferlib.labels import COLOURS
+from ferlib.plots.style import CUT, INK, OTHER_COLOUR, WIDTH, data_uri, percent, styled
+
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
+VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
+METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
+
+
+def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
+    """How the faces of some data sets divide among the classes, a panel for each.
+
+    Args:
+        counts: title -> faces by class. Classes stand in the order of the longest list; a set may lack some.
+    """
+    classes = list(max(counts.values(), key=len).index)
+    figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 48)
+    for place, faces in enumerate(counts.values()):
+        row, column = place // 2 + 1, place % 2 + 1
+        shares = (faces / faces.sum() * 100).reindex(classes)
+        figure.add_bar(
+            y=classes,
+            x=shares.fillna(0),
+            orientation="h",
+            marker_color=[COLOURS.get(name, OTHER_COLOUR) for name in classes],
+            text=[
+                f" {_share(shares[name])} ({faces[name]:,})" if name in faces else " not a class here"
+                for name in classes
+            ],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+            row=row,
+            col=column,
+        )
+        figure.update_xaxes(title_text="share of the faces (%)", range=[0, shares.max() * 1.42], row=row, col=column)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    rows = (len(counts) + 1) // 2
+    return styled(figure, "Class distribution", 120 + 290 * rows, showlegend=False, bargap=0.25).update_layout(
+        margin_l=95
+    )
+
+
+def effective_numbers(statistics: pd.DataFrame, beta: float = BETA) -> go.Figure:
+    """Effective number over the number of faces, a point for every class of every data set, and the curve they lie on.
+
+    Args:
+        statistics: `set`, `class`, `faces`, `effective_number`.
+        beta: of the effective numbers.
+    """
+    faces = np.geomspace(1, max(statistics["faces"].max(), 10) * 1.5, 100)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=faces, y=faces, mode="lines", line={"color": CUT, "width": 2, "dash": "dot"}, name="every face new (β → 1)"
+    )
+    figure.add_scatter(
+        x=faces, y=effective_number(faces, beta), mode="lines", line={"color": INK, "width": 1.5}, name=f"β = {beta}"
+    )
+    symbols = dict(zip(dict.fromkeys(statistics["set"]), SYMBOLS * len(statistics), strict=False))
+    for (name, place), points in statistics.groupby(["class", "set"], sort=False):
+        figure.add_scatter(
+            x=points["faces"],
+            y=points["effective_number"],
+            mode="markers",
+            marker={
+                "color": COLOURS.get(name, OTHER_COLOUR),
+                "symbol": symbols[place],
+                "size": 12,
+                "line": {"color": "white", "width": 1},
+            },
+            hovertemplate=f"{place}, {name}: %{{x:,}} faces count as %{{y:.0f}}<extra></extra>",
+            showlegend=False,
+        )
+    for name in dict.fromkeys(statistics["class"]):
+        marker = {"color": COLOURS.get(name, OTHER_COLOUR), "symbol": "circle", "size": 11}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
+    for place, symbol in symbols.items():
+        marker = {"color": "white", "symbol": symbol, "size": 11, "line": {"color": INK, "width": 1.5}}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=place)
+    ticks = {"type": "log", "dtick": 1, "tickformat": ","}
+    figure.update_xaxes(title_text="training faces of the class", **ticks)
+    figure.update_yaxes(title_text="effective number", **ticks)
+    return styled(figure, "What a class's faces count for", 470)
+
+
+def baselines(values: pd.DataFrame, title: str) -> go.Figure:
+    """Several metrics of a classifier that needs no picture, by data set.
+
+    Args:
+        values: one row a data set, one column a metric, in 0..1.
+        title: which classifier.
+    """
+    figure = go.Figure()
+    for metric, colour in zip(values, METRIC_COLOURS, strict=False):
+        figure.add_bar(
+            x=values.index,
+            y=values[metric] * 100,
+            name=metric.replace("_", " "),
+            marker_color=colour,
+            text=[f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values[metric] * 100],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{x}: %{y:.1f} %<extra></extra>",
+        )
+    figure.update_yaxes(title_text="score (%)", range=[0, 103])
+    legend = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"}
+    return styled(figure, title, 380, legend=legend, bargap=0.3)
+
+
+def class_matrices(matrices: Mapping[str, pd.DataFrame], title: str, rows: str, columns: str) -> go.Figure:
+    """Tables of shares as heat maps, a panel for each.
+
+    Args:
+        matrices: title -> shares in 0..1; rows sum to 1, a row of NaN stays empty.
+        title: of the figure.
+        rows: what a row stands for, e.g. "true class".
+        columns: what a column stands for.
+    """
+    figure = _panels([f"<b>{name}</b>" for name in matrices], 95, shared_yaxes=False)
+    for place, matrix in enumerate(matrices.values()):
+        row, column = place // 2 + 1, place % 2 + 1
+        shares = matrix.to_numpy(float) * 100
+        figure.add_heatmap(
+            z=shares,
+            x=list(matrix.columns),
+            y=list(matrix.index),
+            text=[["" if np.isnan(share) else _whole(share) for share in line] for line in shares],
+            texttemplate="%{text}",
+            textfont_size=11,
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{y} → %{x}: %{z:.1f} %<extra></extra>",
+            row=row,
+            col=column,
+        )
+        figure.update_yaxes(title_text=rows if column == 1 else None, row=row, col=column)
+        figure.update_xaxes(title_text=columns, row=row, col=column)
+    figure.update_xaxes(showgrid=False, tickangle=-45, title_standoff=8)
+    figure.update_yaxes(showgrid=False, autorange="reversed", title_standoff=6)
+    count = (len(matrices) + 1) // 2
+    return styled(
+        figure,
+        title,
+        100 + 400 * count,
+        width=WIDTH if len(matrices) > 1 else 600,
+        coloraxis={"colorscale": SCALE, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
+    ).update_layout(margin={"l": 115, "b": 95})
+
+
+def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axis: str) -> go.Figure:
+    """How alike pairs of faces are, as histograms over one another, a panel for each data set.
+
+    Args:
+        values: data set -> kind of pair -> numbers; up to three kinds.
+        title: of the figure.
+        axis: what the numbers are.
+    """
+    figure = _panels([f"<b>{name}</b>" for name in values], 60, shared_yaxes=False)
+    for place, kinds in enumerate(values.values()):
+        row, column = place // 2 + 1, place % 2 + 1
+        low, high = np.quantile(np.concatenate(list(kinds.values())), [0.001, 1])
+        edges = np.linspace(low, high, 61)
+        for kind, colour in zip(kinds, (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"]), strict=False):
+            counts = np.histogram(kinds[kind], edges)[0]
+            figure.add_scatter(
+                x=(edges[1:] + edges[:-1]) / 2,
+                y=counts / counts.sum() * 100,
+                mode="lines",
+                line={"color": colour, "width": 2, "shape": "hvh"},
+                fill="tozeroy",
+                opacity=0.6,
+                name=kind,
+                legendgroup=kind,
+                showlegend=place == 0,
+                hovertemplate=f"{kind}, %{{x:.2f}}: %{{y:.1f}} %<extra></extra>",
+                row=row,
+                col=column,
+            )
+        figure.update_xaxes(title_text=axis, row=row, col=column)
+        figure.update_yaxes(title_text="pairs (%)" if column == 1 else None, rangemode="tozero", row=row, col=column)
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 0.12 / ((len(values) + 1) // 2)}
+    return styled(figure, title, 120 + 270 * ((len(values) + 1) // 2), legend=legend | {"yanchor": "bottom"})
+
+
+def face_grid(
+    rows: Sequence[Sequence[tuple[np.ndarray, str]]], title: str, columns: Sequence[str] = (), side: int = 130
+) -> go.Figure:
+    """Faces in rows, each under its caption.
+
+    Args:
+        rows: of (picture, caption); a picture is (H, W), (H, W, 1) or (H, W, 3) uint8. Rows may differ in length.
+        title: of the figure.
+        columns: a note below each column.
+        side: of a face on the page, in pixels.
+    """
+    count = max(map(len, rows))
+    figure = make_subplots(
+        len(rows),
+        count,
+        subplot_titles=[row[place][1] if place < len(row) else "" for row in rows for place in range(count)],
+        horizontal_spacing=0.1 / count,
+        vertical_spacing=0.24 / len(rows),
+    )
+    for number, row in enumerate(rows, 1):
+        for place, (picture, _) in enumerate(row, 1):
+            figure.add_trace(_image(picture), row=number, col=place)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_annotations(font_size=12)
+    figure = styled(
+        figure, title, int((side + 32) * len(rows) + 105), int(min(max(50 + 1.1 * side * count, 560), WIDTH))
+    )
+    for place, note in enumerate(columns, 1):
+        domain = figure.layout[f"xaxis{place if place > 1 else ''}"].domain
+        figure.add_annotation(
+            text=note, x=sum(domain) / 2, y=0, xref="paper", yref="paper", yanchor="top", showarrow=False, font_size=12
+        )
+    return figure.update_layout(margin={"l": 25, "b": 45 if columns else 15})
+
+
+def votes(faces: Sequence[tuple[np.ndarray, str, Mapping[str, int]]], title: str) -> go.Figure:
+    """Faces side by side, each above its votes.
+
+    Args:
+        faces: of (picture, caption, votes by answer); all have the same answers, in the same order.
+        title: of the figure.
+    """
+    figure = make_subplots(
+        2,
+        len(faces),
+        row_heights=[0.4, 0.6],
+        subplot_titles=[caption for _, caption, _ in faces],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.04,
+    )
+    most = max(max(given.values()) for _, _, given in faces)
+    for column, (picture, _, given) in enumerate(faces, 1):
+        figure.add_trace(_image(picture), row=1, col=column)
+        figure.update_xaxes(visible=False, row=1, col=column)
+        figure.update_yaxes(visible=False, row=1, col=column)
+        figure.add_bar(
+            y=list(given),
+            x=list(given.values()),
+            orientation="h",
+            marker_color=[COLOURS.get(name, OTHER_COLOUR) for name in given],
+            text=[str(number) if number else "" for number in given.values()],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x}<extra></extra>",
+            row=2,
+            col=column,
+        )
+        figure.update_xaxes(title_text="votes", range=[0, most * 1.25], dtick=2, row=2, col=column)
+        figure.update_yaxes(autorange="reversed", showticklabels=column == 1, showgrid=False, row=2, col=column)
+    figure.update_annotations(font_size=12)
+    return styled(figure, title, 460, showlegend=False, bargap=0.2).update_layout(margin_l=95)
+
+
+def entropies(values: pd.DataFrame) -> go.Figure:
+    """How divided the voters were, a box a class: middle half, median, and whiskers from 5 to 95 % of the faces.
+
+    Args:
+        values: one row a face: `class`, `entropy` in bits.
+    """
+    figure = go.Figure()
+    for name, part in values.groupby("class", sort=False):
+        low, first, middle, third, high = part["entropy"].quantile([0.05, 0.25, 0.5, 0.75, 0.95])
+        figure.add_box(
+            y=[f"{name} ({len(part):,})"],
+            q1=[first],
+            median=[middle],
+            q3=[third],
+            lowerfence=[low],
+            upperfence=[high],
+            mean=[part["entropy"].mean()],
+            orientation="h",
+            marker_color=COLOURS.get(name, OTHER_COLOUR),
+            line_width=2,
+        )
+    figure.update_xaxes(
+        title_text="entropy of the votes (bits); 0: all agree, 1: two answers, half each", rangemode="tozero"
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure = styled(figure, "How divided the voters were, by the class that won", 400, showlegend=False)
+    return figure.update_layout(margin_l=145)
+
+
+def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
+    """Every remedy's difference to plain training with its interval: a row of panels a data set, a column a metric.
+
+    Args:
+        table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
+        metrics: those to show.
+    """
+    sets = list(dict.fromkeys(table["data"]))
+    names = list(dict.fromkeys(table.loc[table["minus_none_value"].notna(), "remedy"]))
+    figure = make_subplots(
+        len(sets),
+        len(metrics),
+        subplot_titles=[f"<b>{place}</b>: {metric.replace('_', ' ')}" for place in sets for metric in metrics],
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.2 / len(sets),
+    )
+    for row, place in enumerate(sets, 1):
+        for column, metric in enumerate(metrics, 1):
+            part = table[(table["data"] == place) & (table["metric"] == metric) & table["minus_none_value"].notna()]
+            value, low, high = (part[f"minus_none_{end}"] * 100 for end in ("value", "low", "high"))
+            figure.add_scatter(
+                x=value,
+                y=part["remedy"],
+                mode="markers",
+                marker={"size": 9, "color": [VERDICT_COLOURS[verdict] for verdict in part["minus_none_verdict"]]},
+                error_x={"array": high - value, "arrayminus": value - low, "color": INK, "thickness": 1.3, "width": 3},
+                hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
+                showlegend=False,
+                row=row,
+                col=column,
+            )
+            figure.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=row, col=column)
+            figure.update_xaxes(title_text="points" if row == len(sets) else None, row=row, col=column)
+    for verdict, colour in VERDICT_COLOURS.items():
+        marker = {"size": 9, "color": colour}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=verdict)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_annotations(font_size=13)
+    height = 130 + (60 + 26 * len(names)) * len(sets)
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 55 / (height - 150), "yanchor": "bottom"}
+    figure = styled(figure, "Against plain training, 95 % intervals", height, legend=legend)
+    return figure.update_layout(margin_l=170)
+
+
+def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:
+    """Two panels a row; a gap of some pixels, about, between rows of 290 and columns of 390."""
+    rows = (len(titles) + 1) // 2
+    columns = min(len(titles), 2)
+    return make_subplots(
+        rows,
+        columns,
+        subplot_titles=list(titles),
+        shared_yaxes=shared_yaxes,
+        horizontal_spacing=(0.05 if shared_yaxes else gap / 700) if columns > 1 else None,
+        vertical_spacing=(gap + 45) / (290 * rows + 60) if rows > 1 else None,
+    )
+
+
+def _image(picture: np.ndarray) -> go.Image:
+    """(H, W), (H, W, 1) or (H, W, 3) uint8."""
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.shape[2] == 1:
+        picture = picture.repeat(3, axis=2)
+    return go.Image(source=data_uri(picture), hoverinfo="skip")
+
+
+def _share(share: float) -> str:
+    """Percent: 35 %, 4.2 %, 0.47 %."""
+    return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 1 else f"{share:.2f} %"
+
+
+def _whole(share: float) -> str:
+    """Whole percent, but never 0 for something."""
+    return "" if share == 0 else percent(share / 100).removesuffix("%")

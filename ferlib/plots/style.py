@@ -1,0 +1,48 @@
+"""The look that all figures share, and small helpers."""
+
+import base64
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from ferlib.labels import COLOURS
+
+WIDTH = 900  # pixels
+KEPT, CUT = COLOURS["sadness"], "#d3d8de"
+INK, GRID = "#2a2f36", "#e6e9ed"
+OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
+
+
+def styled(figure: go.Figure, title: str, height: int, width: int = WIDTH, **layout: object) -> go.Figure:
+    """The project's look."""
+    figure.update_layout(
+        template="plotly_white",
+        title={"text": title, "x": 0.01, "xanchor": "left", "y": 1 - 20 / height, "yanchor": "top", "font_size": 17},
+        font={"family": "Open Sans, DejaVu Sans, Arial, sans-serif", "size": 13, "color": INK},
+        width=width,
+        height=height,
+        margin={"l": 70, "r": 25, "t": 90, "b": 60},
+        **layout,
+    )
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, title_font_size=13)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, title_font_size=13, ticklabelstandoff=5)
+    return figure
+
+
+def short(value: float) -> str:
+    """Two decimals, or three where two would leave nothing."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def percent(share: float) -> str:
+    """Whole percent, but never 0 % for something."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """(H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
