@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
 
-if TYPE_CHECKING:  # brings torch along, which takes seconds: `main` imports it once it knows that the port is free
+if TYPE_CHECKING:  # brings torch along, which takes seconds: `main` imports it when the page is open
     from ferlib.predict import FacePrediction, ImagePrediction, Predictor
 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
@@ -290,6 +291,11 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
         overlays = [(face.overlay(), sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
         return as_data(result), annotate(result), overlays
 
+    def about() -> str:
+        model = predictor.model.config
+        side, classes = model.source_size or model.input_size, ", ".join(model.classes)
+        return NOTES.format(name=model.architecture, side=side, classes=classes)
+
     with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(60, KEEP_FILES)) as app:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Row(equal_height=False):
@@ -300,9 +306,8 @@ def build_app(predictor: "Predictor") -> gr.Blocks:
             with gr.Column(scale=3, min_width=300, elem_id="result"):
                 boxed = gr.Image(show_label=False, buttons=["fullscreen", "download"], elem_id="boxed")
                 answer = gr.HTML(WELCOME, apply_default_css=False, elem_id="report")
-        model = predictor.model.config
-        side, classes = model.source_size or model.input_size, ", ".join(predictor.classes)
-        gr.Markdown(NOTES.format(name=model.architecture, side=side, classes=classes), elem_id="notes")
+        notes = gr.Markdown(elem_id="notes")
+        app.load(about, None, notes, show_progress="hidden", api_visibility="private")
 
         # One picture at a time, whoever asks: memory stays bounded, and the processor is busy with one anyway.
         turn = {"concurrency_id": "predictor", "concurrency_limit": 1, "preprocess": False}
@@ -339,6 +344,25 @@ def example_pictures() -> list[np.ndarray]:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+class LoadingPredictor:
+    """Stands for a `Predictor` that is still to be loaded: torch takes longer to import than the page takes to open.
+
+    The page is served at once; whoever asks something of the predictor waits until it is there.
+    """
+
+    def __init__(self):
+        self._loaded: Future = Future()
+
+    def load(self, model: str | None) -> None:
+        """Load a released model or a model folder; None is the default model."""
+        from ferlib.predict import DEFAULT_MODEL, Predictor
+
+        self._loaded.set_result(Predictor.load(model or DEFAULT_MODEL))
+
+    def __getattr__(self, name: str):
+        return getattr(self._loaded.result(), name)
+
+
 def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860) -> str:
     """Serve the page from a thread; returns its address."""
     where = {"server_name": host, "server_port": port, "prevent_thread_lock": True, "quiet": True}
@@ -358,16 +382,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by another program: clean up as after Ctrl-C
     try:
         require_port(options.host, options.port)
-        from ferlib.predict import DEFAULT_MODEL, Predictor
-
-        predictor = Predictor.load(options.model or DEFAULT_MODEL)
         with tempfile.TemporaryDirectory(prefix="ferlib-app-") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder  # every upload lies here, and goes with it
+            predictor = LoadingPredictor()
             app = build_app(predictor)
-            print(f"Open {launch(app, options.host, options.port)} in a browser. Ctrl-C ends it.", flush=True)
-            # One prediction beforehand loads the face detector, so that the first visitor does not wait for it.
-            threading.Thread(target=predictor.predict, args=(example_pictures()[0], "gradcam"), daemon=True).start()
+            url = launch(app, options.host, options.port)
             try:
+                print(f"Open {url} in a browser. Ctrl-C ends it.", flush=True)
+                predictor.load(options.model)
+                # One prediction beforehand loads the face detector, so that the first visitor does not wait for it.
+                predictor.predict(example_pictures()[0], explain="gradcam")
                 threading.Event().wait()
             finally:
                 app.close(verbose=False)

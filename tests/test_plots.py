@@ -180,20 +180,20 @@ def test_effective_numbers():
 def test_baselines():
     values = pd.DataFrame({"accuracy": [0.5, 0.25], "macro_f1": [0.083, 0.05]}, index=["one", "two"])
     figure = plots.baselines(values, "guess")
-    assert [bar.name for bar in figure.data] == ["accuracy", "macro f1"]
+    assert [bar.name for bar in figure.data] == ["accuracy", "macro-F1"]
     np.testing.assert_allclose(figure.data[1].y, [8.3, 5])
-    assert figure.data[0].text == ("50", "25") and figure.data[1].text == ("8.3", "5.0")
+    assert figure.data[0].text == ("50.0", "25.0") and figure.data[1].text == ("8.3", "5.0")
     assert figure.layout.title.text == "guess" and "%" in figure.layout.yaxis.title.text
     written(figure)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_class_matrices(count):
-    matrix = pd.DataFrame([[0.996, 0.004], [0.0, 1.0]], index=["fear", "anger"], columns=["fear", "anger"])
+    matrix = pd.DataFrame([[0.995, 0.005], [0.0, 1.0]], index=["fear", "anger"], columns=["fear", "anger"])
     figure = plots.class_matrices({f"set {n}": matrix for n in range(count)}, "who", "from", "to")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     assert len(maps) == count
-    np.testing.assert_allclose(maps[0].z, [[99.6, 0.4], [0, 100]])
+    np.testing.assert_allclose(maps[0].z, [[99.5, 0.5], [0, 100]])
     assert [list(line) for line in maps[0].text] == [["100", "<1"], ["", "100"]]
     assert (figure.layout.yaxis.title.text, figure.layout.xaxis.title.text) == ("from", "to")
     written(figure)
@@ -255,7 +255,7 @@ def test_remedies():
     ]
     columns = ["data", "remedy", "metric", *(f"minus_none_{end}" for end in ("value", "low", "high", "verdict"))]
     figure = plots.remedies(pd.DataFrame(rows, columns=columns), ["macro_f1", "accuracy"])
-    assert titles(figure) == [f"<b>{place}</b>: {m}" for place in ("one", "two") for m in ("macro f1", "accuracy")]
+    assert titles(figure) == [f"<b>{place}</b><br>{m}" for place in ("one", "two") for m in ("macro-F1", "accuracy")]
     first = figure.data[0]
     assert list(first.y) == ["weights", "focal"]  # plain training is the zero line, not a row
     np.testing.assert_allclose(first.x, [2, -1])

@@ -1,17 +1,14 @@
-"""From stored pixels to a model's input: resizing and normalisation, and the augmentations of training, in batches."""
+"""From stored pixels to a model's input: grey, resizing and normalisation, in batches."""
 
 from dataclasses import dataclass
 
-import kornia.augmentation as K
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferlib.models.base import ModelConfig
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L")
-
-AUGMENTATIONS = ("none", "flip", "flip_affine", "flip_affine_erase")
 
 
 def resize(x: Tensor, side: int) -> Tensor:
@@ -54,21 +51,3 @@ class Preprocess:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         return self.normalise(self.scale(pixels))
-
-
-def augmentation(name: str) -> nn.Module:
-    """A batch augmentation for float pixels in 0..1, (B, C, H, W) -> same; every image gets its own draw.
-
-    Args:
-        name: "none"; "flip" (left-right, p = 0.5); "flip_affine" (and ±10° rotation, ±8 % shift, ±10 % scale);
-            "flip_affine_erase" (and a random rectangle of 2 to 15 % erased, p = 0.25).
-    """
-    steps: dict[str, list[nn.Module]] = {
-        "flip": [K.RandomHorizontalFlip(p=0.5)],
-        "affine": [K.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), padding_mode="border", p=1.0)],
-        "erase": [K.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0.5)],
-        "none": [],
-    }
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"unknown augmentation {name!r}, expected one of {AUGMENTATIONS}")
-    return nn.Sequential(*(step for part in name.split("_") for step in steps[part]))

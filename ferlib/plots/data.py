@@ -15,6 +15,11 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
+METRIC_NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "recall_rarest": "recall of the rarest",
+}
 
 
 def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
@@ -24,7 +29,8 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
         counts: title -> faces by class. Classes stand in the order of the longest list; a set may lack some.
     """
     classes = list(max(counts.values(), key=len).index)
-    figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 48)
+    figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 65)
+    widest = max((faces / faces.sum()).max() for faces in counts.values()) * 100
     for place, faces in enumerate(counts.values()):
         row, column = place // 2 + 1, place % 2 + 1
         shares = (faces / faces.sum() * 100).reindex(classes)
@@ -43,7 +49,7 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
             row=row,
             col=column,
         )
-        figure.update_xaxes(title_text="share of the faces (%)", range=[0, shares.max() * 1.42], row=row, col=column)
+        figure.update_xaxes(title_text="share of the faces (%)", range=[0, widest * 1.4], row=row, col=column)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     rows = (len(counts) + 1) // 2
     return styled(figure, "Class distribution", 120 + 290 * rows, showlegend=False, bargap=0.25).update_layout(
@@ -81,7 +87,8 @@ def effective_numbers(statistics: pd.DataFrame, beta: float = BETA) -> go.Figure
             hovertemplate=f"{place}, {name}: %{{x:,}} faces count as %{{y:.0f}}<extra></extra>",
             showlegend=False,
         )
-    for name in dict.fromkeys(statistics["class"]):
+    present = set(statistics["class"])
+    for name in [*(name for name in COLOURS if name in present), *sorted(present - set(COLOURS))]:
         marker = {"color": COLOURS.get(name, OTHER_COLOUR), "symbol": "circle", "size": 11}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
     for place, symbol in symbols.items():
@@ -105,9 +112,9 @@ def baselines(values: pd.DataFrame, title: str) -> go.Figure:
         figure.add_bar(
             x=values.index,
             y=values[metric] * 100,
-            name=metric.replace("_", " "),
+            name=METRIC_NAMES.get(metric, metric),
             marker_color=colour,
-            text=[f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values[metric] * 100],
+            text=[f"{value:.1f}" for value in values[metric] * 100],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{x}: %{y:.1f} %<extra></extra>",
@@ -194,7 +201,7 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
 
 
 def face_grid(
-    rows: Sequence[Sequence[tuple[np.ndarray, str]]], title: str, columns: Sequence[str] = (), side: int = 130
+    rows: Sequence[Sequence[tuple[np.ndarray, str]]], title: str, columns: Sequence[str] = (), side: int = 100
 ) -> go.Figure:
     """Faces in rows, each under its caption.
 
@@ -224,7 +231,15 @@ def face_grid(
     for place, note in enumerate(columns, 1):
         domain = figure.layout[f"xaxis{place if place > 1 else ''}"].domain
         figure.add_annotation(
-            text=note, x=sum(domain) / 2, y=0, xref="paper", yref="paper", yanchor="top", showarrow=False, font_size=12
+            text=note,
+            x=sum(domain) / 2,
+            y=0,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="top",
+            showarrow=False,
+            font_size=12,
         )
     return figure.update_layout(margin={"l": 25, "b": 45 if columns else 15})
 
@@ -239,7 +254,7 @@ def votes(faces: Sequence[tuple[np.ndarray, str, Mapping[str, int]]], title: str
     figure = make_subplots(
         2,
         len(faces),
-        row_heights=[0.4, 0.6],
+        row_heights=[0.3, 0.7],
         subplot_titles=[caption for _, caption, _ in faces],
         horizontal_spacing=0.02,
         vertical_spacing=0.04,
@@ -283,7 +298,6 @@ def entropies(values: pd.DataFrame) -> go.Figure:
             q3=[third],
             lowerfence=[low],
             upperfence=[high],
-            mean=[part["entropy"].mean()],
             orientation="h",
             marker_color=COLOURS.get(name, OTHER_COLOUR),
             line_width=2,
@@ -308,10 +322,12 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     figure = make_subplots(
         len(sets),
         len(metrics),
-        subplot_titles=[f"<b>{place}</b>: {metric.replace('_', ' ')}" for place in sets for metric in metrics],
+        subplot_titles=[
+            f"<b>{place}</b><br>{METRIC_NAMES.get(metric, metric)}" for place in sets for metric in metrics
+        ],
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        vertical_spacing=0.2 / len(sets),
+        vertical_spacing=0.24 / len(sets),
     )
     for row, place in enumerate(sets, 1):
         for column, metric in enumerate(metrics, 1):
@@ -335,10 +351,10 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=verdict)
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     figure.update_annotations(font_size=13)
-    height = 130 + (60 + 26 * len(names)) * len(sets)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 55 / (height - 150), "yanchor": "bottom"}
+    height = 150 + (75 + 26 * len(names)) * len(sets)
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 60 / (height - 170), "yanchor": "bottom"}
     figure = styled(figure, "Against plain training, 95 % intervals", height, legend=legend)
-    return figure.update_layout(margin_l=170)
+    return figure.update_layout(margin={"l": 170, "t": 110})
 
 
 def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:

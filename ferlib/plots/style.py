@@ -38,7 +38,8 @@ def short(value: float) -> str:
 
 def percent(share: float) -> str:
     """Whole percent, but never 0 % for something."""
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+    text = f"{share:.0%}"
+    return "<1%" if share > 0 and text == "0%" else text
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from ferlib.data.transforms import AUGMENTATIONS
+from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.training.remedies import REMEDIES
@@ -24,7 +24,7 @@ class Recipe:
         lr: learning rate, for "onecycle" the highest.
         weight_decay: not applied to biases and norms.
         schedule: "constant", or "onecycle" (cosine up over the first 30 % of the steps, cosine down to zero).
-        augment: see `ferlib.data.transforms.augmentation`.
+        augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         clip_norm: gradients are scaled down to this norm, or None.
         remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.transforms import Preprocess, augmentation
+from ferlib.data.transforms import Preprocess
 from ferlib.training.features import FeatureCache
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ferlib.data.transforms import AUGMENTATIONS, Preprocess, augmentation
+from ferlib.data.augmentation import AUGMENTATIONS, augmentation
+from ferlib.data.transforms import Preprocess
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 
 
