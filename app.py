@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import cache
 from html import escape
@@ -348,16 +348,29 @@ class LoadingPredictor:
     """Stands for a `Predictor` that is still to be loaded: torch takes longer to import than the page takes to open.
 
     The page is served at once; whoever asks something of the predictor waits until it is there.
+
+    Args:
+        model: a released model's name or a model folder; None is the default model.
+        failed: called when it cannot be loaded; `error` says why.
     """
 
-    def __init__(self):
+    def __init__(self, model: str | None, failed: Callable[[], None]):
+        self.model_name, self.failed = model, failed
+        self.error: Exception | None = None
         self._loaded: Future = Future()
 
-    def load(self, model: str | None) -> None:
-        """Load a released model or a model folder; None is the default model."""
-        from ferlib.predict import DEFAULT_MODEL, Predictor
+    def load(self) -> None:
+        """Load it, and have it find one face, so that the first visitor does not wait for the face detector."""
+        try:
+            from ferlib.predict import DEFAULT_MODEL, Predictor
 
-        self._loaded.set_result(Predictor.load(model or DEFAULT_MODEL))
+            self._loaded.set_result(Predictor.load(self.model_name or DEFAULT_MODEL))
+            self.predict(example_pictures()[0], explain="gradcam")
+        except Exception as error:
+            self.error = error
+            if not self._loaded.done():
+                self._loaded.set_exception(error)
+            self.failed()
 
     def __getattr__(self, name: str):
         return getattr(self._loaded.result(), name)
@@ -379,28 +392,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     parser.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by another program: clean up as after Ctrl-C
+    stop = threading.Event()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # not an exception: an import in progress might swallow it
+        signal.signal(ending, lambda *_: stop.set())
     try:
         require_port(options.host, options.port)
         with tempfile.TemporaryDirectory(prefix="ferlib-app-") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder  # every upload lies here, and goes with it
-            predictor = LoadingPredictor()
+            predictor = LoadingPredictor(options.model, failed=stop.set)
             app = build_app(predictor)
-            url = launch(app, options.host, options.port)
             try:
-                print(f"Open {url} in a browser. Ctrl-C ends it.", flush=True)
-                predictor.load(options.model)
-                # One prediction beforehand loads the face detector, so that the first visitor does not wait for it.
-                predictor.predict(example_pictures()[0], explain="gradcam")
-                threading.Event().wait()
+                print(f"Open {launch(app, options.host, options.port)} in a browser. Ctrl-C ends it.", flush=True)
+                threading.Thread(target=predictor.load, daemon=True).start()
+                stop.wait()
             finally:
                 app.close(verbose=False)
-    except KeyboardInterrupt:
-        print("\nStopped.")
-        return 0
+        if predictor.error:
+            raise predictor.error
     except (ValueError, OSError, ImportError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 1
+    print("\nStopped.")
     return 0
 
 

@@ -1,15 +1,14 @@
 """A timm backbone cut after one of its stages: the truncated feature extractor of Conv-cut and PAtt-Lite."""
 
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import timm
 import torch
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from ferlib.models.hub import hub_folder
 
 
 class Trunk(nn.Module):
@@ -68,17 +67,13 @@ class Trunk(nn.Module):
     def _download(self) -> dict[str, Tensor]:
         name = f"{self.pretrained_cfg['architecture']}.{self.pretrained_cfg.get('tag') or ''}".rstrip(".")
         try:
-            try:
-                path = hf_hub_download(f"timm/{name}", "model.safetensors", local_files_only=True)
-            except LocalEntryNotFoundError:  # not in the hub's cache yet
-                _assert_hub_reachable()  # else the hub's client would retry for most of a minute
-                path = hf_hub_download(f"timm/{name}", "model.safetensors")
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+            folder = hub_folder(f"timm/{name}", ["model.safetensors"])
+        except OSError as error:
             raise RuntimeError(
-                f"the pretrained weights of {name} could not be downloaded ({error or type(error).__name__}); give a "
+                f"the pretrained weights of {name} could not be downloaded ({error}); give a "
                 "local file with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
             ) from error
-        return self._read(Path(path))
+        return self._read(folder / "model.safetensors")
 
     @staticmethod
     def _read(path: Path) -> dict[str, Tensor]:
@@ -99,11 +94,3 @@ def freeze(module: nn.Module) -> None:
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _assert_hub_reachable() -> None:
-    """Raise OSError within seconds when the Hugging Face hub cannot be reached, or must not be."""
-    if constants.HF_HUB_OFFLINE:
-        raise OSError("HF_HUB_OFFLINE is set")
-    with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5):
-        pass

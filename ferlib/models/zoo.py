@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.convcut import ConvCut, ConvCutConfig
+from ferlib.models.hub import hub_folder
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -91,15 +90,16 @@ def load_model(name_or_dir: str | Path) -> FaceModel:
         ValueError: there is no such model, or the folder is damaged.
     """
     folder = released_models().get(str(name_or_dir), Path(name_or_dir))
+    if not folder.is_dir():
+        try:
+            folder = hub_folder(str(name_or_dir), ["config.json", "model.safetensors"])
+        except OSError as error:
+            raise ValueError(
+                f"no model {str(name_or_dir)!r}: expected one of {', '.join(released_models())}, a folder with "
+                f"config.json and model.safetensors, or a name on the Hugging Face hub ({error})"
+            ) from error
     try:
-        if folder.is_dir():
-            architecture = json.loads((folder / "config.json").read_text())["architecture"]
-            return MODELS[architecture].model.from_pretrained(str(folder)).eval()
-        return FaceModel.from_pretrained(str(name_or_dir)).eval()
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ValueError(
-            f"no model {str(name_or_dir)!r}: expected one of {', '.join(released_models())}, or a folder with "
-            "config.json and model.safetensors"
-        ) from error
+        architecture = json.loads((folder / "config.json").read_text())["architecture"]
+        return MODELS[architecture].model.from_pretrained(str(folder)).eval()
     except Exception as error:  # damaged JSON, unknown fields, missing tensors, truncated safetensors
         raise ValueError(f"the model in {folder} cannot be read: {error}") from error
