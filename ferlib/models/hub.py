@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub: from its local cache if they are there, else downloaded; offline it fails at once."""
+"""Files from the Hugging Face hub: from its local cache if they are there, else downloaded; offline, fails at once."""
 
 from pathlib import Path
 from urllib.request import Request, urlopen
