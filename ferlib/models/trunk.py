@@ -47,8 +47,8 @@ class Trunk(nn.Module):
         """Load pretrained weights strictly: every parameter of the kept stages must be found.
 
         Args:
-            weights: "imagenet" (timm's own, downloaded from the Hugging Face hub) or a .safetensors file with timm's
-                parameter names, of the whole backbone or of its first stages.
+            weights: "imagenet" (timm's own, downloaded from the Hugging Face hub) or a .safetensors file: timm's
+                parameter names, of the whole backbone or of its first stages, or a model of this project.
 
         Raises:
             RuntimeError: the download failed, or the file does not fit.
@@ -80,9 +80,11 @@ class Trunk(nn.Module):
         if not path.is_file():
             raise RuntimeError(f"no weights file {path}")
         try:
-            return load_file(path)
+            state = load_file(path)
         except (SafetensorError, OSError) as error:
             raise RuntimeError(f"{path} is not a readable safetensors file ({error})") from error
+        ours = "trunk.net.model."  # a model of this project: its trunk
+        return {key.removeprefix(ours): value for key, value in state.items() if key.startswith(ours)} or state
 
 
 def freeze(module: nn.Module) -> None:

@@ -152,6 +152,9 @@ def test_local_trunk_weights_are_loaded_strictly(tmp_path):
     save_file(state | {"classifier.weight": torch.ones(3, 3)}, tmp_path / "whole.safetensors")
     model = create_model("convcut", trunk_weights=tmp_path / "whole.safetensors", **SMALL)
     assert all(torch.equal(value, source.trunk.state_dict()[key]) for key, value in model.trunk.state_dict().items())
+    source.save_pretrained(str(tmp_path))
+    model = create_model("linear_probe", trunk_weights=tmp_path / "model.safetensors", **SMALL)
+    assert all(torch.equal(value, source.trunk.state_dict()[key]) for key, value in model.trunk.state_dict().items())
     del state["conv_stem.weight"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(RuntimeError, match=r"lacks 1 of .* conv_stem.weight"):
