@@ -19,7 +19,7 @@ from PIL import Image
 from ferlib import labels
 from ferlib.data.catalogue import load_dataset
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.metrics import bootstrap_intervals, summary
+from ferlib.evaluation.metrics import summary_with_intervals
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # the package's order
 
@@ -57,11 +57,7 @@ def main() -> None:
         test = test.subset(np.array([place[label] >= 0 for label in test.frame["label"]]))
         truth = np.array(place)[test.frame["label"]]
         scores = probabilities(test.pixels[:, 0].numpy())
-        intervals = bootstrap_intervals(truth, scores.argmax(axis=1), len(CLASSES))
-        metrics = {
-            key: {"value": value} | dict(zip(("low", "high"), intervals.get(key, ()), strict=False))
-            for key, value in summary(truth, scores).items()
-        }
+        metrics = summary_with_intervals(truth, scores)
         result["sets"][name] = {
             "faces": len(test),
             "without": ["contempt"] if name == "ferplus" else [],

@@ -34,11 +34,11 @@ from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.metrics import _from_confusion, summary
+from ferlib.evaluation.metrics import from_confusion, summary
 from ferlib.models.base import FaceModel
 from ferlib.models.zoo import build_model
 from ferlib.training.features import FeatureCache
-from ferlib.training.loop import fit
+from ferlib.training.loop import best_epoch, fit
 from ferlib.training.recipes import RECIPES, Recipe
 from ferlib.training.remedies import REMEDIES
 
@@ -128,7 +128,7 @@ def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> d
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.config, trunk_weights)
     history = fit(model, data, recipe, folder, resume=True, select_by=SELECT_BY)
-    best = history[::-1][SELECT_BY].idxmax()  # the last of equals, as in `fit`
+    best = best_epoch(history, SELECT_BY)
     test = data.split("test")
     probabilities = predict_cached(model, test)
     row = {
@@ -227,7 +227,7 @@ def measure(counts: np.ndarray, classes: int, rarest: np.ndarray) -> np.ndarray:
     true = matrices.sum(axis=2)[:, rarest].sum(axis=1)
     with np.errstate(invalid="ignore"):
         recall = matrices[:, rarest, rarest].sum(axis=1) / true
-    return np.column_stack([_from_confusion(matrices), recall])
+    return np.column_stack([from_confusion(matrices), recall])
 
 
 def intervals(values: np.ndarray, resampled: np.ndarray) -> dict[str, dict[str, float]]:

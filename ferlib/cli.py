@@ -201,7 +201,7 @@ def run_train(options: argparse.Namespace) -> int:
 
     from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import build_model
-    from ferlib.training.loop import fit
+    from ferlib.training.loop import best_epoch, fit
     from ferlib.training.recipes import RECIPES
 
     if options.recipe not in RECIPES:
@@ -214,7 +214,7 @@ def run_train(options: argparse.Namespace) -> int:
     model = build_model(recipe.config, None if options.trunk_weights == "none" else options.trunk_weights)
     out = options.out or Path("runs") / options.recipe
     history = fit(model, data, recipe, out, resume=options.resume)
-    best = history.loc[history["accuracy"].idxmax()]
+    best = history.loc[best_epoch(history)]
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "macro_f1"))
     print(f"best epoch {int(best['epoch']) + 1} of {len(history)} on validation: {figures}; model in {out / 'best'}")
     return 0

@@ -12,7 +12,7 @@ from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.data.transforms import Preprocess
-from ferlib.evaluation.metrics import bootstrap_intervals, per_class, summary
+from ferlib.evaluation.metrics import per_class, summary_with_intervals
 from ferlib.models.base import FaceModel
 
 
@@ -60,11 +60,6 @@ def evaluate(
     probabilities = predict_dataset(model, part)[:, labels.mapping(classes, model.config.classes)]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
-    intervals = bootstrap_intervals(truth, predicted, len(classes))
-    metrics = {
-        name: {"value": value} | dict(zip(("low", "high"), intervals.get(name, ()), strict=False))
-        for name, value in summary(truth, probabilities).items()
-    }
     counts = np.bincount(truth * len(classes) + predicted, minlength=len(classes) ** 2)
     return {
         "model": asdict(model.config),
@@ -74,7 +69,7 @@ def evaluate(
         "clean": clean,
         "protocol": "every face alone; the split was not used for training or selection" if split == "test" else split,
         "faces": len(part),
-        "metrics": metrics,
+        "metrics": summary_with_intervals(truth, probabilities),
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": counts.reshape(len(classes), -1).tolist()},
         "commit": commit(),

@@ -18,12 +18,12 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """
     predicted = probabilities.argmax(axis=1)
     counts = np.bincount(labels * probabilities.shape[1] + predicted, minlength=probabilities.shape[1] ** 2)
-    accuracy, balanced, f1 = _from_confusion(counts.reshape(1, *2 * (probabilities.shape[1],)))[0]
+    accuracy, balanced, f1 = from_confusion(counts.reshape(1, *2 * (probabilities.shape[1],)))[0]
     ece = calibration_error(labels, probabilities)
     return {"accuracy": accuracy, "balanced_accuracy": balanced, "macro_f1": f1, "ece": ece}
 
 
-def _from_confusion(matrices: np.ndarray) -> np.ndarray:
+def from_confusion(matrices: np.ndarray) -> np.ndarray:
     """Accuracy, balanced accuracy, macro-F1 (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
@@ -47,10 +47,19 @@ def bootstrap_intervals(
     rng = np.random.default_rng(seed)
     counts = np.bincount(labels * classes + predicted, minlength=classes**2)
     draws = rng.multinomial(len(labels), counts / len(labels), size=resamples)
-    values = _from_confusion(draws.reshape(resamples, classes, classes))
+    values = from_confusion(draws.reshape(resamples, classes, classes))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
+    """`summary` as {metric: {"value", "low", "high"}}, with `bootstrap_intervals` where there is one; JSON-ready."""
+    intervals = bootstrap_intervals(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        name: {"value": value} | dict(zip(("low", "high"), intervals.get(name, ()), strict=False))
+        for name, value in summary(labels, probabilities).items()
+    }
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:

@@ -146,6 +146,11 @@ def fit(
     return pd.DataFrame(history)
 
 
+def best_epoch(history: pd.DataFrame, select_by: str = "accuracy") -> int:
+    """Row of the epoch that `fit` kept: the highest validation metric, the last of equals."""
+    return int(history[::-1][select_by].idxmax())
+
+
 def schedule(name: str, progress: float) -> float:
     """Share of the highest learning rate at this share of the run (0 to 1)."""
     if name == "constant":

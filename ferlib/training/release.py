@@ -12,6 +12,7 @@ from ferlib.data.synthetic import EXPRESSIONS, sample_face
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import WEIGHTS, load_model
 from ferlib.predict import Predictor
+from ferlib.training.loop import best_epoch
 
 CARD = """---
 license: apache-2.0
@@ -95,7 +96,7 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
     save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
 
     history = pd.read_csv(run / "history.csv")
-    best = history.loc[history["accuracy"].idxmax()]
+    best = history.loc[best_epoch(history)]
     recipe = json.loads((run / "recipe.json").read_text())
     metrics = []
     for key, metric in report["metrics"].items():
