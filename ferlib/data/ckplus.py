@@ -44,8 +44,8 @@ def load_ckplus(folder: Path, check: bool = True) -> FaceDataset:
         check: refuse anything but the usual number of faces of each class.
 
     Raises:
-        DataError: files are missing or not readable, labels are out of range, the numbers are wrong, or a subject is in
-            two splits.
+        DataError: files are missing or not readable, labels are out of range or contradictory, the numbers are wrong,
+            or a subject is in two splits.
     """
     if (folder / "CK+48").is_dir():
         return _load_folders(folder / "CK+48", check)
@@ -70,6 +70,9 @@ def _load_folders(root: Path, check: bool) -> FaceDataset:
     elif (frame["split"] == "").any():
         raise DataError(f"CK+: {root} has class folders both inside and outside split folders")
     assert_groups_apart("CK+", frame, by="subject")
+    twice = frame.loc[frame["file"].duplicated(), "file"]
+    if len(twice):
+        raise DataError(f"CK+: {twice.iat[0]} has two labels in {root}")
     red, green, blue = cached_pictures("CK+", paths, SIDE).to(torch.int32).unbind(1)
     grey = (red * 299 + green * 587 + blue * 114 + 500) // 1000  # ITU-R BT.601; leaves grey as it is
     return FaceDataset("ckplus", classes, frame, grey.to(torch.uint8).unsqueeze(1))

@@ -1,7 +1,9 @@
 """muxspace/facial_expressions: 11,245 photos of public figures with one of eight expressions, Apache-2.0.
 
 The pictures are roughly cropped around the face, nearly all of them square. A person is the file name without its
-number ("Zhu_Rongji_0001.jpg" -> "Zhu_Rongji"), and persons never cross the splits made here.
+number ("Zhu_Rongji_0001.jpg" -> "Zhu_Rongji"), and persons never cross the splits made here. Names that differ only in
+capitals, underscores or hyphens are one person's; a name in another order ("Sung_Hong_Choi", "Choi_Sung-hong") is not
+recognised.
 """
 
 import re
@@ -54,6 +56,8 @@ def read_legend(folder: Path) -> pd.DataFrame:
     if unknown:
         raise DataError(f"facial_expressions: {path} has the unknown labels {', '.join(unknown)}")
     person = table["image"].map(person_of)
+    alike = person.str.lower().str.replace("[_-]", "", regex=True)
+    person = person.groupby(alike).transform("first")  # Hrithik_Roshan is HrithikRoshan
     frame = pd.DataFrame(
         {
             "label": names.map(labels.FACIAL_EXPRESSIONS.index),

@@ -1,4 +1,4 @@
-"""Class imbalance in numbers: shares, imbalance ratio, effective number (Cui et al. 2019, eq. 2), and class weights.
+"""Class imbalance in numbers: shares, imbalance ratio, effective number (Cui et al. 2019), and class weights.
 
 Everything here is computed from class counts. The remedies that use it are in ferlib.training.remedies.
 """
@@ -44,7 +44,7 @@ def imbalance_ratio(counts: Sequence[int] | np.ndarray) -> float:
 
 
 def effective_number(counts: Sequence[int] | np.ndarray, beta: float = BETA) -> np.ndarray:
-    """Effective number of samples (Cui et al. 2019, eq. 2): (1 - β^n) / (1 - β), (classes,) -> (classes,).
+    """Effective number of samples (Cui et al. 2019, Proposition 1): (1 - β^n) / (1 - β), (classes,) -> (classes,).
 
     Faces of one class resemble each other, so the n-th adds β^(n-1) of a new one. From 1 for every class (β = 0) to n
     itself (β → 1); never above 1 / (1 - β).

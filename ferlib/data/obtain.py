@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ferlib.data import fer2013
+from ferlib.data.cache import written_whole
 from ferlib.data.catalogue import NAMES, SOURCES, data_roots, find_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.facial_expressions import read_legend
@@ -96,14 +97,9 @@ def _get_votes(address: str, folder: Path) -> None:
     """FERPlus: the votes are open, the pictures they belong to are FER2013's and need a licence."""
     target = folder / "fer2013new.csv"
     if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{target.name}.{os.getpid()}.partial"
-        try:
+        with written_whole(target) as partial:
             download(address, partial)
             _check_votes(partial, address)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
     if find_dataset("ferplus", folder) is None:
         raise DataError(
             f"FERPlus's labels are in {target}, its pictures are FER2013's and cannot be downloaded for you. "

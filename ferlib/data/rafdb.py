@@ -18,7 +18,8 @@ from ferlib.data.pictures import cached_pictures, find_pictures
 
 LIST = Path("EmoLabel", "list_patition_label.txt")
 PUBLISHED = {"train": 12_271, "test": 3_068}
-TEST_COUNTS = (329, 74, 160, 1185, 478, 162, 680)  # of the ids 1 to 7
+TRAIN_COUNTS = (1290, 281, 717, 4772, 1982, 705, 2524)  # of the ids 1 to 7
+TEST_COUNTS = (329, 74, 160, 1185, 478, 162, 680)
 COMPOUND = 11  # classes of the compound labels, which come in a list of the same name
 VALIDATION_SHARE = 0.1
 
@@ -32,10 +33,11 @@ def load_rafdb(folder: Path, size: int = 100, check: bool = True) -> FaceDataset
     Args:
         folder: holds `EmoLabel/` and `Image/aligned/`, or `DATASET/`.
         size: side of the pictures in pixels; 100 is how they are published.
-        check: refuse anything but the published number of faces.
+        check: refuse anything but the published number of faces of each label.
 
     Raises:
-        DataError: files are missing or not readable, labels are compound or out of range, or the numbers are wrong.
+        DataError: files are missing, not readable or in the folder of the other split, labels are compound,
+            contradictory or out of range, or the numbers are wrong.
     """
     if (folder / LIST).is_file():
         rows = _read_list(folder)
@@ -77,8 +79,10 @@ def _read_list(folder: Path) -> list[tuple[int, str, str, Path]]:
 def _read_folders(root: Path) -> list[tuple[int, str, str, Path]]:
     """The same from `train/{1..7}/` and `test/{1..7}/`; label tables beside them are not read."""
     rows = []
-    for split in PUBLISHED:
+    for split, other in (("train", "test"), ("test", "train")):
         for path in find_pictures(root / split):
+            if path.name.startswith(f"{other}_"):
+                raise DataError(f"RAF-DB: {path} is a {other} face among the {split} faces")
             match path.relative_to(root / split).parts:
                 case (text, name):
                     file = name.replace("_aligned", "")
@@ -102,19 +106,20 @@ def _label_id(text: str, place: str) -> int:
 
 
 def _check_counts(table: pd.DataFrame, folder: Path) -> None:
-    """Raises unless the numbers of faces are those published."""
+    """Raises unless there are as many faces as published, in each split and of each label."""
     found = table["split"].value_counts().reindex(list(PUBLISHED), fill_value=0).to_dict()
     anyway = "; to load it anyway: load_rafdb(folder, check=False)"
     if found != PUBLISHED:
         counts = " and ".join(f"{found[split]:,} {split} faces" for split in PUBLISHED)
         expected = " and ".join(f"{count:,}" for count in PUBLISHED.values())
         raise DataError(f"RAF-DB: found {counts} in {folder}, expected {expected}{anyway}")
-    test = table.loc[table["split"] == "test", "id"].value_counts()
-    counts = tuple(int(test.get(number, 0)) for number in range(1, len(labels.RAFDB) + 1))
-    if counts != TEST_COUNTS:
-        raise DataError(
-            f"RAF-DB: found {counts} test faces of the labels 1 to 7 in {folder}, expected {TEST_COUNTS}{anyway}"
-        )
+    for split, expected in (("train", TRAIN_COUNTS), ("test", TEST_COUNTS)):
+        part = table.loc[table["split"] == split, "id"].value_counts()
+        counts = tuple(int(part.get(number, 0)) for number in range(1, len(labels.RAFDB) + 1))
+        if counts != expected:
+            raise DataError(
+                f"RAF-DB: found {counts} {split} faces of the labels 1 to 7 in {folder}, expected {expected}{anyway}"
+            )
 
 
 def _validation(table: pd.DataFrame) -> pd.Series:

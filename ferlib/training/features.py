@@ -7,8 +7,8 @@ half-precision memory-mapped file, and reused by every later run on the same dat
 
 import hashlib
 import json
-import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ferlib.data.cache import cache_dir
+from ferlib.data.cache import cache_dir, written_whole
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel
@@ -49,7 +49,7 @@ class FeatureCache:
         """The cache of this data under this model's trunk; built when it is not there yet.
 
         Memory stays flat: batches are written to the file as they are computed, and the file gets its name only when
-        it is complete.
+        it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
 
         Raises:
             OSError: the disk has too little room; nothing is written.
@@ -57,17 +57,16 @@ class FeatureCache:
         preprocess = Preprocess.of(model.config)
         path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset)}.npy"
         if path.exists():
-            return cls(path)
+            with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
+                return cls(path)
         model = model.eval().to(device)
         shape = model.forward_features(preprocess(dataset.pixels[:1].to(device))).shape[1:]
         shape = (len(dataset), 2, *shape)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size, free = 2 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
-        if size > 0.95 * free:
-            room = f"{size / 1e9:.1f} GB, but {path.parent} has {free / 1e9:.1f} GB free"
-            raise OSError(f"the feature cache needs {room}")
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
+        with written_whole(path) as partial:
+            size, free = 2 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
+            if size > 0.95 * free:
+                room = f"{size / 1e9:.1f} GB, but {path.parent} has {free / 1e9:.1f} GB free"
+                raise OSError(f"the feature cache needs {room}")
             maps = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
             batches = torch.arange(len(dataset)).split(batch_size)
             for rows in tqdm(batches, desc=f"features of {dataset.name} ({size / 1e6:,.0f} MB)", unit="batch"):
@@ -76,9 +75,6 @@ class FeatureCache:
                     maps[rows[0] : rows[-1] + 1, flip] = model.forward_features(view).half().cpu().numpy()
             maps.flush()
             del maps
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return cls(path)
 
     @staticmethod

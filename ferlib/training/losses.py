@@ -43,11 +43,11 @@ def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def ldam(logits: Tensor, targets: Tensor, margins: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Label-distribution-aware margin loss (Cao et al. 2019): cross-entropy after z_y - Δ_y.
+    """Label-distribution-aware margin loss (Cao et al. 2019, eq. 12): cross-entropy after z_y - Δ_y.
 
-    Departure: the authors' code also normalises features and classifier weights and multiplies the logits by s = 30, so
-    that margins are cosines. Our classifiers are plain linear layers, and stay so: the paper's equations are applied
-    to their logits as they are (s = 1).
+    Departure: the paper normalises features and classifier weights, so that logits and margins are cosines, and the
+    authors' code multiplies them by s = 30. Our classifiers are plain linear layers, and stay so: the equation is
+    applied to their logits as they are (s = 1).
 
     Args:
         logits: (B, classes).
@@ -59,7 +59,7 @@ def ldam(logits: Tensor, targets: Tensor, margins: Tensor, weights: Tensor | Non
 
 
 def ldam_margins(counts: np.ndarray, largest: float = 0.5) -> np.ndarray:
-    """Margins Δ = C / n^(1/4) (Cao et al. 2019), (classes,), with C such that the rarest gets `largest`."""
+    """Margins Δ = C / n^(1/4) (Cao et al. 2019, eq. 13), (classes,), with C such that the rarest gets `largest`."""
     margins = np.asarray(counts, dtype=np.float64) ** -0.25
     return margins * (largest / margins.max())
 

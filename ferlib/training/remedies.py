@@ -108,7 +108,8 @@ class LDAM(Remedy):
     """LDAM-DRW (Cao et al. 2019, Algorithm 1): larger margins for rarer classes, and deferred re-weighting.
 
     For the first 80 % of the steps all faces weigh alike, then class-balanced weights (β = 0.9999) are switched on, as
-    in the authors' code. The largest margin is theirs, 0.5; see `losses.ldam` for what differs.
+    in the authors' code; Algorithm 1 itself weighs by 1/n. The largest margin is theirs, 0.5; see `losses.ldam` for
+    what differs.
     """
 
     uses_counts = True
@@ -155,7 +156,11 @@ class LabelSmoothing(Remedy):
 
 
 class SoftLabels(Remedy):
-    """Cross-entropy with the shares of the votes (Barsoum et al. 2016): the recipe's targets become soft."""
+    """Cross-entropy with the shares of the votes (Barsoum et al. 2016): the recipe's targets become soft.
+
+    Departure: their code keeps faces by another rule under this scheme and cuts each vote down to its leading classes;
+    here the faces are those of the majority rule, with all votes that more than one person gave.
+    """
 
 
 REMEDIES: dict[str, type[Remedy]] = {

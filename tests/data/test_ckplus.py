@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from trees import write_ck48, write_ckextended, write_picture
 
+from ferlib.data import ckplus
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.ckplus import CSV_COUNTS, FOLDER_COUNTS, group_alike, load_ckplus
 from ferlib.data.dataset import DataError
@@ -78,6 +79,22 @@ def test_empty_picture(tmp_path):
         load_ckplus(tmp_path, check=False)
 
 
+def test_picture_with_two_labels(tmp_path):
+    write_ck48(tmp_path, range(1, 6))
+    write_picture(tmp_path / "CK+48" / "fear" / "S001_001_00000016.png")
+    with pytest.raises(DataError, match=r"S001_001_00000016\.png has two labels"):
+        load_ckplus(tmp_path, check=False)
+
+
+def test_folders_of_the_usual_size_pass_and_without_a_picture_they_do_not(tmp_path, monkeypatch):
+    write_ck48(tmp_path, range(1, 6))
+    monkeypatch.setattr(ckplus, "FOLDER_COUNTS", {"anger": 15, "happiness": 15})
+    assert len(load_ckplus(tmp_path)) == 30
+    (tmp_path / "CK+48" / "happy" / "S004_002_00000016.png").unlink()
+    with pytest.raises(DataError, match=r"found 29 faces in .*, expected 30 \(happiness 14 instead of 15\)"):
+        load_ckplus(tmp_path)
+
+
 def test_folder_numbers_are_checked(tmp_path):
     write_ck48(tmp_path, [1])
     with pytest.raises(DataError, match=r"found 6 faces in .*, expected 981 \(anger 3 instead of 135.*check=False"):
@@ -131,6 +148,8 @@ def test_csv_of_the_usual_size_passes_and_another_does_not(tmp_path):
         ("emotion,pixels,Usage\n", "has no rows"),
         (f"emotion,pixels,Usage\n8,{'1 ' * 2304},Training\n", "line 2 has label 8, expected 0 to 7"),
         (f"emotion,pixels,Usage\n,{'1 ' * 2304},Training\n", "line 2 has label nan, expected 0 to 7"),
+        (f"emotion,pixels,Usage\nhappy,{'1 ' * 2304},Training\n", "line 2 has label happy, expected 0 to 7"),
+        (f"emotion,pixels,Usage\n0,-1 {'1 ' * 2303},Training\n", "is not ckextended.csv, 48x48 pixels a row"),
         ("emotion,pixels,Usage\n0,1 2 3,Training\n", "is not ckextended.csv, 48x48 pixels a row"),
         (f"emotion,pixels,Usage\n0,{'1 ' * 2303}256,Training\n", "is not ckextended.csv, 48x48 pixels a row"),
         ("emotion,pixels,Usage\n0,,Training\n", "is not ckextended.csv, 48x48 pixels a row"),

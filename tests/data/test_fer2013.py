@@ -144,29 +144,6 @@ def test_second_read_comes_from_the_cache_and_is_equal(tmp_path, monkeypatch):
     assert first.frame.equals(second.frame)
 
 
-def test_half_written_cache_files_are_never_read(tmp_path, monkeypatch):
-    path = write(tmp_path, csv_text(made_rows()))
-    whole = cache_dir() / f"fer2013-{file_key(path)}.npy"
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    for number in (1, os.getpid()):  # left by processes that were killed while writing
-        whole.with_suffix(f".{number}.partial").write_bytes(b"\x93NUMPY\x01\x00")
-    expected = np.stack([row[1] for row in made_rows()])
-    for _ in range(2):
-        assert (load_fer2013(tmp_path).pixels.flatten(1).numpy() == expected).all()
-
-    def full_disk(handle, array, **options):
-        handle.write(b"\x93NUMPY\x01\x00")
-        raise OSError("no space left on device")
-
-    whole.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "save", full_disk)
-        with pytest.raises(OSError, match="no space"):
-            load_fer2013(tmp_path)
-    assert not whole.exists()
-    assert (load_fer2013(tmp_path).pixels.flatten(1).numpy() == expected).all()
-
-
 def test_changed_csv_is_read_anew(tmp_path):
     path = write(tmp_path, csv_text(made_rows(0)))
     before = load_fer2013(tmp_path)

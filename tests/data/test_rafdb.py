@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from trees import faces, write_picture, write_rafdb_folders, write_rafdb_list
@@ -55,6 +56,9 @@ def test_numbers_are_checked(tree, monkeypatch):
                                         r"load_rafdb\(folder, check=False\)"):  # fmt: skip
         load_rafdb(tree)
     monkeypatch.setattr(rafdb, "PUBLISHED", {"train": 70, "test": 8})
+    with pytest.raises(DataError, match=r"found \(10, 10, .*\) train faces .* expected \(1290, 281, 717, 4772, 1982"):
+        load_rafdb(tree)
+    monkeypatch.setattr(rafdb, "TRAIN_COUNTS", (10,) * 7)
     with pytest.raises(DataError, match=r"found \(2, 1, 1, 1, 1, 1, 1\) test faces .* expected \(329, 74, 160, 1185"):
         load_rafdb(tree)
     monkeypatch.setattr(rafdb, "TEST_COUNTS", (2, 1, 1, 1, 1, 1, 1))
@@ -62,7 +66,30 @@ def test_numbers_are_checked(tree, monkeypatch):
 
 
 def test_published_numbers_agree():
-    assert sum(rafdb.TEST_COUNTS) == rafdb.PUBLISHED["test"]
+    assert {"train": sum(rafdb.TRAIN_COUNTS), "test": sum(rafdb.TEST_COUNTS)} == rafdb.PUBLISHED
+
+
+def test_a_picture_that_is_missing_in_its_folder_is_missed_in_the_numbers(tmp_path, monkeypatch):
+    write_rafdb_folders(tmp_path, LABELS)
+    monkeypatch.setattr(rafdb, "PUBLISHED", {"train": 70, "test": 8})
+    next(tmp_path.rglob("train_00003_aligned.jpg")).unlink()
+    with pytest.raises(DataError, match="found 69 train faces and 8 test faces"):
+        load_rafdb(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("train/2/train_00001_aligned.jpg", "train_00001.jpg has two labels"),
+        ("train/1/test_00001_aligned.jpg", "is a test face among the train faces"),
+        ("test/1/train_00001_aligned.jpg", "is a train face among the test faces"),
+    ],
+)
+def test_contradictory_folders(tmp_path, path, message):
+    write_rafdb_folders(tmp_path, LABELS)
+    write_picture(tmp_path / "DATASET" / path)
+    with pytest.raises(DataError, match=message):
+        load_rafdb(tmp_path, check=False)
 
 
 @pytest.mark.parametrize("write", FORMS.values())
@@ -138,14 +165,13 @@ def test_catalogue(tmp_path):
 @pytest.mark.slow
 def test_the_whole_size(tmp_path):
     write_rafdb_list(tmp_path, {"train": [4], "test": [4]})
-    tests = [number for number, count in enumerate(rafdb.TEST_COUNTS, start=1) for _ in range(count)]
     lines = []
-    for split, ids in {"train": [1 + i % 7 for i in range(12_271)], "test": tests}.items():
-        for number, label in enumerate(ids, start=1):
+    for split, counts in {"train": rafdb.TRAIN_COUNTS, "test": rafdb.TEST_COUNTS}.items():
+        for number, label in enumerate(np.repeat(range(1, 8), counts), start=1):
             lines.append(f"{split}_{number:05d}.jpg {label}\n")
             picture = tmp_path / "Image" / "aligned" / f"{split}_{number:05d}_aligned.jpg"
             if number > 1:
                 os.link(picture.with_name(f"{split}_00001_aligned.jpg"), picture)
     (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text("".join(lines))
     data = load_rafdb(tmp_path, size=24)
-    assert data.frame["split"].value_counts().to_dict() == {"train": 11_046, "validation": 1_225, "test": 3_068}
+    assert data.frame["split"].value_counts().to_dict() == {"train": 11_045, "validation": 1_226, "test": 3_068}

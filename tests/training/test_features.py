@@ -65,6 +65,36 @@ def test_an_interrupted_build_leaves_nothing_behind(faces, monkeypatch):
     assert not list((cache.cache_dir() / "features").iterdir())
 
 
+def test_another_build_of_the_same_may_end_first(faces, monkeypatch):
+    model, calls, early = small(), [], []
+
+    def build_another(x):
+        calls.append(len(x))
+        if len(calls) == 3:  # the file is open and begun
+            early.append(FeatureCache.build(small(), faces, batch_size=4))
+        return type(model).forward_features(model, x)
+
+    monkeypatch.setattr(model, "forward_features", build_another, raising=False)
+    late = FeatureCache.build(model, faces, batch_size=4)
+    assert early[0].path == late.path and list(late.path.parent.iterdir()) == [late.path]
+    assert np.array_equal(early[0].maps, late.maps)
+    x = Preprocess.of(model.config)(faces.pixels)
+    with torch.inference_mode():
+        expected = type(model).forward_features(model, x)
+    found = late.read(torch.arange(10), torch.zeros(10, dtype=torch.int64))
+    assert torch.allclose(found, expected, rtol=2**-10, atol=1e-3)
+
+
+def test_a_damaged_file_is_built_again(faces):
+    model = small()
+    whole = FeatureCache.build(model, faces)
+    values = whole.maps.copy()
+    for content in (b"", whole.path.read_bytes()[:-1000]):
+        whole.path.unlink()
+        whole.path.write_bytes(content)
+        assert np.array_equal(FeatureCache.build(model, faces).maps, values)
+
+
 def test_a_full_disk_is_seen_before_anything_is_written(faces, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

@@ -1,6 +1,7 @@
 """Losses against naive loops written from the formulas, and the remedies made of them inside the training loop."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -206,23 +207,19 @@ def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, 
     assert all(torch.equal(value, adjusted.state_dict()[key]) for key, value in again.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["sampler", "ldam", "logit_adjusted_posthoc"])
-def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, name):
-    plan = recipe(faces, remedy=name)
-    whole, whole_history = train(plan, faces, tmp_path / "whole")
+@pytest.mark.parametrize("name", ["sampler", "ldam"])  # the faces it draws; the weights it switches on in epoch 2
+def test_a_resumed_epoch_is_the_same(faces, tmp_path, monkeypatch, name):
+    plan, save = recipe(faces, remedy=name), loop.save_checkpoint
 
-    def stop(*arguments):
-        original(*arguments)
-        raise KeyboardInterrupt
+    def save_and_copy(path, *state):
+        save(path, *state)
+        if not (tmp_path / "cut").exists():
+            shutil.copytree(path.parent, tmp_path / "cut")  # what a run that was killed after its first epoch leaves
 
-    original = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(plan, faces, tmp_path / "cut")
-    monkeypatch.undo()
-    resumed, history = train(plan, faces, tmp_path / "cut", resume=True)
-    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
-    assert history["train_loss"].tolist() == whole_history["train_loss"].tolist()
+    monkeypatch.setattr(loop, "save_checkpoint", save_and_copy)
+    _, whole = train(plan, faces, tmp_path / "whole")
+    _, resumed = train(plan, faces, tmp_path / "cut", resume=True)
+    assert resumed["train_loss"].tolist() == whole["train_loss"].tolist()
     last = [load_file(tmp_path / run / "last.safetensors") for run in ("whole", "cut")]
     assert all(torch.equal(value, last[1][key]) for key, value in last[0].items())
 
