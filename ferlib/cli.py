@@ -41,8 +41,14 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     predict.set_defaults(run=run_predict)
 
-    models = commands.add_parser("models", help="list the models")
+    models = commands.add_parser("models", help="list the models, released and untrained, with sizes and test figures")
+    models.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     models.set_defaults(run=run_models)
+
+    export = commands.add_parser("export", help="write a model as an ONNX file and compare it with PyTorch")
+    export.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
+    export.set_defaults(run=run_export)
 
     data = commands.add_parser("data", help="list the data sets, or get one: `data get NAME`")
     data.add_argument("--root", metavar="DIR", help="look here instead of $FERLIB_DATA and the user's cache")
@@ -60,9 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
         "--trunk-weights",
-        default="imagenet",
         metavar="FILE",
-        help=".safetensors of the trunk, imagenet (downloaded by timm, the default) or none",
+        help=".safetensors of the trunk, imagenet (downloaded by timm, the default where there is a trunk) or none",
     )
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
@@ -75,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
     evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
+    evaluate.add_argument("--ten-crop", action="store_true", help="average over ten crops of every face (IVSA)")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     evaluate.set_defaults(run=run_evaluate)
@@ -154,22 +160,49 @@ def _write_table(classes):
 
 
 def run_models(options: argparse.Namespace) -> int:
-    import torch
+    from dataclasses import asdict
 
-    from ferlib.models.trunk import parameter_count
-    from ferlib.models.zoo import MODELS, create_model, load_model, released_models
+    from ferlib.models.listing import model_rows
 
-    print("Released, trained:")
-    for name, folder in released_models().items():
-        model = load_model(name)
-        size = (folder / "model.safetensors").stat().st_size / 1e6
-        print(f"  {name:<22} {parameter_count(model) / 1e6:6.2f} M parameters, {size:.1f} MB, "
-              f"{len(model.config.classes)} classes, {model.config.input_size} px")  # fmt: skip
-    print("Architectures, for `create_model` and recipes (sizes with their default trunk):")
-    for name, entry in MODELS.items():
-        with torch.device("meta"):
-            count = parameter_count(create_model(name))
-        print(f"  {name:<22} {count / 1e6:6.2f} M parameters, {entry.config.input_size} px  {entry.about}")
+    rows = model_rows()
+    if options.format == "json":
+        for row in rows:
+            print(json.dumps(asdict(row)))
+        return 0
+    table = [("model", "params, M", "GFLOPs", "px", "weights", "accuracy, %", "balanced, %", "measured on", "about")]
+    for row in rows:
+        sizes = f"{row.parameters / 1e6:.2f}", f"{row.flops / 1e9:.2f}", str(row.input_size)
+        figures = "", "", ""
+        if test := row.test:
+            figures = (
+                f"{100 * test.accuracy:.1f}",
+                f"{100 * test.balanced_accuracy:.1f}",
+                f"{test.data}, {test.split}, {test.faces:,} faces",
+            )
+        weights = row.licence or "no licence named" if row.trained else "untrained"
+        table.append((row.name, *sizes, weights, *figures, row.about))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        columns = zip(cells, widths, "<>>><>><<", strict=True)
+        print("  ".join(f"{cell:{align}{width}}" for cell, width, align in columns).rstrip())
+    print("\nGFLOPs (2 per multiply-add): convolutions and matrix products for one face of px × px.")
+    print("Untrained: architectures for `create_model` and recipes, here with their default trunk.")
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    from ferlib.data.synthetic import sample_faces
+    from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
+    from ferlib.models.zoo import load_model
+
+    model = load_model(options.model)
+    path = export_onnx(model, options.out)
+    faces, _, _ = sample_faces(1, grey=False)
+    difference = largest_difference(model, path, faces)
+    print(f"{path}, {path.stat().st_size / 1e6:.1f} MB, at most {difference:.1e} from PyTorch in a logit "
+          f"({len(faces)} drawn faces)")  # fmt: skip
+    if difference > TOLERANCE:
+        raise RuntimeError(f"{path} does not compute what the model does: more than {TOLERANCE:.0e} is not rounding")
     return 0
 
 
@@ -200,7 +233,7 @@ def run_train(options: argparse.Namespace) -> int:
     import torch
 
     from ferlib.data.catalogue import load_dataset
-    from ferlib.models.zoo import build_model
+    from ferlib.models.zoo import MODELS, build_model
     from ferlib.training.loop import best_epoch, fit
     from ferlib.training.recipes import RECIPES
 
@@ -211,7 +244,8 @@ def run_train(options: argparse.Namespace) -> int:
     recipe = recipe.override({"classes": data.classes})
     print(f"{data}")
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.config, None if options.trunk_weights == "none" else options.trunk_weights)
+    weights = options.trunk_weights or ("imagenet" if MODELS[recipe.config.architecture].model.has_trunk else "none")
+    model = build_model(recipe.config, None if weights == "none" else weights)
     out = options.out or Path("runs") / options.recipe
     history = fit(model, data, recipe, out, resume=options.resume)
     best = history.loc[best_epoch(history)]
@@ -228,7 +262,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.models.zoo import load_model
 
     data = load_dataset(options.data, options.root)
-    result = evaluate(load_model(options.model), data, options.split, options.without, options.clean)
+    model = load_model(options.model)
+    result = evaluate(model, data, options.split, options.without, options.clean, options.ten_crop)
     result = {"name": str(options.model), **result}
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -154,7 +154,7 @@ class Predictor:
             explain: as in `predict`.
 
         Returns:
-            Probabilities (N, classes), and heat maps (N, input size, input size) float32 or None.
+            Probabilities (N, classes), and heat maps (N, S, S) float32 over the whole crops, or None.
         """
         pixels = torch.from_numpy(np.stack(faces))
         pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
@@ -163,7 +163,7 @@ class Predictor:
             x = self.preprocess(batch.to(self.device))
             if explain:
                 logits, heat = predict_with_gradcam(self.model, x)
-                maps.append(heat.cpu())
+                maps.append(self.preprocess.whole_face(heat).cpu())
             else:
                 with torch.inference_mode():
                     logits = self.model(x)

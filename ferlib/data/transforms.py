@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.functional import center_crop, ten_crop
 
 from ferlib.models.base import ModelConfig
 
@@ -22,19 +23,20 @@ def resize(x: Tensor, side: int) -> Tensor:
 class Preprocess:
     """Faces as stored -> normalised model input, as the model's config asks.
 
-    Call it with uint8 (B, 1 or 3, H, W); the result is float32 (B, 3, input_size, input_size).
+    Call it with uint8 (B, 1 or 3, H, W); the result is float32 (B, channels, input_size, input_size).
     """
 
     input_size: int
     source_size: int | None
     grey: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    centre_crop: bool = False
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Preprocess":
         """The one a model was trained with."""
-        return cls(config.input_size, config.source_size, config.grey, config.mean, config.std)
+        return cls(config.input_size, config.source_size, config.grey, config.mean, config.std, config.centre_crop)
 
     def scale(self, pixels: Tensor) -> Tensor:
         """First half: uint8 (B, 1 or 3, H, W) -> float32 in 0..1, colour and detail removed where asked."""
@@ -44,10 +46,26 @@ class Preprocess:
         return resize(x, self.source_size) if self.source_size else x
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Second half: float32 in 0..1 -> (B, 3, input_size, input_size), normalised."""
-        x = resize(x, self.input_size).expand(-1, 3, -1, -1)
-        mean, std = (x.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        """Second half: float32 in 0..1 -> (B, channels, input_size, input_size), normalised."""
+        fit = center_crop if self.centre_crop else resize
+        x = fit(x, self.input_size).expand(-1, len(self.mean), -1, -1)
+        mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         return self.normalise(self.scale(pixels))
+
+    def ten_crops(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) -> (10, B, channels, S, S), S the input size: corners, centre, all mirrored.
+
+        Raises:
+            ValueError: the model sees whole faces, there is nothing to crop from.
+        """
+        if not self.centre_crop:
+            raise ValueError("ten-crop evaluation is for models with centre_crop, which see a part of the face")
+        return torch.stack([self.normalise(crop) for crop in ten_crop(self.scale(pixels), self.input_size)])
+
+    def whole_face(self, maps: Tensor) -> Tensor:
+        """Maps over the model's input (B, S, S) -> over the whole face, with zeros where the model did not look."""
+        edge = (self.source_size - self.input_size) // 2 if self.centre_crop else 0
+        return F.pad(maps, (edge,) * 4)

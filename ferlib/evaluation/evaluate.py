@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
@@ -17,18 +18,33 @@ from ferlib.models.base import FaceModel
 
 
 @torch.inference_mode()
-def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> np.ndarray:
-    """Class probabilities (N, classes of the model), float64, in the order of the data set."""
+def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64, ten_crop: bool = False) -> np.ndarray:
+    """Class probabilities (N, classes of the model), float64, in the order of the data set.
+
+    With `ten_crop` they are the mean over ten crops of every face (four corners, centre, and their mirror images).
+    """
     preprocess, device = Preprocess.of(model.config), next(model.parameters()).device
     model = model.eval()
+
+    def probabilities(x: Tensor) -> Tensor:
+        return model(x).double().softmax(dim=1)
+
     batches = [
-        model(preprocess(pixels.to(device))).double().softmax(dim=1) for pixels in dataset.pixels.split(batch_size)
+        torch.stack([probabilities(crop) for crop in preprocess.ten_crops(pixels)]).mean(dim=0)
+        if ten_crop
+        else probabilities(preprocess(pixels))
+        for pixels in dataset.pixels.to(device).split(batch_size)
     ]
     return torch.cat(batches).cpu().numpy()
 
 
 def evaluate(
-    model: FaceModel, dataset: FaceDataset, split: str = "test", without: Collection[str] = (), clean: bool = False
+    model: FaceModel,
+    dataset: FaceDataset,
+    split: str = "test",
+    without: Collection[str] = (),
+    clean: bool = False,
+    ten_crop: bool = False,
 ) -> dict:
     """Metrics of a model on one split.
 
@@ -42,6 +58,7 @@ def evaluate(
         without: classes whose faces and probabilities are left out.
         clean: leave out faces that also stand in another split, copies, conflicting labels and blank images, see
             `ferlib.data.splits.clean_split`.
+        ten_crop: average over ten crops of every face, see `predict_dataset`.
 
     Returns:
         JSON-ready: model config, data, split, faces, metrics {name: {value, low, high}} with 95 % bootstrap intervals,
@@ -57,7 +74,7 @@ def evaluate(
     if not len(part):
         raise DataError(f"{dataset.name} has no faces in its {split} split")
     truth = np.array(kept)[part.frame["label"]]
-    probabilities = predict_dataset(model, part)[:, labels.mapping(classes, model.config.classes)]
+    probabilities = predict_dataset(model, part, ten_crop=ten_crop)[:, labels.mapping(classes, model.config.classes)]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
     counts = np.bincount(truth * len(classes) + predicted, minlength=len(classes) ** 2)
@@ -67,6 +84,7 @@ def evaluate(
         "split": split,
         "without": list(without),
         "clean": clean,
+        "ten_crop": ten_crop,
         "protocol": "every face alone; the split was not used for training or selection" if split == "test" else split,
         "faces": len(part),
         "metrics": summary_with_intervals(truth, probabilities),

@@ -23,17 +23,19 @@ class ModelConfig:
         classes: class names in the order of the logits.
         input_size: side of the square input in pixels.
         source_size: faces are first reduced to this side, because the training faces had no more detail; None: no.
-        grey: whether colour is removed from the input (three equal channels) as in the training faces.
-        mean, std: normalisation of the three channels, for pixels in 0..1.
+        centre_crop: the input is the middle of the reduced face, not the whole of it resized.
+        grey: whether colour is removed from the input, as in the training faces.
+        mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
     """
 
     architecture: str
     classes: tuple[str, ...] = labels.FERPLUS
     input_size: int = 224
     source_size: int | None = None
+    centre_crop: bool = False
     grey: bool = False
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self):
         for name in ("classes", "mean", "std"):  # lists, when read from JSON
@@ -42,12 +44,21 @@ class ModelConfig:
             raise ValueError(f"classes must be at least two different names, not {self.classes}")
         if self.input_size < 1:
             raise ValueError(f"input_size must be positive, not {self.input_size}")
+        if self.centre_crop and (self.source_size or 0) < self.input_size:
+            raise ValueError("centre_crop needs a source_size of at least input_size to crop from")
+        if len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
+            raise ValueError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
+
+    @property
+    def channels(self) -> int:
+        """Input channels C."""
+        return len(self.mean)
 
 
 class FaceModel(nn.Module, PyTorchModelHubMixin):
     """An expression classifier.
 
-    Contract: `forward(x)` takes normalised images (B, 3, H, W) and gives logits (B, classes); it is
+    Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes); it is
     `forward_head(forward_features(x))`, where the features are the spatial map (B, C, h, w) that Grad-CAM looks at, the
     output of `cam_layer`. In evaluation mode a prediction must not depend on the other images of the batch, except for
     variants that say so in their name.
@@ -57,12 +68,13 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """
 
     config: ModelConfig
+    has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> feature map (B, C, h, w)."""
+        """Normalised images (B, channels, H, W) -> feature map (B, C, h, w)."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

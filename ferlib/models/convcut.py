@@ -36,6 +36,7 @@ class ConvCutConfig(ModelConfig):
         trunk: a timm model name.
         keep_stages: trunk stages kept, 2, 3 or 4 (4: not truncated). The paper says both "truncating the third and
             fourth stages" (2) and "the first three stages retained" (3).
+        two_depths: the map of the stage before goes along, see `Trunk`; our addition, not the paper's.
         freeze_trunk: the trunk is not trained and stays in evaluation mode.
         detail_layers: separable convolutions in Detail Extraction, 0 to 3.
         detail_norm: "before" (Algorithm 1) or "after" (published code).
@@ -49,6 +50,7 @@ class ConvCutConfig(ModelConfig):
     architecture: str = "convcut"
     trunk: str = "convnext_base"
     keep_stages: int = 3
+    two_depths: bool = False
     freeze_trunk: bool = True
     detail_layers: int = 2
     detail_norm: str = "before"
@@ -75,10 +77,12 @@ class ConvCut(FaceModel):
             for random ones.
     """
 
+    has_trunk = True
+
     def __init__(self, config: ConvCutConfig, trunk_weights: str | Path | None = None):
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config.trunk, config.keep_stages)
+        self.trunk = Trunk(config.trunk, config.keep_stages, config.two_depths)
         if trunk_weights is not None:
             self.trunk.load(trunk_weights)
         if config.freeze_trunk:
@@ -110,6 +114,19 @@ class ConvCut(FaceModel):
         details = self.token_attention(self.detail(features))  # (B, width, h', w')
         y = self.pooled_attention(self.bottleneck(global_average_pool(details)))  # (B, D)
         return y if pre_logits else self.classifier(y)
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """The logits of every position, whose mean is the logits: trunk map (B, C, h, w) -> (B, classes, h', w').
+
+        The class activation maps of a network that ends in pooling and one linear layer (Zhou et al. 2016).
+
+        Raises:
+            ValueError: something between the pooling and the classifier is not linear.
+        """
+        if not (isinstance(self.bottleneck, nn.Identity) and isinstance(self.pooled_attention, nn.Identity)):
+            raise ValueError("class maps need a model with nothing between its pooling and its classifier")
+        details = self.token_attention(self.detail(features))
+        return self.classifier(details.movedim(1, -1)).movedim(-1, 1)
 
     @property
     def cam_layer(self) -> nn.Module:

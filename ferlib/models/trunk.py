@@ -4,11 +4,10 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ferlib.models.hub import hub_folder
+from ferlib.models.pretrained import load_timm_weights
 
 
 class Trunk(nn.Module):
@@ -21,9 +20,11 @@ class Trunk(nn.Module):
     Args:
         name: a timm model name.
         keep_stages: 2, 3 or 4.
+        two_depths: the map of the stage before goes along: every 2x2 block of its positions becomes four times its
+            channels, and these stand behind the last map's.
     """
 
-    def __init__(self, name: str, keep_stages: int):
+    def __init__(self, name: str, keep_stages: int, two_depths: bool = False):
         super().__init__()
         if keep_stages not in (2, 3, 4):
             raise ValueError(f"keep_stages must be 2, 3 or 4, not {keep_stages!r}")
@@ -35,13 +36,23 @@ class Trunk(nn.Module):
             strides = timm.create_model(name, features_only=True, feature_cls="getter").feature_info.reduction()
         if self.stride not in strides:
             raise ValueError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
-        index = len(strides) - 1 - strides[::-1].index(self.stride)
-        self.net = timm.create_model(name, features_only=True, feature_cls="getter", out_indices=(index,))
-        self.channels = self.net.feature_info.channels()[0]
-        self.pretrained_cfg = self.net.model.pretrained_cfg
+        last = len(strides) - 1
+        wanted = (self.stride // 2, self.stride) if two_depths else (self.stride,)
+        indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
+        self.net = timm.create_model(name, features_only=True, feature_cls="getter", out_indices=indices)
+        *before, channels = self.net.feature_info.channels()
+        self.channels = channels + 4 * sum(before)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)[0]
+        *before, x = self.net(x)
+        return torch.cat([x, *(self._fold(early, x.shape[-2:]) for early in before)], dim=1)
+
+    @staticmethod
+    def _fold(x: Tensor, size: torch.Size) -> Tensor:
+        """(B, C, H, W) -> (B, 4C, h, w); a row or column too many is cut off, one too few is zero."""
+        height, width = 2 * size[0], 2 * size[1]
+        x = F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+        return F.pixel_unshuffle(x, 2)
 
     def load(self, weights: str | Path) -> None:
         """Load pretrained weights strictly: every parameter of the kept stages must be found.
@@ -53,38 +64,7 @@ class Trunk(nn.Module):
         Raises:
             RuntimeError: the download failed, or the file does not fit.
         """
-        state = self._download() if weights == "imagenet" else self._read(Path(weights))
-        own = self.net.model.state_dict()
-        counters = {key for key in own if key.endswith("num_batches_tracked")}
-        missing = own.keys() - state.keys() - counters
-        if missing:
-            raise RuntimeError(f"{weights} lacks {len(missing)} of {len(own)} trunk parameters, e.g. {min(missing)}")
-        wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-        if wrong:
-            raise RuntimeError(f"{weights} does not fit the trunk: {min(wrong)} has another shape")
-        self.net.model.load_state_dict({key: state.get(key, own[key]) for key in own}, strict=True)
-
-    def _download(self) -> dict[str, Tensor]:
-        name = f"{self.pretrained_cfg['architecture']}.{self.pretrained_cfg.get('tag') or ''}".rstrip(".")
-        try:
-            folder = hub_folder(f"timm/{name}", ["model.safetensors"])
-        except OSError as error:
-            raise RuntimeError(
-                f"the pretrained weights of {name} could not be downloaded ({error}); give a "
-                "local file with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
-            ) from error
-        return self._read(folder / "model.safetensors")
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, Tensor]:
-        if not path.is_file():
-            raise RuntimeError(f"no weights file {path}")
-        try:
-            state = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise RuntimeError(f"{path} is not a readable safetensors file ({error})") from error
-        ours = "trunk.net.model."  # a model of this project: its trunk
-        return {key.removeprefix(ours): value for key, value in state.items() if key.startswith(ours)} or state
+        load_timm_weights(self.net.model, weights, prefix="trunk.net.model.")
 
 
 def freeze(module: nn.Module) -> None:

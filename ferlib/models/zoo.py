@@ -5,8 +5,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.baselines import Baseline, BaselineConfig
 from ferlib.models.convcut import ConvCut, ConvCutConfig
 from ferlib.models.hub import hub_folder
+from ferlib.models.ivsa import IVSA, IVSAConfig
+from ferlib.models.pattlite import PAttLite, PAttLiteConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -23,6 +26,7 @@ class Entry:
 _PUBLISHED = ConvCutConfig(
     architecture="convcut_published", detail_norm="after", bottleneck=32, attention="batch", learned_scale=True
 )
+_HALF = (0.5, 0.5, 0.5)  # mean and std for pixels in -1..1
 MODELS = {
     "convcut": Entry(ConvCut, ConvCutConfig(), "Conv-cut with attention over the positions of one image"),
     "convcut_channel": Entry(
@@ -35,6 +39,29 @@ MODELS = {
     "convcut_published": Entry(ConvCut, _PUBLISHED, "the authors' code as run: attention ACROSS THE BATCH, for audits"),
     "linear_probe": Entry(
         ConvCut, ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0), "pooled trunk map only"
+    ),
+    "ivsa": Entry(IVSA, IVSAConfig(), "improved VGG with Salient Attention Blocks"),
+    "ivsa_cbam": Entry(IVSA, IVSAConfig("ivsa_cbam", block="cbam"), "the same VGG with CBAM"),
+    "ivsa_plain": Entry(IVSA, IVSAConfig("ivsa_plain", block="none"), "the same VGG without attention"),
+    "pattlite": Entry(PAttLite, PAttLiteConfig(), "PAtt-Lite with attention over the positions of one image"),
+    "pattlite_channel": Entry(
+        PAttLite, PAttLiteConfig("pattlite_channel", attention="channel"), "PAtt-Lite, attention over channels"
+    ),
+    "pattlite_none": Entry(PAttLite, PAttLiteConfig("pattlite_none", attention="none"), "PAtt-Lite without attention"),
+    "pattlite_published": Entry(
+        PAttLite,
+        PAttLiteConfig("pattlite_published", attention="batch"),
+        "the authors' code as run: attention ACROSS THE BATCH, for audits",
+    ),
+    "vgg16": Entry(Baseline, BaselineConfig("vgg16", backbone="vgg16", dropout=0.5), "VGG-16 with batch norm"),
+    "resnet18": Entry(Baseline, BaselineConfig(), "ResNet-18"),
+    "googlenet": Entry(
+        Baseline, BaselineConfig("googlenet", backbone="googlenet", dropout=0.2, mean=_HALF, std=_HALF), "GoogLeNet"
+    ),
+    "inception_v3": Entry(
+        Baseline,
+        BaselineConfig("inception_v3", backbone="inception_v3", dropout=0.5, input_size=299, mean=_HALF, std=_HALF),
+        "Inception v3",
     ),
 }
 

@@ -8,12 +8,12 @@ optimiser and epoch number needs to be kept.
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -23,6 +23,8 @@ from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel
 from ferlib.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from ferlib.training.features import FeatureCache
+from ferlib.training.losses import flip_consistency
+from ferlib.training.optimizer import create_optimizer
 from ferlib.training.recipes import Recipe
 from ferlib.training.remedies import create_remedy, output_layer, shifted
 from ferlib.training.sources import FeatureSource, PixelSource, targets_of
@@ -37,6 +39,17 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.model.forward_head(features)
+
+
+class _ClassMaps(nn.Module):
+    """A model up to its class maps, as a module of its own, sharing the model's parameters."""
+
+    def __init__(self, model: FaceModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.class_maps(self.model.forward_features(x))
 
 
 def fit(
@@ -67,7 +80,7 @@ def fit(
 
     Raises:
         DataError: the data does not fit the model, or has no votes for soft targets.
-        ValueError: the recipe's remedy fits neither the data nor the model.
+        ValueError: the recipe's remedy, layer_decay or flip_consistency does not fit the data or the model.
         FileExistsError: `out` holds a run and `resume` is not set.
     """
     train, validation = data.split("train"), data.split("validation")
@@ -79,6 +92,13 @@ def fit(
     remedy = create_remedy(recipe.remedy, train)
     if remedy.logit_shift is not None:
         output_layer(model)
+    cached = getattr(model.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
+    if recipe.flip_consistency and cached:
+        raise ValueError("flip_consistency compares pictures; with a frozen trunk and no augmentation but a flip the "
+                         "pictures are not looked at again")  # fmt: skip
+    if recipe.flip_consistency and not hasattr(model, "class_maps"):
+        raise ValueError(f"flip_consistency needs a model with class maps, which {type(model).__name__} has not")
+    optimizer = create_optimizer(model, recipe)
     last = out / "last.safetensors"
     if last.exists() and not resume:
         raise FileExistsError(f"{out} already holds a run; continue it with resume, or choose another folder")
@@ -89,13 +109,9 @@ def fit(
     device = accelerator.device
     model.to(device, memory_format=torch.channels_last)
     remedy.to(device)
-    optimizer = create_optimizer_v2(
-        model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
-    )
     start, history = 0, []
     if resume and last.exists():
         start, history = load_checkpoint(last, model, optimizer)
-    cached = getattr(model.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
     train_source, validation_source = (
         FeatureSource(part, FeatureCache.build(model, part, device=device), recipe.target_kind, device)
         if cached
@@ -103,6 +119,7 @@ def fit(
         for part in (train, validation)
     )
     network, optimizer = accelerator.prepare(_Head(model) if cached else model, optimizer)
+    mapped = accelerator.prepare(_ClassMaps(model)) if recipe.flip_consistency else None
 
     steps = max(len(train) // recipe.batch_size, 1)
     for epoch in range(start, recipe.epochs):
@@ -114,12 +131,19 @@ def fit(
         batches = order.split(recipe.batch_size)
         for step, rows in enumerate(tqdm(batches, f"epoch {epoch + 1}/{recipe.epochs}", unit="step", leave=False)):
             progress = (epoch * steps + step) / (recipe.epochs * steps)
-            lr = recipe.lr * schedule(recipe.schedule, progress)
+            lr = recipe.lr * schedule(recipe.schedule, progress, [entry[select_by] for entry in history])
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["lr_scale"]
+            inputs = train_source.inputs(rows, train=True)
             with accelerator.autocast():
-                logits = network(train_source.inputs(rows, train=True))
-                loss = remedy.loss(logits.float(), train_source.targets[rows.to(device)], progress)
+                consistency = 0.0
+                if mapped:
+                    maps, mirrored = mapped(torch.cat([inputs, inputs.flip(-1)])).float().chunk(2)
+                    logits = maps.mean(dim=(2, 3))  # (B, classes, h, w) -> (B, classes)
+                    consistency = recipe.flip_consistency * flip_consistency(maps, mirrored)
+                else:
+                    logits = network(inputs).float()
+                loss = remedy.loss(logits, train_source.targets[rows.to(device)], progress) + consistency
             accelerator.backward(loss)
             if recipe.clip_norm:
                 accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
@@ -151,14 +175,35 @@ def best_epoch(history: pd.DataFrame, select_by: str = "accuracy") -> int:
     return int(history[::-1][select_by].idxmax())
 
 
-def schedule(name: str, progress: float) -> float:
-    """Share of the highest learning rate at this share of the run (0 to 1)."""
+def schedule(name: str, progress: float, scores: Sequence[float] = ()) -> float:
+    """Share of the highest learning rate at this share of the run (0 to 1).
+
+    Args:
+        name: one of `ferlib.training.recipes.SCHEDULES`.
+        progress: share of the run's steps already taken.
+        scores: validation metric of every finished epoch, for "plateau".
+    """
     if name == "constant":
         return 1.0
+    if name == "plateau":
+        return plateau_factor(scores)
     rise = 0.3
     if progress < rise:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / rise)) / 2
     return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
+
+
+def plateau_factor(scores: Sequence[float], factor: float = 0.75, patience: int = 5) -> float:
+    """What ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every `patience` epochs
+    without a new best. The constants are Khairuddin and Chen's (2021). Told from the history alone, it needs no state.
+    """
+    reductions, waited, best = 0, 0, -math.inf
+    for score in scores:
+        waited = 0 if score > best else waited + 1
+        best = max(best, score)
+        if waited == patience:
+            reductions, waited = reductions + 1, 0
+    return factor**reductions
 
 
 @torch.inference_mode()

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
+from ferlib.models.ivsa import IVSAConfig
 from ferlib.training.remedies import REMEDIES
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "onecycle")
+SCHEDULES = ("constant", "onecycle", "plateau")
 TARGETS = ("hard", "soft")
 
 
@@ -23,10 +24,14 @@ class Recipe:
         optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
         lr: learning rate, for "onecycle" the highest.
         weight_decay: not applied to biases and norms.
-        schedule: "constant", or "onecycle" (cosine up over the first 30 % of the steps, cosine down to zero).
+        schedule: "constant"; "onecycle" (cosine up over the first 30 % of the steps, cosine down to zero); or "plateau"
+            (times 0.75 whenever validation has not improved for 5 epochs).
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         clip_norm: gradients are scaled down to this norm, or None.
+        layer_decay: learning rate of a trunk's layer relative to that of the next, 1: all alike.
+        flip_consistency: weight of the consistency between the class maps of a face and of its mirror image
+            (`ferlib.training.losses.flip_consistency`), 0: off.
         remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,
             whatever `targets` says.
         seed: of initialisation, order and augmentation.
@@ -42,6 +47,8 @@ class Recipe:
     augment: str = "flip"
     targets: str = "hard"
     clip_norm: float | None = None
+    layer_decay: float = 1.0
+    flip_consistency: float = 0.0
     seed: int = 0
     remedy: str = "none"
 
@@ -59,6 +66,10 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int | float) or value <= 0:
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
+        if self.flip_consistency < 0:
+            raise ValueError(f"flip_consistency must not be negative, not {self.flip_consistency!r}")
         if self.target_kind == "soft" and REMEDIES[self.remedy].hard_only:
             raise ValueError(f"the remedy {self.remedy} needs one true class a face: set targets to hard")
 
@@ -89,6 +100,18 @@ class Recipe:
 RECIPES = {
     # Conv-cut, section 4.1: batch 16, 50 epochs, Adam 1e-3, horizontal flip, frozen trunk
     "convcut": Recipe(),
+    # IVSA, section IV.B: SGD with Nesterov momentum 0.9, rate 0.01, weight decay 1e-4, plateau schedule, 100 epochs.
+    # The batch size and the plateau's constants are those of its reference [21]. Evaluate with ten crops.
+    "ivsa": Recipe(
+        config=IVSAConfig(),
+        epochs=100,
+        batch_size=64,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=1e-4,
+        schedule="plateau",
+        augment="ivsa",
+    ),
     # The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
     # one detail layer; after two it would be a single one, with nothing to attend to.
     "convcut_ferplus": Recipe(

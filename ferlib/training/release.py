@@ -1,4 +1,4 @@
-"""From a finished run to a released model: weights, config, model card, and a golden input/output pair."""
+"""From a finished run to a released model: weights, config, model card, test report, golden input/output pair."""
 
 import json
 import shutil
@@ -128,4 +128,5 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
         recipe=json.dumps(recipe, indent=2),
     )
     (folder / "README.md").write_text(card)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return folder

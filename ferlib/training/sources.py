@@ -29,7 +29,8 @@ class PixelSource:
         self.pixels = dataset.pixels.to(device)
         self.labels = dataset.labels()
         self.targets = targets_of(dataset, targets).to(device)
-        self.preprocess, self.augment = preprocess, augmentation(augment)
+        self.preprocess = preprocess
+        self.augment = augmentation(augment, preprocess.input_size if preprocess.centre_crop else None)
 
     def inputs(self, rows: Tensor, train: bool) -> Tensor:
         """Model input (B, 3, S, S) for these rows."""

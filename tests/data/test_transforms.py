@@ -32,6 +32,38 @@ def test_source_size_removes_detail_the_training_faces_never_had():
     assert x.std() < 0.05
 
 
+def test_a_centre_crop_is_the_middle_of_the_face_and_maps_go_back_there():
+    pixels = torch.arange(48 * 48).view(1, 1, 48, 48).remainder(256).to(torch.uint8)
+    preprocess = Preprocess(40, 48, True, (0.0,), (1.0,), centre_crop=True)
+    x = preprocess(pixels)
+    assert torch.equal(x, pixels[:, :, 4:44, 4:44].float() / 255)
+    whole = preprocess.whole_face(torch.ones(1, 40, 40))
+    assert whole.shape == (1, 48, 48) and whole.sum() == 40 * 40 and whole[0, 4:44, 4:44].all()
+    assert torch.equal(Preprocess(40, 48, True, (0.0,), (1.0,)).whole_face(whole), whole)
+
+
+def test_ten_crops_are_corners_centre_and_their_mirror_images():
+    pixels = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
+    crops = Preprocess(40, 48, True, (0.5,), (0.25,), centre_crop=True).ten_crops(pixels)
+    x = (pixels / 255 - 0.5) / 0.25
+    corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
+    expected = [x[:, :, i : i + 40, j : j + 40] for i, j in corners]
+    expected += [x.flip(-1)[:, :, i : i + 40, j : j + 40] for i, j in corners]
+    assert crops.shape == (10, 2, 1, 40, 40)
+    assert torch.allclose(crops, torch.stack(expected), atol=1e-6)
+    with pytest.raises(ValueError, match="which see a part of the face"):
+        Preprocess(40, 48, True, (0.5,), (0.25,)).ten_crops(pixels)
+
+
+def test_training_crops_stand_at_random_places():
+    torch.manual_seed(0)
+    x = torch.linspace(0, 1, 48).expand(64, 1, 48, 48)
+    y = augmentation("flip", crop=40)(x)
+    assert y.shape == (64, 1, 40, 40)
+    assert len(y[:, 0, 0, 0].unique()) > 8  # nine offsets, plain and mirrored
+    assert augmentation("none", crop=40)(x).shape == x.shape  # normalise crops the middle
+
+
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentations_keep_shape_and_range(name, drawn_faces):
     torch.manual_seed(0)

@@ -1,11 +1,14 @@
 """The training loop."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from ferlib.data.dataset import DataError
+from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.zoo import build_model
 from ferlib.training import loop
 from ferlib.training.recipes import RECIPES, Recipe
@@ -51,7 +54,10 @@ def test_loss_falls_and_the_best_epoch_is_kept(faces, tmp_path, settings):
     assert json.loads((tmp_path / "recipe.json").read_text())["lr"] == plan.lr
 
 
-@pytest.mark.parametrize("settings", [{}, FINETUNE], ids=["cached head", "fine-tuned"])
+STRONGER = FINETUNE | {"layer_decay": 0.7, "flip_consistency": 1.0, "two_depths": True}
+
+
+@pytest.mark.parametrize("settings", [{}, FINETUNE, STRONGER], ids=["cached head", "fine-tuned", "stronger"])
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, settings):
     plan = recipe(faces, **settings)
     whole, whole_history = train(plan, faces, tmp_path / "whole")
@@ -94,6 +100,31 @@ def test_a_loss_that_explodes_is_said(faces, tmp_path):
         train(recipe(faces, lr=1e30, optimizer="sgd"), faces, tmp_path)
 
 
+def test_plateau_lowers_the_rate_after_five_epochs_without_a_new_best():
+    assert loop.plateau_factor([]) == 1
+    assert loop.plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3]) == 1  # four since the best
+    assert loop.plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2]) == 0.75
+    assert loop.plateau_factor([0.5] + [0.4] * 10) == 0.75**2
+    assert loop.plateau_factor([0.5] + [0.4] * 5 + [0.6] + [0.4] * 4) == 0.75
+    assert loop.schedule("plateau", 0.9, [0.5] + [0.4] * 5) == 0.75
+
+
+def test_ivsa_trains_and_is_judged_on_crops(faces, tmp_path):
+    sizes = {"classes": faces.classes, "widths": (8, 16, 24, 32), "hidden": 32}
+    plan = RECIPES["ivsa"].override(sizes | {"epochs": 8, "lr": 0.05, "batch_size": 16})
+    model, history = train(plan, faces, tmp_path / "whole")
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert (history["lr"] == [0.05 * loop.plateau_factor(history["accuracy"][:i]) for i in range(8)]).all()
+    test = faces.split("test")
+    one, ten = (predict_dataset(model, test, ten_crop=ten_crop) for ten_crop in (False, True))
+    preprocess = loop.Preprocess.of(model.config)
+    with torch.inference_mode():
+        crops = [model(crop).double().softmax(dim=1) for crop in preprocess.ten_crops(test.pixels)]
+        centre = model(preprocess(test.pixels)).double().softmax(dim=1)
+    assert np.allclose(one, centre, atol=1e-6) and np.allclose(ten, sum(crops) / 10, atol=1e-6)
+    assert np.abs(one - ten).max() > 1e-4
+
+
 def test_schedules():
     assert loop.schedule("constant", 0.9) == 1
     shares = [loop.schedule("onecycle", i / 100) for i in range(101)]
@@ -106,6 +137,8 @@ def test_schedules():
     [
         ({"epochs": 0}, "epochs must be a positive number"),
         ({"optimizer": "magic"}, "optimizer must be one of"),
+        ({"layer_decay": 0}, "layer_decay must be above 0"),
+        ({"flip_consistency": -1}, "flip_consistency must not be negative"),
         ({"colour": 1}, "no setting colour"),
         ({"attention": "psychic"}, "attention must be one of"),
     ],
@@ -113,3 +146,17 @@ def test_schedules():
 def test_impossible_recipes_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RECIPES["convcut"].override(settings)
+
+
+def test_additions_that_do_not_fit_are_refused_before_any_work(faces, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="flip_consistency compares pictures"):
+        train(recipe(faces, flip_consistency=1.0), faces, out)
+    with pytest.raises(ValueError, match="nothing between its pooling"):
+        train(recipe(faces, **FINETUNE, flip_consistency=1.0, attention="channel"), faces, tmp_path / "channel")
+    ivsa = RECIPES["ivsa"].override({"classes": faces.classes})
+    with pytest.raises(ValueError, match="needs a model with class maps, which IVSA has not"):
+        train(replace(ivsa, flip_consistency=1.0), faces, out)
+    with pytest.raises(ValueError, match="layer_decay is for models with a pretrained trunk, not for IVSA"):
+        train(replace(ivsa, layer_decay=0.5), faces, out)
+    assert not out.exists()

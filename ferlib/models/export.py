@@ -1,0 +1,139 @@
+"""A trained model as one ONNX file, for programs that have neither PyTorch nor this library."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ferlib.data.transforms import Preprocess
+from ferlib.models.base import FaceModel
+
+if TYPE_CHECKING:
+    from torch.onnx import ONNXProgram
+
+TOLERANCE = 1e-4  # largest difference of a logit to PyTorch that rounding explains
+HOW_TO_USE = """\
+Input "image": float32 (batch, channels, input_size, input_size). Output "logits": float32 (batch, classes), whose
+softmax is the probabilities of `classes`. Faces are square crops, RGB or grey, 0..255, prepared by `preprocessing`:
+divide by 255; if `grey`, 0.299 R + 0.587 G + 0.114 B; if `source_size`, resize to that side; then take the middle
+(`centre_crop`) or resize to `input_size`; repeat a single channel as often as `mean` has numbers; subtract `mean` and
+divide by `std`, channel by channel. To resize is bilinear, antialiased where it shrinks."""
+
+
+def export_onnx(model: FaceModel, path: Path) -> Path:
+    """Write a model, as it is in evaluation mode, as one self-contained ONNX file.
+
+    Input "image" (batch, channels, input_size, input_size) and output "logits" (batch, classes), float32, the batch of
+    any size. The file's metadata are JSON: `architecture`, `classes` in the order of the logits, and `preprocessing`
+    (the fields of `ferlib.data.transforms.Preprocess`); its doc string says in words how to use them.
+
+    A model with attention over the batch (`attention="batch"`) is exported as it is: its logits depend on the other
+    images of the batch in the file too, and for one image alone that attention does nothing.
+
+    Args:
+        model: trained; the modes of its modules and its parameters are the same afterwards, also after a failure.
+        path: the file; folders above it are made, and the file is written whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+        RuntimeError: the model cannot be expressed in ONNX, or not with a batch of any size.
+        ImportError: onnx or onnxscript is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()  # what cannot be written is found out before the work
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error})") from error
+    try:
+        _program(model).save(partial, external_data=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float:
+    """The largest absolute difference of a logit between a model and its exported file, run by onnxruntime.
+
+    Args:
+        model: the one that was exported; its modes are the same afterwards.
+        path: the file.
+        faces: (N, H, W) or (N, H, W, 3) uint8, run in one batch, and the first of them once more alone.
+
+    Raises:
+        ValueError: the file is not there or not a readable ONNX file.
+        ImportError: onnxruntime is missing.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, one class for every complaint, none of them public
+        raise ValueError(f"{path} is not a readable ONNX file ({error})") from error
+    pixels = torch.from_numpy(faces)
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    images = Preprocess.of(model.config)(pixels)
+    differences = []
+    for batch in (images, images[:1]):
+        with _evaluating(model), torch.inference_mode():
+            expected = model(batch.to(next(model.parameters()).device)).cpu().numpy()
+        (logits,) = session.run(["logits"], {"image": batch.contiguous().numpy()})
+        differences.append(np.abs(logits - expected).max())
+    return float(max(differences))
+
+
+def _program(model: FaceModel) -> "ONNXProgram":
+    """The model as an ONNX program with its metadata, in memory."""
+    config, device = model.config, next(model.parameters()).device
+    images = torch.zeros(2, config.channels, config.input_size, config.input_size, device=device)  # 1 would be fixed
+    with _evaluating(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch about PyTorch
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            program = torch.onnx.export(
+                model,
+                (images,),
+                dynamo=True,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:  # its own text is a page of advice
+            cause = str(error.__cause__ or error).partition("\n")[0]
+            raise RuntimeError(f"{config.architecture} cannot be expressed in ONNX ({cause})") from error
+    if isinstance(program.model.graph.inputs[0].shape[0], int):
+        raise RuntimeError(f"{config.architecture} takes batches of one size only and is not exported")
+    program.model.doc_string = HOW_TO_USE
+    program.model.metadata_props.update(
+        architecture=json.dumps(config.architecture),
+        classes=json.dumps(config.classes),
+        preprocessing=json.dumps(asdict(Preprocess.of(config))),
+    )
+    return program
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; after it every module is in the mode it was in, whatever happened."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

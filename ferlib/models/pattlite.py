@@ -1,0 +1,187 @@
+"""PAtt-Lite (Ngwe, Lim, Lee, Ong, Alqahtani 2024): a truncated frozen MobileNetV1, patch extraction and attention.
+
+    image -> MobileNetV1, cut in block 9 -> patch extraction -> pooling -> dense 32 -> attention -> logits
+
+What the paper says, what the authors' notebook (github.com/JLREx/PAtt-Lite) does, and what we do:
+
+- Trunk. Paper: a truncated MobileNetV1, 1.10 M parameters in all. Notebook: `layers[-29]`, which is inside block 9,
+  after its depthwise half; 1.10 M with Keras's counting (batch-norm statistics included). We: `cut="published"`, the
+  same; `cut="stage"` is timm's map at stride 16, two and a half blocks deeper: 1.91 M.
+- Patches. Paper: a block in place of the cut layers. Notebook: separable convolutions k4 s4 "same" and k2 s2 "valid",
+  a 1x1 convolution, 256 channels and ReLU each. We: the same; what "valid" would reduce to nothing is padded.
+- Attention. Paper: a classifier with dot-product self-attention. Notebook: Keras's `Attention(use_scale=True)` of a
+  vector x (B, 32) with itself, after a dense layer: over the batch, with a learned scalar. We: "batch", the same;
+  "channel" and "token", over one image; "none".
+- Training. Notebook: trunk frozen, Adam 1e-3; then all again at 1e-5 with dropout 0.2 after the patches, the pooling
+  and the attention. We: the first step's model, dropout 0.1 after the pooling. Our batch norm has PyTorch's constants.
+
+The authors concede the error of the attention in their README. Their second step unfreezes "the last 59" layers of the
+truncated trunk. It has 59 in versions of Keras whose MobileNet starts with a layer `conv1_pad`, so all are trained; in
+later ones it has 58, the index becomes -1, and all but its last ReLU stay frozen.
+
+The readings of the attention are those of Conv-cut (`ATTENTIONS` in layers.py). "token", our honest one, runs over the
+positions of one image after the patch extraction, with learned Q, K and V, where the others run after the dense layer.
+There are 2 x 2 positions at 224 px and a single one below 193 px, where it is a linear map and nothing more.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.layers import (
+    ATTENTIONS,
+    BatchAttention,
+    ChannelAttention,
+    SeparableConv2d,
+    TokenAttention,
+    global_average_pool,
+)
+from ferlib.models.trunk import Trunk, freeze
+
+
+@dataclass(frozen=True)
+class PAttLiteConfig(ModelConfig):
+    """How a PAtt-Lite is built. Pixels are scaled to -1..1, as MobileNet's weights expect in Keras and in timm.
+
+    Attributes:
+        trunk: a timm model name.
+        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map at stride 16).
+        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+        width: channels of the patch extraction.
+        bottleneck: size of the dense layer with batch norm.
+        attention: "token", "channel", "batch" or "none".
+        dropout: share of the pooled vector zeroed in training.
+    """
+
+    architecture: str = "pattlite"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    trunk: str = "mobilenetv1_100"
+    cut: str = "published"
+    freeze_trunk: bool = True
+    width: int = 256
+    bottleneck: int = 32
+    attention: str = "token"
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.channels != 3:
+            raise ValueError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
+        if self.cut not in ("published", "stage"):
+            raise ValueError(f"cut must be 'published' or 'stage', not {self.cut!r}")
+        if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
+            raise ValueError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
+
+
+def cut_inside_block_9(trunk: Trunk) -> None:
+    """Remove what lies behind the depthwise half of block 9 from a MobileNetV1 trunk; the map keeps its size.
+
+    Keras's `layers[-29]` counts back over block 13 (6 layers), block 12 (7, with its padding), 11 and 10 (6 each), and
+    block 9's ReLU, batch norm and pointwise convolution. timm's blocks 6 to 11 are its stage 3; no `feature_info` names
+    a place inside a block.
+    """
+    stage = trunk.net.model.blocks[3]
+    del stage[4:]
+    stage[3].conv_pw, stage[3].bn2 = nn.Identity(), nn.Identity()
+
+
+class PatchExtraction(nn.Sequential):
+    """The authors' patch extraction, (B, C, H, W) -> (B, width, h, w): 14 x 14 -> 4 x 4 -> 2 x 2.
+
+    Separable convolution 4x4 stride 4 "same", separable convolution 2x2 stride 2 "valid", convolution 1x1, a ReLU after
+    each.
+    """
+
+    def __init__(self, channels: int, width: int = 256):
+        super().__init__(
+            SeparableConv2d(channels, width, 4, stride=4),
+            nn.ReLU(),
+            SeparableConv2d(width, width, 2, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *rest = self
+        x = first(self.pad(x))
+        # "valid" drops an incomplete patch, unless nothing would be left: then the layer pads
+        x = x[:, :, : max(x.shape[2] // 2 * 2, 1), : max(x.shape[3] // 2 * 2, 1)]
+        for layer in rest:
+            x = layer(x)
+        return x
+
+    @staticmethod
+    def pad(x: Tensor) -> Tensor:
+        """Keras's "same" for 4x4 stride 4: half of the zeros on each side, an odd one at the end."""
+        down, right = -x.shape[2] % 4, -x.shape[3] % 4
+        return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+
+
+class PAttLite(FaceModel):
+    """PAtt-Lite.
+
+    Args:
+        config: how it is built.
+        trunk_weights: pretrained weights of the trunk: "imagenet" (downloaded by timm), a .safetensors file, or None
+            for random ones.
+    """
+
+    has_trunk = True
+
+    def __init__(self, config: PAttLiteConfig, trunk_weights: str | Path | None = None):
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(config.trunk, keep_stages=3)
+        if config.cut == "published":
+            cut_inside_block_9(self.trunk)
+        if trunk_weights is not None:
+            self.trunk.load(trunk_weights)
+        if config.freeze_trunk:
+            freeze(self.trunk)
+        self.patches = PatchExtraction(self.trunk.channels, config.width)
+        self.token_attention = TokenAttention(config.width) if config.attention == "token" else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+        self.bottleneck = nn.Sequential(
+            nn.Linear(config.width, config.bottleneck), nn.ReLU(), nn.BatchNorm1d(config.bottleneck)
+        )
+        self.pooled_attention: nn.Module = nn.Identity()
+        if config.attention == "batch":
+            self.pooled_attention = BatchAttention(config.bottleneck, learned_scale=True)
+        elif config.attention == "channel":
+            self.pooled_attention = ChannelAttention()
+        self.classifier = nn.Linear(config.bottleneck, len(config.classes))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/16, W/16)."""
+        return self.trunk(x)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
+
+        Raises:
+            ValueError: a batch of one in training mode, which batch norm cannot normalise.
+        """
+        if self.training and len(features) == 1:
+            raise ValueError("PAtt-Lite has a batch norm after its pooling and needs at least two faces in training")
+        patches = self.token_attention(self.patches(features))  # (B, width, h', w')
+        y = self.bottleneck(self.dropout(global_average_pool(patches)))  # (B, bottleneck)
+        y = self.pooled_attention(y)
+        return y if pre_logits else self.classifier(y)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.trunk
+
+    def train(self, mode: bool = True) -> "PAttLite":
+        """Training mode for everything but a frozen trunk, whose batch-norm statistics must not move."""
+        super().train(mode)
+        if self.config.freeze_trunk:
+            self.trunk.eval()
+        return self

@@ -1,0 +1,77 @@
+"""Pretrained weights for a backbone: timm's from the Hugging Face hub, or a local file; always loaded strictly."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ferlib.models.hub import hub_folder
+
+State = dict[str, Tensor]
+
+
+def load_timm_weights(
+    net: nn.Module, weights: str | Path, prefix: str, translate: Callable[[State], State] | None = None
+) -> None:
+    """Load pretrained weights into a timm model, whole or truncated; every parameter it has must be found.
+
+    Args:
+        net: the timm model.
+        weights: "imagenet" (timm's own, downloaded from the Hugging Face hub) or a file, see `load_weights_file`.
+        prefix, translate: see `load_weights_file`.
+
+    Raises:
+        RuntimeError: the download failed, or the file does not fit.
+    """
+    if weights == "imagenet":
+        weights = _download(f"{net.pretrained_cfg['architecture']}.{net.pretrained_cfg.get('tag') or ''}".rstrip("."))
+    load_weights_file(net, Path(weights), prefix, translate)
+
+
+def load_weights_file(
+    net: nn.Module, path: Path, prefix: str, translate: Callable[[State], State] | None = None
+) -> None:
+    """Load a .safetensors file; every parameter of `net` must be found in it, others in it are left.
+
+    Args:
+        net: a whole backbone or its first stages.
+        path: the file, with the parameter names of `net`, or of a model of this project that contains `net`.
+        prefix: what stands before the names of `net`'s parameters in a model of this project.
+        translate: gives the file's parameters the names and shapes they have in `net`.
+
+    Raises:
+        RuntimeError: the file cannot be read, or does not fit.
+    """
+    state = _read(path)
+    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
+    state = translate(state) if translate else state
+    own = net.state_dict()
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = own.keys() - state.keys() - counters
+    if missing:
+        raise RuntimeError(f"{path} lacks {len(missing)} of {len(own)} trunk parameters, e.g. {min(missing)}")
+    wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if wrong:
+        raise RuntimeError(f"{path} does not fit the trunk: {min(wrong)} has another shape")
+    net.load_state_dict({key: state.get(key, own[key]) for key in own}, strict=True)
+
+
+def _download(name: str) -> Path:
+    try:
+        return hub_folder(f"timm/{name}", ["model.safetensors"]) / "model.safetensors"
+    except OSError as error:
+        raise RuntimeError(
+            f"the pretrained weights of {name} could not be downloaded ({error}); give a "
+            "local file with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
+        ) from error
+
+
+def _read(path: Path) -> State:
+    if not path.is_file():
+        raise RuntimeError(f"no weights file {path}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RuntimeError(f"{path} is not a readable safetensors file ({error})") from error
