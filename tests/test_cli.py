@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from ferlib.cli import main, parse_settings
 from ferlib.labels import FERPLUS
+from ferlib.models.export import export_onnx
+from ferlib.models.zoo import list_models, released_models
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +97,49 @@ def test_unknown_model(photos, capsys):
     assert capsys.readouterr().err.startswith("ferlib: no model 'nonsense': expected one of convcut_ferplus")
 
 
-def test_models(capsys):
+def test_models_table(capsys):
     assert main(["models"]) == 0
+    head, *lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert list(rows) == [*released_models(), *list_models()]
+    assert "apache-2.0" in rows["convcut_ferplus"] and "86.7" in rows["convcut_ferplus"]
+    assert "ferplus, test, 3,153 faces" in rows["convcut_ferplus"]
+    assert all("untrained" in rows[name] and "%" not in rows[name] for name in list_models())
+    px = head.index("px") + 2  # figures end where their head ends
+    assert rows["convcut"][:px].split() == ["convcut", "60.53", "28.03", "224"]
+
+
+def test_models_as_json(capsys):
+    assert main(["models", "--format", "json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["name"] for row in rows] == [*released_models(), *list_models()]
+    assert rows[0]["test"]["data"] == "ferplus" and rows[-1]["test"] is None
+
+
+def test_export(tmp_path, capsys):
+    path = tmp_path / "model.onnx"
+    assert main(["export", "convcut_ferplus", "--out", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "convcut_ferplus" in out and "convcut_published" in out and "60.53 M" in out
+    assert re.fullmatch(rf"{re.escape(str(path))}, 3\.9 MB, at most \d\.\de-0[5-9] from PyTorch .*\n", out)
+    assert path.stat().st_size / 1e6 == pytest.approx(3.9, abs=0.05)
+
+
+@pytest.mark.parametrize("change", [0.001, float("nan")])
+def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeypatch, change):
+    """The file is written from a model with another bias than the one it is compared with."""
+
+    def export_another(model, path):
+        bias = model.classifier.bias.data
+        bias += change
+        export_onnx(model, path)
+        bias -= change
+        return path
+
+    monkeypatch.setattr("ferlib.models.export.export_onnx", export_another)
+    assert main(["export", "convcut_ferplus", "--out", str(tmp_path / "model.onnx")]) == 1
+    said = capsys.readouterr()
+    assert f"at most {change:.1e} from PyTorch" in said.out
+    assert "does not compute what the model does" in said.err
 
 
 def test_data(tmp_path, capsys):
@@ -133,6 +175,8 @@ def test_train_then_evaluate(tmp_path, capsys):
         (["train", "convcut", "--data", "synthetic", "--set", "colour=1"], "no setting colour"),
         (["train", "convcut", "--data", "folder"], "say which folder"),
         (["evaluate", "convcut_ferplus", "--data", "nonsense"], "unknown data set"),
+        (["export", "nonsense", "--out", "model.onnx"], "no model 'nonsense'"),
+        (["export", "convcut_ferplus", "--out", "."], ". is a folder"),
     ],
 )
 def test_impossible_requests_are_a_sentence(arguments, message, capsys):

@@ -44,6 +44,14 @@ def test_the_card_quotes_the_report(name):
         assert f"{metric['value']:.4f}" in card
 
 
+@pytest.mark.parametrize("name", sorted(released_models()))
+def test_the_released_folder_has_the_same_report(name):
+    shipped, result = json.loads((released_models()[name] / "report.json").read_text()), read(name)
+    for report in (shipped, result):  # the released model is measured again under its own name
+        del report["name"], report["commit"]
+    assert shipped == result
+
+
 def test_better_than_the_fer_package_on_the_same_rows():
     ours, theirs = read("convcut_ferplus_on_ferplus_7"), read("fer_package")["sets"]["ferplus"]
     assert ours["faces"] == theirs["faces"]

@@ -74,6 +74,9 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
         path: the file.
         faces: (N, H, W) or (N, H, W, 3) uint8, run in one batch, and the first of them once more alone.
 
+    Returns:
+        The difference; not a number if a logit is not.
+
     Raises:
         ValueError: the file is not there or not a readable ONNX file.
         ImportError: onnxruntime is missing.
@@ -93,7 +96,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
             expected = model(batch.to(next(model.parameters()).device)).cpu().numpy()
         (logits,) = session.run(["logits"], {"image": batch.contiguous().numpy()})
         differences.append(np.abs(logits - expected).max())
-    return float(max(differences))
+    return float(np.max(differences))
 
 
 def _program(model: FaceModel) -> "ONNXProgram":
