@@ -115,19 +115,6 @@ class ConvCut(FaceModel):
         y = self.pooled_attention(self.bottleneck(global_average_pool(details)))  # (B, D)
         return y if pre_logits else self.classifier(y)
 
-    def class_maps(self, features: Tensor) -> Tensor:
-        """The logits of every position, whose mean is the logits: trunk map (B, C, h, w) -> (B, classes, h', w').
-
-        The class activation maps of a network that ends in pooling and one linear layer (Zhou et al. 2016).
-
-        Raises:
-            ValueError: something between the pooling and the classifier is not linear.
-        """
-        if not (isinstance(self.bottleneck, nn.Identity) and isinstance(self.pooled_attention, nn.Identity)):
-            raise ValueError("class maps need a model with nothing between its pooling and its classifier")
-        details = self.token_attention(self.detail(features))
-        return self.classifier(details.movedim(1, -1)).movedim(-1, 1)
-
     @property
     def cam_layer(self) -> nn.Module:
         return self.trunk

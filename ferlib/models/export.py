@@ -1,7 +1,6 @@
 """A trained model as one ONNX file, for programs that have neither PyTorch nor this library."""
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel
 
@@ -52,17 +52,12 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()  # what cannot be written is found out before the work
+        with written_whole(path) as partial:
+            partial.touch()  # what cannot be written is found out before the work
+            _program(model).save(partial, external_data=False)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error})") from error
-    try:
-        _program(model).save(partial, external_data=False)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

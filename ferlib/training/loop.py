@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -23,8 +24,6 @@ from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel
 from ferlib.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from ferlib.training.features import FeatureCache
-from ferlib.training.losses import flip_consistency
-from ferlib.training.optimizer import create_optimizer
 from ferlib.training.recipes import Recipe
 from ferlib.training.remedies import create_remedy, output_layer, shifted
 from ferlib.training.sources import FeatureSource, PixelSource, targets_of
@@ -39,17 +38,6 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.model.forward_head(features)
-
-
-class _ClassMaps(nn.Module):
-    """A model up to its class maps, as a module of its own, sharing the model's parameters."""
-
-    def __init__(self, model: FaceModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.class_maps(self.model.forward_features(x))
 
 
 def fit(
@@ -80,7 +68,7 @@ def fit(
 
     Raises:
         DataError: the data does not fit the model, or has no votes for soft targets.
-        ValueError: the recipe's remedy, layer_decay or flip_consistency does not fit the data or the model.
+        ValueError: the recipe's remedy fits neither the data nor the model.
         FileExistsError: `out` holds a run and `resume` is not set.
     """
     train, validation = data.split("train"), data.split("validation")
@@ -93,12 +81,6 @@ def fit(
     if remedy.logit_shift is not None:
         output_layer(model)
     cached = getattr(model.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
-    if recipe.flip_consistency and cached:
-        raise ValueError("flip_consistency compares pictures; with a frozen trunk and no augmentation but a flip the "
-                         "pictures are not looked at again")  # fmt: skip
-    if recipe.flip_consistency and not hasattr(model, "class_maps"):
-        raise ValueError(f"flip_consistency needs a model with class maps, which {type(model).__name__} has not")
-    optimizer = create_optimizer(model, recipe)
     last = out / "last.safetensors"
     if last.exists() and not resume:
         raise FileExistsError(f"{out} already holds a run; continue it with resume, or choose another folder")
@@ -109,6 +91,9 @@ def fit(
     device = accelerator.device
     model.to(device, memory_format=torch.channels_last)
     remedy.to(device)
+    optimizer = create_optimizer_v2(
+        model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
+    )
     start, history = 0, []
     if resume and last.exists():
         start, history = load_checkpoint(last, model, optimizer)
@@ -119,7 +104,6 @@ def fit(
         for part in (train, validation)
     )
     network, optimizer = accelerator.prepare(_Head(model) if cached else model, optimizer)
-    mapped = accelerator.prepare(_ClassMaps(model)) if recipe.flip_consistency else None
 
     steps = max(len(train) // recipe.batch_size, 1)
     for epoch in range(start, recipe.epochs):
@@ -133,17 +117,10 @@ def fit(
             progress = (epoch * steps + step) / (recipe.epochs * steps)
             lr = recipe.lr * schedule(recipe.schedule, progress, [entry[select_by] for entry in history])
             for group in optimizer.param_groups:
-                group["lr"] = lr * group["lr_scale"]
-            inputs = train_source.inputs(rows, train=True)
+                group["lr"] = lr
             with accelerator.autocast():
-                consistency = 0.0
-                if mapped:
-                    maps, mirrored = mapped(torch.cat([inputs, inputs.flip(-1)])).float().chunk(2)
-                    logits = maps.mean(dim=(2, 3))  # (B, classes, h, w) -> (B, classes)
-                    consistency = recipe.flip_consistency * flip_consistency(maps, mirrored)
-                else:
-                    logits = network(inputs).float()
-                loss = remedy.loss(logits, train_source.targets[rows.to(device)], progress) + consistency
+                logits = network(train_source.inputs(rows, train=True))
+                loss = remedy.loss(logits.float(), train_source.targets[rows.to(device)], progress)
             accelerator.backward(loss)
             if recipe.clip_norm:
                 accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)

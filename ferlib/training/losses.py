@@ -76,16 +76,3 @@ def logit_adjusted(logits: Tensor, targets: Tensor, log_prior: Tensor, tau: floa
         tau: 1 is the one that is consistent for balanced accuracy.
     """
     return cross_entropy(logits + tau * log_prior, targets)
-
-
-def flip_consistency(maps: Tensor, mirrored_maps: Tensor) -> Tensor:
-    """Erasing Attention Consistency (Zhang et al., ECCV 2022): a face and its mirror image are to be read alike.
-
-    The mean squared difference between the class maps of the faces and those of their mirror images, mirrored back. The
-    authors' random erasing of the pictures is the recipe's augmentation ("flip_affine_erase").
-
-    Args:
-        maps: (B, classes, h, w), see `ferlib.models.convcut.ConvCut.class_maps`.
-        mirrored_maps: the same of the mirror images.
-    """
-    return F.mse_loss(maps, mirrored_maps.flip(-1))

@@ -29,9 +29,6 @@ class Recipe:
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         clip_norm: gradients are scaled down to this norm, or None.
-        layer_decay: learning rate of a trunk's layer relative to that of the next, 1: all alike.
-        flip_consistency: weight of the consistency between the class maps of a face and of its mirror image
-            (`ferlib.training.losses.flip_consistency`), 0: off.
         remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,
             whatever `targets` says.
         seed: of initialisation, order and augmentation.
@@ -47,8 +44,6 @@ class Recipe:
     augment: str = "flip"
     targets: str = "hard"
     clip_norm: float | None = None
-    layer_decay: float = 1.0
-    flip_consistency: float = 0.0
     seed: int = 0
     remedy: str = "none"
 
@@ -66,10 +61,6 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int | float) or value <= 0:
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
-        if self.flip_consistency < 0:
-            raise ValueError(f"flip_consistency must not be negative, not {self.flip_consistency!r}")
         if self.target_kind == "soft" and REMEDIES[self.remedy].hard_only:
             raise ValueError(f"the remedy {self.remedy} needs one true class a face: set targets to hard")
 

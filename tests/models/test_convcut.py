@@ -1,29 +1,10 @@
-"""Conv-cut's own additions: class maps, and the trunk's maps of two depths."""
+"""The trunk's maps of two depths."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ferlib.models.trunk import Trunk
-from ferlib.models.zoo import create_model
-
-SMALL = {"trunk": "tf_efficientnet_lite0", "width": 32, "input_size": 112, "detail_layers": 1}
-
-
-@pytest.mark.parametrize("attention", ["token", "none"])
-def test_the_logits_are_the_mean_of_the_class_maps(attention):
-    torch.manual_seed(0)
-    model = create_model("convcut", attention=attention, **SMALL).eval()
-    features = model.forward_features(torch.randn(2, 3, 112, 112))
-    maps = model.class_maps(features)
-    assert maps.shape == (2, 8, 2, 2)
-    assert torch.allclose(maps.mean(dim=(2, 3)), model.forward_head(features), atol=1e-5)
-
-
-def test_class_maps_need_a_linear_end():
-    model = create_model("convcut", attention="channel", **SMALL)
-    with pytest.raises(ValueError, match="nothing between its pooling and its classifier"):
-        model.class_maps(torch.randn(2, model.trunk.channels, 7, 7))
 
 
 @pytest.mark.parametrize(("height", "width"), [(112, 112), (72, 88), (75, 97)])
