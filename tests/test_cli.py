@@ -14,7 +14,8 @@ from PIL import Image
 from ferlib.cli import main, parse_settings
 from ferlib.labels import FERPLUS
 from ferlib.models.export import export_onnx
-from ferlib.models.zoo import list_models, released_models
+from ferlib.models.listing import model_rows
+from ferlib.models.zoo import create_model, list_models, released_models
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,17 @@ def photos(tmp_path_factory, portrait, astronaut):
     exif[0x0112] = 3
     upside_down.save(folder / "turned.jpg", exif=exif)
     return folder
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return model_rows()
+
+
+@pytest.fixture
+def model_list(rows, monkeypatch):
+    """The true list, made once."""
+    monkeypatch.setattr("ferlib.models.listing.model_rows", lambda: rows)
 
 
 def paths(folder, *names: str) -> list[str]:
@@ -97,7 +109,7 @@ def test_unknown_model(photos, capsys):
     assert capsys.readouterr().err.startswith("ferlib: no model 'nonsense': expected one of convcut_ferplus")
 
 
-def test_models_table(capsys):
+def test_models_table(model_list, capsys):
     assert main(["models"]) == 0
     head, *lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
     rows = {line.split()[0]: line for line in lines}
@@ -109,7 +121,7 @@ def test_models_table(capsys):
     assert rows["convcut"][:px].split() == ["convcut", "60.53", "28.03", "224"]
 
 
-def test_models_as_json(capsys):
+def test_models_as_json(model_list, capsys):
     assert main(["models", "--format", "json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["name"] for row in rows] == [*released_models(), *list_models()]
@@ -130,13 +142,17 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
 
     def export_another(model, path):
         bias = model.classifier.bias.data
+        before = bias.clone()
         bias += change
         export_onnx(model, path)
-        bias -= change
+        bias.copy_(before)
         return path
 
+    folder, path = tmp_path / "model", tmp_path / "model.onnx"
+    small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64}
+    create_model("linear_probe", **small).save_pretrained(str(folder))
     monkeypatch.setattr("ferlib.models.export.export_onnx", export_another)
-    assert main(["export", "convcut_ferplus", "--out", str(tmp_path / "model.onnx")]) == 1
+    assert main(["export", str(folder), "--out", str(path)]) == 1
     said = capsys.readouterr()
     assert f"at most {change:.1e} from PyTorch" in said.out
     assert "does not compute what the model does" in said.err

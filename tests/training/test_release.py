@@ -1,0 +1,58 @@
+"""A run folder made a released model."""
+
+import json
+
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from ferlib.models import zoo
+from ferlib.models.listing import read_figures
+from ferlib.models.zoo import create_model, load_model, released_models
+from ferlib.predict import Predictor
+from ferlib.training import release as module
+from ferlib.training.release import release
+
+REPORT = {
+    "name": "runs/some/best",
+    "data": "ferplus",
+    "split": "test",
+    "faces": 1200,
+    "metrics": {
+        "accuracy": {"value": 0.51234, "low": 0.4, "high": 0.6},
+        "balanced_accuracy": {"value": 0.25, "low": 0.2, "high": 0.3},
+        "ece": {"value": 0.125},
+    },
+    "per_class": {"anger": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 40}},
+    "commit": "0123456789ab",
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What `fit` leaves: the kept model, the history and the recipe."""
+    folder = tmp_path / "run"
+    model = create_model("convcut", trunk="test_convnext", keep_stages=2, input_size=64, width=32)
+    model.save_pretrained(str(folder / "best"))
+    history = {"epoch": [0, 1, 2], "accuracy": [0.3, 0.5, 0.4], "balanced_accuracy": [0.1, 0.2, 0.3]}
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+    (folder / "recipe.json").write_text(json.dumps({"epochs": 3, "seed": 7}))
+    return folder
+
+
+def test_a_released_model_is_loaded_by_name_and_has_card_report_and_golden_pair(run, tmp_path, monkeypatch):
+    for owner in (module, zoo):
+        monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
+    folder = release(run, "some_model", REPORT, "some_recipe")
+    assert released_models() == {"some_model": folder}
+    files = {"README.md", "config.json", "golden.safetensors", "model.safetensors", "report.json"}
+    assert {path.name for path in folder.iterdir()} == files
+    assert json.loads((folder / "report.json").read_text()) == REPORT
+    assert read_figures(folder / "report.json").accuracy == 0.51234
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n") and "train some_recipe --data ferplus" in card
+    assert "| accuracy | 0.5123 | 0.4000 to 0.6000 |" in card and "| anger | 0.500 | 0.250 | 0.333 | 40 |" in card
+    assert "Epoch 2 of 3" in card and "1,200 faces" in card
+    golden = load_file(folder / "golden.safetensors")
+    probabilities, _ = Predictor(load_model("some_model")).classify(list(golden["faces"]))
+    assert abs(probabilities - golden["probabilities"]).max() <= 1e-5
