@@ -207,3 +207,18 @@ def test_settings():
         "clip_norm": None,
         "lr": 1e-3,
     }
+
+
+def test_ivsa_is_trained_from_scratch_and_judged_on_ten_crops(tmp_path, capsys):
+    settings = ["widths=[8,16,24,32]", "hidden=20", "epochs=1"]
+    assert main(["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]) == 0
+    assert "best epoch 1 of 1" in capsys.readouterr().out
+    best = str(tmp_path / "best")
+    for ten_crop in ([], ["--ten-crop"]):
+        assert main(["evaluate", best, "--data", "synthetic", "--format", "json", *ten_crop]) == 0
+        assert json.loads(capsys.readouterr().out)["ten_crop"] == bool(ten_crop)
+    weights = ["--trunk-weights", str(tmp_path / "best" / "model.safetensors")]
+    assert main(["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path / "other"), *weights]) == 1
+    assert "has no trunk" in capsys.readouterr().err
+    assert main(["evaluate", "convcut_ferplus", "--data", "synthetic", "--ten-crop"]) == 1
+    assert "centre_crop" in capsys.readouterr().err

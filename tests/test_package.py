@@ -1,7 +1,9 @@
 """The package as a whole: what importing it costs."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,12 @@ def test_public_names_exist():
 def test_training_needs_no_app():
     modules = run("import sys, ferlib.training.loop; print(*sys.modules)").split()
     assert not {"gradio", "dlib", "umap", "plotly", "jupyterlab"} & set(modules)
+
+
+def test_the_two_lists_of_pins_agree_on_every_python():
+    root = Path(__file__).parents[1]
+    pin = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
+    direct = {name.lower(): version for name, version in pin.findall((root / "requirements.txt").read_text())}
+    closure = [(name.lower(), version) for name, version in pin.findall((root / "constraints.txt").read_text())]
+    assert len(direct) > 20 and direct.keys() <= dict(closure).keys()
+    assert all(direct.get(name, version) == version for name, version in closure)
