@@ -8,6 +8,7 @@ half-precision memory-mapped file, and reused by every later run on the same dat
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -55,12 +56,12 @@ class FeatureCache:
             OSError: the disk has too little room; nothing is written.
         """
         preprocess = Preprocess.of(model.config)
-        path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset)}.npy"
+        model = model.eval().to(device)
+        shape = model.forward_features(preprocess(dataset.pixels[:1].to(device))).shape[1:]  # (C, h, w)
+        path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset, shape)}.npy"
         if path.exists():
             with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
                 return cls(path)
-        model = model.eval().to(device)
-        shape = model.forward_features(preprocess(dataset.pixels[:1].to(device))).shape[1:]
         shape = (len(dataset), 2, *shape)
         with written_whole(path) as partial:
             size, free = 2 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
@@ -78,9 +79,12 @@ class FeatureCache:
         return cls(path)
 
     @staticmethod
-    def key(model: FaceModel, dataset: FaceDataset) -> str:
-        """Changes with the pixels, the trunk's weights or the input transform, and with nothing else."""
-        digest = hashlib.sha256(json.dumps(asdict(Preprocess.of(model.config))).encode())
+    def key(model: FaceModel, dataset: FaceDataset, shape: Sequence[int]) -> str:
+        """Changes with the pixels, the trunk's weights, the input transform or the map's shape, and with nothing else.
+
+        The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
+        """
+        digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *shape]).encode())
         digest.update(repr(tuple(dataset.pixels.shape)).encode() + dataset.pixels.numpy().tobytes())
         for name, value in sorted(model.cam_layer.state_dict().items()):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())

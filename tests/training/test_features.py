@@ -41,6 +41,8 @@ def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
     written = path.stat().st_mtime_ns
     assert FeatureCache.build(small(width=32), faces).path == path  # another head: the same features
     assert path.stat().st_mtime_ns == written
+    both = FeatureCache.build(small(two_depths=True), faces)  # the same weights
+    assert both.path != path and both.maps.shape[2] > FeatureCache(path).maps.shape[2]
     assert FeatureCache.build(small(input_size=96), faces).path != path
     assert FeatureCache.build(small(), faces.subset(range(9))).path != path
     other = small()
