@@ -264,3 +264,71 @@ def test_remedies():
     assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in ("better", "no difference shown"))
     assert figure.layout.yaxis.categoryarray == ("focal", "weights")  # the first on top
     written(figure)
+
+
+def test_budgets():
+    rows = [
+        ("one", "stage 1", 9_000_000, 0, 2_500_000_000),
+        ("one", "attention", 0, 0, 1_500),
+        ("one", "classifier", 1_000_000, 1_000_000, 264),
+        ("two", "stage 1", 5_000, 5_000, 70),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "part", "parameters", "trained", "multiply_adds"])
+    figure = plots.budgets(table)
+    assert titles(figure) == [
+        "<b>one</b>: 10.0 M parameters, 1.00 M trained",
+        "<b>one</b>: 2.50 G multiply-adds",
+        "<b>two</b>: 5.00 k parameters, all trained",
+        "<b>two</b>: 70 multiply-adds",
+    ]
+    bars = [trace for trace in figure.data if trace.type == "bar" and trace.y is not None and trace.y[0] is not None]
+    assert len(bars) == 4 and list(bars[0].y) == ["stage 1", "attention", "classifier"]
+    np.testing.assert_allclose(bars[0].x, [90, 0, 10])
+    assert [text.strip() for text in bars[0].text] == ["9.00 M (90%)", "0 (0%)", "1.00 M (10%)"]
+    assert [text.strip() for text in bars[1].text] == ["2.50 G (100%)", "1.50 k (<1%)", "264 (<1%)"]
+    assert bars[0].marker.color == (plots.FROZEN, plots.KEPT, plots.KEPT)  # what has no parameters is not frozen
+    assert figure.layout.yaxis.autorange == "reversed" and "%" in figure.layout.xaxis3.title.text
+    written(figure)
+
+
+def test_receptive_fields():
+    pictures = {"large": np.zeros((224, 224, 3), np.uint8), "small": np.zeros((40, 40), np.uint8)}
+    rows = [("large", "a", 56), ("large", "b", 224), ("large", "c", 2824), ("small", "a", 10)]
+    figure = plots.receptive_fields(pictures, pd.DataFrame(rows, columns=["model", "part", "field"]))
+    assert [(image.sizex, image.sizey) for image in figure.layout.images] == [(224, 224), (40, 40)]
+    squares = [shape for shape in figure.layout.shapes if shape.name]
+    assert [square.name for square in squares] == ["a", "b", "c", "a"]
+    assert [square.line.color for square in squares] == [*plots.STAGE_COLOURS[:3], plots.STAGE_COLOURS[0]]
+    assert (squares[0].x0, squares[0].x1, squares[0].y0, squares[0].y1) == (84, 140, 84, 140)
+    assert (squares[3].xref, squares[3].x0, squares[3].x1) == ("x2", 15, 25)
+    # frames stand around the picture, one around the other, and inside the panel
+    assert squares[0].line.dash == "solid" and squares[1].line.dash == squares[2].line.dash == "dash"
+    assert figure.layout.xaxis.range[0] < squares[2].x0 < squares[1].x0 < 0
+    large, small = titles(figure)
+    assert "a: 56 px, 25% of the side" in large and "b: 224 px, just all of it" in large
+    assert "c: 2,824 px, more than all of it" in large and "small</b>, 40 × 40 px" in small
+    with Image.open(io.BytesIO(base64.b64decode(figure.layout.images[1].source.partition(",")[2]))) as shown:
+        assert shown.size == (448, 448)
+    written(figure)
+
+
+def test_shrinkage():
+    values = {"none": (0.1, 0.4), "normalised": (0.2, 0.2), "literal": (0.001, 0.004)}
+    rows = [(rescale, seed, "block", size) for rescale, both in values.items() for seed, size in enumerate(both)]
+    rows += [(rescale, 0, "after it", 1.0) for rescale in values]
+    sizes = pd.DataFrame(rows, columns=["rescale", "seed", "place", "size"])
+    figure = plots.shrinkage(sizes, {"block": 0.003})
+    *lines, expected = figure.data
+    assert [line.line.color for line in lines] == [plots.RESCALE_COLOURS[name] for name in values]
+    np.testing.assert_allclose([line.y[0] for line in lines], [0.2, 0.2, 0.002])  # geometric means
+    np.testing.assert_allclose([lines[0].error_y.array[0], lines[0].error_y.arrayminus[0]], [0.2, 0.1])
+    assert list(lines[0].x) == ["block", "after it"] and lines[0].y[1] == 1
+    assert list(expected.x) == ["block"] and list(expected.y) == [0.003]
+    assert figure.layout.yaxis.type == "log"
+    written(figure)
+
+
+def test_every_rescaling_has_its_colour():
+    from ferlib.models.layers import RESCALES
+
+    assert set(plots.RESCALE_COLOURS) == set(RESCALES)

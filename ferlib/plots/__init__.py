@@ -16,7 +16,19 @@ from ferlib.plots.data import (
     similarities,
     votes,
 )
-from ferlib.plots.models import ATTENTION_COLOURS, accuracy_by_batch, face_predictions, influence, stage_costs
+from ferlib.plots.models import (
+    ATTENTION_COLOURS,
+    FROZEN,
+    RESCALE_COLOURS,
+    STAGE_COLOURS,
+    accuracy_by_batch,
+    budgets,
+    face_predictions,
+    influence,
+    receptive_fields,
+    shrinkage,
+    stage_costs,
+)
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 
 __all__ = [
@@ -30,13 +42,19 @@ __all__ = [
     "entropies",
     "remedies",
     "accuracy_by_batch",
+    "budgets",
     "face_predictions",
     "influence",
+    "receptive_fields",
+    "shrinkage",
     "stage_costs",
     "ATTENTION_COLOURS",
     "CUT",
+    "FROZEN",
     "KEPT",
     "OTHER_COLOUR",
+    "RESCALE_COLOURS",
+    "STAGE_COLOURS",
     "VERDICT_COLOURS",
     "WIDTH",
 ]

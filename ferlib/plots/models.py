@@ -1,4 +1,4 @@
-"""Chapter 2, the models: what a trunk costs, who changes whom in a batch, what a model sees in a face."""
+"""Chapter 2, the models: what their parts cost and see, who changes whom in a batch, what eq. 5 of IVSA does."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
@@ -21,6 +22,10 @@ ATTENTION_COLOURS = {
     "token": COLOURS["sadness"],
     "batch": COLOURS["anger"],
 }
+#: One per reading of IVSA's eq. 5.
+RESCALE_COLOURS = {"none": COLOURS["neutral"], "normalised": COLOURS["sadness"], "literal": COLOURS["anger"]}
+FROZEN = "#a9b4c0"  # parts that are not trained
+STAGE_COLOURS = (COLOURS["happiness"], COLOURS["disgust"], COLOURS["sadness"], COLOURS["fear"])  # as one goes deeper
 
 
 def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
@@ -86,6 +91,201 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.08, "yanchor": "bottom"},
         bargap=0.3,
     ).update_layout(margin_l=120)
+
+
+def budgets(costs: pd.DataFrame) -> go.Figure:
+    """Where the parameters and the work of some models are: a row of panels a model, a bar a part.
+
+    Args:
+        costs: one row a model and part, in order: `model`, `part`, `parameters`, `trained` (how many of them are) and
+            `multiply_adds` (of one face).
+    """
+    measures = {"parameters": "share of the parameters (%)", "multiply_adds": "share of the multiply-adds (%)"}
+    models = dict(list(costs.groupby("model", sort=False)))
+    titles = []
+    for name, rows in models.items():
+        whole, trained = rows["parameters"].sum(), rows["trained"].sum()
+        learns = "all" if trained == whole else amount(trained)
+        titles.append(f"<b>{name}</b>: {amount(whole)} parameters, {learns} trained")
+        titles.append(f"<b>{name}</b>: {amount(rows['multiply_adds'].sum())} multiply-adds")
+    counts = [len(rows) for rows in models.values()]
+    height = 24 * sum(counts) + 60 * len(counts) + 100  # pixels
+    figure = make_subplots(
+        len(models),
+        2,
+        subplot_titles=titles,
+        shared_yaxes=True,
+        row_heights=counts,
+        horizontal_spacing=0.07,
+        vertical_spacing=50 / (height - 150),
+    )
+    for row, rows in enumerate(models.values(), 1):
+        frozen = (rows["parameters"] > 0) & (rows["trained"] == 0)
+        for column, (measure, label) in enumerate(measures.items(), 1):
+            shares = rows[measure] / rows[measure].sum()
+            figure.add_bar(
+                y=rows["part"],
+                x=shares * 100,
+                orientation="h",
+                marker_color=[FROZEN if still else KEPT for still in frozen],
+                text=[
+                    f" {amount(value)} ({percent(share)})" for value, share in zip(rows[measure], shares, strict=True)
+                ],
+                textposition="outside",
+                cliponaxis=False,
+                hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+                showlegend=False,
+                row=row,
+                col=column,
+            )
+            last = row == len(models)
+            figure.update_xaxes(
+                range=[0, 130],
+                tickvals=[0, 25, 50, 75, 100],
+                title_text=label if last else None,
+                showticklabels=last,
+                row=row,
+                col=column,
+            )
+    for name, colour in (("frozen", FROZEN), ("trained", KEPT)):
+        figure.add_bar(x=[None], y=[None], marker_color=colour, name=name)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_annotations(font_size=14)
+    return styled(
+        figure,
+        "Where a model's parameters and its work are",
+        height,
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 40 / (height - 150), "yanchor": "bottom"},
+        bargap=0.25,
+    ).update_layout(margin_l=135)
+
+
+def amount(value: float) -> str:
+    """Three digits and a letter: 60.5 M, 207 k, 264."""
+    for unit, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            digits = 2 if value < 10 * unit else 1 if value < 100 * unit else 0
+            return f"{value / unit:.{digits}f}{letter}"
+    return f"{value:.0f}"
+
+
+def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -> go.Figure:
+    """What one unit in the middle of every stage's map sees of a face, a panel a model.
+
+    A field as large as the picture or larger is a dashed frame around it.
+
+    Args:
+        pictures: model -> a face as the model gets it, (S, S) or (S, S, 3) uint8.
+        fields: one row a model and part, in order: `model`, `part` and `field` (pixels); at most four a model.
+    """
+    figure = make_subplots(1, len(pictures), horizontal_spacing=0.03)
+    most = int(fields.groupby("model").size().max())
+    for column, (name, picture) in enumerate(pictures.items(), 1):
+        side = len(picture)
+        middle, edge = side / 2, side * 0.1
+        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        shown = Image.fromarray(colour).resize((448, 448), Image.Resampling.NEAREST)  # its pixels remain to be seen
+        axes = {"xref": f"x{column}", "yref": f"y{column}"}
+        figure.add_scatter(x=[middle], y=[middle], mode="markers", marker_size=4, marker_color="white",
+                           hoverinfo="skip", row=1, col=column)  # fmt: skip
+        figure.add_layout_image(
+            source=data_uri(np.asarray(shown)),
+            x=0,
+            y=0,
+            sizex=side,
+            sizey=side,
+            sizing="stretch",
+            layer="below",
+            **axes,
+        )
+        lines, frames = [f"<b>{name}</b>, {side} × {side} px"], 0
+        for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
+            whole = row["field"] >= side
+            frames += whole
+            half = middle + side * (0.035 * frames - 0.015) if whole else row["field"] / 2
+            square = {"x0": middle - half, "x1": middle + half, "y0": middle - half, "y1": middle + half}
+            if not whole:  # a light edge lets the line stand out from dark hair
+                figure.add_shape(type="rect", line={"color": "white", "width": 5}, **square, **axes)
+            stroke = {"color": line, "width": 3, "dash": "dash" if whole else "solid"}
+            figure.add_shape(type="rect", line=stroke, name=row["part"], **square, **axes)
+            reach = f"{row['field'] / side:.0%} of the side" if row["field"] != side else "just all of it"
+            reach = "more than all of it" if row["field"] > side else reach
+            lines.append(f'<span style="color:{line}"><b>■</b></span> {row["part"]}: {row["field"]:,} px, {reach}')
+        figure.update_xaxes(range=[-edge, side + edge], visible=False, row=1, col=column)
+        figure.update_yaxes(range=[side + edge, -edge], visible=False, scaleanchor=f"x{column}", row=1, col=column)
+        figure.add_annotation(
+            text="<br>".join(lines),
+            x=figure.get_subplot(1, column).xaxis.domain[0] + 0.02,
+            y=-0.01,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            align="left",
+            showarrow=False,
+        )
+    below = 24 + 19 * (most + 1)  # pixels
+    panel = (WIDTH - 40) * (1 - 0.03 * (len(pictures) - 1)) / len(pictures)
+    figure = styled(figure, "What one unit in the middle of a stage's map sees", int(panel + 55 + below))
+    return figure.update_layout(margin={"l": 20, "r": 20, "t": 55, "b": below}, showlegend=False)
+
+
+def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
+    """How large the numbers are on their way through IVSA, a line a reading of eq. 5.
+
+    Args:
+        sizes: `rescale`, `seed`, `place` and `size`, places in order. Lines are geometric means over the seeds,
+            whiskers reach from the smallest to the largest.
+        expected: place -> the size that eq. 5 taken literally should leave there.
+    """
+    places = list(dict.fromkeys(sizes["place"]))
+    names = {"literal": "γ / Σγ, literally", "normalised": "C · γ / Σγ", "none": "no re-scaling"}
+    figure = go.Figure()
+    for rescale, rows in sizes.groupby("rescale", sort=False):
+        by_place = rows.groupby("place")["size"]
+        middle = by_place.agg(_geometric_mean).reindex(places)
+        figure.add_scatter(
+            x=places,
+            y=middle,
+            error_y={
+                "array": by_place.max().reindex(places) - middle,
+                "arrayminus": middle - by_place.min().reindex(places),
+                "symmetric": False,
+                "thickness": 1.2,
+                "width": 4,
+            },
+            name=names[rescale],
+            mode="lines+markers",
+            line={"color": RESCALE_COLOURS[rescale], "width": 7 if rescale == "none" else 2.5},
+            marker_size=8,
+            hovertemplate="%{x}: %{y:.2g}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=list(expected),
+        y=list(expected.values()),
+        name="expected of it: 1/C of no re-scaling",
+        mode="markers",
+        marker={"symbol": "diamond-open", "size": 15, "color": INK, "line_width": 2},
+        hovertemplate="%{x}: %{y:.2g} expected<extra></extra>",
+    )
+    figure.update_xaxes(categoryorder="array", categoryarray=places, tickangle=0, tickfont_size=12)
+    figure.update_xaxes(title_text="after a stage's two convolutions with norm and GELU, and after its attention block")
+    figure.update_yaxes(
+        title_text="root mean square",
+        type="log",
+        tickvals=[10.0**power for power in range(-8, 4)],
+        ticktext=[f"{10.0**power:.{max(-power, 0)}f}" for power in range(-8, 4)],
+    )
+    return styled(
+        figure,
+        "Eq. 5 taken literally: what shrinks, and what grows back",
+        490,
+        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+    )
+
+
+def _geometric_mean(values: pd.Series) -> float:
+    return float(np.exp(np.log(values).mean()))
 
 
 def influence(matrices: Mapping[str, np.ndarray]) -> go.Figure:
@@ -208,7 +408,7 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
         )
         figure.update_xaxes(title_text="probability (%)", range=[0, 118], tickvals=[0, 50, 100], row=3, col=column)
         figure.update_yaxes(autorange="reversed", showticklabels=column == 1, showgrid=False, row=3, col=column)
-    side = min((WIDTH - 115) / count, 230)  # pixels
+    side = min((WIDTH - 115) / count, 170)  # pixels
     figure = styled(
         figure,
         "Face, Grad-CAM of the predicted class, and probabilities",
