@@ -1,6 +1,6 @@
 """Chapter 2, the models: what their parts cost and see, who changes whom in a batch, what eq. 5 of IVSA does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,19 +58,9 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
     )
     for place, (stages, values, kept) in enumerate(bars):
         row, column = place // 2 + 1, place % 2 + 1
-        figure.add_bar(
-            y=stages,
-            x=values,
-            orientation="h",
-            marker_color=[KEPT if keep else CUT for keep in kept],
-            text=[f" {short(value)} ({percent(value / values.sum())})" for value in values],
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
-            showlegend=False,
-            row=row,
-            col=column,
-        )
+        colours = [KEPT if keep else CUT for keep in kept]
+        texts = [f" {short(value)} ({percent(value / values.sum())})" for value in values]
+        figure.add_trace(_bars(stages, values, colours, texts), row=row, col=column)
         figure.add_hline(
             y=kept.sum() - 0.5, line={"color": COLOURS["anger"], "width": 2, "dash": "dash"}, row=row, col=column
         )
@@ -101,7 +91,7 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
             `multiply_adds` (of one face).
     """
     measures = {"parameters": "share of the parameters (%)", "multiply_adds": "share of the multiply-adds (%)"}
-    models = dict(list(costs.groupby("model", sort=False)))
+    models = dict(iter(costs.groupby("model", sort=False)))
     titles = []
     for name, rows in models.items():
         whole, trained = rows["parameters"].sum(), rows["trained"].sum()
@@ -123,30 +113,12 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
         frozen = (rows["parameters"] > 0) & (rows["trained"] == 0)
         for column, (measure, label) in enumerate(measures.items(), 1):
             shares = rows[measure] / rows[measure].sum()
-            figure.add_bar(
-                y=rows["part"],
-                x=shares * 100,
-                orientation="h",
-                marker_color=[FROZEN if still else KEPT for still in frozen],
-                text=[
-                    f" {amount(value)} ({percent(share)})" for value, share in zip(rows[measure], shares, strict=True)
-                ],
-                textposition="outside",
-                cliponaxis=False,
-                hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
-                showlegend=False,
-                row=row,
-                col=column,
-            )
+            colours = [FROZEN if still else KEPT for still in frozen]
+            texts = [f" {amount(n)} ({percent(share)})" for n, share in zip(rows[measure], shares, strict=True)]
+            figure.add_trace(_bars(rows["part"], shares * 100, colours, texts), row=row, col=column)
             last = row == len(models)
-            figure.update_xaxes(
-                range=[0, 130],
-                tickvals=[0, 25, 50, 75, 100],
-                title_text=label if last else None,
-                showticklabels=last,
-                row=row,
-                col=column,
-            )
+            axis = {"range": [0, 130], "tickvals": [0, 25, 50, 75, 100], "title_text": label if last else None}
+            figure.update_xaxes(axis, showticklabels=last, row=row, col=column)
     for name, colour in (("frozen", FROZEN), ("trained", KEPT)):
         figure.add_bar(x=[None], y=[None], marker_color=colour, name=name)
     figure.update_yaxes(autorange="reversed", showgrid=False)
@@ -158,6 +130,21 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 40 / (height - 150), "yanchor": "bottom"},
         bargap=0.25,
     ).update_layout(margin_l=135)
+
+
+def _bars(names: Sequence[str], values: Sequence[float], colours: list[str], texts: list[str]) -> go.Bar:
+    """Horizontal bars, each with a text behind it."""
+    return go.Bar(
+        y=names,
+        x=values,
+        orientation="h",
+        marker_color=colours,
+        text=texts,
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        showlegend=False,
+    )
 
 
 def amount(value: float) -> str:
@@ -186,18 +173,10 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
         colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
         shown = Image.fromarray(colour).resize((448, 448), Image.Resampling.NEAREST)  # its pixels remain to be seen
         axes = {"xref": f"x{column}", "yref": f"y{column}"}
-        figure.add_scatter(x=[middle], y=[middle], mode="markers", marker_size=4, marker_color="white",
-                           hoverinfo="skip", row=1, col=column)  # fmt: skip
-        figure.add_layout_image(
-            source=data_uri(np.asarray(shown)),
-            x=0,
-            y=0,
-            sizex=side,
-            sizey=side,
-            sizing="stretch",
-            layer="below",
-            **axes,
-        )
+        dot = go.Scatter(x=[middle], y=[middle], mode="markers", marker={"size": 4, "color": "white"}, hoverinfo="skip")
+        figure.add_trace(dot, row=1, col=column)
+        picture = {"source": data_uri(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
+        figure.add_layout_image(picture, x=0, y=0, sizex=side, sizey=side, **axes)
         lines, frames = [f"<b>{name}</b>, {side} × {side} px"], 0
         for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
             whole = row["field"] >= side
@@ -243,7 +222,7 @@ def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
     figure = go.Figure()
     for rescale, rows in sizes.groupby("rescale", sort=False):
         by_place = rows.groupby("place")["size"]
-        middle = by_place.agg(_geometric_mean).reindex(places)
+        middle = np.exp(by_place.agg(lambda values: np.log(values).mean())).reindex(places)
         figure.add_scatter(
             x=places,
             y=middle,
@@ -282,10 +261,6 @@ def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
         490,
         legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
     )
-
-
-def _geometric_mean(values: pd.Series) -> float:
-    return float(np.exp(np.log(values).mean()))
 
 
 def influence(matrices: Mapping[str, np.ndarray]) -> go.Figure:
