@@ -8,7 +8,7 @@ optimiser and epoch number needs to be kept.
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +48,7 @@ def fit(
     *,
     resume: bool = False,
     select_by: str = "accuracy",
+    observe: Callable[[FaceModel], Mapping[str, float]] | None = None,
 ) -> pd.DataFrame:
     """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched.
 
@@ -61,10 +62,13 @@ def fit(
         recipe: how to train.
         out: run folder; gets recipe.json, history.csv, last.safetensors (to resume from) and best/ (a model folder).
         resume: continue the run in `out` after its last finished epoch.
-        select_by: validation metric that decides the best epoch, a key of `ferlib.evaluation.metrics.summary`.
+        select_by: what decides the best epoch: a validation metric (a key of `ferlib.evaluation.metrics.summary`), or a
+            name that `observe` returns.
+        observe: called with the model, in evaluation mode, after the validation of every epoch; what it returns goes
+            into the history. For watching a run, e.g. what another protocol would have said.
 
     Returns:
-        One row an epoch: epoch, lr, train_loss, the validation metrics, seconds.
+        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, seconds.
 
     Raises:
         DataError: the data does not fit the model, or has no votes for soft targets.
@@ -133,9 +137,9 @@ def fit(
         with shifted(model, remedy.logit_shift):  # what is judged and kept; training goes on without the shift
             probabilities = predict_source(network, validation_source)
             metrics = summary(validation_source.labels.numpy(), probabilities.numpy())
-            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, **metrics}
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, **metrics, **(observe(model) if observe else {})}
             history.append(row | {"seconds": time.perf_counter() - began})
-            if metrics[select_by] >= max(entry[select_by] for entry in history):
+            if row[select_by] >= max(entry[select_by] for entry in history):
                 save_model(model, out / "best")
         save_checkpoint(last, model, optimizer, epoch + 1, history)
         pd.DataFrame(history).to_csv(out / "history.csv", index=False)

@@ -75,6 +75,19 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, mo
     assert history["train_loss"].tolist() == whole_history["train_loss"].tolist()
 
 
+def test_observations_stand_in_the_history_and_may_select(faces, tmp_path):
+    seen = []
+
+    def observe(model):
+        assert not model.training
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        return {"backwards": -len(seen)}
+
+    model, history = train(recipe(faces), faces, tmp_path, select_by="backwards", observe=observe)
+    assert history["backwards"].tolist() == [-1, -2, -3]
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in seen[0].items())
+
+
 def test_a_run_is_not_overwritten(faces, tmp_path):
     plan = recipe(faces, epochs=1)
     train(plan, faces, tmp_path)
