@@ -6,36 +6,36 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
-from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.batches import compose, evaluating, pixel_logits, predict_batches
 from ferlib.evaluation.metrics import per_class, summary_with_intervals
 from ferlib.models.base import FaceModel
 
 
-@torch.inference_mode()
-def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64, ten_crop: bool = False) -> np.ndarray:
+def predict_dataset(
+    model: FaceModel,
+    dataset: FaceDataset,
+    batch_size: int = 64,
+    ten_crop: bool = False,
+    composition: str = "stored",
+    seed: int = 0,
+) -> np.ndarray:
     """Class probabilities (N, classes of the model), float64, in the order of the data set.
 
-    With `ten_crop` they are the mean over ten crops of every face (four corners, centre, and their mirror images).
+    Args:
+        model: any; its parts are left in the modes they were in.
+        dataset: the faces.
+        batch_size: faces a batch.
+        ten_crop: mean over ten crops of every face (four corners, centre, and their mirror images).
+        composition: which faces stand together in a batch, see `ferlib.evaluation.batches.compose`.
+        seed: of a shuffled composition.
     """
-    preprocess, device = Preprocess.of(model.config), next(model.parameters()).device
-    model = model.eval()
-
-    def probabilities(x: Tensor) -> Tensor:
-        return model(x).double().softmax(dim=1)
-
-    batches = [
-        torch.stack([probabilities(crop) for crop in preprocess.ten_crops(pixels)]).mean(dim=0)
-        if ten_crop
-        else probabilities(preprocess(pixels))
-        for pixels in dataset.pixels.to(device).split(batch_size)
-    ]
-    return torch.cat(batches).cpu().numpy()
+    batches = compose(dataset.frame["label"], composition, batch_size, seed)
+    with evaluating(model):
+        return predict_batches(pixel_logits(model, dataset, ten_crop), batches)
 
 
 def evaluate(
