@@ -12,7 +12,7 @@ from ferlib.data.synthetic import EXPRESSIONS, sample_face
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import WEIGHTS, load_model
 from ferlib.predict import Predictor
-from ferlib.training.loop import best_epoch
+from ferlib.training.run_folder import best_epoch
 
 CARD = """---
 license: apache-2.0
