@@ -30,6 +30,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
+from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_rates, two_views
 
 __all__ = [
     "class_shares",
@@ -48,12 +49,17 @@ __all__ = [
     "receptive_fields",
     "shrinkage",
     "stage_costs",
+    "costs",
+    "curves",
+    "learning_rates",
+    "two_views",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
     "KEPT",
     "OTHER_COLOUR",
     "RESCALE_COLOURS",
+    "RUN_COLOURS",
     "STAGE_COLOURS",
     "VERDICT_COLOURS",
     "WIDTH",

@@ -79,7 +79,8 @@ def fit(
             into the history. For watching a run, e.g. what another protocol would have said.
 
     Returns:
-        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, seconds.
+        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, train_seconds (the
+        steps alone) and seconds (with judging).
 
     Raises:
         DataError: the data does not fit the model, or has no votes for soft targets.
@@ -163,7 +164,8 @@ def fit(
             if averaged:
                 averaged.update(model, epoch * steps + step)
             loss_sum += loss.detach()
-        train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps
+        train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
+        train_seconds = time.perf_counter() - began
         if not math.isfinite(train_loss):
             raise RuntimeError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
 
@@ -176,13 +178,14 @@ def fit(
             row = {"epoch": epoch, "lr": lr, "train_loss": train_loss}
             row |= summary(judged_source.labels, probabilities.numpy())
             row |= observe(candidate) if observe else {}
-            history.append(row | {"seconds": time.perf_counter() - began})
+            history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
             if main and row[select_by] >= max([*scores, -math.inf]):
                 folder.save_best(candidate)
         if main:
             folder.save_last(model, averaged, optimizer, epoch + 1, history)
             board.add(history[-1])
-            tqdm.write(f"epoch {epoch + 1}/{recipe.epochs}: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
+            tqdm.write(f"epoch {epoch + 1}/{recipe.epochs}: {figures}")
     frame = pd.DataFrame(history)
     if main:
         board.close()
