@@ -171,7 +171,7 @@ def step_times(faces: FaceDataset, batch: int = 16) -> dict:
         "ratio of 50 epochs": round(published / cached, 1),
         "ratio of 50 epochs when the cache is there": round(published / (EPOCHS * times["cached step"]), 1),
         "largest relative rounding of a map": float(rounding),
-        "half precision's": 2**-11,
+        "of half precision": 2**-11,
     }
 
 

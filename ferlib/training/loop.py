@@ -123,7 +123,7 @@ def fit(
         folder.start(recipe, device=str(device), processes=processes, precision=precision, epoch=start)
         board = Board(out / "tensorboard", start)
 
-    with accelerator.main_process_first():  # a cache is built by one process and found by the others
+    with accelerator.local_main_process_first():  # a cache is built by one process a machine and found by the others
         train_source, judged_source = (create_source(model, part, recipe.augment, device) for part in (train, judged))
     cached = isinstance(train_source, FeatureSource)
     network, optimizer = accelerator.prepare(Head(model) if cached else model, optimizer)
