@@ -1,5 +1,9 @@
-"""Progress bars where somebody sees them, in a terminal and in a notebook; a log file gets only what is printed."""
+"""Progress bars where somebody sees them, in a terminal and in a notebook; a log file gets only what is printed.
 
+TQDM_DISABLE=1 in the environment switches them all off.
+"""
+
+import os
 import sys
 from collections.abc import Iterable
 
@@ -17,5 +21,5 @@ def progress(items: Iterable, description: str, unit: str, visible: bool = True,
         total: number of items, where `items` cannot say.
     """
     in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-    seen = visible and (in_notebook or sys.stderr.isatty())
+    seen = visible and (in_notebook or sys.stderr.isatty()) and not os.environ.get("TQDM_DISABLE")
     return tqdm(items, description, total, unit=unit, leave=False, disable=not seen)
