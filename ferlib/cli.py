@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ferlib.evaluation.commands import add_study_commands
+
 FORMATS = ("table", "json", "csv")
 
 
@@ -84,6 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     evaluate.set_defaults(run=run_evaluate)
+
+    add_study_commands(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
     release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
