@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.labels import mapping
 from ferlib.models.base import FaceModel
 from ferlib.training.features import FeatureCache
 
@@ -68,7 +69,9 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
     return probabilities
 
 
-def pixel_logits(model: FaceModel, dataset: FaceDataset, ten_crop: bool = False) -> Logits:
+def pixel_logits(
+    model: FaceModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
+) -> Logits:
     """A model over a data set's pixels, for `predict_batches`. The model must be in evaluation mode, see `evaluating`.
 
     Args:
@@ -76,15 +79,23 @@ def pixel_logits(model: FaceModel, dataset: FaceDataset, ten_crop: bool = False)
         dataset: the faces.
         ten_crop: logarithm of the mean probabilities over ten crops of every face (four corners, centre, and their
             mirror images) in place of the logits.
+        classes: the classes wanted, in this order; the others' logits are left out, so that the probabilities of these
+            sum to 1. None: all of the model's.
+
+    Raises:
+        DataError: the model does not know one of the classes.
     """
-    preprocess, device = Preprocess.of(model.config), device_of(model)
+    preprocess, device, known = Preprocess.of(model.config), device_of(model), model.config.classes
+    columns = mapping(classes or known, known)
+    if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
+        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
 
     def logits(rows: Tensor) -> Tensor:
         pixels = dataset.pixels[rows].to(device)
         if not ten_crop:
-            return model(preprocess(pixels))
+            return model(preprocess(pixels))[:, columns]
         crops = torch.stack([model(crop).double().log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)])
-        return crops.logsumexp(dim=0) - np.log(len(crops))
+        return crops.logsumexp(dim=0)[:, columns] - np.log(len(crops))
 
     return logits
 

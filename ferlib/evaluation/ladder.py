@@ -223,10 +223,11 @@ def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:
 def sentence(entry: dict) -> str:
     """What a ladder says, in one sentence."""
     first, *_, alone, honest, _ = ({k: 100 * v for k, v in r["metrics"]["accuracy"].items()} for r in entry["rungs"])
-    none = 100 * entry["marks"][0]["metrics"]["accuracy"]["value"]
+    marks = {mark["name"]: 100 * mark["metrics"]["accuracy"]["value"] for mark in entry["marks"]}
+    none = f" without any attention they reach {marks['no attention']:.1f} %," if "no attention" in marks else ""
     return (
         f"On {entry['data']} the same {entry['model']} networks score {first['value']:.1f} % "
         f"({first['low']:.1f} to {first['high']:.1f}) under the published protocol and {alone['value']:.1f} % "
-        f"({alone['low']:.1f} to {alone['high']:.1f}) when every face stands alone; without any attention they reach "
-        f"{none:.1f} %, with attention inside the face {honest['value']:.1f} %."
+        f"({alone['low']:.1f} to {alone['high']:.1f}) when every face stands alone;{none} with attention inside the "
+        f"face {honest['value']:.1f} %."
     )

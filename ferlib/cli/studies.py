@@ -9,12 +9,15 @@ from pathlib import Path
 SEEDS = (0, 1, 2)
 
 
-def add_study_commands(commands: argparse._SubParsersAction) -> None:
+def add_studies(commands: argparse._SubParsersAction) -> None:
     """Put both commands into the parser of `ferlib.cli`."""
     ladder = commands.add_parser("ladder", help="from a published figure to an honest one, one leak less a rung")
     ladder.add_argument("--data", required=True, nargs="+", metavar="SET", help="data sets' names")
     ladder.add_argument(
         "--models", nargs="+", choices=["convcut", "pattlite"], default=["convcut", "pattlite"], help="default: both"
+    )
+    ladder.add_argument(
+        "--networks", nargs="+", metavar="NETWORK", help="only these: batch and token, and perhaps none and code"
     )
     _common(ladder)
     ladder.set_defaults(run=run_ladder)
@@ -72,11 +75,14 @@ def run_ladder(options: argparse.Namespace) -> int:
         data = thinned(whole, options.train_faces)
         for model in options.models:
             recipes = ladder.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
+            if options.networks:
+                recipes = {key: recipe for key, recipe in recipes.items() if key[1] in options.networks}
             runs = dict(
                 zip(recipes, watched_runs(list(recipes.values()), data, options.work, trunk.weights), strict=True)
             )
             entry = ladder.ladder_entry(model, trunk, recipes, runs, data, whole)
-            entry["command"] = _command(options, "ladder", "--data", name, "--models", model)
+            networks = ("--networks", *options.networks) if options.networks else ()
+            entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
             entries = _merge(options.out, entry, ("data", "model", "trunk"), ladder.__doc__)
             ladder.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
             print(ladder.sentence(entry), flush=True)

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferlib.evaluation.commands import add_study_commands
+from ferlib.cli.evaluate import add_evaluate
+from ferlib.cli.settings import parse_settings
+from ferlib.cli.studies import add_studies
 
 FORMATS = ("table", "json", "csv")
 
@@ -75,19 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
     train.set_defaults(run=run_train)
 
-    evaluate = commands.add_parser("evaluate", help="measure a model on a split")
-    evaluate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
-    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
-    evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
-    evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
-    evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
-    evaluate.add_argument("--ten-crop", action="store_true", help="average over ten crops of every face (IVSA)")
-    evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
-    evaluate.set_defaults(run=run_evaluate)
-
-    add_study_commands(commands)
+    add_evaluate(commands)
+    add_studies(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
     release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
@@ -258,48 +249,8 @@ def run_train(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from ferlib.data.catalogue import load_dataset
-    from ferlib.evaluation.evaluate import evaluate
-    from ferlib.models.zoo import load_model
-
-    data = load_dataset(options.data, options.root)
-    model = load_model(options.model)
-    result = evaluate(model, data, options.split, options.without, options.clean, options.ten_crop)
-    result = {"name": str(options.model), **result}
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
-    if options.format == "json":
-        print(json.dumps(result))
-        return 0
-    print(f"{options.model} on {options.data}, {options.split}, {result['faces']:,} faces, each alone")
-    for name, metric in result["metrics"].items():
-        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
-        print(f"  {name:<18} {metric['value']:.4f}{interval}")
-    table = pd.DataFrame(result["per_class"]).T
-    print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
-    return 0
-
-
 def run_release(options: argparse.Namespace) -> int:
     from ferlib.training.release import release
 
     print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))
     return 0
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
-    """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes FIELD=VALUE, not {pair!r}")
-        try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[name] = text
-    return settings
