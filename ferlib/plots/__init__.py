@@ -16,6 +16,7 @@ from ferlib.plots.data import (
     similarities,
     votes,
 )
+from ferlib.plots.ladder import PROTOCOL_COLOURS, ablation_bars, ladder_bars, watched_epochs
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -48,11 +49,15 @@ __all__ = [
     "receptive_fields",
     "shrinkage",
     "stage_costs",
+    "ablation_bars",
+    "ladder_bars",
+    "watched_epochs",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
     "KEPT",
     "OTHER_COLOUR",
+    "PROTOCOL_COLOURS",
     "RESCALE_COLOURS",
     "STAGE_COLOURS",
     "VERDICT_COLOURS",
