@@ -38,13 +38,13 @@ class Row:
     Attributes:
         name: as in `results/published`, where the paper has the row.
         model: the network, a name of the zoo; judged under both protocols.
-        honest: the network with the honest reading of the attention, where there is one to train.
+        within: the network that reads the attention within a face, where there is one to train.
         settings: fields of their configs.
     """
 
     name: str
     model: str
-    honest: str | None = None
+    within: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -83,8 +83,8 @@ PUBLISHED = {
 def row_recipes(
     table: str, row: Row, data: FaceDataset, trunk: Trunk, epochs: int | None, seeds: Sequence[int]
 ) -> dict[tuple[int, str], Recipe]:
-    """(seed, "model" or "honest") -> recipe of one row."""
-    readings = {"model": row.model} | ({"honest": row.honest} if row.honest else {})
+    """(seed, "model" or "within") -> recipe of one row."""
+    readings = {"model": row.model} | ({"within": row.within} if row.within else {})
     base = RECIPES["convcut"]
     if table.startswith("ivsa"):  # short and small, alike for all rows; the rate is ivsa_readings' (benchmarks)
         small = {"widths": (32, 64, 128, 256), "epochs": 3, "schedule": "onecycle", "lr": 0.05}
@@ -119,7 +119,7 @@ def judge(
 
     Args:
         table: a key of `TABLES`.
-        runs: row name -> (seed, "model" or "honest") -> run; all rows with the same seeds.
+        runs: row name -> (seed, "model" or "within") -> run; all rows with the same seeds.
         data: with the test split.
         resamples: of the bootstrap.
 
@@ -135,8 +135,8 @@ def judge(
     for row in rows:
         entry = asdict(row) | {"paper": paper.get(row.name, {})}
         readings = (("published", "model", SORTED, "test"), ("alone", "model", SINGLE, "validation"))
-        if row.honest:
-            readings += (("honest", "honest", SINGLE, "validation"),)
+        if row.within:
+            readings += (("honest", "within", SINGLE, "validation"),)
         for protocol, reading, batching, split in readings:
             own = [runs[row.name][seed, reading] for seed in seeds]
             epochs = [run.best_epoch(split, batching) for run in own]
