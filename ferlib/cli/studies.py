@@ -98,13 +98,10 @@ def run_ablate(options: argparse.Namespace) -> int:
     if unknown := sorted(set(options.rows or ()) - set(rows)):
         raise ValueError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
     data, trunk = thinned(load_dataset(options.data, options.root), options.train_faces), _trunk(options)
-    ivsa = options.table.startswith("ivsa")
     recipes, runs = {}, {}
     for name in options.rows or rows:
         recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)
-        found = watched_runs(
-            list(recipes[name].values()), data, options.work, None if ivsa else trunk.weights, ten_crop=ivsa
-        )
+        found = watched_runs(list(recipes[name].values()), data, options.work, trunk.weights)
         runs[name] = dict(zip(recipes[name], found, strict=True))
     entry = ablation.table_entry(options.table, trunk, recipes, runs, data)
     entry["command"] = _command(options, "ablate", options.table, "--data", options.data)

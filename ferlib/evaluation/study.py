@@ -65,7 +65,6 @@ def watched_run(
     folder: Path,
     trunk_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
-    ten_crop: bool = False,
 ) -> WatchedRun:
     """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
 
@@ -76,7 +75,7 @@ def watched_run(
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
         raise ValueError(f"{folder} holds a run of another recipe; take another work folder")
     cached = getattr(recipe.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
-    watch = Watch(data, folder / "seen", batchings, recipe.seed, cached, ten_crop)
+    watch = Watch(data, folder / "seen", batchings, recipe.seed, cached)
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
@@ -89,7 +88,9 @@ def watched_run(
 def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
     faces = data.frame["split"].value_counts().to_dict()
-    key = json.dumps([recipe.to_json(), faces, trunk_weights and Path(trunk_weights).name], sort_keys=True)
+    has_trunk = MODELS[recipe.config.architecture].model.has_trunk
+    weights = Path(trunk_weights).name if trunk_weights and has_trunk else None
+    key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
     return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
@@ -99,7 +100,6 @@ def watched_runs(
     work: Path,
     trunk_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
-    ten_crop: bool = False,
 ) -> list[WatchedRun]:
     """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
 
@@ -112,7 +112,7 @@ def watched_runs(
         for name in [name for name in plans if name not in runs]:
             try:
                 with FileLock(work / f"{name}.lock", timeout=patience):
-                    runs[name] = watched_run(plans[name], data, work / name, trunk_weights, batchings, ten_crop)
+                    runs[name] = watched_run(plans[name], data, work / name, trunk_weights, batchings)
             except Timeout:
                 continue
             print(f"{len(runs)}/{len(plans)} {name}", flush=True)

@@ -80,7 +80,6 @@ class Watch:
         batchings: ways to cut a split into batches.
         seed: of shuffled batches.
         cached: whether the maps of the model's frozen trunk come from the feature cache.
-        ten_crop: see `pixel_logits`; only without `cached`.
     """
 
     SPLITS = ("validation", "test")
@@ -92,12 +91,11 @@ class Watch:
         batchings: Sequence[Batching] = BATCHINGS,
         seed: int = 0,
         cached: bool = True,
-        ten_crop: bool = False,
     ):
         self.parts = {split: data.split(split) for split in self.SPLITS}
         self.labels = {split: part.frame["label"].to_numpy() for split, part in self.parts.items()}
         self.folder, self.batchings, self.seed = folder, tuple(batchings), seed
-        self.cached, self.ten_crop = cached, ten_crop
+        self.cached = cached
         self.caches: dict[str, FeatureCache] = {}
 
     def __call__(self, model: FaceModel) -> dict[str, float]:
@@ -120,7 +118,7 @@ class Watch:
         """Predicted classes, uint8 (N,), under every batching."""
         with evaluating(model):
             if not self.cached:
-                logits = pixel_logits(model, part, self.ten_crop)
+                logits = pixel_logits(model, part)
             else:
                 if split not in self.caches:
                     self.caches[split] = FeatureCache.build(model, part)

@@ -73,13 +73,13 @@ def test_best_epoch_is_the_last_of_the_best():
     assert run.best_epoch("test", SINGLE) == 3
 
 
-def test_ten_crops_and_pixels_where_nothing_is_cached(drawn_faces, tmp_path):
+def test_pixels_where_nothing_is_cached(drawn_faces, tmp_path):
     torch.manual_seed(0)
     sizes = {"widths": (4, 4, 8, 8), "hidden": 8}
     model = create_model("ivsa_plain", classes=drawn_faces.classes, **sizes).eval()
-    row = Watch(drawn_faces, tmp_path, cached=False, ten_crop=True)(model)
+    row = Watch(drawn_faces, tmp_path, cached=False)(model)
     part = drawn_faces.split("test")
-    expected = predict_dataset(model, part, ten_crop=True).argmax(axis=1)
+    expected = predict_dataset(model, part).argmax(axis=1)
     assert (
         row["test single"] == row["test sorted 16"] == pytest.approx((expected == part.frame["label"]).mean(), abs=0.01)
     )
