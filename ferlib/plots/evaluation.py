@@ -79,9 +79,9 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
         figure.add_scatter(
             x=epochs, y=100 * history[column], name=name, mode="lines+markers", line={"color": colour, "width": 3}
         )
-    for epoch, name, colour, symbol in (
-        (claimed, "chosen on test", LEAKY, "star"),
-        (chosen, "chosen on validation", HONEST, "circle"),
+    for epoch, name, colour, symbol, size in (
+        (claimed, "chosen on test", LEAKY, "star", 12),
+        (chosen, "chosen on validation", HONEST, "circle-open", 22),  # around the star, where they agree
     ):
         value = 100 * history[test].iloc[epoch - 1]
         figure.add_scatter(
@@ -89,7 +89,7 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
             y=[value],
             name=f"{name}: {value:.1f} %",
             mode="markers",
-            marker={"size": 16, "color": colour, "symbol": symbol, "line": {"color": "white", "width": 1}},
+            marker={"size": size, "color": colour, "symbol": symbol, "line_width": 3},
         )
     figure.update_xaxes(title_text="epoch", dtick=max(1, len(history) // 15))
     figure.update_yaxes(title_text="accuracy (%)")
