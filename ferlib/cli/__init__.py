@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ferlib.cli.evaluate import add_evaluate
 from ferlib.cli.settings import parse_settings
+from ferlib.cli.studies import add_studies
 
 FORMATS = ("table", "json", "csv")
 
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(run=run_train)
 
     add_evaluate(commands)
+    add_studies(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
     release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
