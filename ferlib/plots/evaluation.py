@@ -89,7 +89,7 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
             y=[value],
             name=f"{name}: {value:.1f} %",
             mode="markers",
-            marker={"size": size, "color": colour, "symbol": symbol, "line_width": 3},
+            marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 3, "color": colour}},
         )
     figure.update_xaxes(title_text="epoch", dtick=max(1, len(history) // 15))
     figure.update_yaxes(title_text="accuracy (%)")
