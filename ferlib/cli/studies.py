@@ -24,7 +24,9 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
 
     ablate = commands.add_parser("ablate", help="the papers' ablation tables, each row under both protocols")
     ablate.add_argument(
-        "table", choices=["convcut-attention", "convcut-layers", "convcut-trunk", "ivsa-attention"], help="which table"
+        "table",
+        choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
+        help="which table",
     )
     ablate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
     ablate.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.ladder import SORTED
+from ferlib.evaluation.ladder import SORTED, on_trunk
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
@@ -67,6 +67,10 @@ TABLES: dict[str, tuple[Row, ...]] = {
         for name, model in (("linear probe", "linear_probe"), ("both", BATCH))
         for stages in (2, 3, 4)
     ),
+    "pattlite-attention": (
+        Row("no attention", "pattlite_none"),
+        Row("attention", "pattlite_published", "pattlite"),
+    ),
     "ivsa-attention": (
         Row("plain", "ivsa_plain"),
         Row("cbam", "ivsa_cbam"),
@@ -106,8 +110,7 @@ def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDatas
     """The config of a row: the named model's, on this trunk or in this recipe's widths, for these classes."""
     if isinstance(config, IVSAConfig):
         return replace(config, widths=base.widths, classes=data.classes, **row.settings)
-    place = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
-    return fitted_config(replace(config, **place | row.settings), data)
+    return fitted_config(replace(on_trunk(config, trunk), **row.settings), data)
 
 
 def judge(
@@ -120,7 +123,8 @@ def judge(
 
     Args:
         table: a key of `TABLES`.
-        runs: row name -> (seed, "model" or "within") -> run; all rows with the same seeds.
+        runs: row name -> (seed, "model" or "within") -> run; all rows with the same seeds. What is not there of the
+            latter is left out.
         data: with the test split.
         resamples: of the bootstrap.
 
@@ -136,7 +140,7 @@ def judge(
     for row in rows:
         entry = asdict(row) | {"paper": paper.get(row.name, {})}
         readings = (("published", "model", SORTED, "test"), ("alone", "model", SINGLE, "validation"))
-        if row.within:
+        if (seeds[0], "within") in runs[row.name]:
             readings += (("honest", "within", SINGLE, "validation"),)
         for protocol, reading, batching, split in readings:
             own = [runs[row.name][seed, reading] for seed in seeds]

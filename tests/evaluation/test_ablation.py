@@ -101,6 +101,12 @@ def test_the_tables_share_their_runs_with_the_ladder(drawn_faces):
     assert both == two
 
 
+def test_the_command_offers_every_table(capsys):
+    with pytest.raises(SystemExit):
+        main(["ablate", "--help"])
+    assert "{" + ",".join(ablation.TABLES) + "}" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+
+
 @pytest.fixture
 def few_faces(monkeypatch, drawn_faces):
     monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
