@@ -4,6 +4,7 @@ One look for the whole project: white, with colours from `ferlib.labels.COLOURS`
 in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
 """
 
+from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -16,7 +17,6 @@ from ferlib.plots.data import (
     similarities,
     votes,
 )
-from ferlib.plots.ladder import PROTOCOL_COLOURS, ablation_bars, ladder_bars, watched_epochs
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -50,7 +50,6 @@ __all__ = [
     "shrinkage",
     "stage_costs",
     "ablation_bars",
-    "ladder_bars",
     "watched_epochs",
     "ATTENTION_COLOURS",
     "CUT",

@@ -1,4 +1,4 @@
-"""Figures of the ladder and the ablations: the committed results, bar by bar."""
+"""The committed ladder and ablations, and the figures of the latter, bar by bar."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ pytest.importorskip("plotly")
 
 from ferlib import plots
 from ferlib.evaluation.ablation import ablation_table
-from ferlib.evaluation.ladder import RUNGS, ladder_table
+from ferlib.evaluation.ladder import ladder_table
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -45,26 +45,6 @@ def test_what_the_ladder_is_quoted_for():
     published, alone, none = ladder["rungs"][0], ladder["rungs"][3], ladder["marks"][0]
     assert published["metrics"]["accuracy"]["low"] > alone["metrics"]["accuracy"]["high"] + 0.1
     assert none["metrics"]["accuracy"]["low"] > alone["metrics"]["accuracy"]["high"]
-
-
-def test_ladder_bars():
-    table = ladder_table(entries("ladder"))
-    figure = plots.ladder_bars(table)
-    panels = table[["data", "model"]].drop_duplicates()
-    bars = [trace for trace in figure.data if trace.x[0] is not None]
-    assert len(bars) == len(panels)
-    for trace, (data, model) in zip(bars, panels.itertuples(index=False), strict=True):
-        own = table[(table["data"] == data) & (table["model"] == model) & (table["part"] == "rung")]
-        own = own[own["metric"] == "accuracy"]
-        assert list(trace.y) == pytest.approx((100 * own["value"]).tolist())
-        assert [name.replace("<br>", " ") for name in trace.x] == [rung.name for rung in RUNGS]
-        assert list(trace.error_y.array) == pytest.approx((100 * (own["high"] - own["value"])).tolist())
-        assert (
-            list(trace.marker.color)
-            == [plots.PROTOCOL_COLOURS["published"]] * 4 + [plots.PROTOCOL_COLOURS["honest"]] * 2
-        )
-    assert "accuracy, %" in figure.layout.yaxis.title.text
-    figure.to_json()
 
 
 def test_ablation_bars():
