@@ -94,13 +94,14 @@ def watched_epochs(curves: Mapping[str, Sequence[float]], colours: Mapping[str, 
         colours: name -> colour.
     """
     figure = go.Figure()
-    for name, values in curves.items():
+    palette = [COLOURS[name] for name in ("anger", "fear", "happiness", "sadness", "disgust")]
+    for i, (name, values) in enumerate(curves.items()):
         figure.add_scatter(
             x=list(range(1, len(values) + 1)),
             y=[100 * value for value in values],
             name=name,
             mode="lines+markers",
-            line={"color": (colours or {}).get(name), "width": 2.5},
+            line={"color": (colours or {}).get(name, palette[i % len(palette)]), "width": 2.5},
         )
     figure.update_xaxes(title_text="epoch", dtick=1)
     figure.update_yaxes(title_text="accuracy, %", rangemode="tozero")
