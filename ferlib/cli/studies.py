@@ -24,9 +24,14 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
 
     ablate = commands.add_parser("ablate", help="the papers' ablation tables, each row under both protocols")
     ablate.add_argument(
-        "table", choices=["convcut-attention", "convcut-layers", "convcut-trunk", "ivsa-attention"], help="which table"
+        "table",
+        choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
+        help="which table",
     )
     ablate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    ablate.add_argument(
+        "--within-seeds", nargs="*", type=int, help="seeds of the networks with attention within a face (default: all)"
+    )
     ablate.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
     _common(ablate)
     ablate.set_defaults(run=run_ablate)
@@ -101,10 +106,14 @@ def run_ablate(options: argparse.Namespace) -> int:
     recipes, runs = {}, {}
     for name in options.rows or rows:
         recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)
+        if options.within_seeds is not None:
+            kept = {(seed, "within") for seed in options.within_seeds}
+            recipes[name] = {key: recipe for key, recipe in recipes[name].items() if key[1] == "model" or key in kept}
         found = watched_runs(list(recipes[name].values()), data, options.work, trunk.weights)
         runs[name] = dict(zip(recipes[name], found, strict=True))
     entry = ablation.table_entry(options.table, trunk, recipes, runs, data)
-    entry["command"] = _command(options, "ablate", options.table, "--data", options.data)
+    within = () if options.within_seeds is None else ("--within-seeds", *map(str, options.within_seeds))
+    entry["command"] = _command(options, "ablate", options.table, "--data", options.data, *within)
     entries = _merge(options.out, entry, ("table", "data", "trunk"), ablation.__doc__)
     table = ablation.ablation_table(entries)
     table.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.ladder import SORTED
+from ferlib.evaluation.ladder import SORTED, on_trunk
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
@@ -67,6 +67,10 @@ TABLES: dict[str, tuple[Row, ...]] = {
         for name, model in (("linear probe", "linear_probe"), ("both", BATCH))
         for stages in (2, 3, 4)
     ),
+    "pattlite-attention": (
+        Row("no attention", "pattlite_none"),
+        Row("attention", "pattlite_published", "pattlite"),
+    ),
     "ivsa-attention": (
         Row("plain", "ivsa_plain"),
         Row("cbam", "ivsa_cbam"),
@@ -106,8 +110,7 @@ def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDatas
     """The config of a row: the named model's, on this trunk or in this recipe's widths, for these classes."""
     if isinstance(config, IVSAConfig):
         return replace(config, widths=base.widths, classes=data.classes, **row.settings)
-    place = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
-    return fitted_config(replace(config, **place | row.settings), data)
+    return fitted_config(replace(on_trunk(config, trunk), **row.settings), data)
 
 
 def judge(
@@ -120,7 +123,7 @@ def judge(
 
     Args:
         table: a key of `TABLES`.
-        runs: row name -> (seed, "model" or "within") -> run; all rows with the same seeds.
+        runs: row name -> (seed, "model" or "within") -> run; of "model" all rows have the same seeds, of "within" any.
         data: with the test split.
         resamples: of the bootstrap.
 
@@ -129,20 +132,23 @@ def judge(
         of every seed, the chosen epochs (from 1), and the paired difference to the row before; the paper's figures.
     """
     rows = [row for row in TABLES[table] if row.name in runs]
-    seeds = sorted({seed for seed, _ in runs[rows[0].name]})
-    draws, report = Resampling(data.split("test"), len(seeds), resamples), []
+    draws: dict[int, Resampling] = {}  # by number of seeds
+    report = []
     paper = paper_figures(table)
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for row in rows:
         entry = asdict(row) | {"paper": paper.get(row.name, {})}
         readings = (("published", "model", SORTED, "test"), ("alone", "model", SINGLE, "validation"))
-        if row.within:
+        if any(reading == "within" for _, reading in runs[row.name]):
             readings += (("honest", "within", SINGLE, "validation"),)
         for protocol, reading, batching, split in readings:
+            seeds = sorted(seed for seed, kind in runs[row.name] if kind == reading)
             own = [runs[row.name][seed, reading] for seed in seeds]
+            if len(seeds) not in draws:
+                draws[len(seeds)] = Resampling(data.split("test"), len(seeds), resamples)
             epochs = [run.best_epoch(split, batching) for run in own]
             found = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(own, epochs, strict=True)]
-            exact, resampled = draws.measure(found)
+            exact, resampled = draws[len(seeds)].measure(found)
             entry[protocol] = {
                 "metrics": intervals(exact.mean(axis=0), resampled),
                 "seeds": {
@@ -202,7 +208,7 @@ def ablation_table(entries: Sequence[dict]) -> pd.DataFrame:
             "row": row["name"],
             "protocol": protocol,
             "metric": metric,
-            "seeds": len(entry["seeds"]),
+            "seeds": len(row[protocol]["seeds"]),
         }
         | row[protocol]["metrics"][metric]
         | {f"minus_previous_{key}": v for key, v in row[protocol].get("minus_previous", {}).get(metric, {}).items()}

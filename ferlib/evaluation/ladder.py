@@ -25,6 +25,7 @@ from ferlib.evaluation.study import Trunk, fitted_config
 from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
+from ferlib.models.pattlite import PAttLiteConfig
 from ferlib.models.zoo import MODELS
 from ferlib.training.recipes import RECIPES, Recipe
 
@@ -70,22 +71,23 @@ MARKS = (
 )
 
 
-def variant(model: str, network: str, trunk: Trunk) -> ModelConfig:
-    """A Conv-cut or PAtt-Lite on this trunk, see `NETWORKS`.
+def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
+    """A Conv-cut's or PAtt-Lite's config on this trunk.
 
     PAtt-Lite's input is normalised as the trunk was trained, not as its own MobileNet was.
     """
-    settings: dict[str, object] = {
-        "trunk": trunk.name,
-        "keep_stages": trunk.keep_stages,
-        "input_size": trunk.input_size,
-    }
-    if model == "pattlite":
+    place = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
+    if isinstance(config, PAttLiteConfig):
         usual = ConvCutConfig()
-        settings |= {"cut": "stage", "mean": usual.mean, "std": usual.std}
+        return replace(config, **place, cut="stage", mean=usual.mean, std=usual.std)
+    return replace(config, **place)
+
+
+def variant(model: str, network: str, trunk: Trunk) -> ModelConfig:
+    """A Conv-cut or PAtt-Lite on this trunk, see `NETWORKS`."""
     batch = "pattlite_published" if model == "pattlite" else "convcut_batch"
     names = {"batch": batch, "token": model, "none": f"{model}_none", "code": f"{model}_published"}
-    return replace(MODELS[names[network]].config, **settings)
+    return on_trunk(MODELS[names[network]].config, trunk)
 
 
 def ladder_recipes(

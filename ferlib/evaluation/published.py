@@ -1,5 +1,6 @@
 """What the papers' tables say, as data: `results/published/*.csv`, every figure with its source and protocol."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -29,3 +30,64 @@ def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
     if table not in TABLES:
         raise ValueError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
     return pd.read_csv(results / "published" / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
+
+
+#: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
+REPORTS = {
+    "ferplus": {
+        "convcut_ferplus": "Conv-cut, fine-tuned EfficientNet-Lite0 (released)",
+        "convcut_ferplus_frozen": "Conv-cut, frozen EfficientNet-Lite0",
+        "linear_probe_ferplus": "linear probe, frozen EfficientNet-Lite0",
+    },
+    "fer2013": {"convcut_fer2013_head": "Conv-cut, EfficientNet-Lite0 fine-tuned on FERPlus, head on FER2013"},
+}
+ALONE = "every face alone, epoch chosen on validation"
+RUNG_PROTOCOLS = {
+    "published protocol": "batch attention over class-sorted test faces, epoch chosen on test",
+    "one face at a time": ALONE,
+    "attention within a face": ALONE,
+    "no attention": ALONE,
+}
+
+
+def comparison(data: str, results: Path = RESULTS) -> pd.DataFrame:
+    """The accuracies that the papers print for a test set, and ours, each with its protocol; best first.
+
+    Args:
+        data: "rafdb", "ferplus", "fer2013" or "ckplus".
+        results: the project's results folder.
+
+    Returns:
+        `model`, `source` (the paper's table, or our results file), `accuracy`, `low`, `high` (percent; the papers give
+        no intervals), `seeds` (where there are several), `protocol`.
+    """
+    tables = (read_published(name, results) for name in ("convcut_table1", "ivsa_table1", "ivsa_table2"))
+    printed = pd.concat(tables).query("data == @data and metric == 'accuracy'")
+    rows = [
+        {
+            "model": row.model,
+            "source": f"{row.paper.partition(' (')[0]}, Table {row.table}",
+            "accuracy": row.value,
+            "protocol": row.protocol,
+        }
+        for row in printed.itertuples()
+    ]
+    for file, model in REPORTS.get(data, {}).items():
+        report = json.loads((results / f"{file}.json").read_text())
+        rows.append(_ours(model, f"results/{file}.json", report["metrics"]["accuracy"], ALONE))
+    ladder = results / "ladder.json"
+    for entry in json.loads(ladder.read_text())["entries"] if ladder.exists() else ():
+        name = {"convcut": "Conv-cut", "pattlite": "PAtt-Lite"}[entry["model"]]
+        for rung in (*entry["rungs"], *entry["marks"]) if entry["data"] == data else ():
+            if protocol := RUNG_PROTOCOLS.get(rung["name"]):
+                model = f"{name}, frozen {entry['trunk']['name']}: {rung['name']}"
+                row = _ours(model, "results/ladder.json", rung["metrics"]["accuracy"], protocol)
+                rows.append(row | {"seeds": len(entry["seeds"])})
+    columns = ["model", "source", "accuracy", "low", "high", "seeds", "protocol"]
+    table = pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64"})
+    return table.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+
+
+def _ours(model: str, source: str, accuracy: dict[str, float], protocol: str) -> dict[str, object]:
+    figures = {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]}
+    return {"model": model, "source": source, "protocol": protocol} | {k: 100 * v for k, v in figures.items()}

@@ -55,6 +55,10 @@ def test_rows_under_both_protocols_beside_the_paper(drawn_faces):
                 assert gain["value"] == pytest.approx(np.mean(expected) - last, abs=1e-12)
                 assert gain["low"] <= gain["value"] <= gain["high"]
         assert ("honest" in row) == (row["name"] in ("attention", "both"))
+    del runs["both"][1, "within"]
+    fewer = ablation.judge(table, runs, drawn_faces, resamples=50)[-1]
+    assert list(fewer["honest"]["seeds"]) == ["0"] and list(fewer["published"]["seeds"]) == ["0", "1"]
+    assert fewer["honest"]["seeds"]["0"] == rows[-1]["honest"]["seeds"]["0"]
     assert [row["paper"]["ferplus accuracy"] for row in rows] == [75.71, 78.31, 82.46, 95.69]
 
 
@@ -101,6 +105,12 @@ def test_the_tables_share_their_runs_with_the_ladder(drawn_faces):
     assert both == two
 
 
+def test_the_command_offers_every_table(capsys):
+    with pytest.raises(SystemExit):
+        main(["ablate", "--help"])
+    assert "{" + ",".join(ablation.TABLES) + "}" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+
+
 @pytest.fixture
 def few_faces(monkeypatch, drawn_faces):
     monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
@@ -124,7 +134,7 @@ def test_ablate_command_runs_once_and_reads_afterwards(few_faces, tmp_path, caps
     assert "two layers" in capsys.readouterr().out
 
     monkeypatch.setattr(study, "fit", None)  # nothing is left to train
-    assert main([*command, *SMALL, *SHORT]) == 0
+    assert main([*command, *SMALL, *SHORT, "--within-seeds", "0"]) == 0
     assert len(json.loads(out.read_text())["entries"]) == 1
     assert main([*command, *SMALL, *SHORT, "--rows", "nine layers"]) == 1
     assert "has no row nine layers" in capsys.readouterr().err

@@ -1,10 +1,11 @@
 """The papers' tables as data: complete, in range, with sources, consistent with the differences that are printed."""
 
+import json
 from itertools import pairwise
 
 import pytest
 
-from ferlib.evaluation.published import RESULTS, TABLES, read_published
+from ferlib.evaluation.published import ALONE, RESULTS, TABLES, comparison, read_published
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -65,3 +66,23 @@ def test_the_same_figure_is_the_same_in_every_table():
 def test_only_figures_known_to_mix_neighbours_are_marked_so():
     table = read_published("convcut_table1")
     assert set(table.loc[table["protocol"].str.contains("batch attention"), "model"]) == {"Conv-cut", "PAtt-Lite"}
+
+
+def test_ours_stand_beside_the_papers_with_their_protocols():
+    table = comparison("ferplus")
+    assert table["accuracy"].is_monotonic_decreasing
+    best = table.iloc[0]
+    assert (best["model"], best["source"], best["accuracy"]) == ("Conv-cut", "Conv-cut, Table 1", 95.69)
+    released = table[table["source"] == "results/convcut_ferplus.json"].iloc[0]
+    report = json.loads((RESULTS / "convcut_ferplus.json").read_text())["metrics"]["accuracy"]
+    assert released["accuracy"] == pytest.approx(100 * report["value"]) and released["protocol"] == ALONE
+    ladder = json.loads((RESULTS / "ladder.json").read_text())["entries"]
+    (entry,) = (entry for entry in ladder if (entry["data"], entry["model"]) == ("ferplus", "convcut"))
+    rows = table[table["model"].str.startswith("Conv-cut, frozen convnext_nano")].set_index("model")
+    for rung in (entry["rungs"][0], entry["rungs"][3]):
+        (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
+        assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
+        assert (row["protocol"] == ALONE) == (rung["batching"]["composition"] == "single")
+    assert len(comparison("rafdb")) == len(values("convcut_table1", "rafdb"))  # which we do not have
+    assert set(comparison("fer2013")["source"]) == {"IVSA, Table I", "results/convcut_fer2013_head.json"}
+    assert len(comparison("ckplus")) == 5
