@@ -13,8 +13,8 @@ from torch import Tensor
 from ferlib.explain.mode import Targets, chosen_classes, evaluation_mode
 from ferlib.models.base import FaceModel
 
-STEPS = 32  # steps of integrated gradients
-COPIES, NOISE = 16, 0.1  # of SmoothGrad; noise relative to every image's range
+STEPS = 16  # steps of integrated gradients
+COPIES, NOISE = 10, 0.1  # of SmoothGrad; noise relative to every image's range
 SEED = 0  # of the noise: the same picture has the same map
 
 
