@@ -13,7 +13,7 @@ interrupted run goes on where it stopped. Landmarks: iBUG 300-W, for non-commerc
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic import MOVED_PARTS, Identity, Scene, render, sample_units
 from ferlib.data.transforms import Preprocess, resize
 from ferlib.evaluation.evaluate import commit
+from ferlib.explain import METHODS
 from ferlib.explain.faithfulness import (
     CONTROLS,
     SHARES,
@@ -112,8 +113,10 @@ def predictions(model: FaceModel, pixels: Tensor) -> Tensor:
         return torch.cat([model(preprocess(x)).argmax(dim=1) for x in pixels.split(BATCH)])
 
 
-def table_methods(model: FaceModel) -> list[str]:
-    return [*(name for name in methods_of(model) if name != SCORE_CAM), *CONTROLS]
+def table_methods(model: FaceModel, wanted: Sequence[str] | None = None) -> list[str]:
+    """Those of the wanted methods that the model has, all but Score-CAM by default, then the controls."""
+    own = [name for name in methods_of(model) if (name in wanted if wanted else name != SCORE_CAM)]
+    return [*own, *CONTROLS]
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Study:
     pixels: Tensor
     targets: Tensor
     folder: Path
+    methods: list[str]
 
     def map(self, method: str) -> np.ndarray:
         def make() -> dict[str, np.ndarray]:
@@ -132,7 +136,7 @@ class Study:
         return kept(self.folder / f"maps_{method}.safetensors", make)["maps"]
 
     def maps(self) -> dict[str, np.ndarray]:
-        return {method: self.map(method) for method in table_methods(self.model)}
+        return {method: self.map(method) for method in self.methods}
 
     def faithfulness(self, names: np.ndarray) -> dict:
         faces, curves = Preprocess.of(self.model.config).scale(self.pixels), {}
@@ -247,7 +251,7 @@ def draw_faces(per_class: int) -> dict[str, np.ndarray]:
     return {name: np.stack(values) for name, values in out.items()}
 
 
-def drawn_table(model: FaceModel, drawn: dict[str, np.ndarray]) -> dict:
+def drawn_table(model: FaceModel, drawn: dict[str, np.ndarray], methods: list[str]) -> dict:
     """How much energy falls on the parts whose action units moved, and on the parts that did not."""
     photos = torch.from_numpy(drawn["pixels"]).permute(0, 3, 1, 2)
     chosen = predictions(model, photos)
@@ -256,7 +260,7 @@ def drawn_table(model: FaceModel, drawn: dict[str, np.ndarray]) -> dict:
     still[:, 4:] = False
     share = {"moved": (area * drawn["moved"]).sum(axis=1), "still": (area * still).sum(axis=1)}
     table = {"area": {kind: round(float(values.mean()), 5) for kind, values in share.items()}, "methods": {}}
-    for method in table_methods(model):
+    for method in methods:
         own = maps_of(model, photos, method, chosen).numpy()
         energy, points = energies(own, drawn["regions"]), pointing(own, drawn["regions"])
         on = {"moved": (energy * drawn["moved"]).sum(axis=1), "still": (energy * still).sum(axis=1)}
@@ -272,12 +276,12 @@ def drawn_table(model: FaceModel, drawn: dict[str, np.ndarray]) -> dict:
     return table
 
 
-def sanity_table(model: FaceModel, pixels: Tensor) -> dict:
+def sanity_table(model: FaceModel, pixels: Tensor, methods: list[str]) -> dict:
     """Rank correlation of a model's maps with those of its randomised copies, same faces and classes."""
     faces, targets = Preprocess.of(model.config).scale(pixels), predictions(model, pixels)
     copies = {part: randomised(model, part, faces) for part in ("classifier", "all")}
     table = {}
-    for method in table_methods(model):
+    for method in methods:
         first = maps_of(model, pixels, method, targets)
         table[method] = {
             part: as_record(rank_correlations(first, maps_of(other, pixels, method, targets)))
@@ -292,6 +296,7 @@ def main() -> None:
     parser.add_argument("--work", required=True, type=Path, help="folder for what is kept between runs")
     parser.add_argument("--out", required=True, type=Path, help="folder of the JSON files")
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME[=FOLDER]")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help="default: all but scorecam")
     parser.add_argument("--root", help="where FERPlus is")
     parser.add_argument("--per-class", type=int, default=90)
     parser.add_argument("--drawn-per-class", type=int, default=50)
@@ -325,16 +330,17 @@ def main() -> None:
     }
     tables: dict[str, dict] = {name: {} for name in options.tables}
     for name, model in models.items():
-        study = Study(model, pixels, predictions(model, pixels), options.work / name)
+        methods = table_methods(model, options.methods)
+        study = Study(model, pixels, predictions(model, pixels), options.work / name, methods)
         for table in tables:
             if table == "regions":
                 values = regions_table(model, data.classes, truth, regions, study.maps(), study.targets.numpy())
             elif table == "faithfulness":
                 values = study.faithfulness(np.array(data.classes)[truth])
             elif table == "sanity":
-                values = sanity_table(model, pixels[:: max(len(pixels) // options.sanity_faces, 1)])
+                values = sanity_table(model, pixels[:: max(len(pixels) // options.sanity_faces, 1)], methods)
             else:
-                values = drawn_table(model, drawn)
+                values = drawn_table(model, drawn, methods)
             tables[table][name] = values
             command = f"python benchmarks/explain.py {table} --work runs/explain --out results --models "
             result = {"command": command + " ".join(models)} | head | notes[table] | {"models": tables[table]}

@@ -28,7 +28,7 @@ from ferlib.explain.mode import evaluation_mode, to_unit_range
 from ferlib.models.base import FaceModel
 
 STEPS = 10
-SHARES = (0.2, 0.5, 0.8)  # of the pixels taken away in ROAD
+SHARES = (0.3, 0.6)  # of the pixels taken away in ROAD
 CONTROLS = ("random", "centre")
 
 

@@ -40,7 +40,7 @@ def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:
         raise ValueError(f"targets must be {len(logits)} class indices, not {tuple(chosen.shape)} {chosen.dtype}")
     if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
         raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}, not {chosen.tolist()}")
-    return chosen
+    return chosen.clone() if chosen.is_inference() else chosen  # autograd refuses tensors made in inference mode
 
 
 def enlarge_map(maps: Tensor, size: torch.Size) -> Tensor:

@@ -16,6 +16,14 @@ from ferlib.plots.data import (
     similarities,
     votes,
 )
+from ferlib.plots.explain import (
+    HOVER_FACES,
+    class_regions,
+    faithfulness,
+    picture_table,
+    planes,
+    region_table,
+)
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -48,9 +56,15 @@ __all__ = [
     "receptive_fields",
     "shrinkage",
     "stage_costs",
+    "class_regions",
+    "faithfulness",
+    "picture_table",
+    "planes",
+    "region_table",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
+    "HOVER_FACES",
     "KEPT",
     "OTHER_COLOUR",
     "RESCALE_COLOURS",

@@ -17,6 +17,9 @@ def test_chosen_classes():
     assert chosen_classes(logits, None).tolist() == [1, 0]
     assert chosen_classes(logits, 2).tolist() == [2, 2]
     assert chosen_classes(logits, torch.tensor([0, 2])).tolist() == [0, 2]
+    with torch.inference_mode():
+        predicted = logits.argmax(dim=1)
+    assert not chosen_classes(logits, predicted).is_inference()
     for wrong in (3, -1, torch.tensor([1]), torch.tensor([0.0, 1.0])):
         with pytest.raises(ValueError, match="targets must"):
             chosen_classes(logits, wrong)
