@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from onnxruntime import InferenceSession, SessionOptions
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
@@ -57,6 +58,7 @@ from ferlib.explain.regions import (
 from ferlib.faces import detect_faces
 from ferlib.labels import SYNTHETIC
 from ferlib.models.base import FaceModel
+from ferlib.models.export import export_onnx
 from ferlib.models.zoo import load_model
 
 SIDE = 48
@@ -116,7 +118,25 @@ def predictions(model: FaceModel, pixels: Tensor) -> Tensor:
 def table_methods(model: FaceModel, wanted: Sequence[str] | None = None) -> list[str]:
     """Those of the wanted methods that the model has, all but Score-CAM by default, then the controls."""
     own = [name for name in methods_of(model) if (name in wanted if wanted else name != SCORE_CAM)]
-    return [*own, *CONTROLS]
+    return [*CONTROLS, *own]
+
+
+class Exported(nn.Module):
+    """A model run by onnxruntime: the same logits, and on one core a few times faster."""
+
+    def __init__(self, model: FaceModel, path: Path, faces: Tensor):
+        super().__init__()
+        if not path.exists():
+            export_onnx(model, path)
+        options = SessionOptions()
+        options.intra_op_num_threads = 1
+        self.config, self.session = model.config, InferenceSession(path, options)
+        x = Preprocess.of(model.config).normalise(faces)
+        with torch.inference_mode():
+            assert torch.allclose(self(x), model(x), atol=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.session.run(None, {"image": x.numpy()})[0])
 
 
 @dataclass(frozen=True)
@@ -140,13 +160,14 @@ class Study:
 
     def faithfulness(self, names: np.ndarray) -> dict:
         faces, curves = Preprocess.of(self.model.config).scale(self.pixels), {}
+        quick = Exported(self.model, self.folder / "model.onnx", faces[:16])
         for method, maps in self.maps().items():
 
             def make(maps: np.ndarray = maps) -> dict[str, np.ndarray]:
-                return scores_of(self.model, faces, torch.from_numpy(maps), self.targets)
+                return scores_of(quick, faces, torch.from_numpy(maps), self.targets)
 
             curves[method] = kept(self.folder / f"scores_{method}.safetensors", make)
-        whole = target_probabilities(self.model, faces, self.targets)
+        whole = target_probabilities(quick, faces, self.targets)
         return {"probability": as_record(whole.numpy()), "methods": faithfulness_table(curves, names)}
 
 
@@ -225,7 +246,7 @@ def faithfulness_table(curves: dict[str, dict[str, np.ndarray]], names: np.ndarr
     return table
 
 
-def scores_of(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor) -> dict[str, np.ndarray]:
+def scores_of(model: nn.Module, faces: Tensor, maps: Tensor, targets: Tensor) -> dict[str, np.ndarray]:
     deletion = deletion_curve(model, faces, maps, targets)
     insertion = insertion_curve(model, faces, maps, targets)
     return {

@@ -43,7 +43,7 @@ def test_region_table():
     (table,) = figure.data
     assert list(table.y) == ["integrated gradients", "control: centre blob"]
     np.testing.assert_allclose(table.z[0], [-2, -1, 0, 1, 2, 3])
-    assert table.text[0][3] == "30% (2.0×)" and table.x[0] == "brows<br>17% of the picture"
+    assert table.text[0][3] == "30% (2.0×)" and table.x[0] == "brows<br>area 17%"
     written(figure)
 
 

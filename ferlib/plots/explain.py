@@ -13,10 +13,11 @@ from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_uri, styled
 CONTROL_COLOUR, MAP_COLOUR = COLOURS["anger"], COLOURS["sadness"]
 CONTROL_NAMES = {"random": "control: random", "centre": "control: centre blob"}
 SCORES = {
-    "deletion": "deletion, area (low is good)",
-    "insertion": "insertion, area (high is good)",
+    "deletion": "deletion (low is good)",
+    "insertion": "insertion (high is good)",
     "road": "ROAD (high is good)",
 }
+_ABOVE = {"orientation": "h", "y": 1, "yref": "container", "yanchor": "top", "x": 1, "xanchor": "right"}
 
 #: For `Figure.to_html(post_script=...)`: shows a point's face (its `customdata`) beside the pointer.
 HOVER_FACES = """
@@ -69,13 +70,13 @@ def picture_table(
         top += heights[name]
     for place, name in enumerate(columns):
         figure.add_annotation(
-            text=name, x=place * (side + gap) + side / 2, y=4, yanchor="bottom", showarrow=False, font_size=12
+            text=name, x=place * (side + gap) + side / 2, y=4, yanchor="bottom", showarrow=False, font_size=11
         )
     breadth = len(columns) * (side + gap)
     figure.update_xaxes(visible=False, range=[-left, breadth], constrain="domain")
-    figure.update_yaxes(visible=False, range=[-top, 36])
-    figure = styled(figure, title, top + 36 + 60, max(left + breadth + 20, 560))
-    return figure.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 10}, plot_bgcolor="white")
+    figure.update_yaxes(visible=False, range=[-top, 44])
+    figure = styled(figure, title, top + 44 + 64, max(left + breadth + 20, 560))
+    return figure.update_layout(margin={"l": 10, "r": 10, "t": 54, "b": 10}, plot_bgcolor="white")
 
 
 def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], title: str) -> go.Figure:
@@ -95,7 +96,7 @@ def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], titl
     figure = go.Figure(
         go.Heatmap(
             z=np.log2(np.maximum(relative, 1 / 8)),
-            x=[f"{part}<br>{area[part]:.0%} of the picture" for part in REGIONS],
+            x=[f"{part}<br>area {area[part]:.0%}" for part in REGIONS],
             y=names,
             text=texts,
             texttemplate="%{text}",
@@ -113,7 +114,7 @@ def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], titl
         )
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False, side="top")
+    figure.update_xaxes(showgrid=False, side="top", tickangle=0, tickfont_size=12)
     return styled(figure, title, 150 + 34 * len(names)).update_layout(margin={"l": 160, "t": 110, "b": 20})
 
 
@@ -156,7 +157,8 @@ def class_regions(
     figure.update_yaxes(autorange="reversed")
     figure.update_annotations(font_size=14)
     return styled(figure, title, 150 + 290 * len(models)).update_layout(
-        margin={"l": 100, "t": 110}, legend={"orientation": "h", "y": 1 + 0.16 / len(models), "x": 0.5}
+        margin={"l": 100, "t": 110},
+        legend=_ABOVE,
     )
 
 
@@ -178,7 +180,9 @@ def faithfulness(methods: Mapping[str, Mapping], title: str) -> go.Figure:
             x=methods["centre"][score]["value"], line={"color": CONTROL_COLOUR, "dash": "dash", "width": 1},
             row=1, col=column,
         )  # fmt: skip
-        figure.update_xaxes(title_text="probability" if score != "road" else "difference", row=1, col=column)
+        figure.update_xaxes(
+            title_text="area under probability" if score != "road" else "difference of probability", row=1, col=column
+        )
     figure.update_yaxes(autorange="reversed")
     figure.update_annotations(font_size=13)
     return styled(figure, title, 160 + 30 * len(names)).update_layout(margin={"l": 160}, showlegend=False)
