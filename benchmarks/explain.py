@@ -364,7 +364,8 @@ def main() -> None:
                 values = drawn_table(model, drawn, methods)
             tables[table][name] = values
             command = f"python benchmarks/explain.py {table} --work runs/explain --out results --models "
-            result = {"command": command + " ".join(models)} | head | notes[table] | {"models": tables[table]}
+            command += " ".join(models) + (f" --methods {' '.join(options.methods)}" if options.methods else "")
+            result = {"command": command} | head | notes[table] | {"models": tables[table]}
             (options.out / f"explain_{table}.json").write_text(json.dumps(result, indent=1) + "\n")
             print(f"{name}: {table} done", flush=True)
 
