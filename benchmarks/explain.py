@@ -1,6 +1,6 @@
 """Chapter 5's tables: where the maps lie on real and on drawn faces, whether they are faithful, and beside controls.
 
-    python benchmarks/explain.py regions faithfulness sanity drawn --work runs/explain --out results \\
+    python benchmarks/explain.py regions removal faithfulness sanity drawn --work runs/explain --out results \\
         --models convcut_ferplus ivsa_fer2013
 
 Real faces are those of FERPlus PrivateTest (the test rows of FER2013 too, so no model here was trained on them) in
@@ -36,6 +36,7 @@ from ferlib.explain.faithfulness import (
     area_under,
     control_maps,
     deletion_curve,
+    fill_in,
     insertion_curve,
     randomised,
     rank_correlations,
@@ -158,9 +159,16 @@ class Study:
     def maps(self) -> dict[str, np.ndarray]:
         return {method: self.map(method) for method in self.methods}
 
+    def exported(self, faces: Tensor) -> Exported:
+        return Exported(self.model, self.folder / "model.onnx", faces[:16])
+
+    def removal(self, regions: np.ndarray, names: np.ndarray) -> dict:
+        faces = Preprocess.of(self.model.config).scale(self.pixels)
+        return removal_table(self.exported(faces), faces, regions, self.targets, names)
+
     def faithfulness(self, names: np.ndarray) -> dict:
         faces, curves = Preprocess.of(self.model.config).scale(self.pixels), {}
-        quick = Exported(self.model, self.folder / "model.onnx", faces[:16])
+        quick = self.exported(faces)
         for method, maps in self.maps().items():
 
             def make(maps: np.ndarray = maps) -> dict[str, np.ndarray]:
@@ -246,6 +254,20 @@ def faithfulness_table(curves: dict[str, dict[str, np.ndarray]], names: np.ndarr
     return table
 
 
+def removal_table(model: nn.Module, faces: Tensor, regions: np.ndarray, targets: Tensor, names: np.ndarray) -> dict:
+    """What the answer owes to a part: how far its probability falls when the part is filled in from around it."""
+    whole, drops = target_probabilities(model, faces, targets), {}
+    for place, part in enumerate(REGIONS):
+        filled = [fill_in(face, own == place) for face, own in zip(faces.numpy(), regions, strict=True)]
+        drops[part] = (whole - target_probabilities(model, torch.from_numpy(np.stack(filled)), targets)).numpy()
+    table = {part: as_record(values) for part, values in drops.items()}
+    per_class = {
+        str(name): {part: as_record(values[names == name]) for part, values in drops.items()}
+        for name in np.unique(names)
+    }
+    return {"probability": as_record(whole.numpy()), "drops": table, "per_class": per_class}
+
+
 def scores_of(model: nn.Module, faces: Tensor, maps: Tensor, targets: Tensor) -> dict[str, np.ndarray]:
     deletion = deletion_curve(model, faces, maps, targets)
     insertion = insertion_curve(model, faces, maps, targets)
@@ -313,7 +335,7 @@ def sanity_table(model: FaceModel, pixels: Tensor, methods: list[str]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", choices=["regions", "faithfulness", "sanity", "drawn"])
+    parser.add_argument("tables", nargs="+", choices=["regions", "removal", "faithfulness", "sanity", "drawn"])
     parser.add_argument("--work", required=True, type=Path, help="folder for what is kept between runs")
     parser.add_argument("--out", required=True, type=Path, help="folder of the JSON files")
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME[=FOLDER]")
@@ -345,6 +367,7 @@ def main() -> None:
     drawn = draw_faces(options.drawn_per_class)
     notes = {
         "regions": {},
+        "removal": {},
         "faithfulness": {"steps": STEPS, "road_shares": SHARES},
         "sanity": {"faces": min(options.sanity_faces, len(pixels)), "measure": "Spearman's rank correlation"},
         "drawn": {"data": "drawn faces, neutral left out", "faces": len(drawn["labels"])},
@@ -358,6 +381,8 @@ def main() -> None:
                 values = regions_table(model, data.classes, truth, regions, study.maps(), study.targets.numpy())
             elif table == "faithfulness":
                 values = study.faithfulness(np.array(data.classes)[truth])
+            elif table == "removal":
+                values = study.removal(regions, np.array(data.classes)[truth])
             elif table == "sanity":
                 values = sanity_table(model, pixels[:: max(len(pixels) // options.sanity_faces, 1)], methods)
             else:
