@@ -26,6 +26,14 @@ from ferlib.plots.evaluation import (
     reliability_diagrams,
     selection,
 )
+from ferlib.plots.explain import (
+    HOVER_FACES,
+    class_regions,
+    faithfulness,
+    picture_table,
+    planes,
+    region_table,
+)
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -71,9 +79,15 @@ __all__ = [
     "selection",
     "ablation_bars",
     "watched_epochs",
+    "class_regions",
+    "faithfulness",
+    "picture_table",
+    "planes",
+    "region_table",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
+    "HOVER_FACES",
     "KEPT",
     "ORDER_COLOURS",
     "OTHER_COLOUR",
