@@ -67,7 +67,7 @@ def test_ladder(table, panels):
     keys = list(table.groupby(["data", "model"]).groups)[:panels]
     figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
     assert [note.text for note in figure.layout.annotations] == [
-        f"<b>{name}</b> on {data}, 3 seeds" for data, name in keys
+        f"<b>{name}</b> on {data}, seeds: 3" for data, name in keys
     ]
     bars = [trace for trace in figure.data if trace.x[0] is not None]
     assert len(bars) == panels

@@ -80,8 +80,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         lines,
         columns,
         subplot_titles=[
-            f"<b>{model}</b> on {data}, {rows['seeds'].iloc[0]} seed{'s' * (rows['seeds'].iloc[0] > 1)}"
-            for (data, model), rows in panels.items()
+            f"<b>{model}</b> on {data}, seeds: {rows['seeds'].iloc[0]}" for (data, model), rows in panels.items()
         ],
         shared_yaxes=True,
         horizontal_spacing=0.04,
