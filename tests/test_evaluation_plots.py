@@ -52,7 +52,7 @@ def table() -> pd.DataFrame:
     ]
     return pd.DataFrame(
         [
-            {"data": data, "model": model, "part": part, "rung": rung, "network": network, "metric": metric}
+            {"data": data, "model": model, "part": part, "rung": rung, "network": network, "metric": metric, "seeds": 3}
             | {"value": value, "low": value - 0.02, "high": value + 0.01}
             for data in ("ferplus", "other")
             for model in ("convcut", "pattlite")
@@ -66,7 +66,9 @@ def table() -> pd.DataFrame:
 def test_ladder(table, panels):
     keys = list(table.groupby(["data", "model"]).groups)[:panels]
     figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
-    assert [note.text for note in figure.layout.annotations] == [f"<b>{name}</b> on {data}" for data, name in keys]
+    assert [note.text for note in figure.layout.annotations] == [
+        f"<b>{name}</b> on {data}, seeds: 3" for data, name in keys
+    ]
     bars = [trace for trace in figure.data if trace.x[0] is not None]
     assert len(bars) == panels
     assert list(bars[0].y) == ["honest", "published", "no attention"]  # rungs in their order, then the marks

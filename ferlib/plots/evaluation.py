@@ -69,7 +69,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
 
     Args:
         table: of `ferlib.evaluation.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`, `model`,
-            `part` ("rung" or "mark"), and `value`, `low`, `high` in 0..1.
+            `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1.
         metric: which to show.
     """
     panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model"], sort=False)))
@@ -79,10 +79,12 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     figure = make_subplots(
         lines,
         columns,
-        subplot_titles=[f"<b>{model}</b> on {data}" for data, model in panels],
+        subplot_titles=[
+            f"<b>{model}</b> on {data}, seeds: {rows['seeds'].iloc[0]}" for (data, model), rows in panels.items()
+        ],
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        vertical_spacing=0.13 / lines,
+        vertical_spacing=0.22 / lines,
     )
     for place, rows in enumerate(panels.values()):
         rows = pd.concat([rows[rows["part"] == part] for part in ("rung", "mark")])
@@ -106,7 +108,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
             text=[f"{number:.1f}" for number in value],
             textposition="inside",
             insidetextanchor="start",
-            textfont={"color": "white", "size": 13},
+            textfont={"color": [INK if colour == MARK else "white" for colour in colours], "size": 13},
             hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
             showlegend=False,
             row=place // columns + 1,
@@ -127,7 +129,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     return styled(
         figure,
         "The ladder: the same faces, one leak less at every step",
-        150 + lines * (34 * bars + 50),
+        150 + lines * (34 * bars + 70),
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 34 / (lines * 34 * bars), "yanchor": "bottom"},
         bargap=0.25,
     ).update_layout(margin={"l": 235, "t": 110})
