@@ -53,7 +53,51 @@ def beside_fer() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"released": released, "fer": beside_fer}
+def training() -> str:
+    """What training costs, from results/training_speed.json."""
+    speed = read("training_speed")
+    base, small = speed["cache"]["convnext_base, from step times"], speed["cache"]["small trunk, whole runs"]
+    augmentation, overhead, memory = speed["augmentation"], speed["overhead"], speed["memory"]
+    building = ", ".join(f"{value:,}" for value in memory["building a cache, MB"].values())
+    faces = ", ".join(name.removesuffix(" faces") for name in memory["building a cache, MB"])
+    rates = augmentation["images a second"]
+    rows = [
+        (
+            "50 epochs of Conv-cut with the feature cache beside a trunk pass in every step, ConvNeXt-Base, 224 px",
+            f"{base['ratio of 50 epochs']} × as fast; {base['ratio of 50 epochs when the cache is there']:,} × when "
+            f"the cache is there (medians of {base['runs']} steps)",
+        ),
+        (
+            "the same, EfficientNet-Lite0, whole runs of both",
+            f"{small['ratio']} × ({small['cached, s']:.0f} s and {small['published, s']:.0f} s)",
+        ),
+        (
+            "largest relative rounding of the cached maps",
+            f"{base['largest relative rounding of a map']:.1e} (half precision's own: {base['of half precision']:.1e})",
+        ),
+        (
+            f"augmentation on the {augmentation['device']}, images a second",
+            f"{rates['many steps at once']:,}; step by step {rates['step by step']:,}; "
+            f"image by image in a DataLoader with {augmentation['DataLoader workers']} workers {rates['DataLoader']:,}",
+        ),
+        ("`fit` beside a bare PyTorch loop", f"{overhead['overhead']:+.1%} time (median of {overhead['runs']})"),
+        ("largest memory, IVSA with FER2013", f"{memory['training IVSA with FER2013 in memory, MB']:,} MB"),
+        (f"largest memory, building a cache of {faces} faces", f"{building} MB"),
+        ("on a GPU", gpu_cell(speed["gpu"])),
+    ]
+    return "\n".join(["| what | measured |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+
+
+def gpu_cell(gpu: dict) -> str:
+    if "no GPU" in gpu:
+        return gpu["no GPU"]
+    best = min(gpu["ivsa training"], key=lambda row: row["100 epochs, s"])
+    return (
+        f"IVSA's 100 epochs of FER2013 in {best['100 epochs, s']:.0f} s ({best['images a second']:,} images a second)"
+    )
+
+
+TABLES = {"released": released, "fer": beside_fer, "training": training}
 
 
 def rebuilt(text: str) -> str:

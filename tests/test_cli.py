@@ -16,6 +16,7 @@ from ferlib.labels import FERPLUS, SYNTHETIC
 from ferlib.models.export import export_onnx
 from ferlib.models.listing import model_rows
 from ferlib.models.zoo import create_model, list_models, released_models
+from ferlib.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,25 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert main(["evaluate", str(out / "best"), "--data", "synthetic", "--clean", "--format", "json"]) == 0
     clean = json.loads(capsys.readouterr().out)
     assert clean["clean"] and clean["faces"] <= result["faces"]
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    settings = ["widths=[4,8,8,8]", "hidden=16", "epochs=2"]
+    command = ["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]
+    save = RunFolder.save_last
+
+    def stop_after_the_first(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_last", stop_after_the_first)
+        assert main(command) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert main(command) == 1 and "already holds a run" in capsys.readouterr().err
+    assert main([*command[:4], "--resume", *command[4:]]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 1/2" not in out and "epoch 2/2" in out
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something could not be done (a sentence says what), 2 wron
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, RuntimeError) as error:  # what the library raises for its callers to show
         print(f"ferlib: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("ferlib: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"ferlib: interrupted; {stop}" if stop.args else "ferlib: interrupted", file=sys.stderr)
         return 130
 
 
@@ -229,23 +230,29 @@ def run_train(options: argparse.Namespace) -> int:
 
     from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import MODELS, build_model
-    from ferlib.training.loop import best_epoch, fit
+    from ferlib.training.loop import fit
     from ferlib.training.recipes import RECIPES
+    from ferlib.training.run_folder import best_epoch
 
     if options.recipe not in RECIPES:
         raise ValueError(f"unknown recipe {options.recipe!r}, expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe].override(parse_settings(options.set))
     data = load_dataset(options.data, options.root)
     recipe = recipe.override({"classes": data.classes})
-    print(f"{data}")
+    say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
+    say(data)
     torch.manual_seed(recipe.seed)
     weights = options.trunk_weights or ("imagenet" if MODELS[recipe.config.architecture].model.has_trunk else "none")
     model = build_model(recipe.config, None if weights == "none" else weights)
     out = options.out or Path("runs") / options.recipe
-    history = fit(model, data, recipe, out, resume=options.resume)
+    try:
+        history = fit(model, data, recipe, out, resume=options.resume)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same command with --resume goes on after the last finished epoch") from stop
     best = history.loc[best_epoch(history)]
+    chosen_on = "TEST, as published" if recipe.protocol == "published" else "validation"
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "macro_f1"))
-    print(f"best epoch {int(best['epoch']) + 1} of {len(history)} on validation: {figures}; model in {out / 'best'}")
+    say(f"best epoch {int(best['epoch']) + 1} of {len(history)} on {chosen_on}: {figures}; model in {out / 'best'}")
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import find_duplicates, find_flaws

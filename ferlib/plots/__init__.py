@@ -4,7 +4,6 @@ One look for the whole project: white, with colours from `ferlib.labels.COLOURS`
 in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
 """
 
-from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -17,6 +16,15 @@ from ferlib.plots.data import (
     similarities,
     votes,
 )
+from ferlib.plots.evaluation import (
+    ORDER_COLOURS,
+    batch_audit,
+    class_scores,
+    confusion_matrices,
+    reliability_diagrams,
+    selection,
+)
+from ferlib.plots.ladder import PROTOCOL_COLOURS, ablation_bars, ladder_bars, watched_epochs
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -31,6 +39,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
+from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_rates, two_views
 
 __all__ = [
     "class_shares",
@@ -49,15 +58,27 @@ __all__ = [
     "receptive_fields",
     "shrinkage",
     "stage_costs",
+    "costs",
+    "curves",
+    "learning_rates",
+    "two_views",
+    "batch_audit",
+    "class_scores",
+    "confusion_matrices",
+    "reliability_diagrams",
+    "selection",
     "ablation_bars",
+    "ladder_bars",
     "watched_epochs",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
     "KEPT",
+    "ORDER_COLOURS",
     "OTHER_COLOUR",
     "PROTOCOL_COLOURS",
     "RESCALE_COLOURS",
+    "RUN_COLOURS",
     "STAGE_COLOURS",
     "VERDICT_COLOURS",
     "WIDTH",
