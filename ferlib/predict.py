@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from ferlib.data.transforms import Preprocess
-from ferlib.explain.cam import predict_with_gradcam
+from ferlib.explain import METHODS
+from ferlib.explain.methods import explain as explain_batch
+from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
 from ferlib.faces import crop_box, crop_face, detect_faces
 from ferlib.images import ImageError, read_image
@@ -18,7 +20,6 @@ from ferlib.models.base import FaceModel
 from ferlib.models.zoo import load_model
 
 DEFAULT_MODEL = "convcut_ferplus"
-METHODS = ("gradcam",)
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
 
 Picture = str | PathLike | bytes | Image.Image | np.ndarray
@@ -113,18 +114,25 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.model.config.classes
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What `explain` may be: those of `METHODS` that the model allows."""
+        return methods_of(self.model)
+
     def predict(self, source: Picture, explain: str | None = None) -> ImagePrediction:
         """Find and classify every face in a photo.
 
         Args:
             source: a path, bytes, PIL image or array, see `ferlib.images.read_image`.
-            explain: None, or "gradcam" for a heat map of the predicted class with every face.
+            explain: None, or one of `methods` for a heat map of the predicted class with every face.
 
         Returns:
             The result. A photo that cannot be read or has no face gives a result with an error, never an exception.
         """
         if explain not in (None, *METHODS):
             raise ValueError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
+        if explain not in (None, *self.methods):
+            raise ValueError(f"{self.model.config.architecture} has no {explain}; there is {', '.join(self.methods)}")
         name = str(source) if isinstance(source, str | PathLike) else "image"
         try:
             image = read_image(source)
@@ -162,7 +170,7 @@ class Predictor:
         for batch in pixels.split(self.batch_size):
             x = self.preprocess(batch.to(self.device))
             if explain:
-                logits, heat = predict_with_gradcam(self.model, x)
+                logits, heat = explain_batch(self.model, x, explain)
                 maps.append(self.preprocess.whole_face(heat).cpu())
             else:
                 with torch.inference_mode():

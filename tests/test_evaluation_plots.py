@@ -43,6 +43,42 @@ def test_batch_audit_of_a_model_that_needs_neighbours(frame):
     assert list(figure.data[0].x) == ["4", "16"]
 
 
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rungs = [
+        ("published", "rung", "batch", 0.9),
+        ("honest", "rung", "token", 0.7),
+        ("no attention", "mark", "none", 0.72),
+    ]
+    return pd.DataFrame(
+        [
+            {"data": data, "model": model, "part": part, "rung": rung, "network": network, "metric": metric}
+            | {"value": value, "low": value - 0.02, "high": value + 0.01}
+            for data in ("ferplus", "other")
+            for model in ("convcut", "pattlite")
+            for rung, part, network, value in rungs[::-1]
+            for metric in ("accuracy", "macro_f1")
+        ]
+    )
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3, 4])
+def test_ladder(table, panels):
+    keys = list(table.groupby(["data", "model"]).groups)[:panels]
+    figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
+    assert [note.text for note in figure.layout.annotations] == [f"<b>{name}</b> on {data}" for data, name in keys]
+    bars = [trace for trace in figure.data if trace.x[0] is not None]
+    assert len(bars) == panels
+    assert list(bars[0].y) == ["honest", "published", "no attention"]  # rungs in their order, then the marks
+    np.testing.assert_allclose(bars[0].x, [70, 90, 72])
+    np.testing.assert_allclose(bars[0].error_x.array, 1)
+    np.testing.assert_allclose(bars[0].error_x.arrayminus, 2)
+    assert bars[0].marker.color == tuple(plots.PROTOCOL_COLOURS[key] for key in ("honest", "published", "paper"))
+    labelled = [axis.title.text for axis in figure.select_xaxes() if axis.title.text]
+    assert labelled == ["accuracy (%)"] * min(panels, 2)
+    json.loads(figure.to_json())
+
+
 def test_selection():
     history = pd.DataFrame({"accuracy": [0.5, 0.7, 0.6], "test": [0.4, 0.55, 0.65]})
     figure = plots.selection(history, chosen=2, claimed=3, validation="accuracy", test="test")

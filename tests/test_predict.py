@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ferlib.models.zoo import WEIGHTS
+from ferlib.explain import METHODS
+from ferlib.models.zoo import WEIGHTS, create_model
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
 
 
@@ -70,6 +72,22 @@ def test_a_bad_file_does_not_stop_the_rest(predictor, portrait, tmp_path):
 def test_unknown_explanations_are_refused(predictor, portrait):
     with pytest.raises(ValueError, match="unknown explanation 'voodoo'"):
         predictor.predict(portrait, explain="voodoo")
+
+
+@pytest.mark.parametrize("method", ["eigencam", "gradient", "attention"])
+def test_other_explanations(predictor, portrait, method):
+    assert predictor.methods == METHODS
+    (face,) = predictor.predict(portrait, explain=method).faces
+    assert face.label == "neutral" and face.heatmap.shape == (112, 112)
+    assert face.heatmap.min() >= 0 and face.heatmap.max() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_model_without_attention_says_so(portrait):
+    torch.manual_seed(0)
+    predictor = Predictor(create_model("ivsa_plain", widths=(8, 8, 8, 8), hidden=8))
+    assert "attention" not in predictor.methods
+    with pytest.raises(ValueError, match="ivsa_plain has no attention"):
+        predictor.predict(portrait, explain="attention")
 
 
 def test_results_are_validated():

@@ -14,6 +14,7 @@ from pathlib import Path
 from ferlib.cli.evaluate import add_evaluate
 from ferlib.cli.settings import parse_settings
 from ferlib.cli.studies import add_studies
+from ferlib.explain import METHODS
 
 FORMATS = ("table", "json", "csv")
 
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="find and classify the faces in photos")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="photo files")
     predict.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
-    predict.add_argument("--explain", choices=["gradcam"], help="write a heat map of what the model looked at")
+    predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     predict.set_defaults(run=run_predict)

@@ -87,15 +87,16 @@ def pixel_logits(
     """
     preprocess, device, known = Preprocess.of(model.config), device_of(model), model.config.classes
     columns = mapping(classes or known, known)
+    wanted = slice(None) if classes is None else columns
     if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
         raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
 
     def logits(rows: Tensor) -> Tensor:
         pixels = dataset.pixels[rows].to(device)
         if not ten_crop:
-            return model(preprocess(pixels))[:, columns]
+            return model(preprocess(pixels))[:, wanted]
         crops = torch.stack([model(crop).double().log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)])
-        return crops.logsumexp(dim=0)[:, columns] - np.log(len(crops))
+        return crops.logsumexp(dim=0)[:, wanted] - np.log(len(crops))
 
     return logits
 

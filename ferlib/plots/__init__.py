@@ -4,6 +4,7 @@ One look for the whole project: white, with colours from `ferlib.labels.COLOURS`
 in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
 """
 
+from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -21,10 +22,18 @@ from ferlib.plots.evaluation import (
     batch_audit,
     class_scores,
     confusion_matrices,
+    ladder,
     reliability_diagrams,
     selection,
 )
-from ferlib.plots.ladder import PROTOCOL_COLOURS, ablation_bars, ladder_bars, watched_epochs
+from ferlib.plots.explain import (
+    HOVER_FACES,
+    class_regions,
+    faithfulness,
+    picture_table,
+    planes,
+    region_table,
+)
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -65,14 +74,20 @@ __all__ = [
     "batch_audit",
     "class_scores",
     "confusion_matrices",
+    "ladder",
     "reliability_diagrams",
     "selection",
     "ablation_bars",
-    "ladder_bars",
     "watched_epochs",
+    "class_regions",
+    "faithfulness",
+    "picture_table",
+    "planes",
+    "region_table",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
+    "HOVER_FACES",
     "KEPT",
     "ORDER_COLOURS",
     "OTHER_COLOUR",

@@ -1,4 +1,4 @@
-"""Chapter 4, evaluation: what the batches of a test set do, selection, calibration, confusion."""
+"""Chapter 4, evaluation: what the batches of a test set do, the ladder, selection, calibration, confusion."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.ladder import PROTOCOL_COLOURS
+from ferlib.plots.ablation import PROTOCOL_COLOURS
 from ferlib.plots.style import INK, KEPT, OTHER_COLOUR, WIDTH, styled
 
 #: One colour per order of the test set, as in the audit.
@@ -64,6 +64,75 @@ def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
     ).update_layout(margin_t=100)
 
 
+def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
+    """From a published figure to an honest one: a panel a model and data set, a bar a rung, with its interval.
+
+    Args:
+        table: of `ferlib.evaluation.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`, `model`,
+            `part` ("rung" or "mark"), and `value`, `low`, `high` in 0..1.
+        metric: which to show.
+    """
+    panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model"], sort=False)))
+    bars = max(len(rows) for rows in panels.values())
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    figure = make_subplots(
+        lines,
+        columns,
+        subplot_titles=[f"<b>{model}</b> on {data}" for data, model in panels],
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.13 / lines,
+    )
+    for place, rows in enumerate(panels.values()):
+        rows = pd.concat([rows[rows["part"] == part] for part in ("rung", "mark")])
+        colours = [
+            MARK if row.part == "mark" else HONEST if row.network == "token" else LEAKY for row in rows.itertuples()
+        ]
+        value, low, high = (100 * rows[name] for name in ("value", "low", "high"))
+        figure.add_bar(
+            x=value,
+            y=list(rows["rung"]),
+            orientation="h",
+            marker_color=colours,
+            error_x={
+                "array": high - value,
+                "arrayminus": value - low,
+                "symmetric": False,
+                "color": INK,
+                "thickness": 1.5,
+                "width": 4,
+            },
+            text=[f"{number:.1f}" for number in value],
+            textposition="inside",
+            insidetextanchor="start",
+            textfont={"color": "white", "size": 13},
+            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+            showlegend=False,
+            row=place // columns + 1,
+            col=place % columns + 1,
+        )
+    for name, colour in (
+        ("attention across the batch", LEAKY),
+        ("attention within a face", HONEST),
+        ("for comparison", MARK),
+    ):
+        figure.add_bar(x=[None], y=[None], marker_color=colour, name=name)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(range=[0, 104])
+    for column in range(1, columns + 1):
+        last = lines if column <= len(panels) - (lines - 1) * columns else lines - 1
+        figure.update_xaxes(title_text=f"{metric.replace('_', ' ')} (%)", row=last, col=column)
+    figure.update_annotations(font_size=14)
+    return styled(
+        figure,
+        "The ladder: the same faces, one leak less at every step",
+        150 + lines * (34 * bars + 50),
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 34 / (lines * 34 * bars), "yanchor": "bottom"},
+        bargap=0.25,
+    ).update_layout(margin={"l": 235, "t": 110})
+
+
 def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str, test: str) -> go.Figure:
     """Validation and test accuracy over the epochs, and what each way to choose the epoch reports.
 
@@ -89,7 +158,7 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
             y=[value],
             name=f"{name}: {value:.1f} %",
             mode="markers",
-            marker={"size": size, "color": colour, "symbol": symbol, "line_width": 3},
+            marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 3, "color": colour}},
         )
     figure.update_xaxes(title_text="epoch", dtick=max(1, len(history) // 15))
     figure.update_yaxes(title_text="accuracy (%)")

@@ -1,0 +1,87 @@
+"""The papers' figure 4 on real faces: features of a full trunk, a truncated one and Conv-cut, and how pure they are.
+
+    python benchmarks/explain_embeddings.py --trunk-weights tf_efficientnet_lite0.safetensors \\
+        --out results/explain_embeddings.json
+
+FERPlus PrivateTest, up to --per-class faces of every class, drawn at random. "full trunk" and "truncated trunk" are the
+pooled last maps of the ImageNet trunk (stride 32 and 16), "Conv-cut" the released model's features before its last
+layer, "Conv-cut, softmax outputs" its answers: what the published code draws. Purity: share of a face's ten nearest
+neighbours with its label, over faces and as the mean of the classes' means; `chance_purity` is that of faces in random
+order.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ferlib.data.catalogue import load_dataset
+from ferlib.evaluation.evaluate import commit
+from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
+from ferlib.explain.intervals import as_record
+from ferlib.models.zoo import create_model, load_model
+
+RELEASED = "convcut_ferplus"
+
+
+def scores(points: np.ndarray, labels: np.ndarray) -> dict:
+    shares = purity(points, labels)
+    by_class = [shares[labels == label].mean() for label in np.unique(labels)]
+    return {
+        "purity": as_record(shares),
+        "purity_of_classes": round(float(np.mean(by_class)), 4),
+        "silhouette": round(silhouette(points, labels), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trunk-weights", required=True, help="the whole ImageNet trunk, .safetensors")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--root", help="where FERPlus is")
+    parser.add_argument("--per-class", type=int, default=90)
+    options = parser.parse_args()
+
+    data = load_dataset("ferplus", options.root).split("test")
+    all_labels, rng = data.frame["label"].to_numpy(), np.random.default_rng(0)
+    rows = np.concatenate(
+        [rng.permutation(np.flatnonzero(all_labels == c))[: options.per_class] for c in range(len(data.classes))]
+    )
+    pixels, labels = data.pixels[torch.from_numpy(rows)], all_labels[rows]
+    released = load_model(RELEASED)
+    settings = {"trunk": released.config.trunk, "input_size": 112, "source_size": 48, "grey": True}
+    spaces = {}
+    for title, stages in (("full trunk", 4), ("truncated trunk", 3)):
+        probe = create_model("linear_probe", keep_stages=stages, trunk_weights=options.trunk_weights, **settings)
+        spaces[title] = penultimate(probe.eval(), pixels)[0]
+    spaces["Conv-cut"], spaces["Conv-cut, softmax outputs"] = penultimate(released, pixels)
+
+    found = {}
+    for title, features in spaces.items():
+        planes = PROJECTIONS if "softmax" not in title else ("tsne",)
+        found[title] = {"dimensions": features.shape[1], "original": scores(features, labels), "planes": {}}
+        for method in planes:
+            points = project(features, method)
+            found[title]["planes"][method] = scores(points, labels) | {"points": points.round(2).tolist()}
+            print(f"{title}, {method}: purity {found[title]['planes'][method]['purity']['value']:.3f}", flush=True)
+    shares = np.bincount(labels, minlength=len(data.classes)) / len(labels)
+    result = {
+        "command": "python benchmarks/explain_embeddings.py --trunk-weights tf_efficientnet_lite0.safetensors --out "
+        "results/explain_embeddings.json",
+        "data": "FERPlus PrivateTest",
+        "faces": len(labels),
+        "classes": list(data.classes),
+        "chance_purity": round(float((shares**2).sum()), 4),
+        "accuracy": round(float((spaces["Conv-cut, softmax outputs"].argmax(axis=1) == labels).mean()), 4),
+        "runs": 1,
+        "commit": commit(),
+        "labels": labels.tolist(),
+        "spaces": found,
+    }
+    options.out.write_text(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Many faces as points in a plane, and how much of their neighbourhood survives it.
+
+A picture of features shows what the network has learnt to separate; a picture of its softmax outputs, which Conv-cut's
+published code draws, shows its answers: every face sits at the corner of the class it was put into, right or wrong, and
+the clusters look clean whatever the features are. Numbers go with every picture: `purity` and `silhouette`, in the
+original space and in the plane.
+"""
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from ferlib.data.transforms import Preprocess
+from ferlib.explain.mode import evaluation_mode
+from ferlib.models.base import FaceModel
+
+PROJECTIONS = ("pca", "tsne", "umap")
+
+
+def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Features before the last layer (N, D), and probabilities (N, classes), of faces (N, C, S, S) uint8."""
+    preprocess, features, probabilities = Preprocess.of(model.config), [], []
+    with evaluation_mode(model), torch.inference_mode():
+        for batch in pixels.split(batch_size):
+            y = model.forward_head(model.forward_features(preprocess(batch)), pre_logits=True)
+            features.append(y)
+            probabilities.append(model.classifier(y).softmax(dim=1))
+    return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+
+
+def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
+    """Points of a plane (N, 2) for features (N, D), each first scaled to mean 0 and deviation 1.
+
+    Args:
+        features: one row a face.
+        method: "pca", "tsne" (perplexity 30, started from PCA) or "umap" (15 neighbours).
+        seed: the same seed gives the same points.
+    """
+    spread = features.std(axis=0)
+    x = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(x)
+    if method == "tsne":
+        return TSNE(2, perplexity=min(30, (len(x) - 1) / 3), init="pca", random_state=seed).fit_transform(x)
+    if method == "umap":
+        from umap import UMAP  # slow to import
+
+        return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
+    raise ValueError(f"unknown projection {method!r}, expected one of {', '.join(PROJECTIONS)}")
+
+
+def purity(points: np.ndarray, labels: np.ndarray, neighbours: int = 10) -> np.ndarray:
+    """For every face the share (N,) of its nearest neighbours, itself left out, that have its label.
+
+    By chance alone it is the class's own share of the faces.
+    """
+    count = min(neighbours, len(points) - 1)
+    places = NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False)  # without itself
+    return (labels[places] == labels[:, None]).mean(axis=1)
+
+
+def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
+    """Mean silhouette (Rousseeuw 1987), -1 to 1: how much nearer a face is to its own class than to the next one."""
+    return float(silhouette_score(points, labels))

@@ -1,0 +1,55 @@
+"""What every explanation starts with: the model as it predicts, the class to explain, a map to show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Targets = Tensor | int | None
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards, also after an error, every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:
+    """The class to explain for every image, int64 (B,): those given, the same for all, or (None) the predicted ones.
+
+    Args:
+        logits: (B, classes).
+        targets: (B,) class indices, one index, or None.
+
+    Raises:
+        ValueError: a class that does not exist, or another number of targets than images.
+    """
+    if targets is None:
+        return logits.argmax(dim=1)
+    chosen = torch.as_tensor(targets, device=logits.device)
+    chosen = chosen.expand(len(logits)) if chosen.ndim == 0 else chosen
+    if chosen.shape != logits.shape[:1] or chosen.is_floating_point():
+        raise ValueError(f"targets must be {len(logits)} class indices, not {tuple(chosen.shape)} {chosen.dtype}")
+    if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
+        raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}, not {chosen.tolist()}")
+    return chosen.clone() if chosen.is_inference() else chosen  # autograd refuses tensors made in inference mode
+
+
+def enlarge_map(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps (B, h, w) -> (B, H, W), bilinear."""
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def to_unit_range(maps: Tensor) -> Tensor:
+    """Scale every map (B, H, W) so that its lowest value is 0 and its highest 1; flat maps become 0."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return torch.where(high > low, (maps - low) / (high - low).clamp_min(1e-12), torch.zeros_like(maps))
