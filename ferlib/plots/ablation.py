@@ -1,14 +1,13 @@
-"""Chapter 4, the ladder and the ablations: what a network scores under each way of asking it."""
+"""Chapter 4, the ablations: what a network scores under each way of asking it."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, styled
+from ferlib.plots.style import INK, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -24,57 +23,6 @@ PROTOCOL_NAMES = {
     "honest": "attention within a face",
 }
 METRIC_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
-
-
-def ladder_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
-    """The rungs as bars with their 95 % intervals, a panel a data set and model; dotted: the network without attention.
-
-    Args:
-        table: from `ferlib.evaluation.ladder.ladder_table`.
-        metric: one of its metrics.
-    """
-    table = table[table["metric"] == metric]
-    panels = list(table[["data", "model"]].drop_duplicates().itertuples(index=False, name=None))
-    titles = [_ladder_title(data, model, table) for data, model in panels]
-    figure = make_subplots(len(panels), 1, subplot_titles=titles, shared_xaxes=True, vertical_spacing=0.3 / len(panels))
-    highest = 100 * table["high"].max()
-    for place, (data, model) in enumerate(panels, start=1):
-        own = table[(table["data"] == data) & (table["model"] == model)]
-        rungs, marks = own[own["part"] == "rung"], own[own["part"] == "mark"].set_index("rung")
-        colours = [PROTOCOL_COLOURS["honest" if network == "token" else "published"] for network in rungs["network"]]
-        labels = [name.replace(" ", "<br>", 1) for name in rungs["rung"]]
-        figure.add_trace(_bars(labels, rungs, colours, ""), row=place, col=1)
-        if "no attention" in marks.index:
-            none = 100 * marks.loc["no attention", "value"]
-            figure.add_hline(
-                y=none,
-                line={"color": OTHER_COLOUR, "dash": "dot", "width": 1.5},
-                row=place,
-                col=1,
-                annotation={"text": f"no attention {none:.1f}", "font": {"size": 12, "color": OTHER_COLOUR}},
-                annotation_position="top right",
-            )
-        figure.update_yaxes(
-            range=[0, min(highest * 1.2, 112)], title_text=f"{METRIC_NAMES[metric]}, %", row=place, col=1
-        )
-    for name, key in (("attention across the batch", "published"), ("attention within a face", "honest")):
-        figure.add_bar(x=[None], y=[None], marker_color=PROTOCOL_COLOURS[key], name=name)
-    figure.update_xaxes(showticklabels=True, tickangle=0)
-    figure.update_annotations(selector={"font.size": 16}, font_size=14)
-    return styled(
-        figure,
-        "The ladder: one leak less at every rung",
-        150 + 290 * len(panels),
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yref": "container", "yanchor": "top"},
-        barmode="overlay",
-    )
-
-
-def _ladder_title(data: str, model: str, table: pd.DataFrame) -> str:
-    own = table[(table["data"] == data) & (table["model"] == model)]
-    first = own.iloc[0]
-    runs = "1 seed" if first["seeds"] == 1 else f"{first['seeds']} seeds"
-    return f"<b>{model}</b> on {data}, {first['faces']:,} test faces, {runs}"
 
 
 def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
