@@ -126,7 +126,8 @@ class Watch:
             if not isinstance(getattr(model, "pooled_attention", None), BatchAttention):
                 alone = predict_batches(logits, compose(self.labels[split], "stored", 128))
                 return dict.fromkeys(self.batchings, alone.argmax(axis=1).astype(np.uint8))
-            logits = attending_logits(model, logits, len(part))
+            if self.cached:
+                logits = attending_logits(model, self.caches[split])
             cuts = {b: compose(self.labels[split], b.composition, b.size, self.seed) for b in self.batchings}
             return {b: predict_batches(logits, cut).argmax(axis=1).astype(np.uint8) for b, cut in cuts.items()}
 
@@ -141,16 +142,16 @@ class Watch:
 
 
 @torch.inference_mode()
-def attending_logits(model: FaceModel, logits: Logits, faces: int) -> Logits:
-    """The same logits, faster: everything up to the batch attention sees faces alone and is computed once for all.
+def attending_logits(model: FaceModel, cache: FeatureCache) -> Logits:
+    """`feature_logits`, faster: everything up to the batch attention sees faces alone and is computed once for all.
 
     Args:
         model: with `pooled_attention` followed by `classifier`, in evaluation mode.
-        logits: of this model.
-        faces: N.
+        cache: of its frozen trunk.
     """
+    logits = feature_logits(model, cache)
     with bypassed(model):
-        vectors = torch.cat([logits(rows) for rows in torch.arange(faces).split(128)])  # (N, D)
+        vectors = torch.cat([logits(rows) for rows in torch.arange(len(cache)).split(128)])  # (N, D)
 
     def attended(rows: Tensor) -> Tensor:
         return model.classifier(model.pooled_attention(vectors[rows.to(device_of(model))]))

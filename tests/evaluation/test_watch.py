@@ -57,12 +57,11 @@ def test_the_short_way_gives_the_same_logits_and_leaves_the_model_as_it_was(draw
     model, part = network("pattlite_published", drawn_faces, cut="stage"), drawn_faces.split("test")
     parts = dict(model.named_modules())
     with evaluating(model):
-        whole = pixel_logits(model, part)
-        short = attending_logits(model, whole, len(part))
+        cache = FeatureCache.build(model, part)
         batches = compose(part.labels(), "shuffled", 7, seed=2)
-        np.testing.assert_allclose(predict_batches(short, batches), predict_batches(whole, batches), atol=1e-5)
-        cached = attending_logits(model, feature_logits(model, FeatureCache.build(model, part)), len(part))
-        np.testing.assert_allclose(predict_batches(cached, batches), predict_batches(whole, batches), atol=0.02)
+        short = predict_batches(attending_logits(model, cache), batches)
+        np.testing.assert_allclose(short, predict_batches(feature_logits(model, cache), batches), atol=1e-5)
+        np.testing.assert_allclose(short, predict_batches(pixel_logits(model, part), batches), atol=0.02)
     assert dict(model.named_modules()) == parts
 
 
@@ -71,6 +70,14 @@ def test_best_epoch_is_the_last_of_the_best():
     run = WatchedRun(pd.DataFrame(), {("test", "single"): predicted}, {"test": np.array([0, 0, 1])})
     assert run.accuracy("test", SINGLE) == pytest.approx([2 / 3, 1, 1 / 3, 1])
     assert run.best_epoch("test", SINGLE) == 3
+
+
+@pytest.mark.filterwarnings("ignore:batch attention mixes")
+def test_batch_attention_over_pixels(drawn_faces, tmp_path):
+    model = network("pattlite_published", drawn_faces, cut="stage")
+    cached, uncached = (Watch(drawn_faces, tmp_path / str(way), BATCHINGS, cached=way)(model) for way in (True, False))
+    for name, value in cached.items():
+        assert uncached[name] == pytest.approx(value, abs=0.03), name
 
 
 def test_pixels_where_nothing_is_cached(drawn_faces, tmp_path):
