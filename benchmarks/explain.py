@@ -181,16 +181,11 @@ class Study:
 
 def shares_record(energy: np.ndarray, area: np.ndarray) -> dict:
     """Energy (N, 6) and areas (N, 6) of the parts -> per part {share, low, high, relative}."""
-    mean, low, high = mean_intervals(energy)
-    where = area[~np.isnan(energy).any(axis=1)].mean(axis=0)
+    found = mean_intervals(energy).T  # (6, 3)
+    relative = found[:, 0] / area[~np.isnan(energy).any(axis=1)].mean(axis=0)
     return {
-        name: {
-            "share": round(float(mean[i]), 5),
-            "low": round(float(low[i]), 5),
-            "high": round(float(high[i]), 5),
-            "relative": round(float(mean[i] / where[i]), 4),
-        }
-        for i, name in enumerate(REGIONS)
+        name: dict(zip(("share", "low", "high"), own.round(5).tolist(), strict=True)) | {"relative": round(float(r), 4)}
+        for name, own, r in zip(REGIONS, found, relative, strict=True)
     }
 
 
@@ -323,11 +318,15 @@ def sanity_table(model: FaceModel, pixels: Tensor, methods: list[str]) -> dict:
     """Rank correlation of a model's maps with those of its randomised copies, same faces and classes."""
     faces, targets = Preprocess.of(model.config).scale(pixels), predictions(model, pixels)
     copies = {part: randomised(model, part, faces) for part in ("classifier", "all")}
-    table = {}
+    config, table = model.config, {}
+    edge = (config.source_size - config.input_size) // 2 if config.centre_crop else 0  # never seen: zero in all maps
+    seen = slice(edge, SIDE - edge)
     for method in methods:
         first = maps_of(model, pixels, method, targets)
         table[method] = {
-            part: as_record(rank_correlations(first, maps_of(other, pixels, method, targets)))
+            part: as_record(
+                rank_correlations(*(maps[:, seen, seen] for maps in (first, maps_of(other, pixels, method, targets))))
+            )
             for part, other in copies.items()
         }
     return table
