@@ -77,7 +77,7 @@ def training() -> str:
         ),
         (
             f"augmentation on the {augmentation['device']}, images a second",
-            f"{rates['many steps at once']:,}; step by step {rates['step by step']:,}; "
+            f"{rates['some steps at once']:,}; step by step {rates['step by step']:,}; "
             f"image by image in a DataLoader with {augmentation['DataLoader workers']} workers {rates['DataLoader']:,}",
         ),
         ("`fit` beside a bare PyTorch loop", f"{overhead['overhead']:+.1%} time (median of {overhead['runs']})"),

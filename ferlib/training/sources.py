@@ -14,7 +14,8 @@ from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel
 from ferlib.training.features import FeatureCache
 
-CHUNK = 64_000_000  # bytes of float pixels augmented at once
+#: Bytes of float pixels augmented at once. A processor is fastest while they fit its cache; a GPU wants many.
+CHUNK_CPU, CHUNK_GPU = 4_000_000, 64_000_000
 
 
 def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
@@ -26,7 +27,8 @@ class PixelSource:
     """A split kept on the device as uint8; augmented, resized and normalised there.
 
     Augmentation has a price a call that does not depend on the number of faces, so the faces of many steps are
-    augmented in one call, at the size they are stored in, and then handed out step by step.
+    augmented in one call, at the size they are stored in, and then handed out step by step: few on a processor, many on
+    a GPU.
 
     Args:
         dataset: the split.
@@ -53,8 +55,9 @@ class PixelSource:
             share: the columns of `order` that are this process's.
         """
         order = order[:, share]
-        face = 4 * self.preprocess.scale(self.pixels[:1]).numel()
-        for rows in order.split(max(CHUNK // (face * order.shape[1]), 1)):  # (some steps, B)
+        step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
+        chunk_size = CHUNK_CPU if self.pixels.device.type == "cpu" else CHUNK_GPU
+        for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
             chunk = self.augment(self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)]))
             for batch in chunk.split(rows.shape[1]):
                 yield self.preprocess.normalise(batch)

@@ -229,7 +229,7 @@ def test_pixels_are_augmented_many_steps_at_once(faces, monkeypatch):
     order = torch.randperm(len(faces))[:96].view(6, 16)
     calls, augment = [], source.augment.forward
     monkeypatch.setattr(source.augment, "forward", lambda x: calls.append(len(x)) or augment(x))
-    monkeypatch.setattr(sources, "CHUNK", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
+    monkeypatch.setattr(sources, "CHUNK_CPU", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
     batches = list(source.training_batches(order, slice(1, None, 2)))  # the second of two processes
     assert calls == [32, 16]
     assert all(torch.equal(x, source.inputs(rows[1::2])) for x, rows in zip(batches, order, strict=True))
