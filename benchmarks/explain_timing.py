@@ -101,34 +101,46 @@ def endurance(model: FaceModel, calls: int) -> dict:
     return {"calls": calls, "hooks": grown[0], "tensors": grown[1], "peak_memory_MB": round(grown[2] / 1024, 2)}
 
 
+def released() -> tuple[FaceModel, FaceModel]:
+    """Its trunk is not frozen: one model does for both."""
+    model = load_model(RELEASED).to(memory_format=torch.channels_last)
+    return model, model
+
+
+def convnext_base() -> tuple[FaceModel, FaceModel]:
+    """Conv-cut on the paper's truncated trunk, random weights: frozen, and the same with gradients."""
+    frozen, free = (
+        create_model("convcut", freeze_trunk=freeze).eval().to(memory_format=torch.channels_last)
+        for freeze in (True, False)
+    )
+    free.load_state_dict(frozen.state_dict())
+    return frozen, free
+
+
+RELEASED = "convcut_ferplus"
+MODELS = {RELEASED: released, "convnext_base": convnext_base}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="the others' figures stay")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--calls", type=int, default=1000)
     options = parser.parse_args()
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    released = load_model("convcut_ferplus").to(memory_format=torch.channels_last)
-    pairs = {"convcut_ferplus": (released, released)}  # its trunk is not frozen
-    result = {
-        "command": "python benchmarks/explain_timing.py --out results/explain_timing.json",
-        "threads": 1,
-        "commit": commit(),
-        "endurance": endurance(released, options.calls),
-        "models": {},
-    }
-    print(result["endurance"], flush=True)
-    base = [
-        create_model("convcut", freeze_trunk=frozen).eval().to(memory_format=torch.channels_last)
-        for frozen in (True, False)
-    ]
-    base[1].load_state_dict(base[0].state_dict())
-    pairs["convcut on convnext_base, random weights"] = tuple(base)
-    for name, (frozen, free) in pairs.items():
-        runs = options.runs * (5 if frozen is released else 1)  # milliseconds: more of them
-        result["models"][name] = [compare(frozen, free, batch, runs) for batch in (1, 8)]
+    result = json.loads(options.out.read_text()) if options.out.exists() else {"models": {}}
+    result["command"] = "python benchmarks/explain_timing.py --out results/explain_timing.json"
+    result["threads"] = 1
+    for name in options.models:
+        frozen, free = MODELS[name]()
+        if name == RELEASED:
+            result["endurance"] = endurance(frozen, options.calls) | {"commit": commit()}
+            print(result["endurance"], flush=True)
+        runs = options.runs * (5 if name == RELEASED else 1)  # milliseconds: more of them
+        result["models"][name] = [compare(frozen, free, batch, runs) | {"commit": commit()} for batch in (1, 8)]
         print(name, result["models"][name], flush=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

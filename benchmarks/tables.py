@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -97,7 +99,37 @@ def gpu_cell(gpu: dict) -> str:
     )
 
 
-TABLES = {"released": released, "fer": beside_fer, "training": training}
+def ivsa() -> str:
+    """The released IVSA on FER2013's test split."""
+    models = {
+        "**IVSA at half width (released)**": "ivsa_fer2013",
+        "the same, mean over ten crops of a face, as in the paper": "ivsa_fer2013_ten_crop",
+        "the same as the first, duplicates removed": "ivsa_fer2013_clean",
+    }
+    reports = [(label, read(name)) for label, name in models.items()]
+    return "\n".join([HEAD, *(row(label, report["faces"], report["metrics"]) for label, report in reports)])
+
+
+def ladder() -> str:
+    """Accuracy at every rung of every ladder, from results/ladder.csv."""
+    table = pd.read_csv(ROOT / "results" / "ladder.csv")
+    table = table[(table["metric"] == "accuracy") & (table["part"] == "rung")]
+    columns = list(dict.fromkeys(zip(table["model"], table["data"], strict=True)))
+    heads = []
+    for model, data in columns:
+        seeds = table.loc[(table["model"] == model) & (table["data"] == data), "seeds"].iloc[0]
+        heads.append(f"{model}, {data} ({seeds} seed{'s' if seeds > 1 else ''})")
+    lines = [f"| accuracy, % | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    for rung in dict.fromkeys(table["rung"]):
+        cells = []
+        for model, data in columns:
+            found = table[(table["rung"] == rung) & (table["model"] == model) & (table["data"] == data)]
+            cells.append(cell(found.iloc[0].to_dict()))
+        lines.append(f"| {rung} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES = {"released": released, "ivsa": ivsa, "ladder": ladder, "fer": beside_fer, "training": training}
 
 
 def rebuilt(text: str) -> str:

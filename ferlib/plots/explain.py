@@ -51,7 +51,7 @@ def picture_table(
         captions: of some rows, name -> a line below each picture.
         side: of a picture on the page, in pixels.
     """
-    captions, left, gap = captions or {}, 120, 8
+    captions, left, gap = captions or {}, 125, 8
     heights = {name: side + (26 if name in captions else gap) for name in rows}
     figure = go.Figure()
     top = 0
