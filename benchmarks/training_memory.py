@@ -1,10 +1,10 @@
-"""One job in a process of its own, whose largest resident memory in MB is printed last.
+"""One job in a process of its own, whose largest resident memory in MB is printed last (Linux).
 
 training_memory.py ivsa            trains IVSA at full width for ten steps with all of FER2013 in memory
 training_memory.py cache COUNT     builds the feature cache of COUNT faces, 125 KB each
 """
 
-import resource
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -39,4 +39,6 @@ def build_cache(count: int) -> None:
 
 if __name__ == "__main__":
     train_ivsa() if sys.argv[1] == "ivsa" else build_cache(int(sys.argv[2]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    # not getrusage's ru_maxrss, which a process inherits from the one that started it
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    print(int(peak) / 1000)
