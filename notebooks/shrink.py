@@ -1,4 +1,4 @@
-"""Reduce the pictures in notebooks to 128 colours, to a third of their bytes: `python notebooks/shrink.py FILE ...`"""
+"""Reduce the pictures in notebooks to 256 colours, to a third of their bytes: `python notebooks/shrink.py FILE ...`"""
 
 import base64
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-COLOURS = 128
+COLOURS = 256
 
 
 def shrunk(png: str) -> str:

@@ -72,10 +72,10 @@ def picture_table(
         figure.add_annotation(
             text=name, x=place * (side + gap) + side / 2, y=4, yanchor="bottom", showarrow=False, font_size=11
         )
-    breadth = len(columns) * (side + gap)
-    figure.update_xaxes(visible=False, range=[-left, breadth], constrain="domain")
+    breadth = max(len(columns) * (side + gap), 420)  # room for the title
+    figure.update_xaxes(visible=False, range=[-left, breadth])
     figure.update_yaxes(visible=False, range=[-top, 44])
-    figure = styled(figure, title, top + 44 + 64, max(left + breadth + 20, 560))
+    figure = styled(figure, title, top + 44 + 64, left + breadth + 20)
     return figure.update_layout(margin={"l": 10, "r": 10, "t": 54, "b": 10}, plot_bgcolor="white")
 
 
