@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo test lab lint tables clean pins
+.PHONY: help demo test lab lint tables bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,9 @@ lint: $(VENV)/ready ## style of code and notebooks
 
 tables: $(VENV)/ready ## rebuild the tables of README.md from results/
 	$(BIN)/python benchmarks/tables.py
+
+bench: $(VENV)/ready ## measure what chapter 3 claims about speed and memory, into results/ (leave the machine alone)
+	$(BIN)/python benchmarks/training.py
 
 clean: ## remove the environment
 	rm -rf $(VENV)

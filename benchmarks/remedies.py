@@ -38,9 +38,10 @@ from ferlib.evaluation.metrics import from_confusion, summary
 from ferlib.models.base import FaceModel
 from ferlib.models.zoo import build_model
 from ferlib.training.features import FeatureCache
-from ferlib.training.loop import best_epoch, fit
+from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES, Recipe
 from ferlib.training.remedies import REMEDIES
+from ferlib.training.run_folder import best_epoch
 
 SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
 SELECT_BY = "macro_f1"

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from ferlib.cli import main, parse_settings
-from ferlib.labels import FERPLUS
+from ferlib.labels import FERPLUS, SYNTHETIC
 from ferlib.models.export import export_onnx
 from ferlib.models.listing import model_rows
 from ferlib.models.zoo import create_model, list_models, released_models
+from ferlib.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,25 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert clean["clean"] and clean["faces"] <= result["faces"]
 
 
+def test_an_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    settings = ["widths=[4,8,8,8]", "hidden=16", "epochs=2"]
+    command = ["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]
+    save = RunFolder.save_last
+
+    def stop_after_the_first(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_last", stop_after_the_first)
+        assert main(command) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert main(command) == 1 and "already holds a run" in capsys.readouterr().err
+    assert main([*command[:4], "--resume", *command[4:]]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 1/2" not in out and "epoch 2/2" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -222,3 +242,82 @@ def test_ivsa_is_trained_from_scratch_and_judged_on_ten_crops(tmp_path, capsys):
     assert "has no trunk" in capsys.readouterr().err
     assert main(["evaluate", "convcut_ferplus", "--data", "synthetic", "--ten-crop"]) == 1
     assert "centre_crop" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def face_folder(tmp_path_factory, drawn_faces):
+    """96 drawn faces as pictures in DIR/<split>/<class>/."""
+    root = tmp_path_factory.mktemp("faces")
+    for row in drawn_faces.frame.iloc[::4].itertuples():
+        folder = root / row.split / drawn_faces.classes[row.label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+    return root
+
+
+@pytest.fixture
+def their_models(tmp_path, monkeypatch):
+    """A module of the user's, with one model that takes each face by itself and one that does not."""
+    (tmp_path / "theirs.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Plain(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return 20 * x.flatten(1)[:, :7]\n"
+        "class Mixing(Plain):\n"
+        "    def forward(self, x):\n"
+        "        y = super().forward(x)\n"
+        "        return y - y.mean(dim=0) * (len(x) > 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path, capsys):
+    rest = [
+        "--data",
+        "folder",
+        "--root",
+        str(face_folder),
+        "--set",
+        "input_size=16",
+        "grey=true",
+        "mean=[0.5]",
+        "std=[1]",
+    ]
+    assert main(["evaluate", "theirs:Plain", *rest, "--audit"]) == 0
+    out = capsys.readouterr().out
+    assert "protocol: every face alone" in out and "theirs:Plain passes: " in out
+    assert re.search(r"shuffled +256 +0\.\d{4} +0\.0000 +0\.0000", out)
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,accuracy,test_accuracy\n0,0.5,0.6\n1,0.6,0.55\n")
+    report = tmp_path / "report.json"
+    command = ["evaluate", "theirs:Mixing", *rest, "--history", str(history), "--out", str(report)]
+    assert main([*command, "--audit"]) == 1
+    out = capsys.readouterr().out
+    assert "theirs:Mixing fails: its predictions depend on their neighbours" in out
+    assert "would have claimed 60.0% where validation gives 55.0%." in out
+    found = json.loads(report.read_text())
+    assert not found["audit"]["passed"] and found["model"]["input_size"] == 16
+    accuracy = {row["composition"]: row["accuracy"] for row in found["audit"]["batches"]}
+    assert found["metrics"]["accuracy"]["value"] == accuracy["single"]  # the honest protocol
+    assert main(command) == 1 and "--history is for the audit" in capsys.readouterr().err
+    assert (
+        main(["evaluate", "convcut_ferplus", *rest]) == 1
+        and "--set is for a MODULE:CALLABLE" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.filterwarnings("ignore:batch attention mixes")
+def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
+    small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
+    create_model("convcut_published", **small).save_pretrained(str(tmp_path))
+    rest = [str(tmp_path), "--data", "folder", "--root", str(face_folder), "--format", "json"]
+    results = {}
+    for protocol in ("honest", "published"):
+        assert main(["evaluate", *rest, "--protocol", protocol]) == 0
+        results[protocol] = json.loads(capsys.readouterr().out)
+    assert results["honest"]["protocol"].startswith("every face alone")
+    assert results["published"]["protocol"].startswith("class by class in batches of 64, as the published code")
+    assert results["honest"]["metrics"] != results["published"]["metrics"]
+    assert main(["evaluate", *rest, "--audit"]) == 1
+    assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]

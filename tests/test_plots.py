@@ -332,3 +332,42 @@ def test_every_rescaling_has_its_colour():
     from ferlib.models.layers import RESCALES
 
     assert set(plots.RESCALE_COLOURS) == set(RESCALES)
+
+
+def history(scores: list[float]) -> pd.DataFrame:
+    epochs = range(len(scores))
+    return pd.DataFrame({"epoch": epochs, "train_loss": [2.0 - 0.1 * i for i in epochs], "accuracy": scores})
+
+
+def test_curves_mark_the_epoch_that_is_kept():
+    figure = plots.curves({"one": history([0.2, 0.5, 0.5, 0.4]), "two": history([0.1, 0.2])})
+    dots = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [(list(trace.x), list(trace.y)) for trace in dots] == [([3], [0.5]), ([2], [0.2])]  # the last of equals
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [list(trace.y) for trace in lines[:2]] == [[2.0, 1.9, 1.8, 1.7], [0.2, 0.5, 0.5, 0.4]]
+    assert [trace.name for trace in lines if trace.showlegend] == ["one", "two"]
+    assert written(figure)["layout"]["yaxis2"]["title"]["text"] == "accuracy"
+
+
+def test_learning_rates():
+    figure = plots.learning_rates({"constant": [1, 1, 1], "falling": [1, 0.1, 0.01]})
+    assert [trace.name for trace in figure.data] == ["constant", "falling"]
+    assert list(figure.data[1].y) == [1, 0.1, 0.01] and list(figure.data[1].x) == [0, 0.5, 1]
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_two_views_share_one_scale_a_channel():
+    maps = np.arange(2 * 3 * 4, dtype=float).reshape(2, 3, 2, 2)
+    figure = plots.two_views(np.zeros((8, 8), np.uint8), maps, [2, 0])
+    heat = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert len(heat) == 4
+    np.testing.assert_array_equal(heat[0].z, maps[0, 2])
+    np.testing.assert_array_equal(heat[3].z, maps[1, 0])
+    assert heat[0].zmin == heat[2].zmin == maps[:, 2].min() and heat[1].zmax == heat[3].zmax == maps[:, 0].max()
+
+
+def test_costs_add_up():
+    figure = plots.costs({"slow": {"head": 1.0, "trunk": 24.0}, "fast": {"head": 1.0}})
+    assert figure.layout.barmode == "stack"
+    assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "trunk": [24.0, 0.0]}
+    assert titles(figure) == [" 25.00 s", " 1.00 s"]

@@ -3,7 +3,7 @@
 import kornia.augmentation as K
 from torch import nn
 
-AUGMENTATIONS = ("none", "flip", "flip_affine", "flip_affine_erase", "ivsa")
+AUGMENTATIONS = ("none", "flip", "flip_contrast", "flip_affine", "flip_affine_erase", "ivsa")
 
 
 def augmentation(name: str, crop: int | None = None) -> nn.Module:
@@ -15,12 +15,14 @@ def augmentation(name: str, crop: int | None = None) -> nn.Module:
     sees more of them for a tenth of the work. The random erasing of [21] is not in IVSA and left out.
 
     Args:
-        name: "none"; "flip" (left-right, p = 0.5); "flip_affine" (and ±10° rotation, ±8 % shift, ±10 % scale);
+        name: "none"; "flip" (left-right, p = 0.5); "flip_contrast" (and contrast × 0.7 to 1.3 about the picture's mean,
+            as in the code of Conv-cut and PAtt-Lite); "flip_affine" (flip and ±10° rotation, ±8 % shift, ±10 % scale);
             "flip_affine_erase" (and a random rectangle of 2 to 15 % erased, p = 0.25); "ivsa".
         crop: end with a random crop of this side in pixels, for models that see a part of the face.
     """
     steps: dict[str, list[nn.Module]] = {
         "flip": [K.RandomHorizontalFlip(p=0.5)],
+        "contrast": [K.ColorJitter(contrast=0.3, p=1.0)],
         "affine": [K.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), padding_mode="border", p=1.0)],
         "erase": [K.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0.5)],
         "ivsa": [

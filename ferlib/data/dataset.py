@@ -7,6 +7,8 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ferlib.labels import mapping
+
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("label", "split", "group", "row")
 
@@ -69,6 +71,12 @@ class FaceDataset(Dataset):
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}, expected one of {SPLITS}")
         return self.subset((self.frame["split"] == name).to_numpy())
+
+    def of_classes(self, classes: Sequence[str]) -> "FaceDataset":
+        """The faces of these classes alone, their labels counted in this list."""
+        labels = np.array(mapping(self.classes, classes))[self.frame["label"]]  # -1: left out
+        kept = self.subset(labels >= 0)
+        return FaceDataset(self.name, classes, kept.frame.assign(label=labels[labels >= 0]), kept.pixels)
 
     def labels(self) -> torch.Tensor:
         """Class indices, int64 (N,)."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
 from ferlib.data.cache import cached_array
 from ferlib.data.dataset import DataError
 from ferlib.images import ImageError, read_image
+from ferlib.progress import progress
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
@@ -52,7 +52,7 @@ def cached_pictures(name: str, paths: Sequence[Path], size: int) -> torch.Tensor
 def _read(name: str, paths: Sequence[Path], size: int) -> np.ndarray:
     """uint8 (N, size, size, 3)."""
     pixels = np.empty((len(paths), size, size, 3), np.uint8)
-    for i, path in enumerate(tqdm(paths, desc=name, unit=" pictures", leave=False, disable=None)):
+    for i, path in enumerate(progress(paths, name, " pictures")):
         try:
             square = ImageOps.fit(Image.fromarray(read_image(path)), (size, size), Image.Resampling.BICUBIC)
             pixels[i] = np.asarray(square)

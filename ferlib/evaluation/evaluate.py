@@ -1,50 +1,63 @@
 """A model on a split: one number a metric, with its interval, and everything needed to run it again."""
 
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
-from ferlib.data.transforms import Preprocess
-from ferlib.evaluation.metrics import per_class, summary_with_intervals
+from ferlib.evaluation.audit import mixes_neighbours
+from ferlib.evaluation.batches import compose, evaluating, pixel_logits, predict_batches
+from ferlib.evaluation.guest import Guest
+from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
 from ferlib.models.base import FaceModel
 
+PUBLISHED_BATCH = 64  # faces
 
-@torch.inference_mode()
-def predict_dataset(model: FaceModel, dataset: FaceDataset, batch_size: int = 64, ten_crop: bool = False) -> np.ndarray:
-    """Class probabilities (N, classes of the model), float64, in the order of the data set.
+#: How a test set may be read, in words.
+PROTOCOLS = {
+    "honest": "every face alone",
+    "published": f"class by class in batches of {PUBLISHED_BATCH}, as the published code reads the test set: where a "
+    "model mixes the faces of a batch, the neighbours give the label away",
+}
 
-    With `ten_crop` they are the mean over ten crops of every face (four corners, centre, and their mirror images).
+
+def predict_dataset(
+    model: FaceModel | Guest,
+    dataset: FaceDataset,
+    batch_size: int = 64,
+    ten_crop: bool = False,
+    composition: str = "stored",
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Class probabilities (N, classes), float64, in the order of the data set.
+
+    Args:
+        model: any; its parts are left in the modes they were in.
+        dataset: the faces.
+        batch_size: faces a batch.
+        ten_crop: mean over ten crops of every face (four corners, centre, and their mirror images).
+        composition: which faces stand together in a batch, see `ferlib.evaluation.batches.compose`.
+        seed: of a shuffled composition.
+        classes: the classes wanted, in this order, their probabilities scaled to sum to 1; None: all of the model's.
     """
-    preprocess, device = Preprocess.of(model.config), next(model.parameters()).device
-    model = model.eval()
-
-    def probabilities(x: Tensor) -> Tensor:
-        return model(x).double().softmax(dim=1)
-
-    batches = [
-        torch.stack([probabilities(crop) for crop in preprocess.ten_crops(pixels)]).mean(dim=0)
-        if ten_crop
-        else probabilities(preprocess(pixels))
-        for pixels in dataset.pixels.to(device).split(batch_size)
-    ]
-    return torch.cat(batches).cpu().numpy()
+    batches = compose(dataset.frame["label"], composition, batch_size, seed)
+    with evaluating(model):
+        return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
 
 
 def evaluate(
-    model: FaceModel,
+    model: FaceModel | Guest,
     dataset: FaceDataset,
     split: str = "test",
     without: Collection[str] = (),
     clean: bool = False,
     ten_crop: bool = False,
+    protocol: str = "honest",
 ) -> dict:
     """Metrics of a model on one split.
 
@@ -59,25 +72,30 @@ def evaluate(
         clean: leave out faces that also stand in another split, copies, conflicting labels and blank images, see
             `ferlib.data.splits.clean_split`.
         ten_crop: average over ten crops of every face, see `predict_dataset`.
+        protocol: one of `PROTOCOLS`. "honest" is every face alone: a model that mixes the faces of a batch
+            (`ferlib.evaluation.audit.mixes_neighbours`) gets them one at a time, any other in batches, which is quicker
+            and the same.
 
     Returns:
-        JSON-ready: model config, data, split, faces, metrics {name: {value, low, high}} with 95 % bootstrap intervals,
-        per_class, confusion (rows true), commit.
+        JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
+        bootstrap intervals, per_class, confusion (rows true), commit.
     """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     part = clean_split(dataset, split) if clean else dataset.split(split)
     classes = [name for name in dataset.classes if name not in without]
-    unknown = [name for name in classes if name not in model.config.classes]
-    if unknown:
-        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
-    kept = labels.mapping(dataset.classes, classes)  # old label -> new label, -1 left out
-    part = part.subset(np.array([kept[label] >= 0 for label in part.frame["label"]]))
+    part = part.of_classes(classes)
     if not len(part):
         raise DataError(f"{dataset.name} has no faces in its {split} split")
-    truth = np.array(kept)[part.frame["label"]]
-    probabilities = predict_dataset(model, part, ten_crop=ten_crop)[:, labels.mapping(classes, model.config.classes)]
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    truth = part.labels().numpy()
+    composition = "sorted"
+    if protocol == "honest":
+        with evaluating(model):
+            mixes = mixes_neighbours(pixel_logits(model, part, ten_crop, classes), truth)
+        composition = "single" if mixes else "stored"
+    probabilities = predict_dataset(model, part, PUBLISHED_BATCH, ten_crop, composition, classes=classes)
     predicted = probabilities.argmax(axis=1)
-    counts = np.bincount(truth * len(classes) + predicted, minlength=len(classes) ** 2)
+    unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),
         "data": dataset.name,
@@ -85,11 +103,11 @@ def evaluate(
         "without": list(without),
         "clean": clean,
         "ten_crop": ten_crop,
-        "protocol": "every face alone; the split was not used for training or selection" if split == "test" else split,
+        "protocol": PROTOCOLS[protocol] + unseen,
         "faces": len(part),
         "metrics": summary_with_intervals(truth, probabilities),
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
-        "confusion": {"classes": classes, "counts": counts.reshape(len(classes), -1).tolist()},
+        "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
 

@@ -6,6 +6,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
+from ferlib.evaluation.calibration import calibration_error
+
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
+
 
 def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro-F1 and expected calibration error, as shares of 1.
@@ -16,15 +20,18 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
     Classes without a face in `labels` do not enter balanced accuracy and macro-F1.
     """
-    predicted = probabilities.argmax(axis=1)
-    counts = np.bincount(labels * probabilities.shape[1] + predicted, minlength=probabilities.shape[1] ** 2)
-    accuracy, balanced, f1 = from_confusion(counts.reshape(1, *2 * (probabilities.shape[1],)))[0]
-    ece = calibration_error(labels, probabilities)
-    return {"accuracy": accuracy, "balanced_accuracy": balanced, "macro_f1": f1, "ece": ece}
+    counts = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    scores = dict(zip(SCORES, from_confusion(counts[None])[0].tolist(), strict=True))
+    return scores | {"ece": calibration_error(labels, probabilities)}
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion matrix (K, K) of K classes: how many faces of class i (rows) were called j (columns)."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def from_confusion(matrices: np.ndarray) -> np.ndarray:
-    """Accuracy, balanced accuracy, macro-F1 (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
+    """`SCORES` (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     present = true > 0
@@ -45,12 +52,11 @@ def bootstrap_intervals(
     Drawing N faces with replacement is drawing the confusion matrix from a multinomial with the observed shares.
     """
     rng = np.random.default_rng(seed)
-    counts = np.bincount(labels * classes + predicted, minlength=classes**2)
-    draws = rng.multinomial(len(labels), counts / len(labels), size=resamples)
+    counts = confusion(labels, predicted, classes)
+    draws = rng.multinomial(len(labels), counts.ravel() / len(labels), size=resamples)
     values = from_confusion(draws.reshape(resamples, classes, classes))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORES)}
 
 
 def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
@@ -60,15 +66,6 @@ def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dic
         name: {"value": value} | dict(zip(("low", "high"), intervals.get(name, ()), strict=False))
         for name, value in summary(labels, probabilities).items()
     }
-
-
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017): mean gap of confidence and accuracy over equal-width bins."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(place, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

@@ -4,12 +4,13 @@
 
 import io
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ferlib import labels
+from ferlib.fields import check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -38,8 +39,10 @@ class ModelConfig:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self):
-        for name in ("classes", "mean", "std"):  # lists, when read from JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for field in fields(self):  # lists, when read from JSON
+            if isinstance(getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        check_types(self)
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes must be at least two different names, not {self.classes}")
         if self.input_size < 1:
@@ -85,6 +88,11 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     def cam_layer(self) -> nn.Module:
         """The layer whose output is `forward_features`."""
         raise NotImplementedError
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the answer for an image depends on the other images of its batch, by the design of the model."""
+        return getattr(self.config, "attention", None) == "batch"
 
     @classmethod
     def from_pretrained(cls, *args, strict: bool = True, **kwargs) -> "FaceModel":

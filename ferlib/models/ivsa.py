@@ -63,7 +63,6 @@ class IVSAConfig(ModelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "widths", tuple(self.widths))
         if self.block not in BLOCKS:
             raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {self.block!r}")
         if self.block_place not in ("after", "before"):

@@ -48,7 +48,8 @@ class PAttLiteConfig(ModelConfig):
 
     Attributes:
         trunk: a timm model name.
-        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map at stride 16).
+        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map after `keep_stages`).
+        keep_stages: trunk stages kept, 2 or 3 (stride 8 or 16); the published cut is in the third.
         freeze_trunk: the trunk is not trained and stays in evaluation mode.
         width: channels of the patch extraction.
         bottleneck: size of the dense layer with batch norm.
@@ -61,6 +62,7 @@ class PAttLiteConfig(ModelConfig):
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     trunk: str = "mobilenetv1_100"
     cut: str = "published"
+    keep_stages: int = 3
     freeze_trunk: bool = True
     width: int = 256
     bottleneck: int = 32
@@ -77,6 +79,8 @@ class PAttLiteConfig(ModelConfig):
             raise ValueError(f"cut must be 'published' or 'stage', not {self.cut!r}")
         if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
             raise ValueError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
+        if self.cut == "published" and self.keep_stages != 3:
+            raise ValueError("the published cut is inside the third stage; for another give cut='stage'")
 
 
 def cut_inside_block_9(trunk: Trunk) -> None:
@@ -138,7 +142,7 @@ class PAttLite(FaceModel):
     def __init__(self, config: PAttLiteConfig, trunk_weights: str | Path | None = None):
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config.trunk, keep_stages=3)
+        self.trunk = Trunk(config.trunk, config.keep_stages)
         if config.cut == "published":
             cut_inside_block_9(self.trunk)
         if trunk_weights is not None:
@@ -159,7 +163,7 @@ class PAttLite(FaceModel):
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/16, W/16)."""
+        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
         return self.trunk(x)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

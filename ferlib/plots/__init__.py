@@ -4,6 +4,7 @@ One look for the whole project: white, with colours from `ferlib.labels.COLOURS`
 in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
 """
 
+from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -15,6 +16,15 @@ from ferlib.plots.data import (
     remedies,
     similarities,
     votes,
+)
+from ferlib.plots.evaluation import (
+    ORDER_COLOURS,
+    batch_audit,
+    class_scores,
+    confusion_matrices,
+    ladder,
+    reliability_diagrams,
+    selection,
 )
 from ferlib.plots.explain import (
     HOVER_FACES,
@@ -38,6 +48,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
+from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_rates, two_views
 
 __all__ = [
     "class_shares",
@@ -56,6 +67,18 @@ __all__ = [
     "receptive_fields",
     "shrinkage",
     "stage_costs",
+    "costs",
+    "curves",
+    "learning_rates",
+    "two_views",
+    "batch_audit",
+    "class_scores",
+    "confusion_matrices",
+    "ladder",
+    "reliability_diagrams",
+    "selection",
+    "ablation_bars",
+    "watched_epochs",
     "class_regions",
     "faithfulness",
     "picture_table",
@@ -66,8 +89,11 @@ __all__ = [
     "FROZEN",
     "HOVER_FACES",
     "KEPT",
+    "ORDER_COLOURS",
     "OTHER_COLOUR",
+    "PROTOCOL_COLOURS",
     "RESCALE_COLOURS",
+    "RUN_COLOURS",
     "STAGE_COLOURS",
     "VERDICT_COLOURS",
     "WIDTH",

@@ -10,37 +10,45 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ferlib.data.cache import cache_dir, written_whole
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel
+from ferlib.progress import progress
 
 
 class FeatureCache:
-    """Feature maps of one split, float16 (N, 2, C, h, w) on disk: index 0 is the picture, 1 its mirror image.
+    """Feature maps of one split, float16 (N, 2, C, h, w): index 0 is the picture, 1 its mirror image.
 
     Args:
-        path: the .npy file.
+        path: the .npy file; only what is read of it comes into memory.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.maps = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.maps = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # "c": PyTorch wants it writable
 
     def __len__(self) -> int:
         return len(self.maps)
 
+    def to(self, device: torch.device) -> "FeatureCache":
+        """The same with all maps in the device's memory."""
+        copied = copy(self)
+        copied.maps = self.maps.to(device)
+        return copied
+
     def read(self, rows: Tensor, flips: Tensor) -> Tensor:
-        """Maps (B, C, h, w) float32 of these rows, mirrored where `flips` is 1."""
-        return torch.from_numpy(self.maps[rows.numpy(), flips.numpy()]).float()
+        """Maps (B, C, h, w) float32 of these rows, mirrored where `flips` is 1; where the maps are."""
+        return self.maps[rows.to(self.maps.device), flips.to(self.maps.device)].float()
 
     @classmethod
     @torch.inference_mode()
@@ -49,8 +57,14 @@ class FeatureCache:
     ) -> "FeatureCache":
         """The cache of this data under this model's trunk; built when it is not there yet.
 
-        Memory stays flat: batches are written to the file as they are computed, and the file gets its name only when
+        Memory stays flat: batches are appended to the file as they are computed, and the file gets its name only when
         it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
+
+        Args:
+            model: its trunk is asked.
+            dataset: the faces.
+            batch_size: faces a pass.
+            device: where the trunk runs.
 
         Raises:
             OSError: the disk has too little room; nothing is written.
@@ -62,20 +76,19 @@ class FeatureCache:
         if path.exists():
             with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
                 return cls(path)
-        shape = (len(dataset), 2, *shape)
-        with written_whole(path) as partial:
-            size, free = 2 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
+        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (len(dataset), 2, *shape)}
+        size = 2 * int(np.prod(header["shape"]))
+        with written_whole(path) as partial, partial.open("wb") as file:
+            free = shutil.disk_usage(path.parent).free
             if size > 0.95 * free:
                 room = f"{size / 1e9:.1f} GB, but {path.parent} has {free / 1e9:.1f} GB free"
                 raise OSError(f"the feature cache needs {room}")
-            maps = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-            batches = torch.arange(len(dataset)).split(batch_size)
-            for rows in tqdm(batches, desc=f"features of {dataset.name} ({size / 1e6:,.0f} MB)", unit="batch"):
-                x = preprocess(dataset.pixels[rows].to(device))
-                for flip, view in enumerate((x, x.flip(-1))):
-                    maps[rows[0] : rows[-1] + 1, flip] = model.forward_features(view).half().cpu().numpy()
-            maps.flush()
-            del maps
+            tqdm.write(f"computing the features of {len(dataset):,} faces of {dataset.name}: {size / 1e6:,.0f} MB")
+            np.lib.format.write_array_header_1_0(file, header)
+            for pixels in progress(dataset.pixels.split(batch_size), f"features of {dataset.name}", "batch"):
+                x = preprocess(pixels.to(device))
+                maps = [model.forward_features(view).half() for view in (x, x.flip(-1))]
+                file.write(torch.stack(maps, dim=1).cpu().contiguous().numpy())  # (B, 2, C, h, w)
         return cls(path)
 
     @staticmethod

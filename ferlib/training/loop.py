@@ -1,35 +1,45 @@
-"""The training loop, in the open.
+"""The training loop, in the open: on a CPU, a GPU, or in several processes on one or many machines.
 
 Every epoch's randomness (order, augmentation, dropout) is drawn from a generator seeded by (seed, epoch). So a run that
-was killed and resumed at the last finished epoch goes exactly where the uninterrupted run goes, and nothing but model,
-optimiser and epoch number needs to be kept.
+was killed and resumed at the last finished epoch goes exactly where the uninterrupted run goes, and nothing but the
+weights, the optimiser and the history needs to be kept.
+
+Started by `accelerate launch` or `torchrun`, every process holds the whole data and takes its share of every batch: the
+batch size, the order of the faces and the learning rate mean the same for any number of processes. What differs is
+batch norm, which sees a process's share of the batch, and the draws of augmentation and dropout.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.batches import compose
 from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel
-from ferlib.training.checkpoint import load_checkpoint, save_checkpoint, save_model
-from ferlib.training.features import FeatureCache
+from ferlib.progress import progress
+from ferlib.training.board import Board
 from ferlib.training.recipes import Recipe
 from ferlib.training.remedies import create_remedy, output_layer, shifted
-from ferlib.training.sources import FeatureSource, PixelSource, targets_of
+from ferlib.training.run_folder import RunFolder
+from ferlib.training.schedules import epochs_without_gain, schedule
+from ferlib.training.sources import FeatureSource, PixelSource, create_source, targets_of
+
+JUDGED_AT_ONCE = 128  # faces a batch where the batch makes no difference
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """A model from its feature map on, as a module of its own, sharing the model's parameters."""
 
     def __init__(self, model: FaceModel):
@@ -50,7 +60,8 @@ def fit(
     select_by: str = "accuracy",
     observe: Callable[[FaceModel], Mapping[str, float]] | None = None,
 ) -> pd.DataFrame:
-    """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched.
+    """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched,
+    unless the recipe's protocol is "published".
 
     A model with a frozen trunk is trained on cached features when its augmentation is no more than a flip. Where the
     recipe's remedy shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
@@ -60,7 +71,7 @@ def fit(
         model: built from `recipe.config`; trained in place and left with the weights of the best epoch.
         data: has the splits "train" and "validation", and the model's classes in the model's order.
         recipe: how to train.
-        out: run folder; gets recipe.json, history.csv, last.safetensors (to resume from) and best/ (a model folder).
+        out: run folder; what it gets stands in `ferlib.training.run_folder`.
         resume: continue the run in `out` after its last finished epoch.
         select_by: what decides the best epoch: a validation metric (a key of `ferlib.evaluation.metrics.summary`), or a
             name that `observe` returns.
@@ -68,128 +79,147 @@ def fit(
             into the history. For watching a run, e.g. what another protocol would have said.
 
     Returns:
-        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, seconds.
+        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, train_seconds (the
+        steps alone) and seconds (with judging).
 
     Raises:
         DataError: the data does not fit the model, or has no votes for soft targets.
-        ValueError: the recipe's remedy fits neither the data nor the model.
+        ValueError: the recipe's remedy fits neither the data nor the model, the run to resume had another recipe, or
+            the batch cannot be shared by the processes.
         FileExistsError: `out` holds a run and `resume` is not set.
+        OSError: the disk has too little room.
+        RuntimeError: the loss is no longer a number.
     """
-    train, validation = data.split("train"), data.split("validation")
+    train, judged = data.split("train"), data.split("test" if recipe.protocol == "published" else "validation")
     if data.classes != model.config.classes:
         raise DataError(f"{data.name} has the classes {data.classes}, the model {model.config.classes}")
-    if not len(train) or not len(validation):
-        raise DataError(f"{data.name} has {len(train)} training and {len(validation)} validation faces; needs both")
-    targets_of(train, recipe.target_kind)  # an error comes before any work
+    if not len(train) or not len(judged):
+        raise DataError(f"{data.name} has {len(train)} training and {len(judged)} validation faces; needs both")
+    targets = targets_of(train, recipe.target_kind)
     remedy = create_remedy(recipe.remedy, train)
     if remedy.logit_shift is not None:
         output_layer(model)
-    cached = getattr(model.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
-    last = out / "last.safetensors"
-    if last.exists() and not resume:
-        raise FileExistsError(f"{out} already holds a run; continue it with resume, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2))
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else it knows no processes on CPUs
+    device, processes, main = accelerator.device, accelerator.num_processes, accelerator.is_main_process
+    if recipe.batch_size % processes:
+        raise ValueError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+    folder = RunFolder(out)
+    folder.check(recipe, model, resume)
 
-    accelerator = Accelerator()
-    device = accelerator.device
     model.to(device, memory_format=torch.channels_last)
     remedy.to(device)
+    targets = targets.to(device)
     optimizer = create_optimizer_v2(
         model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
     )
+    averaged = ModelEmaV3(model, recipe.average, use_warmup=True) if recipe.average else None
+    candidate: FaceModel = averaged.module if averaged else model  # the model that is judged and kept
     start, history = 0, []
-    if resume and last.exists():
-        start, history = load_checkpoint(last, model, optimizer)
-    train_source, validation_source = (
-        FeatureSource(part, FeatureCache.build(model, part, device=device), recipe.target_kind, device)
-        if cached
-        else PixelSource(part, Preprocess.of(model.config), recipe.augment, recipe.target_kind, device)
-        for part in (train, validation)
-    )
-    network, optimizer = accelerator.prepare(_Head(model) if cached else model, optimizer)
+    if folder.last.exists():
+        start, history = folder.load_last(model, averaged, optimizer)
+    precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
+    accelerator.wait_for_everyone()  # all have looked into the folder
+    if main:
+        folder.start(recipe, device=str(device), processes=processes, precision=precision, epoch=start)
+        board = Board(out / "tensorboard", start)
+
+    with accelerator.local_main_process_first():  # a cache is built by one process a machine and found by the others
+        train_source, judged_source = (create_source(model, part, recipe.augment, device) for part in (train, judged))
+    cached = isinstance(train_source, FeatureSource)
+    network, optimizer = accelerator.prepare(Head(model) if cached else model, optimizer)
+    step_network = network if recipe.compile == "no" else torch.compile(network, mode=recipe.compile)
+    batches = judging_batches(judged_source.labels, candidate, recipe)
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     steps = max(len(train) // recipe.batch_size, 1)
+    share = slice(accelerator.process_index, None, processes)
     for epoch in range(start, recipe.epochs):
+        scores = [entry[select_by] for entry in history]
+        if recipe.patience and scores and epochs_without_gain(scores)[-1] >= recipe.patience:
+            break
         began = time.perf_counter()
-        torch.manual_seed(recipe.seed * 100_003 + epoch)
-        order = remedy.order(len(train))[: steps * recipe.batch_size]
-        model.train()
+        seed = recipe.seed * 100_003 + epoch
+        torch.manual_seed(seed)  # for what all processes share: the order, and which faces are mirrored in a cache
+        order = remedy.order(len(train))[: steps * recipe.batch_size].view(steps, -1)  # (steps, batch size)
+        inputs = train_source.training_batches(order, share)
+        torch.manual_seed(seed * 1009 + accelerator.process_index)  # for augmentation and dropout
+        network.train()
         loss_sum = torch.zeros((), device=device)
-        batches = order.split(recipe.batch_size)
-        for step, rows in enumerate(tqdm(batches, f"epoch {epoch + 1}/{recipe.epochs}", unit="step", leave=False)):
-            progress = (epoch * steps + step) / (recipe.epochs * steps)
-            lr = recipe.lr * schedule(recipe.schedule, progress, [entry[select_by] for entry in history])
+        work = zip(order[:, share], inputs, strict=True)
+        for step, (rows, x) in enumerate(progress(work, f"epoch {epoch + 1}/{recipe.epochs}", "step", main, steps)):
+            done = (epoch * steps + step) / (recipe.epochs * steps)
+            lr = recipe.lr * schedule(recipe.schedule, done, scores)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            with accelerator.autocast():
-                logits = network(train_source.inputs(rows, train=True))
-                loss = remedy.loss(logits.float(), train_source.targets[rows.to(device)], progress)
+            with autocast():
+                logits = step_network(x)
+            loss = remedy.loss(logits.float(), targets[rows.to(device)], done)
             accelerator.backward(loss)
             if recipe.clip_norm:
                 accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            if averaged:
+                averaged.update(model, epoch * steps + step)
             loss_sum += loss.detach()
-        train_loss = float(loss_sum) / steps
+        train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
+        train_seconds = time.perf_counter() - began
         if not math.isfinite(train_loss):
             raise RuntimeError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
-        with shifted(model, remedy.logit_shift):  # what is judged and kept; training goes on without the shift
-            probabilities = predict_source(network, validation_source)
-            metrics = summary(validation_source.labels.numpy(), probabilities.numpy())
-            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, **metrics, **(observe(model) if observe else {})}
-            history.append(row | {"seconds": time.perf_counter() - began})
-            if row[select_by] >= max(entry[select_by] for entry in history):
-                save_model(model, out / "best")
-        save_checkpoint(last, model, optimizer, epoch + 1, history)
-        pd.DataFrame(history).to_csv(out / "history.csv", index=False)
-        numbers = ", ".join(f"{key} {value:.4f}" for key, value in row.items() if key != "epoch")
-        tqdm.write(f"epoch {epoch + 1}/{recipe.epochs}: {numbers}")
-    best = type(model).from_pretrained(str(out / "best"))
-    model.load_state_dict(best.state_dict())
+
+        if processes > 1:  # each has batch-norm statistics of its own
+            broadcast([*model.buffers(), *(averaged.buffers() if averaged else ())])
+        with shifted(candidate, remedy.logit_shift):  # in what is judged and kept, not in what is trained on
+            judge = Head(candidate) if cached else candidate
+            with autocast():
+                probabilities = predict_shared(judge, judged_source, batches, accelerator)
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss}
+            row |= summary(judged_source.labels, probabilities.numpy())
+            row |= observe(candidate) if observe else {}
+            history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
+            if main and row[select_by] >= max([*scores, -math.inf]):
+                folder.save_best(candidate)
+        if main:
+            folder.save_last(model, averaged, optimizer, epoch + 1, history)
+            board.add(history[-1])
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
+            tqdm.write(f"epoch {epoch + 1}/{recipe.epochs}: {figures}")
+    frame = pd.DataFrame(history)
+    if main:
+        board.close()
+        folder.finish(frame, select_by, recipe)
+    accelerator.wait_for_everyone()
+    model.load_state_dict(type(model).from_pretrained(str(folder.best)).state_dict())
     model.eval()
-    return pd.DataFrame(history)
+    return frame
 
 
-def best_epoch(history: pd.DataFrame, select_by: str = "accuracy") -> int:
-    """Row of the epoch that `fit` kept: the highest validation metric, the last of equals."""
-    return int(history[::-1][select_by].idxmax())
-
-
-def schedule(name: str, progress: float, scores: Sequence[float] = ()) -> float:
-    """Share of the highest learning rate at this share of the run (0 to 1).
-
-    Args:
-        name: one of `ferlib.training.recipes.SCHEDULES`.
-        progress: share of the run's steps already taken.
-        scores: validation metric of every finished epoch, for "plateau".
-    """
-    if name == "constant":
-        return 1.0
-    if name == "plateau":
-        return plateau_factor(scores)
-    rise = 0.3
-    if progress < rise:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / rise)) / 2
-    return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
-
-
-def plateau_factor(scores: Sequence[float], factor: float = 0.75, patience: int = 5) -> float:
-    """What ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every `patience` epochs
-    without a new best. The constants are Khairuddin and Chen's (2021). Told from the history alone, it needs no state.
-    """
-    reductions, waited, best = 0, 0, -math.inf
-    for score in scores:
-        waited = 0 if score > best else waited + 1
-        best = max(best, score)
-        if waited == patience:
-            reductions, waited = reductions + 1, 0
-    return factor**reductions
+def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:
+    """How the faces (labels (N,)) that select the epoch are cut into batches, see `Recipe.protocol`."""
+    if recipe.protocol == "published":
+        return compose(labels, "sorted", recipe.batch_size)
+    return compose(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
 
 
 @torch.inference_mode()
-def predict_source(network: nn.Module, source: PixelSource | FeatureSource, batch_size: int = 128) -> Tensor:
-    """Class probabilities (N, classes) on the CPU, in the order of the source."""
+def predict_shared(
+    network: nn.Module, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
+) -> Tensor:
+    """Class probabilities (N, classes), float64 on the CPU, in the order of the source; every process does its share.
+
+    Args:
+        network: takes the source's inputs; put into evaluation mode.
+        source: of the faces.
+        batches: from `compose`, covering the source.
+        accelerator: knows the processes.
+    """
     network.eval()
-    batches = torch.arange(len(source.labels)).split(batch_size)
-    return torch.cat([network(source.inputs(rows, train=False)).float().softmax(dim=1).cpu() for rows in batches])
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    found = [network(source.inputs(torch.from_numpy(rows))).double().softmax(dim=1) for rows in mine]
+    classes = len(network.model.config.classes if isinstance(network, Head) else network.config.classes)
+    probabilities = torch.zeros(len(source.labels), classes, dtype=torch.float64, device=accelerator.device)
+    if found:
+        probabilities[torch.from_numpy(np.concatenate(mine)).to(accelerator.device)] = torch.cat(found)
+    return accelerator.reduce(probabilities, "sum").cpu()  # each row comes from one process, the others add zeros

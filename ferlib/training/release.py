@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
 from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import WEIGHTS, load_model
+from ferlib.models.zoo import MODELS, WEIGHTS, load_model
 from ferlib.predict import Predictor
-from ferlib.training.loop import best_epoch
+from ferlib.training.run_folder import best_epoch
 
 CARD = """---
 license: apache-2.0
@@ -22,13 +22,12 @@ pipeline_tag: image-classification
 
 # {name}
 
-{architecture} with {parameters:.2f} M parameters ({megabytes:.1f} MB) for {size} px grey faces, {classes}.
+{about}; {parameters:.2f} M parameters ({megabytes:.1f} MB) for {size} px grey faces, {classes}.
 
 ## Data and rights
 
-Trained on the training rows of {data}, selected on its validation split, measured once on its test split. FER2013's
-pictures were collected from the web for research; FERPlus's labels are MIT-licensed; neither is part of this project.
-The trunk started from ImageNet weights of `{trunk}` (Apache-2.0). The weights here are released under Apache-2.0.
+Trained on the training rows of {data}, selected on its validation split, measured once on its test split. {rights}
+{origin} The weights here are released under Apache-2.0.
 
 ## Test figures
 
@@ -44,7 +43,7 @@ The trunk started from ImageNet weights of `{trunk}` (Apache-2.0). The weights h
 
 ## How it was trained
 
-    python -m ferlib train {recipe_name} --data {data} --trunk-weights {trunk}.safetensors
+    python -m ferlib train {recipe_name} --data {data}{trunk_option}
 
 Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept. Seed {seed}, PyTorch
 {torch}. The whole recipe:
@@ -57,11 +56,19 @@ Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f
 
 - It names the expression that people would see in a picture of a face. That is not what the person feels.
 - **Not for judging people**: not for hiring, policing, schooling, medicine, or any decision about a person.
-- The training faces are small grey crops of web photos, labelled by ten people each. Disgust, fear and contempt are
-  rare in them, and the per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were
-  not labelled, so no figures by group can be given.
+- The training faces are small grey crops of web photos{labelled}. Some expressions are rare in them, and the
+  per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were not labelled, so no
+  figures by group can be given.
 - Strongly turned, covered or badly lit faces are often wrong, and detection fails on some.
 """
+
+RIGHTS = {
+    "ferplus": """FER2013's pictures were
+collected from the web for research; FERPlus's labels are MIT-licensed; neither is part of this project.""",
+    "fer2013": """Its pictures were
+collected from the web for research, and are not part of this project.""",
+}
+LABELLED = {"ferplus": ", labelled by ten people each", "fer2013": ", with labels that are often wrong"}
 
 
 def golden_faces(count: int = 7, size: int = 48) -> np.ndarray:
@@ -98,6 +105,7 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
     history = pd.read_csv(run / "history.csv")
     best = history.loc[best_epoch(history)]
     recipe = json.loads((run / "recipe.json").read_text())
+    trunk = getattr(model.config, "trunk", None)
     metrics = []
     for key, metric in report["metrics"].items():
         interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else ""
@@ -108,13 +116,18 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
     ]
     card = CARD.format(
         name=name,
-        architecture="Conv-cut",
+        about=MODELS[model.config.architecture].about,
         parameters=parameter_count(model) / 1e6,
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
         size=model.config.input_size,
         classes=f"{len(model.config.classes)} classes: {', '.join(model.config.classes)}",
         data=report["data"],
-        trunk=model.config.trunk,
+        rights=RIGHTS.get(report["data"], ""),
+        labelled=LABELLED.get(report["data"], ""),
+        origin=f"The trunk started from ImageNet weights of `{trunk}` (Apache-2.0)."
+        if trunk
+        else "Nothing is pretrained.",
+        trunk_option=f" --trunk-weights {trunk}.safetensors" if trunk else "",
         faces=report["faces"],
         commit=report["commit"],
         metrics="\n".join(metrics),

@@ -1,4 +1,9 @@
-"""Where a training step's batches come from: pixels augmented on the device, or a frozen trunk's cached features."""
+"""Where a step's batches come from: pixels augmented on the device, or a frozen trunk's cached features.
+
+Both answer alike: `inputs(rows)` for evaluation, `training_batches(order, share)` for an epoch of training.
+"""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -6,7 +11,11 @@ from torch import Tensor
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.models.base import FaceModel
 from ferlib.training.features import FeatureCache
+
+#: Bytes of float pixels augmented at once. A processor is fastest while they fit its cache; a GPU wants many.
+CHUNK_CPU, CHUNK_GPU = 4_000_000, 64_000_000
 
 
 def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
@@ -15,41 +24,84 @@ def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
 
 
 class PixelSource:
-    """A split kept on the device as uint8; augmented, resized and normalised there batch by batch.
+    """A split kept on the device as uint8; augmented, resized and normalised there.
+
+    Augmentation has a price a call that does not depend on the number of faces, so the faces of many steps are
+    augmented in one call, at the size they are stored in, and then handed out step by step: few on a processor, many on
+    a GPU.
 
     Args:
         dataset: the split.
         preprocess: of the model to be fed.
         augment: name of the training augmentation.
-        targets: "hard" or "soft".
         device: where the pixels live.
     """
 
-    def __init__(self, dataset: FaceDataset, preprocess: Preprocess, augment: str, targets: str, device: torch.device):
+    def __init__(self, dataset: FaceDataset, preprocess: Preprocess, augment: str, device: torch.device):
         self.pixels = dataset.pixels.to(device)
-        self.labels = dataset.labels()
-        self.targets = targets_of(dataset, targets).to(device)
+        self.labels = dataset.labels().numpy()
         self.preprocess = preprocess
         self.augment = augmentation(augment, preprocess.input_size if preprocess.centre_crop else None)
 
-    def inputs(self, rows: Tensor, train: bool) -> Tensor:
-        """Model input (B, 3, S, S) for these rows."""
-        x = self.preprocess.scale(self.pixels[rows.to(self.pixels.device)])
-        return self.preprocess.normalise(self.augment(x) if train else x)
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Model input (B, channels, S, S) for these rows, not augmented."""
+        return self.preprocess(self.pixels[rows.to(self.pixels.device)])
+
+    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
+        """Augmented model inputs (B, channels, S, S), one a step.
+
+        Args:
+            order: rows of the epoch (steps, batch size) of all processes.
+            share: the columns of `order` that are this process's.
+        """
+        order = order[:, share]
+        step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
+        chunk_size = CHUNK_CPU if self.pixels.device.type == "cpu" else CHUNK_GPU
+        for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
+            chunk = self.augment(self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)]))
+            for batch in chunk.split(rows.shape[1]):
+                yield self.preprocess.normalise(batch)
 
 
 class FeatureSource:
     """A split as the trunk's feature maps, plain and flipped, from a `FeatureCache`; training draws one of the two.
 
-    That is all a head behind a frozen trunk can ever see when the only augmentation is a flip.
+    That is all a head behind a frozen trunk can ever see when the only augmentation is a flip. On a GPU the maps are
+    kept in its memory when they take no more than half of what is free there.
+
+    Args:
+        dataset: the split.
+        cache: of this split.
+        flip: whether training draws one of the two views, else it is always the plain one.
+        device: where the maps are needed.
     """
 
-    def __init__(self, dataset: FaceDataset, cache: FeatureCache, targets: str, device: torch.device):
-        self.cache, self.device = cache, device
-        self.labels = dataset.labels()
-        self.targets = targets_of(dataset, targets).to(device)
+    def __init__(self, dataset: FaceDataset, cache: FeatureCache, flip: bool, device: torch.device):
+        self.cache, self.flip, self.device = cache, flip, device
+        self.labels = dataset.labels().numpy()
+        if device.type == "cuda" and cache.maps.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.cache = cache.to(device)
 
-    def inputs(self, rows: Tensor, train: bool) -> Tensor:
-        """Feature maps (B, C, h, w) for these rows."""
-        flips = torch.randint(2, rows.shape) if train else torch.zeros_like(rows)
-        return self.cache.read(rows, flips).to(self.device)
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Feature maps (B, C, h, w) for these rows, not mirrored."""
+        return self.cache.read(rows, torch.zeros_like(rows)).to(self.device)
+
+    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
+        """Feature maps (B, C, h, w), one batch a step; arguments as of `PixelSource.training_batches`.
+
+        The flips of all processes are drawn at once, so one process and several see the same pictures.
+        """
+        flips = torch.randint(2, order.shape) if self.flip else torch.zeros_like(order)
+        return (
+            self.cache.read(rows, mirrored).to(self.device)
+            for rows, mirrored in zip(order[:, share], flips[:, share], strict=True)
+        )
+
+
+def create_source(
+    model: FaceModel, dataset: FaceDataset, augment: str, device: torch.device
+) -> PixelSource | FeatureSource:
+    """A split for this model: its cached features when the trunk is frozen and `augment` no more than a flip."""
+    if getattr(model.config, "freeze_trunk", False) and augment in ("none", "flip"):
+        return FeatureSource(dataset, FeatureCache.build(model, dataset, device=device), augment == "flip", device)
+    return PixelSource(dataset, Preprocess.of(model.config), augment, device)

@@ -2,7 +2,6 @@
 
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,7 +26,7 @@ def small(**settings):
 def test_holds_both_views_to_half_precision(faces):
     model = small()
     features = FeatureCache.build(model, faces, batch_size=4)
-    assert features.maps.dtype == np.float16 and len(features) == 10
+    assert features.maps.dtype == torch.float16 and len(features) == 10
     rows = torch.tensor([7, 0, 7])
     x = Preprocess.of(model.config)(faces.pixels)
     with torch.inference_mode():
@@ -49,6 +48,20 @@ def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
     with torch.no_grad():
         next(other.trunk.parameters()).add_(1e-3)
     assert FeatureCache.build(other, faces).path != path
+
+
+def test_on_a_device_it_reads_the_same(faces):
+    features = FeatureCache.build(small(), faces)
+    rows, flips = torch.tensor([3, 9, 3]), torch.tensor([1, 0, 0])
+    moved = features.to(torch.device("cpu"))
+    assert torch.equal(moved.read(rows, flips), features.read(rows, flips)) and moved.path == features.path
+
+
+def test_the_size_is_said_before_it_is_built(faces, capsys):
+    FeatureCache.build(small(), faces)
+    assert "computing the features of 10 faces of synthetic: 0 MB" in capsys.readouterr().out
+    FeatureCache.build(small(), faces)
+    assert capsys.readouterr().out == ""
 
 
 def test_an_interrupted_build_leaves_nothing_behind(faces, monkeypatch):
@@ -79,7 +92,7 @@ def test_another_build_of_the_same_may_end_first(faces, monkeypatch):
     monkeypatch.setattr(model, "forward_features", build_another, raising=False)
     late = FeatureCache.build(model, faces, batch_size=4)
     assert early[0].path == late.path and list(late.path.parent.iterdir()) == [late.path]
-    assert np.array_equal(early[0].maps, late.maps)
+    assert torch.equal(early[0].maps, late.maps)
     x = Preprocess.of(model.config)(faces.pixels)
     with torch.inference_mode():
         expected = type(model).forward_features(model, x)
@@ -90,11 +103,11 @@ def test_another_build_of_the_same_may_end_first(faces, monkeypatch):
 def test_a_damaged_file_is_built_again(faces):
     model = small()
     whole = FeatureCache.build(model, faces)
-    values = whole.maps.copy()
+    values = whole.maps.clone()
     for content in (b"", whole.path.read_bytes()[:-1000]):
         whole.path.unlink()
         whole.path.write_bytes(content)
-        assert np.array_equal(FeatureCache.build(model, faces).maps, values)
+        assert torch.equal(FeatureCache.build(model, faces).maps, values)
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(faces, monkeypatch):

@@ -1,16 +1,24 @@
 """The training loop."""
 
 import json
+import shutil
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ferlib.data.dataset import DataError
+from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.batches import compose, evaluating, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.zoo import build_model
-from ferlib.training import loop
+from ferlib.training import loop, sources
 from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.run_folder import RunFolder, best_epoch
+from ferlib.training.schedules import plateau_factor
 
 SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True}
 
@@ -45,34 +53,46 @@ def test_loss_falls_and_the_best_epoch_is_kept(faces, tmp_path, settings):
     best = history["accuracy"].idxmax()
     again = type(model).from_pretrained(str(tmp_path / "best"))
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
-    source = loop.PixelSource(
-        faces.split("validation"), loop.Preprocess.of(plan.config), "none", "hard", torch.device("cpu")
-    )
-    hits = loop.predict_source(model, source).argmax(dim=1) == source.labels
-    assert float(hits.float().mean()) == pytest.approx(history["accuracy"][best], abs=0.02)  # cache is half precision
+    validation = faces.split("validation")
+    hits = predict_dataset(model, validation).argmax(axis=1) == validation.labels().numpy()
+    assert hits.mean() == pytest.approx(history["accuracy"][best], abs=0.02)  # cache is half precision
     assert json.loads((tmp_path / "recipe.json").read_text())["lr"] == plan.lr
 
 
-@pytest.mark.parametrize("settings", [{}, FINETUNE], ids=["cached head", "fine-tuned"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, FINETUNE | {"average": 0.9}, {"remedy": "sampler"}, {"remedy": "ldam"}],
+    ids=["cached head", "fine-tuned and averaged", "sampler", "ldam"],
+)
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, settings):
     plan = recipe(faces, **settings)
     whole, whole_history = train(plan, faces, tmp_path / "whole")
-    saves = []
+    saves, save = [], RunFolder.save_last
 
     def stop_after_second(*arguments):
+        save(*arguments)
         saves.append(arguments)
-        original(*arguments)
         if len(saves) == 2:
             raise KeyboardInterrupt
 
-    original = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", stop_after_second)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "save_last", stop_after_second)
         train(plan, faces, tmp_path / "cut")
-    monkeypatch.undo()
     resumed, history = train(plan, faces, tmp_path / "cut", resume=True)
-    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+    assert_equal_states(whole.state_dict(), resumed.state_dict())
+    assert_equal_states(*(load_file(tmp_path / run / "last.safetensors") for run in ("whole", "cut")))
     assert history["train_loss"].tolist() == whole_history["train_loss"].tolist()
+
+
+def assert_equal_states(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_another_recipe_does_not_go_on_with_a_run(faces, tmp_path):
+    train(recipe(faces, epochs=1), faces, tmp_path)
+    with pytest.raises(ValueError, match=r"with another recipe: width 32 there, 16 here, lr 0.001 there, 0.01 here"):
+        train(recipe(faces, epochs=1, lr=0.01, width=16), faces, tmp_path, resume=True)
 
 
 def test_observations_stand_in_the_history_and_may_select(faces, tmp_path):
@@ -109,24 +129,15 @@ def test_a_loss_that_explodes_is_said(faces, tmp_path):
         train(recipe(faces, lr=1e30, optimizer="sgd"), faces, tmp_path)
 
 
-def test_plateau_lowers_the_rate_after_five_epochs_without_a_new_best():
-    assert loop.plateau_factor([]) == 1
-    assert loop.plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3]) == 1  # four since the best
-    assert loop.plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2]) == 0.75
-    assert loop.plateau_factor([0.5] + [0.4] * 10) == 0.75**2
-    assert loop.plateau_factor([0.5] + [0.4] * 5 + [0.6] + [0.4] * 4) == 0.75
-    assert loop.schedule("plateau", 0.9, [0.5] + [0.4] * 5) == 0.75
-
-
 def test_ivsa_trains_and_is_judged_on_crops(faces, tmp_path):
     sizes = {"classes": faces.classes, "widths": (8, 16, 24, 32), "hidden": 32}
     plan = RECIPES["ivsa"].override(sizes | {"epochs": 8, "lr": 0.05, "batch_size": 16})
     model, history = train(plan, faces, tmp_path / "whole")
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
-    assert (history["lr"] == [0.05 * loop.plateau_factor(history["accuracy"][:i]) for i in range(8)]).all()
+    assert (history["lr"] == [0.05 * plateau_factor(history["accuracy"][:i]) for i in range(8)]).all()
     test = faces.split("test")
     one, ten = (predict_dataset(model, test, ten_crop=ten_crop) for ten_crop in (False, True))
-    preprocess = loop.Preprocess.of(model.config)
+    preprocess = Preprocess.of(model.config)
     with torch.inference_mode():
         crops = [model(crop).double().softmax(dim=1) for crop in preprocess.ten_crops(test.pixels)]
         centre = model(preprocess(test.pixels)).double().softmax(dim=1)
@@ -134,22 +145,100 @@ def test_ivsa_trains_and_is_judged_on_crops(faces, tmp_path):
     assert np.abs(one - ten).max() > 1e-4
 
 
-def test_schedules():
-    assert loop.schedule("constant", 0.9) == 1
-    shares = [loop.schedule("onecycle", i / 100) for i in range(101)]
-    assert max(shares) == shares[30] == pytest.approx(1) and shares[100] == pytest.approx(0)
-    assert shares[:31] == sorted(shares[:31]) and shares[30:] == sorted(shares[30:], reverse=True)
+def test_the_averaged_model_is_the_one_kept(faces, tmp_path, monkeypatch):
+    plan = recipe(faces, average=0.8, epochs=2, detail_norm="after", dropout=0.0)
+    model, history = train(plan, faces, tmp_path / "averaged")
+    assert best_epoch(history) == 1, "the comparison is with the end of the run"
+    states, optimizer_step = [], torch.optim.Adam.step
+
+    def record(self, *arguments, **options):
+        optimizer_step(self, *arguments, **options)
+        states.append([value.detach().clone() for group in self.param_groups for value in group["params"]])
+
+    monkeypatch.setattr(torch.optim.Adam, "step", record)
+    train(replace(plan, average=None), faces, tmp_path / "plain")
+    average = states[0]
+    for step, values in enumerate(states):
+        decay = min(0.8, 1 - (1 + step - 1) ** (-2 / 3)) if step > 1 else 0.0
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, values, strict=True)]
+    found = [value for value in model.parameters() if value.requires_grad]
+    assert len(states) == 2 * (238 // 16)
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, average, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"epochs": 0}, "epochs must be a positive number"),
-        ({"optimizer": "magic"}, "optimizer must be one of"),
-        ({"colour": 1}, "no setting colour"),
-        ({"attention": "psychic"}, "attention must be one of"),
-    ],
-)
-def test_impossible_recipes_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        RECIPES["convcut"].override(settings)
+def test_a_run_ends_when_validation_stalls(faces, tmp_path):
+    values = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    options = {"select_by": "score", "observe": lambda model: {"score": next(values)}}
+    _, history = train(recipe(faces, epochs=9, patience=2), faces, tmp_path, **options)
+    assert history["score"].tolist() == [0.1, 0.3, 0.2, 0.3]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["epochs"] == 4 and metrics["best"]["epoch"] == 3 and metrics["protocol"] == "honest"
+
+
+def test_the_published_protocol_chooses_on_class_sorted_test_batches(faces, tmp_path):
+    plan = RECIPES["convcut_published"].override(SMALL | {"classes": faces.classes, "epochs": 2, "augment": "flip"})
+    seen = []
+
+    def observe(model):
+        test = faces.split("test")
+        batches = compose(test.labels().numpy(), "sorted", plan.batch_size)
+        with evaluating(model):
+            probabilities = predict_batches(pixel_logits(model, test), batches)
+        seen.append((probabilities.argmax(axis=1) == test.labels().numpy()).mean())
+        return {}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # batch attention says what it is
+        _, history = train(plan, faces, tmp_path, observe=observe)
+        honest = replace(plan, protocol="honest")
+        model, alone = train(honest, faces, tmp_path / "honest")
+    assert history["accuracy"].tolist() == pytest.approx(seen, abs=0.02)  # the cache is half precision
+    validation = faces.split("validation")
+    with evaluating(model):
+        singles = predict_batches(pixel_logits(model, validation), compose(validation.labels(), "single"))
+    hits = (singles.argmax(axis=1) == validation.labels().numpy()).mean()
+    assert alone["accuracy"].max() == pytest.approx(hits, abs=0.02)
+
+
+def test_bfloat16_computes_nearly_the_same(faces, tmp_path):
+    _, exact = train(recipe(faces), faces, tmp_path / "exact")
+    _, history = train(recipe(faces, precision="bfloat16"), faces, tmp_path / "rounded")
+    assert history["train_loss"].tolist() != exact["train_loss"].tolist()
+    assert history["train_loss"].tolist() == pytest.approx(exact["train_loss"].tolist(), rel=0.01)
+    precisions = [
+        json.loads((tmp_path / name / "environment.json").read_text())[0]["precision"] for name in ("exact", "rounded")
+    ]
+    assert precisions == ["float32", "bfloat16"]
+    assert all(
+        value.dtype != torch.bfloat16 for value in load_file(tmp_path / "rounded/best/model.safetensors").values()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_computes_the_same(faces, tmp_path):
+    plan = recipe(faces, dropout=0.0, epochs=2)
+    _, plain = train(plan, faces, tmp_path / "plain")
+    _, compiled = train(replace(plan, compile="default"), faces, tmp_path / "compiled")
+    assert compiled["train_loss"].tolist() == pytest.approx(plain["train_loss"].tolist(), rel=1e-3)
+
+
+def test_pixels_are_augmented_many_steps_at_once(faces, monkeypatch):
+    preprocess = Preprocess(64, None, True, (0.5,), (0.5,))
+    source = sources.PixelSource(faces, preprocess, "none", torch.device("cpu"))
+    order = torch.randperm(len(faces))[:96].view(6, 16)
+    calls, augment = [], source.augment.forward
+    monkeypatch.setattr(source.augment, "forward", lambda x: calls.append(len(x)) or augment(x))
+    monkeypatch.setattr(sources, "CHUNK_CPU", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
+    batches = list(source.training_batches(order, slice(1, None, 2)))  # the second of two processes
+    assert calls == [32, 16]
+    assert all(torch.equal(x, source.inputs(rows[1::2])) for x, rows in zip(batches, order, strict=True))
+
+
+def test_curves_for_tensorboard(faces, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    _, history = train(recipe(faces), faces, tmp_path)
+    curves = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(curves.Tags()["scalars"]) == set(history.columns) - {"epoch"}
+    losses = [event.value for event in curves.Scalars("train_loss")]
+    assert losses == pytest.approx(history["train_loss"].tolist())

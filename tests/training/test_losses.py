@@ -1,7 +1,6 @@
 """Losses against naive loops written from the formulas, and the remedies made of them inside the training loop."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from torch import nn
 from ferlib.data.dataset import DataError
 from ferlib.models.zoo import build_model
 from ferlib.training import loop, losses
+from ferlib.training.features import FeatureCache
 from ferlib.training.recipes import RECIPES, Recipe
 from ferlib.training.remedies import REMEDIES, create_remedy, output_layer, shifted
 
@@ -196,8 +196,8 @@ def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, 
     part, validation = faces.split("train"), faces.split("validation")
     counts = torch.bincount(part.labels(), minlength=len(faces.classes))
     prior = (counts / counts.sum()).log()
-    source = loop.FeatureSource(validation, loop.FeatureCache.build(plain, validation), "hard", torch.device("cpu"))
-    x = source.inputs(torch.arange(len(validation)), train=False)
+    rows = torch.arange(len(validation))
+    x = FeatureCache.build(plain, validation).read(rows, torch.zeros_like(rows))
     with torch.inference_mode():
         expected, found = plain.forward_head(x) - prior, adjusted.eval().forward_head(x)
     assert torch.allclose(found, expected, atol=1e-5)
@@ -205,23 +205,6 @@ def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, 
     assert history["accuracy"].iloc[0] == pytest.approx(float(hits.mean()))
     again = type(plain).from_pretrained(str(tmp_path / "post" / "best"))
     assert all(torch.equal(value, adjusted.state_dict()[key]) for key, value in again.state_dict().items())
-
-
-@pytest.mark.parametrize("name", ["sampler", "ldam"])  # the faces it draws; the weights it switches on in epoch 2
-def test_a_resumed_epoch_is_the_same(faces, tmp_path, monkeypatch, name):
-    plan, save = recipe(faces, remedy=name), loop.save_checkpoint
-
-    def save_and_copy(path, *state):
-        save(path, *state)
-        if not (tmp_path / "cut").exists():
-            shutil.copytree(path.parent, tmp_path / "cut")  # what a run that was killed after its first epoch leaves
-
-    monkeypatch.setattr(loop, "save_checkpoint", save_and_copy)
-    _, whole = train(plan, faces, tmp_path / "whole")
-    _, resumed = train(plan, faces, tmp_path / "cut", resume=True)
-    assert resumed["train_loss"].tolist() == whole["train_loss"].tolist()
-    last = [load_file(tmp_path / run / "last.safetensors") for run in ("whole", "cut")]
-    assert all(torch.equal(value, last[1][key]) for key, value in last[0].items())
 
 
 def test_impossible_remedies_are_refused_before_any_work(faces, tmp_path, monkeypatch):
@@ -232,7 +215,7 @@ def test_impossible_remedies_are_refused_before_any_work(faces, tmp_path, monkey
     with pytest.raises(ValueError, match="remedy must be one of"):
         create_remedy("prayer", faces)
 
-    monkeypatch.setattr(loop.FeatureCache, "build", lambda *arguments, **options: pytest.fail("work was done"))
+    monkeypatch.setattr(FeatureCache, "build", lambda *arguments, **options: pytest.fail("work was done"))
     out = tmp_path / "run"
     with pytest.raises(DataError, match="has no votes"):
         train(recipe(faces, remedy="soft_labels"), faces, out)

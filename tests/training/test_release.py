@@ -52,7 +52,17 @@ def test_a_released_model_is_loaded_by_name_and_has_card_report_and_golden_pair(
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n") and "train some_recipe --data ferplus" in card
     assert "| accuracy | 0.5123 | 0.4000 to 0.6000 |" in card and "| anger | 0.500 | 0.250 | 0.333 | 40 |" in card
+    assert "ImageNet weights of `test_convnext`" in card and "labelled by ten people each" in card
     assert "Epoch 2 of 3" in card and "1,200 faces" in card
     golden = load_file(folder / "golden.safetensors")
     probabilities, _ = Predictor(load_model("some_model")).classify(list(golden["faces"]))
     assert abs(probabilities - golden["probabilities"]).max() <= 1e-5
+
+
+def test_a_model_without_a_trunk_says_so(run, tmp_path, monkeypatch):
+    for owner in (module, zoo):
+        monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
+    create_model("ivsa", widths=(8, 8, 8, 8), hidden=16).save_pretrained(str(run / "best"))
+    card = (release(run, "small_ivsa", REPORT | {"data": "fer2013"}, "ivsa") / "README.md").read_text()
+    assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
+    assert "    python -m ferlib train ivsa --data fer2013\n" in card and "{" not in card.partition("```json")[0]

@@ -6,10 +6,14 @@ Exit codes: 0 done, 1 something could not be done (a sentence says what), 2 wron
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ferlib.cli.evaluate import add_evaluate
+from ferlib.cli.settings import parse_settings
+from ferlib.cli.studies import add_studies
 from ferlib.explain import METHODS
 
 FORMATS = ("table", "json", "csv")
@@ -26,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, RuntimeError) as error:  # what the library raises for its callers to show
         print(f"ferlib: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("ferlib: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"ferlib: interrupted; {stop}" if stop.args else "ferlib: interrupted", file=sys.stderr)
         return 130
 
 
@@ -75,17 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
     train.set_defaults(run=run_train)
 
-    evaluate = commands.add_parser("evaluate", help="measure a model on a split")
-    evaluate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
-    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
-    evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
-    evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
-    evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
-    evaluate.add_argument("--ten-crop", action="store_true", help="average over ten crops of every face (IVSA)")
-    evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
-    evaluate.set_defaults(run=run_evaluate)
+    add_evaluate(commands)
+    add_studies(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
     release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
@@ -236,49 +231,29 @@ def run_train(options: argparse.Namespace) -> int:
 
     from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import MODELS, build_model
-    from ferlib.training.loop import best_epoch, fit
+    from ferlib.training.loop import fit
     from ferlib.training.recipes import RECIPES
+    from ferlib.training.run_folder import best_epoch
 
     if options.recipe not in RECIPES:
         raise ValueError(f"unknown recipe {options.recipe!r}, expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe].override(parse_settings(options.set))
     data = load_dataset(options.data, options.root)
     recipe = recipe.override({"classes": data.classes})
-    print(f"{data}")
+    say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
+    say(data)
     torch.manual_seed(recipe.seed)
     weights = options.trunk_weights or ("imagenet" if MODELS[recipe.config.architecture].model.has_trunk else "none")
     model = build_model(recipe.config, None if weights == "none" else weights)
     out = options.out or Path("runs") / options.recipe
-    history = fit(model, data, recipe, out, resume=options.resume)
+    try:
+        history = fit(model, data, recipe, out, resume=options.resume)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same command with --resume goes on after the last finished epoch") from stop
     best = history.loc[best_epoch(history)]
+    chosen_on = "TEST, as published" if recipe.protocol == "published" else "validation"
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "macro_f1"))
-    print(f"best epoch {int(best['epoch']) + 1} of {len(history)} on validation: {figures}; model in {out / 'best'}")
-    return 0
-
-
-def run_evaluate(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from ferlib.data.catalogue import load_dataset
-    from ferlib.evaluation.evaluate import evaluate
-    from ferlib.models.zoo import load_model
-
-    data = load_dataset(options.data, options.root)
-    model = load_model(options.model)
-    result = evaluate(model, data, options.split, options.without, options.clean, options.ten_crop)
-    result = {"name": str(options.model), **result}
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
-    if options.format == "json":
-        print(json.dumps(result))
-        return 0
-    print(f"{options.model} on {options.data}, {options.split}, {result['faces']:,} faces, each alone")
-    for name, metric in result["metrics"].items():
-        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
-        print(f"  {name:<18} {metric['value']:.4f}{interval}")
-    table = pd.DataFrame(result["per_class"]).T
-    print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
+    say(f"best epoch {int(best['epoch']) + 1} of {len(history)} on {chosen_on}: {figures}; model in {out / 'best'}")
     return 0
 
 
@@ -287,17 +262,3 @@ def run_release(options: argparse.Namespace) -> int:
 
     print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))
     return 0
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
-    """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes FIELD=VALUE, not {pair!r}")
-        try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[name] = text
-    return settings

@@ -1,0 +1,109 @@
+"""`python -m ferlib evaluate`: a model on a split, by the honest or the published protocol, and its audit."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ferlib.cli.settings import parse_settings
+
+GUEST = "MODULE:CALLABLE"
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """Put the command into the parser of `ferlib.cli`."""
+    evaluate = commands.add_parser("evaluate", help="measure a model on a split, and audit it")
+    evaluate.add_argument(
+        "model",
+        metavar="MODEL",
+        help=f"a released model's name, a model folder, or {GUEST}, which is imported, called and returns a model",
+    )
+    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
+    evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
+    evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
+    evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
+    evaluate.add_argument("--ten-crop", action="store_true", help="average over ten crops of every face (IVSA)")
+    evaluate.add_argument(
+        "--protocol",
+        choices=["honest", "published"],
+        default="honest",
+        help="honest (default): every face alone; published: in class-sorted batches, as the papers' code",
+    )
+    evaluate.add_argument(
+        "--audit",
+        action="store_true",
+        help="also predict in sorted and shuffled batches of several sizes, and without duplicates; "
+        "exit code 1 when the answer for a face depends on the others",
+    )
+    evaluate.add_argument(
+        "--history", type=Path, metavar="CSV", help="of the training, for the audit: what choosing on test would claim"
+    )
+    evaluate.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=f"for a {GUEST} without a config: classes, input_size (224), grey (false), mean and std (ImageNet's) ...",
+    )
+    evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    evaluate.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from ferlib.data.catalogue import load_dataset
+    from ferlib.evaluation.audit import audit
+    from ferlib.evaluation.evaluate import evaluate
+    from ferlib.evaluation.guest import load_guest
+    from ferlib.models.zoo import load_model
+
+    if options.history and not options.audit:
+        raise ValueError("--history is for the audit: give --audit too")
+    data = load_dataset(options.data, options.root)
+    settings = parse_settings(options.set)
+    if ":" in options.model:
+        model = load_guest(options.model, data.classes, settings)
+    elif settings:
+        raise ValueError(f"--set is for a {GUEST} without a config; {options.model} has one")
+    else:
+        model = load_model(options.model)
+    result = evaluate(
+        model, data, options.split, options.without, options.clean, options.ten_crop, protocol=options.protocol
+    )
+    result = {"name": str(options.model), **result}
+    report = None
+    if options.audit:
+        history = pd.read_csv(options.history) if options.history else None
+        report = audit(model, data, options.split, without=options.without, history=history)
+        result["audit"] = report.to_json()
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    if options.format == "json":
+        print(json.dumps(result))
+    else:
+        _print_table(options, result)
+        if report:
+            _print_audit(report)
+    return int(report is not None and not report.passed)
+
+
+def _print_table(options: argparse.Namespace, result: dict) -> None:
+    import pandas as pd
+
+    print(f"{options.model} on {options.data}, {options.split}, {result['faces']:,} faces")
+    print(f"protocol: {result['protocol']}")
+    for name, metric in result["metrics"].items():
+        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
+        print(f"  {name:<18} {metric['value']:.4f}{interval}")
+    table = pd.DataFrame(result["per_class"]).T
+    print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
+
+
+def _print_audit(report) -> None:
+    shares = dict.fromkeys(("accuracy", "moved", "changed"), "{:.4f}".format)
+    print("\naudit: the same faces in other batches, against each face alone")
+    print(report.frame().to_string(index=False, formatters=shares | {"furthest": "{:.0e}".format}))
+    print(f"\n{report.verdict}")

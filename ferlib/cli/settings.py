@@ -1,0 +1,18 @@
+"""Settings on the command line: `--set FIELD=VALUE ...`."""
+
+import json
+from collections.abc import Sequence
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, not {pair!r}")
+        try:
+            settings[name] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[name] = text
+    return settings

@@ -1,0 +1,132 @@
+"""`python -m ferlib ladder` and `python -m ferlib ablate`: many runs, kept in a work folder, and one table of them."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+SEEDS = (0, 1, 2)
+
+
+def add_studies(commands: argparse._SubParsersAction) -> None:
+    """Put both commands into the parser of `ferlib.cli`."""
+    ladder = commands.add_parser("ladder", help="from a published figure to an honest one, one leak less a rung")
+    ladder.add_argument("--data", required=True, nargs="+", metavar="SET", help="data sets' names")
+    ladder.add_argument(
+        "--models", nargs="+", choices=["convcut", "pattlite"], default=["convcut", "pattlite"], help="default: both"
+    )
+    ladder.add_argument(
+        "--networks", nargs="+", metavar="NETWORK", help="only these: batch and token, and perhaps none and code"
+    )
+    _common(ladder)
+    ladder.set_defaults(run=run_ladder)
+
+    ablate = commands.add_parser("ablate", help="the papers' ablation tables, each row under both protocols")
+    ablate.add_argument(
+        "table",
+        choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
+        help="which table",
+    )
+    ablate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    ablate.add_argument(
+        "--within-seeds", nargs="*", type=int, help="seeds of the networks with attention within a face (default: all)"
+    )
+    ablate.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
+    _common(ablate)
+    ablate.set_defaults(run=run_ablate)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="DIR", help="where the data is")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.json", help="results; a .csv goes beside it")
+    parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
+                        help="folder of the runs; processes that share it share the work (default: runs)")  # fmt: skip
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="default: 0 1 2")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
+    parser.add_argument("--trunk", default="tf_efficientnet_lite0", metavar="NAME", help="a timm model's name")
+    parser.add_argument("--trunk-weights", metavar="FILE", default="imagenet",
+                        help=".safetensors, imagenet (downloaded by timm, the default) or none")  # fmt: skip
+    parser.add_argument("--keep-stages", type=int, default=3, help="stages of the trunk kept: 2, 3 (default) or 4")
+    parser.add_argument("--input-size", type=int, default=224, metavar="PX", help="side of the pictures, default 224")
+
+
+def _trunk(options: argparse.Namespace):
+    from ferlib.evaluation.study import Trunk
+
+    weights = None if options.trunk_weights == "none" else options.trunk_weights
+    return Trunk(options.trunk, options.keep_stages, options.input_size, weights)
+
+
+def _command(options: argparse.Namespace, name: str, *first: str) -> str:
+    """The command line, without where things are on this machine."""
+    words = ["python", "-m", "ferlib", name, *first]
+    words += ["--trunk", options.trunk, "--trunk-weights", Path(options.trunk_weights).name]
+    words += ["--keep-stages", str(options.keep_stages), "--input-size", str(options.input_size)]
+    words += ["--epochs", str(options.epochs)] if options.epochs else []
+    words += ["--train-faces", str(options.train_faces)] if options.train_faces else []
+    return shlex.join([*words, "--seeds", *map(str, options.seeds), "--out", options.out.name])
+
+
+def run_ladder(options: argparse.Namespace) -> int:
+    from ferlib.data.catalogue import load_dataset
+    from ferlib.evaluation import ladder
+    from ferlib.evaluation.study import thinned, watched_runs
+
+    trunk = _trunk(options)
+    for name in options.data:
+        whole = load_dataset(name, options.root)
+        data = thinned(whole, options.train_faces)
+        for model in options.models:
+            recipes = ladder.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
+            if options.networks:
+                recipes = {key: recipe for key, recipe in recipes.items() if key[1] in options.networks}
+            runs = dict(
+                zip(recipes, watched_runs(list(recipes.values()), data, options.work, trunk.weights), strict=True)
+            )
+            entry = ladder.ladder_entry(model, trunk, recipes, runs, data, whole)
+            networks = ("--networks", *options.networks) if options.networks else ()
+            entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
+            entries = _merge(options.out, entry, ("data", "model", "trunk"), ladder.__doc__)
+            ladder.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+            print(ladder.sentence(entry), flush=True)
+    return 0
+
+
+def run_ablate(options: argparse.Namespace) -> int:
+    from ferlib.data.catalogue import load_dataset
+    from ferlib.evaluation import ablation
+    from ferlib.evaluation.study import thinned, watched_runs
+
+    rows = {row.name: row for row in ablation.TABLES[options.table]}
+    if unknown := sorted(set(options.rows or ()) - set(rows)):
+        raise ValueError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
+    data, trunk = thinned(load_dataset(options.data, options.root), options.train_faces), _trunk(options)
+    recipes, runs = {}, {}
+    for name in options.rows or rows:
+        recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)
+        if options.within_seeds is not None:
+            kept = {(seed, "within") for seed in options.within_seeds}
+            recipes[name] = {key: recipe for key, recipe in recipes[name].items() if key[1] == "model" or key in kept}
+        found = watched_runs(list(recipes[name].values()), data, options.work, trunk.weights)
+        runs[name] = dict(zip(recipes[name], found, strict=True))
+    entry = ablation.table_entry(options.table, trunk, recipes, runs, data)
+    within = () if options.within_seeds is None else ("--within-seeds", *map(str, options.within_seeds))
+    entry["command"] = _command(options, "ablate", options.table, "--data", options.data, *within)
+    entries = _merge(options.out, entry, ("table", "data", "trunk"), ablation.__doc__)
+    table = ablation.ablation_table(entries)
+    table.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+    shown = table[(table["table"] == options.table) & (table["data"] == options.data) & (table["metric"] == "accuracy")]
+    print(shown[["row", "protocol", "value", "low", "high", "seeds", "paper"]].to_string(index=False))
+    return 0
+
+
+def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dict]:
+    """Put an entry into a results file, in place of the one with the same keys; returns all entries."""
+    entries = json.loads(path.read_text())["entries"] if path.exists() else []
+    same: Callable[[dict], bool] = lambda old: all(old[key] == entry[key] for key in keys)  # noqa: E731
+    entries = [old for old in entries if not same(old)] + [entry]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
+    return entries

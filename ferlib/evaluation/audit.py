@@ -1,0 +1,348 @@
+"""Can this model's test accuracy be believed? Three things that raise it without any better recognition:
+
+1. **neighbours**: predictions that depend on the other faces of the batch. In a test set stored class by class, the
+   neighbours give the label away;
+2. **duplicates**: test faces that also stand in training;
+3. **selection**: the epoch chosen by its accuracy on the test set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.splits import find_duplicates, find_flaws
+from ferlib.evaluation.batches import Logits, compose, evaluating, pixel_logits, predict_batches
+from ferlib.models.base import FaceModel
+
+BATCH_SIZES = (1, 4, 16, 64, 256)
+
+#: A probability may move by this much before it counts. In a batch of another size the same numbers are summed up in
+#: another order, and rounding moves the probabilities: in single precision by less than 1e-4 for each model of the zoo.
+#: A dependence that moves none by a thousandth would not show in any table. Between two classes that are as good as
+#: equally probable, rounding alone may decide: that is a tie, no change of the prediction.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """One way to cut the test set into batches, and what it does to the predictions.
+
+    Attributes:
+        composition: "single", "sorted" or "shuffled", see `ferlib.evaluation.batches.compose`.
+        batch_size: faces a batch.
+        accuracy: share of right predictions.
+        moved: share of faces with a probability that is further than the tolerance from that of the face alone.
+        changed: share of faces that, beyond the tolerance, are called something else than alone.
+        furthest: largest change of a probability.
+
+    Without predictions of faces alone the last three are NaN.
+    """
+
+    composition: str
+    batch_size: int
+    accuracy: float
+    moved: float
+    changed: float
+    furthest: float
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Test faces that are not new, and what they do to the accuracy.
+
+    Attributes:
+        near: whether near duplicates count as the same face, see `ferlib.data.splits`.
+        in_train: test faces that also stand in training.
+        accuracy_on_them: share of right predictions among these; NaN when there are none.
+        left_out: test faces with any flaw: in another split, copied, labelled in conflict, or blank.
+        accuracy: of the whole test split.
+        accuracy_without: of the test split without flaws.
+    """
+
+    near: bool
+    in_train: int
+    accuracy_on_them: float
+    left_out: int
+    accuracy: float
+    accuracy_without: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What choosing the best epoch on the test set would have claimed. Epochs count from 1.
+
+    Attributes:
+        epochs: in the history.
+        epoch: the best on validation; the last of equals, as in training.
+        accuracy: on the test set, of that epoch: the honest figure.
+        claimed_epoch: the best on the test set.
+        claimed: its accuracy there.
+    """
+
+    epochs: int
+    epoch: int
+    accuracy: float
+    claimed_epoch: int
+    claimed: float
+
+    @property
+    def bias(self) -> float:
+        """How much the claim is too high, 0..1."""
+        return self.claimed - self.accuracy
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What `audit` found; accuracies and shares are 0..1.
+
+    Attributes:
+        model: its name.
+        data: the data set's name.
+        split: which was audited.
+        faces: in it.
+        tolerance: how far a probability may move.
+        alone: whether the model can predict a single face at all.
+        steady: whether it gives the same batch the same answer twice.
+        batches: one entry a way to cut the split into batches, single faces first.
+        duplicates: None where they were not looked for.
+        selection: None where there was no history.
+    """
+
+    model: str
+    data: str
+    split: str
+    faces: int
+    tolerance: float
+    alone: bool
+    steady: bool
+    batches: tuple[BatchResult, ...]
+    duplicates: Duplicates | None = None
+    selection: Selection | None = None
+
+    @property
+    def depends_on_neighbours(self) -> bool:
+        """Whether a prediction depends on the other faces of its batch, or needs some."""
+        return not self.alone or (self.steady and any(row.moved > 0 for row in self.batches))
+
+    @property
+    def passed(self) -> bool:
+        """Whether a face always gets the same answer, whatever stands beside it."""
+        return self.steady and not self.depends_on_neighbours
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in one sentence."""
+        parts = [self._about_batches()]
+        if self.duplicates and self.duplicates.left_out:
+            found = self.duplicates
+            parts.append(
+                f"{found.in_train:,} of the faces also stand in training, and without all {found.left_out:,} flawed "
+                f"ones its accuracy is {found.accuracy_without:.1%} instead of {found.accuracy:.1%}"
+            )
+        if self.selection:
+            parts.append(
+                f"choosing the epoch on the test set would have claimed {self.selection.claimed:.1%} "
+                f"where validation gives {self.selection.accuracy:.1%}"
+            )
+        return f"{self.model} {'; '.join(parts)}."
+
+    def _about_batches(self) -> str:
+        low, high = (pick(self.batches, key=lambda row: row.accuracy) for pick in (min, max))
+        span = f"{low.accuracy:.1%} ({_name(low)}) to {high.accuracy:.1%} ({_name(high)})"
+        if not self.steady:
+            return "fails: it gives the same batch another answer the second time"
+        if not self.alone:
+            return f"fails: it cannot predict a face alone, and its accuracy depends on the batches, {span}"
+        if self.depends_on_neighbours:
+            changed = max(row.changed for row in self.batches)
+            return (
+                f"fails: its predictions depend on their neighbours; with nothing but other batches up to "
+                f"{changed:.1%} of them change, and its accuracy goes from {span}"
+            )
+        furthest = max(row.furthest for row in self.batches)
+        return (
+            f"passes: each of {self.faces:,} faces gets the same answer alone and in {len(self.batches) - 1} kinds of "
+            f"batches (no probability moves by more than {furthest:.0e}), accuracy {self.batches[0].accuracy:.1%}"
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row a way to cut the split into batches: the fields of `BatchResult`."""
+        return pd.DataFrame(list(self.batches))
+
+    def to_json(self) -> dict:
+        """For a file; NaN becomes None."""
+        report = {"verdict": self.verdict, "passed": self.passed, **asdict(self)}
+        return _without_nan(report)
+
+
+def audit(
+    model: FaceModel,
+    dataset: FaceDataset,
+    split: str = "test",
+    *,
+    without: Sequence[str] = (),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    near: bool = False,
+    history: pd.DataFrame | None = None,
+) -> AuditReport:
+    """Audit a model on one split of a data set. Afterwards its parts are in the modes they were in.
+
+    Args:
+        model: any module that maps normalised images to logits and has a `config` with its classes and how images are
+            prepared; see `ferlib.evaluation.guest` for one that has none.
+        dataset: with all its splits, so that faces in several of them can be found.
+        split: the one that is audited.
+        without: classes whose faces and logits are left out.
+        batch_sizes: faces a batch, for class-sorted and for shuffled batches.
+        tolerance: how far a probability may move.
+        seed: of the shuffled batches.
+        near: look for near duplicates too (minutes, the first time).
+        history: of the model's training, for `selection_bias`.
+
+    Raises:
+        DataError: the split is empty, or has classes that the model does not know.
+    """
+    classes = [name for name in dataset.classes if name not in without]
+    wanted = dataset.frame["label"].isin([dataset.classes.index(name) for name in classes])
+    inside = ((dataset.frame["split"] == split) & wanted).to_numpy()
+    part = dataset.subset(inside).of_classes(classes)
+    if not len(part):
+        raise DataError(f"{dataset.name} has no faces in its {split} split")
+    labels = part.labels().numpy()
+    logits = pixel_logits(model, part, classes=classes)
+    with evaluating(model):
+        batches, probabilities = audit_batches(logits, labels, batch_sizes, tolerance, seed)
+        alone, steady = probabilities is not None, is_steady(logits, labels, tolerance)
+        if not alone:
+            probabilities = predict_batches(logits, compose(labels, "shuffled", max(batch_sizes), seed))
+    return AuditReport(
+        model=model.config.architecture,
+        data=dataset.name,
+        split=split,
+        faces=len(part),
+        tolerance=tolerance,
+        alone=alone,
+        steady=steady,
+        batches=batches,
+        duplicates=audit_duplicates(dataset, inside, probabilities.argmax(axis=1) == labels, near),
+        selection=None if history is None else selection_bias(history),
+    )
+
+
+def audit_batches(
+    logits: Logits,
+    labels: np.ndarray,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+) -> tuple[tuple[BatchResult, ...], np.ndarray | None]:
+    """Predict the same faces in batches of several compositions and sizes.
+
+    Args:
+        logits: of these positions, see `ferlib.evaluation.batches`.
+        labels: true classes (N,).
+        batch_sizes: for class-sorted and for shuffled batches; 1 stands for faces alone, which are always there.
+        tolerance: how far a probability may move.
+        seed: of the shuffled batches.
+
+    Returns:
+        What each did, and the probabilities (N, classes) of faces alone: None where the model needs more than one.
+
+    Raises:
+        ValueError: the model's probabilities are not numbers.
+    """
+    cuts = [("single", 1), *((name, size) for name in ("sorted", "shuffled") for size in batch_sizes if size > 1)]
+    rows, alone = [], None
+    for composition, size in tqdm(cuts, desc="batches", leave=False, disable=None):
+        try:
+            probabilities = predict_batches(logits, compose(labels, composition, size, seed))
+        except (ValueError, RuntimeError):
+            if composition != "single" or len(cuts) == 1:
+                raise
+            continue  # a batch norm that wants more than one value a channel, say; any other error comes again
+        if not np.isfinite(probabilities).all():
+            raise ValueError("the model gives probabilities that are not numbers")
+        alone = probabilities if composition == "single" else alone
+        predicted, changes = probabilities.argmax(axis=1), (np.nan, np.nan, np.nan)
+        if alone is not None:
+            moves = np.abs(probabilities - alone).max(axis=1)
+            moved = moves > tolerance
+            changes = moved.mean(), (moved & (predicted != alone.argmax(axis=1))).mean(), moves.max()
+        rows.append(BatchResult(composition, size, _share(predicted == labels), *map(float, changes)))
+    return tuple(rows), alone
+
+
+def is_steady(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
+    """Whether a model gives the same 64 faces the same answer twice; dropout that was left on does not."""
+    rows = compose(labels, "shuffled", 64, seed)[0]
+    batch = [np.arange(len(rows))]
+    one, two = (predict_batches(lambda places: logits(torch.from_numpy(rows)[places]), batch) for _ in range(2))
+    return bool(np.abs(one - two).max() <= tolerance)
+
+
+def mixes_neighbours(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
+    """Whether 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough."""
+    rows = compose(labels, "shuffled", 64, seed)[0]
+    batches, _ = audit_batches(lambda places: logits(torch.from_numpy(rows)[places]), labels[rows], (64,), tolerance)
+    return batches[0].composition != "single" or any(row.moved > 0 for row in batches)
+
+
+def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray, near: bool = False) -> Duplicates:
+    """What test faces that are not new do to the accuracy.
+
+    Args:
+        dataset: with all its splits.
+        inside: which of its faces were tested, bool (N,).
+        right: which of these were predicted right, bool (faces tested,).
+        near: near duplicates count as the same face.
+    """
+    faces = find_duplicates(dataset, near)
+    train = (dataset.frame["split"] == "train").to_numpy()
+    known = np.isin(faces[inside], faces[train & ~inside])
+    flawed = find_flaws(dataset, near).any(axis=1).to_numpy()[inside]
+    return Duplicates(
+        near, int(known.sum()), _share(right[known]), int(flawed.sum()), _share(right), _share(right[~flawed])
+    )
+
+
+def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: str = "test_accuracy") -> Selection:
+    """What choosing the epoch on the test set would have claimed.
+
+    Args:
+        history: one row an epoch, as from `ferlib.training.loop.fit` with an `observe` that looks at the test set.
+        validation: the column of the validation metric.
+        test: the column of the test metric.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    if missing := [name for name in (validation, test) if name not in history]:
+        raise ValueError(f"the history has no column {', '.join(missing)}; it has {', '.join(map(str, history))}")
+    values = history[[validation, test]].to_numpy()
+    last = len(values) - 1
+    epoch, claimed = (last - int(values[::-1, column].argmax()) for column in (0, 1))
+    return Selection(len(values), epoch + 1, float(values[epoch, 1]), claimed + 1, float(values[claimed, 1]))
+
+
+def _share(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def _name(row: BatchResult) -> str:
+    return "one at a time" if row.composition == "single" else f"{row.composition}, {row.batch_size} a batch"
+
+
+def _without_nan(value: object) -> object:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,0 +1,128 @@
+"""How a test set is cut into batches, and predicted along them.
+
+For an honest model the cut makes no difference. For one that mixes the faces of a batch it decides the accuracy.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.transforms import Preprocess
+from ferlib.labels import mapping
+from ferlib.models.base import FaceModel
+from ferlib.training.features import FeatureCache
+
+#: "sorted": class by class, as RAF-DB and FERPlus are stored on disk and as the published code reads them, in the order
+#: of the data set within a class; "shuffled": at random; "single": one face at a time; "stored": in the order of the
+#: data set.
+COMPOSITIONS = ("sorted", "shuffled", "single", "stored")
+
+#: Positions in the data set, int64 (B,) on the CPU -> logits (B, classes).
+Logits = Callable[[Tensor], Tensor]
+
+
+def compose(
+    labels: Sequence[int] | np.ndarray, composition: str, batch_size: int = 64, seed: int = 0
+) -> list[np.ndarray]:
+    """Cut a test set into batches. Every face stands in exactly one of them; the incomplete last batch is kept.
+
+    Args:
+        labels: classes (N,) of the faces.
+        composition: one of `COMPOSITIONS`.
+        batch_size: faces a batch; "single" has batches of one, whatever it says.
+        seed: of "shuffled".
+
+    Returns:
+        Positions in the data set, int64, an array a batch.
+    """
+    labels = np.asarray(labels)
+    if composition not in COMPOSITIONS:
+        raise ValueError(f"composition must be one of {', '.join(COMPOSITIONS)}, not {composition!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, not {batch_size}")
+    if composition == "sorted":
+        order = np.argsort(labels, kind="stable")
+    elif composition == "shuffled":
+        order = np.random.default_rng(seed).permutation(len(labels))
+    else:
+        order = np.arange(len(labels))
+    size = 1 if composition == "single" else batch_size
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@torch.inference_mode()
+def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Class probabilities (N, classes), float64, in the order of the data set, predicted batch by batch.
+
+    Args:
+        logits: gives the logits of these positions; see `pixel_logits` and `feature_logits`.
+        batches: from `compose`; together they are 0..N-1, each once.
+    """
+    order = np.concatenate(batches)
+    found = torch.cat([logits(torch.from_numpy(rows)).double().softmax(dim=1).cpu() for rows in batches]).numpy()
+    probabilities = np.empty_like(found)
+    probabilities[order] = found
+    return probabilities
+
+
+def pixel_logits(
+    model: FaceModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
+) -> Logits:
+    """A model over a data set's pixels, for `predict_batches`. The model must be in evaluation mode, see `evaluating`.
+
+    Args:
+        model: takes normalised images; its `config` says how they are prepared.
+        dataset: the faces.
+        ten_crop: logarithm of the mean probabilities over ten crops of every face (four corners, centre, and their
+            mirror images) in place of the logits.
+        classes: the classes wanted, in this order; the others' logits are left out, so that the probabilities of these
+            sum to 1. None: all of the model's.
+
+    Raises:
+        DataError: the model does not know one of the classes.
+    """
+    preprocess, device, known = Preprocess.of(model.config), device_of(model), model.config.classes
+    columns = mapping(classes or known, known)
+    wanted = slice(None) if classes is None else columns
+    if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
+        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
+
+    def logits(rows: Tensor) -> Tensor:
+        pixels = dataset.pixels[rows].to(device)
+        if not ten_crop:
+            return model(preprocess(pixels))[:, wanted]
+        crops = torch.stack([model(crop).double().log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)])
+        return crops.logsumexp(dim=0)[:, wanted] - np.log(len(crops))
+
+    return logits
+
+
+def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
+    """A model's head over its frozen trunk's cached maps, for `predict_batches`; evaluation mode, see `evaluating`."""
+    device = device_of(model)
+
+    def logits(rows: Tensor) -> Tensor:
+        return model.forward_head(cache.read(rows, torch.zeros_like(rows)).to(device))
+
+    return logits
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; afterwards every part of it is in the mode it was in before."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's parameters are; the CPU for one without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

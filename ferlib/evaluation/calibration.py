@@ -1,0 +1,85 @@
+"""Whether a probability means what it says: reliability, expected calibration error, temperature scaling.
+
+Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017. A model is calibrated when, of all the
+predictions it gives with confidence 0.8 (its highest probability), 80 % are right.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
+
+BINS = 15  # as in the paper's tables
+TEMPERATURES = (0.05, 20.0)  # the range that is searched; of a model that is never wrong, the best would be 0
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> pd.DataFrame:
+    """How often the model is right at each level of confidence: the curve of a reliability diagram.
+
+    Args:
+        labels: true classes (N,).
+        probabilities: (N, classes), rows sum to 1.
+        bins: of equal width, over 0..1.
+
+    Returns:
+        One row a bin: `start` and `end` of the confidences in it, `faces`, their mean `confidence` and `accuracy`, and
+        the 95 % Wilson interval `low` to `high` of the accuracy; NaN where there are no faces.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    faces, right, sums = (
+        np.bincount(place, weights=weights, minlength=bins) for weights in (None, correct.astype(float), confidence)
+    )
+    filled = faces > 0
+    shares = [np.divide(total, faces, out=np.full(bins, np.nan), where=filled) for total in (sums, right)]
+    intervals = [
+        binomtest(int(hits), int(n)).proportion_ci(method="wilson") if n else (np.nan, np.nan)
+        for hits, n in zip(right, faces, strict=True)
+    ]
+    edges = np.arange(bins + 1) / bins
+    return pd.DataFrame(
+        {"start": edges[:-1], "end": edges[1:], "faces": faces, "confidence": shares[0], "accuracy": shares[1]}
+        | dict(zip(("low", "high"), np.transpose(intervals), strict=True))
+    )
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error (eq. 3): mean gap of confidence and accuracy over equal-width bins, by their faces."""
+    curve = reliability(labels, probabilities, bins)
+    gaps = (curve["confidence"] - curve["accuracy"]).abs() * curve["faces"]
+    return float(gaps.sum() / len(labels))  # an empty bin's NaN is not counted
+
+
+def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of -log p of the true class."""
+    return float(-np.log(_positive(probabilities)[np.arange(len(labels)), labels]).mean())
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / T) from softmax(logits), (N, classes) -> same: no prediction changes, only its confidence.
+
+    log p differs from the logits by a constant a row, which softmax does not see.
+    """
+    scaled = np.log(_positive(probabilities)) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The temperature T > 0 whose probabilities make the labels most likely (eq. 9), within `TEMPERATURES`.
+
+    Fit it on validation faces, never on those it is judged on. Above 1 the model was too sure of itself.
+    """
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(  # convex in 1/T, so there is one minimum
+        lambda log_t: negative_log_likelihood(labels, tempered(probabilities, np.exp(log_t))),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    return float(np.exp(found.x))
+
+
+def _positive(probabilities: np.ndarray) -> np.ndarray:
+    return np.clip(probabilities, np.finfo(float).tiny, None)

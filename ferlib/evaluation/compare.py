@@ -1,0 +1,99 @@
+"""Two models on the same test faces: is the difference more than chance?
+
+Most faces are easy for both or hard for both, so the two scores rise and fall together from test set to test set.
+Comparing face by face takes that out, and sees differences that two separate intervals do not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from ferlib.evaluation.metrics import SCORES, from_confusion
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        faces: how many both were tested on.
+        only_first: faces that the first model alone has right.
+        only_second: faces that the second model alone has right.
+        p_value: of McNemar's test, see `mcnemar`.
+        differences: one row a metric (`ferlib.evaluation.metrics.SCORES`): `first`, `second`, `difference` (second less
+            first) and its bootstrap interval `low` to `high`.
+    """
+
+    faces: int
+    only_first: int
+    only_second: int
+    p_value: float
+    differences: pd.DataFrame
+
+
+def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int) -> Comparison:
+    """Compare the predicted classes of two models.
+
+    Args:
+        labels: true classes (N,).
+        first, second: classes (N,) that each model predicts for the same faces.
+        classes: how many there are.
+    """
+    only_first = int(((first == labels) & (second != labels)).sum())
+    only_second = int(((first != labels) & (second == labels)).sum())
+    return Comparison(
+        len(labels),
+        only_first,
+        only_second,
+        mcnemar(only_first, only_second),
+        paired_differences(labels, first, second, classes),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """P-value of McNemar's exact two-sided test: the chance that equally good models disagree at least so one-sidedly.
+
+    Faces that both models have right or wrong say nothing about which is better. Of the others each is as likely to
+    speak for one as for the other, if the models are equally good: a binomial with p = 1/2.
+
+    Args:
+        only_first, only_second: faces that only one of the models has right.
+    """
+    disagreements = only_first + only_second
+    return float(min(1.0, 2 * binom.cdf(min(only_first, only_second), disagreements, 0.5)))
+
+
+def paired_differences(
+    labels: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    classes: int,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Differences of two models' metrics with percentile bootstrap intervals; the models see the same resampled faces.
+
+    Drawing N faces with replacement is drawing the counts of all (true, first, second) from a multinomial with the
+    observed shares.
+
+    Returns:
+        See `Comparison.differences`.
+    """
+    cells, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=resamples)
+    weights = np.concatenate([counts[None], draws])  # (1 + R, cells), the data themselves come first
+    scores = [from_confusion(_confusions(weights, cells[0], predicted, classes)) for predicted in cells[1:]]
+    difference = scores[1] - scores[0]  # (1 + R, metrics)
+    low, high = np.quantile(difference[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns = {"first": scores[0][0], "second": scores[1][0], "difference": difference[0], "low": low, "high": high}
+    return pd.DataFrame(columns, index=list(SCORES))
+
+
+def _confusions(weights: np.ndarray, true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion matrices (R, K, K) of R weightings (R, M) of M kinds of faces."""
+    place = np.zeros((len(true), classes**2), np.int64)
+    place[np.arange(len(true)), true * classes + predicted] = 1
+    return (weights @ place).reshape(len(weights), classes, classes)

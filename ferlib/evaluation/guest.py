@@ -1,0 +1,64 @@
+"""A model from elsewhere, so that it can be evaluated and audited like one of ours."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from torch import Tensor, nn
+
+from ferlib.models.base import FaceModel, ModelConfig
+
+
+class Guest(nn.Module):
+    """Somebody else's module beside what the evaluation has to know about it.
+
+    Args:
+        model: maps normalised images (B, channels, S, S) to logits (B, classes).
+        config: its classes in the order of the logits, and how images are prepared for it.
+    """
+
+    def __init__(self, model: nn.Module, config: ModelConfig):
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits, expected = self.model(x), (len(x), len(self.config.classes))
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(
+                f"{self.config.architecture} must give logits of shape {expected}, images by classes, not {given}"
+            )
+        return logits
+
+
+def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, object] | None = None) -> FaceModel | Guest:
+    """What the callable of this name returns, in evaluation mode. **This runs the code of that module.**
+
+    A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
+    that its logits stand for `classes` in their order and that it takes ImageNet-normalised RGB images of 224 px.
+
+    Args:
+        name: "package.module:callable"; called without arguments.
+        classes: of the data set.
+        settings: fields of `ModelConfig` that differ from these assumptions, e.g. {"input_size": 112, "grey": True}.
+
+    Raises:
+        ValueError: there is no such callable, it does not return a module, or a setting does not exist.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        build = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name!r} is not a MODULE:CALLABLE that can be imported: {error}") from error
+    model = build()
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")
+    settings = dict(settings or {})
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        if settings:
+            raise ValueError(f"{name} brings a config of its own, so {', '.join(settings)} cannot be set")
+        return model.eval()
+    known = [field.name for field in fields(ModelConfig) if field.name != "architecture"]
+    if unknown := sorted(settings.keys() - set(known)):
+        raise ValueError(f"no setting {', '.join(unknown)}; a model has {', '.join(known)}")
+    return Guest(model, ModelConfig(**{"architecture": name, "classes": tuple(classes)} | settings)).eval()

@@ -1,0 +1,93 @@
+"""What the papers' tables say, as data: `results/published/*.csv`, every figure with its source and protocol."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).parents[2] / "results"
+TABLES = {
+    "convcut_table1": "Conv-cut, Table 1: accuracy beside other methods",
+    "convcut_table2": "Conv-cut, Table 2: attention and Detail Extraction",
+    "convcut_table3": "Conv-cut, Table 3: layers in Detail Extraction",
+    "ivsa_table1": "IVSA, Table I: accuracy on FER2013",
+    "ivsa_table2": "IVSA, Table II: accuracy on CK+",
+    "ivsa_table3": "IVSA, Table III: attention blocks",
+}
+
+
+def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
+    """One of `TABLES`, a row a figure.
+
+    Args:
+        table: its name.
+        results: the project's results folder.
+
+    Returns:
+        `paper`, `table` (its number there), `model`, `year`, `data`, `metric`, `value` (percent), `protocol` (how the
+        figure came about, as far as known), `cites` (the reference the paper names), `note`.
+    """
+    if table not in TABLES:
+        raise ValueError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
+    return pd.read_csv(results / "published" / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
+
+
+#: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
+REPORTS = {
+    "ferplus": {
+        "convcut_ferplus": "Conv-cut, fine-tuned EfficientNet-Lite0 (released)",
+        "convcut_ferplus_frozen": "Conv-cut, frozen EfficientNet-Lite0",
+        "linear_probe_ferplus": "linear probe, frozen EfficientNet-Lite0",
+    },
+    "fer2013": {"convcut_fer2013_head": "Conv-cut, EfficientNet-Lite0 fine-tuned on FERPlus, head on FER2013"},
+}
+ALONE = "every face alone, epoch chosen on validation"
+RUNG_PROTOCOLS = {
+    "published protocol": "batch attention over class-sorted test faces, epoch chosen on test",
+    "one face at a time": ALONE,
+    "attention within a face": ALONE,
+    "no attention": ALONE,
+}
+
+
+def comparison(data: str, results: Path = RESULTS) -> pd.DataFrame:
+    """The accuracies that the papers print for a test set, and ours, each with its protocol; best first.
+
+    Args:
+        data: "rafdb", "ferplus", "fer2013" or "ckplus".
+        results: the project's results folder.
+
+    Returns:
+        `model`, `source` (the paper's table, or our results file), `accuracy`, `low`, `high` (percent; the papers give
+        no intervals), `seeds` (where there are several), `protocol`.
+    """
+    tables = (read_published(name, results) for name in ("convcut_table1", "ivsa_table1", "ivsa_table2"))
+    printed = pd.concat(tables).query("data == @data and metric == 'accuracy'")
+    rows = [
+        {
+            "model": row.model,
+            "source": f"{row.paper.partition(' (')[0]}, Table {row.table}",
+            "accuracy": row.value,
+            "protocol": row.protocol,
+        }
+        for row in printed.itertuples()
+    ]
+    for file, model in REPORTS.get(data, {}).items():
+        report = json.loads((results / f"{file}.json").read_text())
+        rows.append(_ours(model, f"results/{file}.json", report["metrics"]["accuracy"], ALONE))
+    ladder = results / "ladder.json"
+    for entry in json.loads(ladder.read_text())["entries"] if ladder.exists() else ():
+        name = {"convcut": "Conv-cut", "pattlite": "PAtt-Lite"}[entry["model"]]
+        for rung in (*entry["rungs"], *entry["marks"]) if entry["data"] == data else ():
+            if protocol := RUNG_PROTOCOLS.get(rung["name"]):
+                model = f"{name}, frozen {entry['trunk']['name']}: {rung['name']}"
+                row = _ours(model, "results/ladder.json", rung["metrics"]["accuracy"], protocol)
+                rows.append(row | {"seeds": len(entry["seeds"])})
+    columns = ["model", "source", "accuracy", "low", "high", "seeds", "protocol"]
+    table = pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64"})
+    return table.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+
+
+def _ours(model: str, source: str, accuracy: dict[str, float], protocol: str) -> dict[str, object]:
+    figures = {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]}
+    return {"model": model, "source": source, "protocol": protocol} | {k: 100 * v for k, v in figures.items()}

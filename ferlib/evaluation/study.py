@@ -1,0 +1,119 @@
+"""Many runs that are compared: each is done once, watched, kept on disk, and may be shared by several processes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
+from ferlib.models.base import ModelConfig
+from ferlib.models.zoo import MODELS, build_model
+from ferlib.training.loop import fit
+from ferlib.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The frozen trunk that all models of a study stand on.
+
+    Attributes:
+        name: a timm model name.
+        keep_stages: stages kept.
+        input_size: side of the pictures it sees, pixels.
+        weights: a .safetensors file, "imagenet", or None for random ones.
+    """
+
+    name: str
+    keep_stages: int
+    input_size: int
+    weights: str | None = None
+
+    def to_json(self) -> dict:
+        """For a result's file, without the folder of the weights."""
+        return asdict(self) | {"weights": self.weights and Path(self.weights).name}
+
+
+def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
+    """The config for this data: its classes; grey where the pictures are; not made of more pixels than they have."""
+    side = data.pixels.shape[-1]
+    source = config.source_size or (side if side < config.input_size else None)
+    return replace(config, classes=data.classes, grey=data.pixels.shape[1] == 1, source_size=source)
+
+
+def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
+    """The data with so many training faces, drawn at random but always the same; the other splits are left as they are.
+
+    For studies that have to be quick. None, or more than there are: the data itself.
+    """
+    train = np.flatnonzero(data.frame["split"] == "train")
+    if train_faces is None or train_faces >= len(train):
+        return data
+    dropped = np.random.default_rng(0).permutation(train)[train_faces:]
+    return data.subset(np.setdiff1d(np.arange(len(data)), dropped))
+
+
+def watched_run(
+    recipe: Recipe,
+    data: FaceDataset,
+    folder: Path,
+    trunk_weights: str | Path | None = None,
+    batchings: Sequence[Batching] = BATCHINGS,
+) -> WatchedRun:
+    """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe.
+    """
+    known = folder / "recipe.json"
+    if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
+        raise ValueError(f"{folder} holds a run of another recipe; take another work folder")
+    cached = getattr(recipe.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
+    watch = Watch(data, folder / "seen", batchings, recipe.seed, cached)
+    path = folder / "history.csv"
+    history = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    if len(history) < recipe.epochs:
+        torch.manual_seed(recipe.seed)
+        weights = trunk_weights if MODELS[recipe.config.architecture].model.has_trunk else None
+        history = fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, observe=watch)
+    return watch.run(history)
+
+
+def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
+    """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
+    faces = data.frame["split"].value_counts().to_dict()
+    has_trunk = MODELS[recipe.config.architecture].model.has_trunk
+    weights = Path(trunk_weights).name if trunk_weights and has_trunk else None
+    key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
+    return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def watched_runs(
+    recipes: Sequence[Recipe],
+    data: FaceDataset,
+    work: Path,
+    trunk_weights: str | Path | None = None,
+    batchings: Sequence[Batching] = BATCHINGS,
+) -> list[WatchedRun]:
+    """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
+
+    A run that another process is at is left to it and waited for at the end. A process that dies frees its run.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    plans = {run_name(recipe, data, trunk_weights): recipe for recipe in recipes}
+    runs: dict[str, WatchedRun] = {}
+    for patience in (0, -1):  # first what is free, then wait for the rest
+        for name in [name for name in plans if name not in runs]:
+            try:
+                with FileLock(work / f"{name}.lock", timeout=patience):
+                    runs[name] = watched_run(plans[name], data, work / name, trunk_weights, batchings)
+            except Timeout:
+                continue
+            print(f"{len(runs)}/{len(plans)} {name}", flush=True)
+    return [runs[run_name(recipe, data, trunk_weights)] for recipe in recipes]

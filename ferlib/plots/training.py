@@ -1,0 +1,124 @@
+"""Chapter 3, training: curves of runs, learning rates, a trunk's two views of a face, and where the time goes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ferlib.labels import COLOURS
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_uri, short, styled
+
+#: Colours for runs side by side, in order.
+RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def curves(histories: Mapping[str, pd.DataFrame], metric: str = "accuracy") -> go.Figure:
+    """Training loss and a validation metric of some runs over the epochs; the epoch that `fit` keeps is marked.
+
+    Args:
+        histories: a run's name -> its history, as `ferlib.training.loop.fit` returns it.
+        metric: a column of the histories.
+    """
+    name = metric.replace("_", " ")
+    figure = make_subplots(1, 2, subplot_titles=("loss on the training faces", f"{name} on the validation faces"))
+    for i, (run, history) in enumerate(histories.items()):
+        line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
+        epochs = history["epoch"] + 1
+        best = history[metric][::-1].idxmax()
+        for column, values in ((1, history["train_loss"]), (2, history[metric])):
+            figure.add_scatter(
+                x=epochs, y=values, mode="lines", line=line, name=run, legendgroup=run, showlegend=column == 1,
+                row=1, col=column,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=[epochs[best]], y=[history[metric][best]], mode="markers", showlegend=False, legendgroup=run,
+            marker={"color": line["color"], "size": 10, "line": {"color": "white", "width": 1}}, row=1, col=2,
+        )  # fmt: skip
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_yaxes(title_text="cross-entropy", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text=name, tickformat=".0%", row=1, col=2)
+    figure = styled(figure, "How the runs went (dots: the epochs that are kept)", 420)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.2, "x": 0.5, "xanchor": "center"}, margin_b=100)
+
+
+def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Learning-rate schedules, each as shares of its recipe's rate, over the run.
+
+    Args:
+        rates: schedule -> shares at equally spaced moments of the run, from its start to its end.
+    """
+    figure = go.Figure()
+    for i, (name, values) in enumerate(rates.items()):
+        line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
+        figure.add_scatter(x=np.linspace(0, 1, len(values)), y=list(values), mode="lines", line=line, name=name)
+    figure.update_xaxes(title_text="share of the run", tickformat=".0%")
+    figure.update_yaxes(title_text="share of the recipe's rate (log)", type="log", tickvals=[1, 0.1, 0.01, 0.001])
+    figure = styled(figure, "Learning rates over a run", 380)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
+
+
+def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go.Figure:
+    """What a trunk says about a picture and about its mirror image: one row each, some channels of the map.
+
+    Args:
+        face: (H, W) or (H, W, 3) uint8.
+        maps: of the picture and of its mirror image, (2, C, h, w).
+        channels: which of the C to draw.
+    """
+    face = np.repeat(face[..., None], 3, axis=2) if face.ndim == 2 else face
+    titles = ["what the trunk sees", *(f"channel {channel}" for channel in channels)]
+    figure = make_subplots(
+        2, len(titles), subplot_titles=titles + [""] * len(titles), horizontal_spacing=0.02, vertical_spacing=0.05
+    )
+    for row, view in enumerate((face, face[:, ::-1]), start=1):
+        figure.add_image(source=data_uri(np.ascontiguousarray(view)), row=row, col=1)
+        for column, channel in enumerate(channels, start=2):
+            low, high = maps[:, channel].min(), maps[:, channel].max()  # one scale for both views
+            figure.add_heatmap(
+                z=maps[row - 1, channel],
+                zmin=low,
+                zmax=high,
+                colorscale="Viridis",
+                showscale=False,
+                row=row,
+                col=column,
+            )
+    figure.update_xaxes(visible=False, constrain="domain")
+    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x")
+    for row in (1, 2):
+        for column in range(1, len(titles) + 1):
+            axis = "x" if (row, column) == (1, 1) else f"x{(row - 1) * len(titles) + column}"
+            figure.update_yaxes(scaleanchor=axis, row=row, col=column)
+    for text, y in (("picture", 0.77), ("mirrored", 0.23)):
+        figure.add_annotation(
+            text=text, textangle=-90, x=-0.03, y=y, xref="paper", yref="paper", showarrow=False, font_color=INK
+        )
+    figure.update_annotations(font_size=13)
+    return styled(figure, "All that the head can ever see of this face: two maps, computed once", 430)
+
+
+def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
+    """Where the time of a run goes, one stacked bar a way of training.
+
+    Args:
+        seconds: way -> part of the work -> seconds.
+    """
+    parts = list(dict.fromkeys(part for work in seconds.values() for part in work))
+    colours = dict(zip(parts, (KEPT, COLOURS["happiness"], OTHER_COLOUR, CUT), strict=False))
+    figure = go.Figure()
+    for part in parts:
+        values = [work.get(part, 0.0) for work in seconds.values()]
+        figure.add_bar(y=list(seconds), x=values, orientation="h", name=part, marker_color=colours[part])
+    totals = [sum(work.values()) for work in seconds.values()]
+    for way, total in zip(seconds, totals, strict=True):
+        figure.add_annotation(x=total, y=way, text=f" {short(total)} s", showarrow=False, xanchor="left")
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title_text="seconds", range=[0, max(totals) * 1.15])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure = styled(figure, "Where the time goes", 200 + 60 * len(seconds))
+    return figure.update_layout(
+        legend={"orientation": "h", "y": -0.35, "x": 0.5, "xanchor": "center"}, margin={"l": 190, "b": 110}
+    )

@@ -1,0 +1,71 @@
+"""Learning rates over a run, each as the share of the recipe's rate. None keeps state: they are told from the share of
+the steps taken and from the validation scores of the finished epochs, so a resumed run goes on where it was.
+"""
+
+import math
+from collections.abc import Sequence
+
+SCHEDULES = ("constant", "onecycle", "plateau", "two_phases")
+
+
+def schedule(name: str, progress: float, scores: Sequence[float] = ()) -> float:
+    """Share of the recipe's learning rate.
+
+    Args:
+        name: one of `SCHEDULES`.
+        progress: share of the run's steps already taken, 0 to 1.
+        scores: what selects the epoch, of every finished epoch, for "plateau" and "two_phases".
+    """
+    if name == "onecycle":
+        return one_cycle(progress)
+    if name == "plateau":
+        return plateau_factor(scores)
+    if name == "two_phases":
+        return two_phases(scores)
+    return 1.0
+
+
+def one_cycle(progress: float, rise: float = 0.3) -> float:
+    """Cosine up from 0.04 to 1 over the first `rise` of the run, cosine down to 0 over the rest."""
+    if progress < rise:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / rise)) / 2
+    return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
+
+
+def plateau_factor(scores: Sequence[float], factor: float = 0.75, patience: int = 5, least_gain: float = 0.0) -> float:
+    """What ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every `patience` epochs
+    without a new best by more than `least_gain`. The constants are Khairuddin and Chen's (2021).
+    """
+    reductions, waited, best = 0, 0, -math.inf
+    for score in scores:
+        if score > best + least_gain:
+            best, waited = score, 0
+        else:
+            waited += 1
+        if waited == patience:
+            reductions, waited = reductions + 1, 0
+    return factor**reductions
+
+
+def two_phases(scores: Sequence[float]) -> float:
+    """The rates of Conv-cut's published code, where the recipe's is 1e-3.
+
+    First phase: Keras's ReduceLROnPlateau (× 0.1 after 3 epochs, not below 1e-6) until 5 epochs have brought no gain of
+    0.003. Second phase: 1e-5 / (1 + e/80) in epoch e of the run. The code watches the test accuracy for both; here, it
+    is whatever selects the epoch.
+    """
+    stalled = epochs_without_gain(scores, least_gain=0.003)
+    first = next((epoch + 1 for epoch, waited in enumerate(stalled) if waited == 5), None)
+    if first is None:
+        return max(plateau_factor(scores, factor=0.1, patience=3, least_gain=0.003), 1e-3)
+    return 0.01 / (1 + len(scores) / 80)
+
+
+def epochs_without_gain(scores: Sequence[float], least_gain: float = 0.0) -> list[int]:
+    """After every epoch, how many have gone by since the last new best by more than `least_gain`."""
+    waited, best, counts = 0, -math.inf, []
+    for score in scores:
+        waited = 0 if score > best + least_gain else waited + 1
+        best = score if waited == 0 else best
+        counts.append(waited)
+    return counts

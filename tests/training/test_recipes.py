@@ -1,0 +1,53 @@
+"""Recipes: what they refuse, and that each of them can be run."""
+
+import json
+
+import pytest
+
+from ferlib.models.zoo import MODELS
+from ferlib.training.recipes import RECIPES, Recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"batch_size": "many"}, "batch_size must be a whole number, not 'many'"),
+        ({"lr": 0}, "lr must be above 0, not 0"),
+        ({"lr": float("nan")}, "lr must be above 0, not nan"),
+        ({"lr": "fast"}, "lr must be a number, not 'fast'"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
+        ({"clip_norm": 0}, "clip_norm must be above 0"),
+        ({"average": 1.0}, "average must be above 0 and below 1, not 1.0"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"optimizer": "magic"}, "optimizer must be one of"),
+        ({"protocol": "wishful"}, "protocol must be one of honest, published"),
+        ({"precision": "int1"}, "precision must be one of"),
+        ({"colour": 1}, "no setting colour"),
+        ({"attention": "psychic"}, "attention must be one of"),
+        ({"input_size": "big"}, "input_size must be a whole number, not 'big'"),
+        ({"mean": [0.5, "x", 0.5]}, "mean must be a list, each a number"),
+        ({"freeze_trunk": 1}, "freeze_trunk must be true or false, not 1"),
+    ],
+)
+def test_impossible_recipes_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RECIPES["convcut"].override(settings)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_goes_through_json_and_names_a_model(name):
+    recipe = RECIPES[name]
+    stored = json.loads(json.dumps(recipe.to_json()))
+    config = type(recipe.config)(**stored.pop("config"))
+    assert Recipe(config=config, **stored) == recipe
+    assert recipe.config.architecture in MODELS
+
+
+def test_published_recipes_say_so():
+    published = {name for name, recipe in RECIPES.items() if recipe.protocol == "published"}
+    assert published == {"convcut_published", "pattlite_published"}
+    assert all(RECIPES[name].config.attention == "batch" for name in published)
