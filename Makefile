@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo test lab lint tables bench clean pins
+.PHONY: help demo test lab lint tables notebooks figures bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,14 @@ lint: $(VENV)/ready ## style of code and notebooks
 
 tables: $(VENV)/ready ## rebuild the tables of README.md from results/
 	$(BIN)/python benchmarks/tables.py
+
+notebooks: $(VENV)/ready ## run all notebooks again, in place (needs Chromium; see notebooks/README.md)
+	PLOTLY_RENDERER=png TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python notebooks/shrink.py notebooks/06_what_the_model_sees.ipynb
+
+figures: notebooks ## rebuild every picture of the notebooks and of README.md
+	FERLIB_SCREENSHOTS=docs $(BIN)/python -m pytest -m browser -k two_faces tests/test_app_browser.py
 
 bench: $(VENV)/ready ## measure what chapter 3 claims about speed and memory, into results/ (leave the machine alone)
 	$(BIN)/python benchmarks/training.py

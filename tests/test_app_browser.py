@@ -1,6 +1,11 @@
-"""The app as a visitor meets it: in a real Chromium. Nothing may be asked of another machine."""
+"""The app as a visitor meets it: in a real Chromium. Nothing may be asked of another machine.
 
+The screenshots go where FERLIB_SCREENSHOTS says; `make figures` puts them into docs/.
+"""
+
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from photos import BAD, GOOD, crowd
@@ -62,8 +67,10 @@ def test_an_example_shows_two_faces(page, tmp_path):
     sync_api.expect(first.locator("tr")).to_have_count(8)
     assert first.locator("img").evaluate_all("all => all.every(image => image.naturalWidth == 224)")
     sync_api.expect(first).to_be_in_viewport(ratio=0.01)  # on a phone the page went there
-    page.screenshot(path=tmp_path / "two_faces.png")
-    assert Image.open(tmp_path / "two_faces.png").width == page.viewport_size["width"]
+    width = page.viewport_size["width"]
+    picture = Path(os.environ.get("FERLIB_SCREENSHOTS") or tmp_path) / ("app.png" if width > 400 else "app_phone.png")
+    page.screenshot(path=picture)
+    assert Image.open(picture).width == width
 
 
 @pytest.mark.parametrize("name", BAD)
