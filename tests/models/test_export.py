@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ferlib.data.synthetic import sample_faces
 from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
 from ferlib.models.zoo import MODELS, create_model, list_models, load_model, released_models
 
@@ -35,7 +36,7 @@ def small(name: str) -> FaceModel:
     config, settings = MODELS[name].config, {}
     if config.input_size > SIDE:
         settings["input_size"] = SIDE
-    if hasattr(config, "keep_stages"):
+    if isinstance(config, ConvCutConfig):
         settings |= SMALL_TRUNK
     torch.manual_seed(0)
     model = create_model(name, **settings).eval()
