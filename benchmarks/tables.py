@@ -30,6 +30,12 @@ def row(label: str, faces: int, metrics: dict) -> str:
 HEAD = "| model | faces | accuracy, % | balanced accuracy, % | macro-F1, % |\n|---|---|---|---|---|"
 
 
+def of_reports(models: dict[str, str]) -> str:
+    """A table of reports: label -> name of the results file."""
+    reports = [(label, read(name)) for label, name in models.items()]
+    return "\n".join([HEAD, *(row(label, report["faces"], report["metrics"]) for label, report in reports)])
+
+
 def released() -> str:
     """The released model beside what a frozen trunk gives, FERPlus test."""
     models = {
@@ -37,8 +43,7 @@ def released() -> str:
         "Conv-cut, frozen trunk": "convcut_ferplus_frozen",
         "linear probe on the same frozen trunk": "linear_probe_ferplus",
     }
-    reports = [(label, read(name)) for label, name in models.items()]
-    return "\n".join([HEAD, *(row(label, report["faces"], report["metrics"]) for label, report in reports)])
+    return of_reports(models)
 
 
 def beside_fer() -> str:
@@ -106,8 +111,7 @@ def ivsa() -> str:
         "the same, mean over ten crops of a face, as in the paper": "ivsa_fer2013_ten_crop",
         "the same as the first, duplicates removed": "ivsa_fer2013_clean",
     }
-    reports = [(label, read(name)) for label, name in models.items()]
-    return "\n".join([HEAD, *(row(label, report["faces"], report["metrics"]) for label, report in reports)])
+    return of_reports(models)
 
 
 def ladder() -> str:
