@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import find_duplicates, find_flaws
-from ferlib.evaluation.batches import Logits, compose, evaluating, pixel_logits, predict_batches
-from ferlib.models.base import FaceModel
+from ferlib.evaluation.batches import Logits, compose, pixel_logits, predict_batches
+from ferlib.models.base import FaceModel, evaluating
 
 BATCH_SIZES = (1, 4, 16, 64, 256)
 

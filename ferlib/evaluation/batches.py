@@ -3,8 +3,7 @@
 For an honest model the cut makes no difference. For one that mixes the faces of a batch it decides the accuracy.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -109,18 +108,6 @@ def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
         return model.forward_head(cache.read(rows, torch.zeros_like(rows)).to(device))
 
     return logits
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode; afterwards every part of it is in the mode it was in before."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def device_of(model: nn.Module) -> torch.device:

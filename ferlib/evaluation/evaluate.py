@@ -10,10 +10,10 @@ import numpy as np
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.evaluation.audit import mixes_neighbours
-from ferlib.evaluation.batches import compose, evaluating, pixel_logits, predict_batches
+from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.guest import Guest
 from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, evaluating
 
 PUBLISHED_BATCH = 64  # faces
 

@@ -20,12 +20,11 @@ from ferlib.evaluation.batches import (
     Logits,
     compose,
     device_of,
-    evaluating,
     feature_logits,
     pixel_logits,
     predict_batches,
 )
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import BatchAttention
 from ferlib.training.features import FeatureCache
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ferlib.explain.mode import enlarge_map, evaluation_mode, to_unit_range
-from ferlib.models.base import FaceModel
+from ferlib.explain.mode import enlarge_map, to_unit_range
+from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import SpatialGate, TokenAttention
 
 
@@ -50,7 +50,7 @@ def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[st
     layers = attention_layers(model)
     if not layers:
         raise ValueError(f"{model.config.architecture} has no attention over positions to show")
-    with evaluation_mode(model), torch.no_grad(), recorded(layers) as seen:
+    with evaluating(model), torch.no_grad(), recorded(layers) as seen:
         logits = model(x)
         maps = {}
         for name, layer in layers.items():

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ferlib.explain.mode import Targets, chosen_classes, enlarge_map, evaluation_mode, to_unit_range
-from ferlib.models.base import FaceModel
+from ferlib.explain.mode import Targets, chosen_classes, enlarge_map, to_unit_range
+from ferlib.models.base import FaceModel, evaluating
 
 SCORE_BATCH = 64  # masked images a pass in Score-CAM
 
@@ -49,7 +49,7 @@ def predict_with_cam(
     """
     if method not in FORMULAS and method not in ("eigencam", "scorecam"):
         raise ValueError(f"unknown method {method!r}, expected one of {', '.join((*FORMULAS, 'eigencam', 'scorecam'))}")
-    with evaluation_mode(model):
+    with evaluating(model):
         with torch.no_grad():
             features = model.forward_features(x)
         if method in FORMULAS:

@@ -15,8 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ferlib.data.transforms import Preprocess
-from ferlib.explain.mode import evaluation_mode
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, evaluating
 
 PROJECTIONS = ("pca", "tsne", "umap")
 
@@ -24,7 +23,7 @@ PROJECTIONS = ("pca", "tsne", "umap")
 def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Features before the last layer (N, D), and probabilities (N, classes), of faces (N, C, S, S) uint8."""
     preprocess, features, probabilities = Preprocess.of(model.config), [], []
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for batch in pixels.split(batch_size):
             y = model.forward_head(model.forward_features(preprocess(batch)), pre_logits=True)
             features.append(y)

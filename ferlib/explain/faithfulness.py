@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.data.transforms import Preprocess
-from ferlib.explain.mode import evaluation_mode, to_unit_range
-from ferlib.models.base import FaceModel
+from ferlib.explain.mode import to_unit_range
+from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 10
 SHARES = (0.3, 0.6)  # of the pixels taken away in ROAD
@@ -48,7 +48,7 @@ def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
 def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch_size: int = 128) -> Tensor:
     """Probability (B,) of the targets (B,) for faces (B, C, S, S) in 0..1, as `Preprocess.scale` gives them."""
     preprocess = Preprocess.of(model.config)
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         parts = zip(faces.split(batch_size), targets.split(batch_size), strict=True)
         chosen = [model(preprocess.normalise(x)).softmax(dim=1).gather(1, t[:, None])[:, 0] for x, t in parts]
     return torch.cat(chosen)

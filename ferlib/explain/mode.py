@@ -1,26 +1,10 @@
-"""What every explanation starts with: the model as it predicts, the class to explain, a map to show."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""What explanations share: the class to explain, and a map to show."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 Targets = Tensor | int | None
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards, also after an error, every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:

@@ -10,8 +10,8 @@ IVSA's text speaks of the impact on the loss; its reference, and this file, take
 import torch
 from torch import Tensor
 
-from ferlib.explain.mode import Targets, chosen_classes, evaluation_mode
-from ferlib.models.base import FaceModel
+from ferlib.explain.mode import Targets, chosen_classes
+from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 16  # steps of integrated gradients
 COPIES, NOISE = 10, 0.1  # of SmoothGrad; noise relative to every image's range
@@ -24,7 +24,7 @@ def input_gradients(model: FaceModel, x: Tensor, targets: Targets = None) -> tup
     The model's mode and its parameters' gradients are left as they were.
     """
     x = x.detach().requires_grad_()
-    with evaluation_mode(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
         logits = model(x)
         chosen = chosen_classes(logits, targets)
         (gradients,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), x)
@@ -80,6 +80,6 @@ def saliency_map(attributions: Tensor) -> Tensor:
 
 
 def _predict(model: FaceModel, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         logits = model(x)
     return logits, chosen_classes(logits, targets)

@@ -3,7 +3,8 @@
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
 import io
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 
 from huggingface_hub import PyTorchModelHubMixin
@@ -99,3 +100,18 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(*args, strict=strict, **kwargs)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; afterwards, also after an error, every part is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    for module, mode in modes:
+        if mode:  # setting an attribute of a module is slow, and this stands in front of every prediction
+            module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode

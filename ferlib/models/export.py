@@ -2,8 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +11,7 @@ import torch
 
 from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, evaluating
 
 if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
@@ -87,7 +85,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
     images = Preprocess.of(model.config)(pixels)
     differences = []
     for batch in (images, images[:1]):
-        with _evaluating(model), torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             expected = model(batch.to(next(model.parameters()).device)).cpu().numpy()
         (logits,) = session.run(["logits"], {"image": batch.contiguous().numpy()})
         differences.append(np.abs(logits - expected).max())
@@ -98,7 +96,7 @@ def _program(model: FaceModel) -> "ONNXProgram":
     """The model as an ONNX program with its metadata, in memory."""
     config, device = model.config, next(model.parameters()).device
     images = torch.zeros(2, config.channels, config.input_size, config.input_size, device=device)  # 1 would be fixed
-    with _evaluating(model), torch.no_grad(), warnings.catch_warnings():
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch about PyTorch
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
@@ -123,15 +121,3 @@ def _program(model: FaceModel) -> "ONNXProgram":
         preprocessing=json.dumps(asdict(Preprocess.of(config))),
     )
     return program
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it every module is in the mode it was in, whatever happened."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ferlib.data.transforms import Preprocess
-from ferlib.evaluation.batches import compose, evaluating, feature_logits, pixel_logits, predict_batches
+from ferlib.evaluation.batches import compose, feature_logits, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.watch import SINGLE, Batching, Watch, WatchedRun, attending_logits
+from ferlib.models.base import evaluating
 from ferlib.models.zoo import create_model
 from ferlib.training.features import FeatureCache
 

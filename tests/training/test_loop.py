@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from ferlib.data.dataset import DataError
 from ferlib.data.transforms import Preprocess
-from ferlib.evaluation.batches import compose, evaluating, pixel_logits, predict_batches
+from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.models.base import evaluating
 from ferlib.models.zoo import build_model
 from ferlib.training import loop, sources
 from ferlib.training.recipes import RECIPES, Recipe
