@@ -41,7 +41,7 @@ class FacePrediction:
     face: np.ndarray = field(repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
         if not (x0 < x1 and y0 < y1):
             raise ValueError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
@@ -86,7 +86,7 @@ class ImagePrediction:
     error: str | None = None
     image: np.ndarray | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if bool(self.faces) == bool(self.error):
             raise ValueError("a result has either faces or an error")
 
@@ -101,7 +101,8 @@ class Predictor:
     """
 
     def __init__(self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32):
-        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.model = model.eval()
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
         self.device, self.batch_size = device, batch_size
         self.preprocess = Preprocess.of(model.config)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.guest import AnyModel
 from ferlib.labels import mapping
 from ferlib.models.base import FaceModel
 from ferlib.training.features import FeatureCache
@@ -69,7 +70,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
 
 
 def pixel_logits(
-    model: FaceModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
+    model: AnyModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
 ) -> Logits:
     """A model over a data set's pixels, for `predict_batches`. The model must be in evaluation mode, see `evaluating`.
 

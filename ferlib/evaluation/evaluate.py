@@ -11,9 +11,9 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
-from ferlib.evaluation.guest import Guest
+from ferlib.evaluation.guest import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import evaluating
 
 PUBLISHED_BATCH = 64  # faces
 
@@ -26,7 +26,7 @@ PROTOCOLS = {
 
 
 def predict_dataset(
-    model: FaceModel | Guest,
+    model: AnyModel,
     dataset: FaceDataset,
     batch_size: int = 64,
     ten_crop: bool = False,
@@ -51,7 +51,7 @@ def predict_dataset(
 
 
 def evaluate(
-    model: FaceModel | Guest,
+    model: AnyModel,
     dataset: FaceDataset,
     split: str = "test",
     without: Collection[str] = (),

@@ -13,6 +13,7 @@ layer of 32 with batch norm, a learned scale); it stands beside the ladder. PAtt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
 
     PAtt-Lite's input is normalised as the trunk was trained, not as its own MobileNet was.
     """
-    place = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
+    place: dict[str, Any] = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
     if isinstance(config, PAttLiteConfig):
         usual = ConvCutConfig()
         return replace(config, **place, cut="stage", mean=usual.mean, std=usual.std)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class ModelConfig:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):  # lists, when read from JSON
             if isinstance(getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
@@ -72,6 +73,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """
 
     config: ModelConfig
+    classifier: nn.Module  # the last layer, (B, D) -> logits (B, classes)
     has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         return getattr(self.config, "attention", None) == "batch"
 
     @classmethod
-    def from_pretrained(cls, *args, strict: bool = True, **kwargs) -> "FaceModel":
+    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> Self:
         """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(*args, strict=strict, **kwargs)

@@ -106,7 +106,7 @@ def fit(
     folder = RunFolder(out)
     folder.check(recipe, model, resume)
 
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
     remedy.to(device)
     targets = targets.to(device)
     optimizer = create_optimizer_v2(
@@ -114,7 +114,8 @@ def fit(
     )
     averaged = ModelEmaV3(model, recipe.average, use_warmup=True) if recipe.average else None
     candidate: FaceModel = averaged.module if averaged else model  # the model that is judged and kept
-    start, history = 0, []
+    start = 0
+    history: list[dict[str, float]] = []
     if folder.last.exists():
         start, history = folder.load_last(model, averaged, optimizer)
     precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
@@ -205,7 +206,7 @@ def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> lis
 
 @torch.inference_mode()
 def predict_shared(
-    network: nn.Module, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
+    network: Head | FaceModel, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
 ) -> Tensor:
     """Class probabilities (N, classes), float64 on the CPU, in the order of the source; every process does its share.
 
