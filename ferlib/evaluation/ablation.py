@@ -21,8 +21,9 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.ladder import SORTED, on_trunk
+from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.published import read_published
-from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
+from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
 from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig

@@ -21,7 +21,8 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.splits import find_flaws
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
 from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ferlib.explain.mode import enlarge_map, to_unit_range
+from ferlib.explain.maps import enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import SpatialGate, TokenAttention
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.data.transforms import Preprocess
-from ferlib.explain.mode import to_unit_range
+from ferlib.explain.maps import to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 10

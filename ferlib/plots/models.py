@@ -10,7 +10,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, percent, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, in_colour, percent, short, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
@@ -170,8 +170,9 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
     for column, (name, picture) in enumerate(pictures.items(), 1):
         side = len(picture)
         middle, edge = side / 2, side * 0.1
-        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-        shown = Image.fromarray(colour).resize((448, 448), Image.Resampling.NEAREST)  # its pixels remain to be seen
+        shown = Image.fromarray(in_colour(picture)).resize(
+            (448, 448), Image.Resampling.NEAREST
+        )  # its pixels remain to be seen
         axes = {"xref": f"x{column}", "yref": f"y{column}"}
         dot = go.Scatter(x=[middle], y=[middle], mode="markers", marker={"size": 4, "color": "white"}, hoverinfo="skip")
         figure.add_trace(dot, row=1, col=column)
