@@ -113,6 +113,7 @@ class Predictor:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
         return self.model.config.classes
 
     @property

@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_predict(options: argparse.Namespace) -> int:
+    """`ferlib predict`; 1 when a photo could not be read or has no face."""
     from PIL import Image
 
     from ferlib.predict import DEFAULT_MODEL, Predictor
@@ -164,6 +165,7 @@ def _write_table(classes: Sequence[str]) -> "Writer":
 
 
 def run_models(options: argparse.Namespace) -> int:
+    """`ferlib models`."""
     from dataclasses import asdict
 
     from ferlib.models.listing import model_rows
@@ -195,6 +197,7 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
+    """`ferlib export`; an error when the file does not compute what the model does."""
     from ferlib.data.synthetic import sample_faces
     from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
     from ferlib.models.zoo import load_model
@@ -211,6 +214,7 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_data(options: argparse.Namespace) -> int:
+    """`ferlib data`."""
     from ferlib.data.catalogue import SOURCES, find_dataset
 
     for name, source in SOURCES.items():
@@ -222,6 +226,7 @@ def run_data(options: argparse.Namespace) -> int:
 
 
 def run_data_get(options: argparse.Namespace) -> int:
+    """`ferlib data get`."""
     from ferlib.data.catalogue import SOURCES, find_dataset
     from ferlib.data.obtain import obtain
 
@@ -234,6 +239,7 @@ def run_data_get(options: argparse.Namespace) -> int:
 
 
 def run_train(options: argparse.Namespace) -> int:
+    """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     import torch
 
     from ferlib.data.catalogue import load_dataset
@@ -265,6 +271,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def run_release(options: argparse.Namespace) -> int:
+    """`ferlib release`."""
     from ferlib.training.release import release
 
     print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))

@@ -55,6 +55,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
+    """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
 
     from ferlib.data.catalogue import load_dataset

@@ -74,6 +74,7 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
 
 
 def run_ladder(options: argparse.Namespace) -> int:
+    """`ferlib ladder`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ladder
     from ferlib.evaluation.study import thinned, watched_runs
@@ -99,6 +100,7 @@ def run_ladder(options: argparse.Namespace) -> int:
 
 
 def run_ablate(options: argparse.Namespace) -> int:
+    """`ferlib ablate`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ablation
     from ferlib.evaluation.study import thinned, watched_runs

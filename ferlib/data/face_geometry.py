@@ -87,6 +87,7 @@ class Eye:
 
     @property
     def opening(self) -> np.ndarray:
+        """What lies between the lids, a closed polygon."""
         return np.concatenate([self.upper, self.lower[::-1]])
 
     @property
@@ -108,6 +109,7 @@ class Mouth:
 
     @property
     def outline(self) -> np.ndarray:
+        """Edge of the lips, a closed polygon."""
         return np.concatenate([self.upper_edge, self.lower_edge[::-1]])
 
 

@@ -157,14 +157,17 @@ def ladder_entry(
     model: str,
     trunk: Trunk,
     recipes: Mapping[tuple[int, str], Recipe],
-    runs: Mapping,
+    runs: Mapping[tuple[int, str], WatchedRun],
     data: FaceDataset,
     whole: FaceDataset | None = None,
 ) -> dict:
     """One ladder with everything that tells how it was made, JSON-ready.
 
     Args:
-        model, trunk, recipes, runs: what was run, see `ladder_recipes`.
+        model: "convcut" or "pattlite".
+        trunk: that all networks stand on.
+        recipes: (seed, network) -> recipe, see `ladder_recipes`.
+        runs: (seed, network) -> run.
         data: trained and tested on.
         whole: the data set before training faces were left out, in all of which duplicates are looked for.
     """

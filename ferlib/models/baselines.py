@@ -69,6 +69,7 @@ class TimmBackbone(nn.Module):
         return self.net.forward_head(features, pre_logits=True)
 
     def load(self, weights: str | Path) -> None:
+        """Load pretrained weights, "imagenet" or a .safetensors file; RuntimeError where they are not to be had."""
         load_timm_weights(self.net, weights, prefix="backbone.net.", translate=dense_as_convolutions)
 
 
@@ -96,6 +97,7 @@ class GoogLeNetBackbone(nn.Module):
         return self.dropout(global_average_pool(features))
 
     def load(self, weights: str | Path) -> None:
+        """Load a .safetensors file with torchvision's names; RuntimeError for "imagenet", which the hub lacks."""
         if weights == "imagenet":
             raise RuntimeError(
                 "the Hugging Face hub has no ImageNet weights of GoogLeNet; give torchvision's, saved as safetensors, "

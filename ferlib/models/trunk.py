@@ -82,7 +82,14 @@ def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGett
 
 @dataclass(frozen=True)
 class TrunkModelConfig(ModelConfig):
-    """What the configs of Conv-cut and PAtt-Lite share; see there."""
+    """What the configs of Conv-cut and PAtt-Lite share.
+
+    Attributes:
+        trunk: a timm model name.
+        keep_stages: trunk stages kept, see `Trunk`.
+        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+        attention: one of `ATTENTIONS`.
+    """
 
     trunk: str = "convnext_base"
     keep_stages: int = 3
