@@ -16,7 +16,7 @@ from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
 from ferlib.faces import crop_box, crop_face, detect_faces
 from ferlib.images import ImageError, read_image
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model
 
 DEFAULT_MODEL = "convcut_ferplus"
@@ -102,7 +102,7 @@ class Predictor:
 
     def __init__(self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32):
         self.model = model.eval()
-        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
+        place(model, device)
         self.device, self.batch_size = device, batch_size
         self.preprocess = Preprocess.of(model.config)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferlib.cli.evaluate import add_evaluate
+from ferlib.cli.evaluate import add_calibrate, add_evaluate
 from ferlib.cli.settings import parse_settings
 from ferlib.cli.studies import add_studies
 from ferlib.explain import METHODS
@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(run=run_train)
 
     add_evaluate(commands)
+    add_calibrate(commands)
     add_studies(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")

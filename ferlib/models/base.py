@@ -3,16 +3,18 @@
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ferlib import labels
-from ferlib.fields import check_types
+from ferlib.fields import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,6 +31,8 @@ class ModelConfig:
         centre_crop: the input is the middle of the reduced face, not the whole of it resized.
         grey: whether colour is removed from the input, as in the training faces.
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
+        temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
+            faces (`ferlib calibrate`), so that they mean what they say, else 1.
     """
 
     architecture: str
@@ -39,6 +43,7 @@ class ModelConfig:
     grey: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):  # lists, when read from JSON
@@ -51,6 +56,7 @@ class ModelConfig:
             raise ValueError(f"input_size must be positive, not {self.input_size}")
         if self.centre_crop and (self.source_size or 0) < self.input_size:
             raise ValueError("centre_crop needs a source_size of at least input_size to crop from")
+        check_range(self, 0, math.inf, "temperature", exclusive=True)
         if len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
             raise ValueError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
 
@@ -102,6 +108,11 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(*args, strict=strict, **kwargs)
+
+
+def place(model: nn.Module, device: str | torch.device) -> None:
+    """Move a model to a device, its weights laid out with the channels last, as convolutions like them."""
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
 
 
 @contextmanager
