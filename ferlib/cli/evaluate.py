@@ -64,6 +64,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_calibrate(options: argparse.Namespace) -> int:
+    """`ferlib calibrate`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import released_models
     from ferlib.training.release import calibrate

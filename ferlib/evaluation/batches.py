@@ -38,6 +38,9 @@ def compose(
 
     Returns:
         Positions in the data set, int64, an array a batch.
+
+    Raises:
+        ValueError: unknown composition, or a batch of less than one face.
     """
     labels = np.asarray(labels)
     if composition not in COMPOSITIONS:

@@ -33,8 +33,18 @@ CONTROLS = ("random", "centre")
 
 
 def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
-    """Maps (count, size, size) in 0..1 that know nothing: "random" (7 x 7 noise enlarged, as smooth as a CAM) or
-    "centre" (one Gaussian blob in the middle, σ a quarter of the side)."""
+    """Maps (count, size, size) in 0..1 that know nothing.
+
+    Args:
+        kind: "random" (7 x 7 noise enlarged, as smooth as a CAM) or "centre" (one Gaussian blob in the middle, σ a
+            quarter of the side).
+        count: how many.
+        size: side in pixels.
+        seed: of the noise.
+
+    Raises:
+        ValueError: unknown kind.
+    """
     if kind == "random":
         noise = torch.randn(count, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
         return to_unit_range(F.interpolate(noise, (size, size), mode="bicubic", align_corners=False)[:, 0])
