@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-__all__ = ["MAX_ROLL", "Face", "crop_box", "crop_face", "detect_faces"]
+__all__ = ["MAX_ROLL", "Face", "crop_box", "crop_face", "crop_landmarks", "detect_faces"]
 
 MAX_ROLL = 15.0
 """Head tilt, in degrees, that a crop may keep: FER2013 is not turned upright, 90 % of it lies within ±15°."""
@@ -149,8 +149,7 @@ def crop_face(image: np.ndarray, face: Face, size: int | None = None, max_roll: 
         `(S, S, 3)` uint8.
     """
     x0, y0, x1, y1 = crop_box(face)
-    turn = math.copysign(max(0.0, abs(face.roll) - max_roll), face.roll)
-    if turn:
+    if turn := _turn(face, max_roll):
         margin = math.ceil((x1 - x0) * (math.sqrt(2) - 1) / 2) + 2  # what the corners sweep over
         patch = Image.fromarray(_cut(image, (x0 - margin, y0 - margin, x1 + margin, y1 + margin)))
         patch = patch.rotate(turn, Image.Resampling.BICUBIC)
@@ -160,6 +159,22 @@ def crop_face(image: np.ndarray, face: Face, size: int | None = None, max_roll: 
     if size is not None:
         crop = crop.resize((size, size), Image.Resampling.BICUBIC)
     return np.array(crop)
+
+
+def crop_landmarks(face: Face, size: int, max_roll: float = MAX_ROLL) -> np.ndarray | None:
+    """A face's landmarks `(68, 2)` in the pixels of `crop_face(image, face, size, max_roll)`; None if it has none."""
+    if face.landmarks is None:
+        return None
+    x0, y0, x1, y1 = crop_box(face)
+    turn = math.radians(_turn(face, max_roll))
+    rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])  # y points down
+    points = (face.landmarks - ((x0 + x1) / 2, (y0 + y1) / 2)) @ rotation.T
+    return (points / (x1 - x0) + 0.5) * size
+
+
+def _turn(face: Face, max_roll: float) -> float:
+    """By how many degrees, counter-clockwise, a crop is turned so that at most `max_roll` of the tilt is left."""
+    return math.copysign(max(0.0, abs(face.roll) - max_roll), face.roll)
 
 
 def _square(face: Face) -> tuple[np.ndarray, float]:

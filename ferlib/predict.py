@@ -14,13 +14,15 @@ from ferlib.explain import METHODS
 from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
-from ferlib.faces import crop_box, crop_face, detect_faces
+from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
+from ferlib.faces import Face, crop_box, crop_face, crop_landmarks, detect_faces
 from ferlib.images import ImageError, read_image
 from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
+QUICK_SIDE = 640  # long side in pixels at which a live picture is searched for faces
 
 Picture = str | PathLike | bytes | Image.Image | np.ndarray
 
@@ -34,12 +36,15 @@ class FacePrediction:
         scores: probability of every class, in the model's order; they sum to 1.
         face: the square as shown, (224, 224, 3) uint8.
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
+        parts: for every part of the face (`ferlib.explain.regions.REGIONS`) its share of the heat map and its share of
+            the square, where there are a heat map and landmarks.
     """
 
     box: tuple[int, int, int, int]
     scores: dict[str, float]
     face: np.ndarray = field(repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
+    parts: dict[str, tuple[float, float]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -91,6 +96,58 @@ class ImagePrediction:
             raise ValueError("a result has either faces or an error")
 
 
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """A photo after detection, before any model has judged it.
+
+    Attributes:
+        name: the file's path as given, or "image".
+        faces: from left to right; empty when there is an error.
+        error: None, or one sentence for the person who sent the photo.
+        image: the photo, upright, (H, W, 3) uint8; None when it could not be read.
+    """
+
+    name: str
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+    image: np.ndarray | None = field(default=None, repr=False)
+
+
+def find_faces(source: Picture, thorough: bool = True) -> FoundFaces:
+    """Read a photo and find the faces in it, for any number of models to judge.
+
+    Args:
+        source: a path, bytes, PIL image or array, see `ferlib.images.read_image`.
+        thorough: search for small faces, and for turned ones where no other is found; a live picture is searched
+            without, several times as fast.
+
+    Returns:
+        The faces, or why there are none: never an exception for a bad picture.
+    """
+    name = str(source) if isinstance(source, str | PathLike) else "image"
+    try:
+        image = read_image(source)
+    except ImageError as error:
+        return FoundFaces(name, error=str(error))
+    faces = detect_faces(image) if thorough else detect_faces(image, fallback=False, max_side=QUICK_SIDE)
+    if not faces:
+        return FoundFaces(name, error="No face was found in the picture.", image=image)
+    return FoundFaces(name, tuple(faces), image=image)
+
+
+def shares_of_parts(heatmap: np.ndarray, face: Face) -> dict[str, tuple[float, float]] | None:
+    """Where a heat map (S, S) over a face's square lies: part -> (its share of the map, its share of the square).
+
+    None for a face without landmarks, and for an empty map.
+    """
+    points = crop_landmarks(face, len(heatmap))
+    if points is None or not heatmap.any():
+        return None
+    regions = landmark_regions(points, len(heatmap))[None]
+    shares = zip(energies(heatmap[None], regions)[0].tolist(), areas(regions)[0].tolist(), strict=True)
+    return dict(zip(REGIONS, shares, strict=True))
+
+
 class Predictor:
     """A trained model behind face detection.
 
@@ -131,26 +188,34 @@ class Predictor:
         Returns:
             The result. A photo that cannot be read or has no face gives a result with an error, never an exception.
         """
+        self.require_method(explain)
+        return self.judge(find_faces(source), explain)
+
+    def judge(self, found: FoundFaces, explain: str | None = None) -> ImagePrediction:
+        """Classify the faces of a photo that were found before; otherwise as `predict`."""
+        self.require_method(explain)
+        if found.error:
+            return ImagePrediction(found.name, (), found.error, found.image)
+        probabilities, heatmaps = self.classify([self.crop(found.image, face) for face in found.faces], explain)
+        faces = []
+        for i, face in enumerate(found.faces):
+            scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
+            heatmap = None if heatmaps is None else heatmaps[i]
+            parts = None if heatmap is None else shares_of_parts(heatmap, face)
+            view = crop_face(found.image, face, VIEW_SIZE)
+            faces.append(FacePrediction(crop_box(face), scores, view, heatmap, parts))
+        return ImagePrediction(found.name, tuple(faces), None, found.image)
+
+    def crop(self, image: np.ndarray, face: Face) -> np.ndarray:
+        """A found face as `classify` wants it, (S, S, 3) uint8."""
+        return crop_face(image, face, self.preprocess.source_size or self.preprocess.input_size)
+
+    def require_method(self, explain: str | None) -> None:
+        """Raises a `ValueError` for an explanation that does not exist, or that the model does not have."""
         if explain not in (None, *METHODS):
             raise ValueError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
         if explain not in (None, *self.methods):
             raise ValueError(f"{self.model.config.architecture} has no {explain}; there is {', '.join(self.methods)}")
-        name = str(source) if isinstance(source, str | PathLike) else "image"
-        try:
-            image = read_image(source)
-        except ImageError as error:
-            return ImagePrediction(name, (), str(error))
-        found = detect_faces(image)
-        if not found:
-            return ImagePrediction(name, (), "No face was found in the picture.", image)
-        side = self.preprocess.source_size or self.preprocess.input_size
-        probabilities, heatmaps = self.classify([crop_face(image, face, side) for face in found], explain)
-        faces = []
-        for i, face in enumerate(found):
-            scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
-            heatmap = None if heatmaps is None else heatmaps[i]
-            faces.append(FacePrediction(crop_box(face), scores, crop_face(image, face, VIEW_SIZE), heatmap))
-        return ImagePrediction(name, tuple(faces), None, image)
 
     def predict_many(self, sources: Iterable[Picture], explain: str | None = None) -> Iterator[ImagePrediction]:
         """`predict` for one photo after the other; a bad one does not stop the rest."""
@@ -177,5 +242,5 @@ class Predictor:
             else:
                 with torch.inference_mode():
                     logits = self.model(x)
-            probabilities.append(logits.float().softmax(dim=1).cpu())
+            probabilities.append((logits.float() / self.model.config.temperature).softmax(dim=1).cpu())
         return torch.cat(probabilities).numpy(), torch.cat(maps).numpy() if maps else None

@@ -1,4 +1,4 @@
-"""The app without a browser: what it says and draws, its endpoint on a really running server, and the command."""
+"""The app without a browser: its endpoints on a really running server, faults, and the command."""
 
 import json
 import os
@@ -12,31 +12,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 from photos import BAD, GOOD, crowd, write_photos
-from PIL import Image, ImageColor
+from PIL import Image
 
 pytest.importorskip("gradio")
 
 from gradio_client import Client, handle_file
 
 import app
-from ferlib.labels import COLOURS, FERPLUS
-from ferlib.predict import FacePrediction, ImagePrediction, Predictor
-
-SOMEBODY = np.full((224, 224, 3), 120, np.uint8)
+from ferlib.app.service import FULL, Service
+from ferlib.labels import FERPLUS
 
 
 @pytest.fixture(scope="module")
-def predictor():
-    return Predictor.load()
+def service():
+    service = Service()
+    service.load()
+    return service
 
 
 @pytest.fixture(scope="module")
-def url(predictor, tmp_path_factory):
+def url(service, tmp_path_factory):
     """A running server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = app.build_app(predictor)
-        yield app.launch(page, port=free_port())
+        page = app.build_app(service)
+        yield app.launch(page, service, port=free_port())
         page.close(verbose=False)
 
 
@@ -58,96 +58,33 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def face(box=(10, 20, 110, 120), **scores: float) -> FacePrediction:
-    """A made-up face; the classes that are not given share the rest."""
-    others = [name for name in FERPLUS if name not in scores]
-    rest = (1 - sum(scores.values())) / len(others)
-    return FacePrediction(box, scores | dict.fromkeys(others, rest), SOMEBODY, np.eye(112, dtype=np.float32))
-
-
-def result_of(*faces: FacePrediction, size=(300, 400)) -> ImagePrediction:
-    return ImagePrediction("image", faces, None, np.full((*size, 3), 200, np.uint8))
-
-
-# --- what it says and draws ---
-
-
-@pytest.mark.parametrize(
-    ("scores", "said"),
-    [
-        ({"happiness": 0.91, "neutral": 0.05}, "Face 1: happiness, 91 %, well ahead of neutral (5 %)."),
-        ({"sadness": 0.41, "neutral": 0.38}, "Face 1: undecided between sadness (41 %) and neutral (38 %)."),
-        ({"fear": 0.6, "surprise": 0.25}, "Face 1: fear, 60 %, ahead of surprise (25 %)."),
-        ({"fear": 0.5, "surprise": 0.35}, "Face 1: fear, 50 %, somewhat ahead of surprise (35 %)."),
-        ({"anger": 0.998, "fear": 0.001}, "Face 1: anger, over 99 %, well ahead of fear (under 1 %)."),
-    ],
-)
-def test_the_sentence(scores, said):
-    assert app.sentence(1, face(**scores)) == said
-
-
-@pytest.mark.parametrize("size", [(20, 30), (300, 400), (3000, 4000), (50, 3000)])
-def test_boxes_are_legible_at_any_size(size):
-    height, width = size
-    box = (width // 4, height // 4, width // 2, height * 3 // 4)
-    picture = app.annotate(result_of(face(box, happiness=0.9), size=size))
-    assert 800 <= max(picture.size) <= 1600
-    assert picture.width / picture.height == pytest.approx(width / height, rel=0.05)
-    drawn = (np.asarray(picture) == ImageColor.getrgb(COLOURS["happiness"])).all(axis=2)
-    scale = picture.width / width
-    assert drawn[round((height / 2) * scale), round(box[0] * scale) + 1]  # the left edge, half-way down
-    assert drawn.sum(axis=1).max() >= (box[2] - box[0]) * scale * 0.95  # the top edge, a line or the number's tag
-
-
-def test_a_box_beyond_the_edge_is_still_drawn():
-    picture = np.asarray(app.annotate(result_of(face((-50, -60, 450, 440), anger=0.9))))
-    drawn = (picture == ImageColor.getrgb(COLOURS["anger"])).all(axis=2)
-    assert all(edge.mean() > 0.5 for edge in (drawn[:, :8].any(1), drawn[:, -8:].any(1), drawn[-8:].any(0)))
-
-
-def test_a_card_shows_all_classes_sorted_and_the_margin():
-    html = app.report(result_of(face(sadness=0.5, fear=0.3)))
-    shown = re.findall(r'<th scope="row">(\w+)</th>', html)
-    assert shown[:2] == ["sadness", "fear"] and sorted(shown) == sorted(FERPLUS)
-    assert "20 percentage points" in html and html.count("data:image/jpeg") == 2 and "One face found" in html
-    assert "<details" in html and " open>" in html
-
-
-def test_many_faces_are_folded():
-    html = app.report(result_of(*[face(fear=0.5)] * 50))
-    assert html.count("<details") == 50 and " open>" not in html and "50 faces found" in html
-    assert len(html) < 3_000_000
-
-
-def test_a_file_name_cannot_inject_html():
-    html = app.report(ImagePrediction("image", (), "<script>alert(1)</script>.jpg is empty."))
-    assert "<script" not in html and "&lt;script" in html
-
-
 def test_nothing_loads_torch_or_anything_from_outside():
-    source = Path(app.__file__).read_text()
-    assert "import torch" not in source
-    assert not re.search(r"https?://(?!127\.0\.0\.1)", source)
+    folder = Path(app.__file__).parent
+    for source in (folder / "app.py", *(folder / "ferlib" / "app").glob("*.*")):
+        text = source.read_text()
+        assert "import torch" not in text
+        assert not re.search(r"https?://(?!127\.0\.0\.1)", text)
 
 
 # --- the endpoint ---
 
 
-def test_one_endpoint_is_public(client):
-    (endpoint,) = client.view_api(return_format="dict")["named_endpoints"].items()
-    name, api = endpoint
-    assert name == "/predict"
-    assert [p["parameter_name"] for p in api["parameters"]] == ["image"]
-    assert [r["label"] for r in api["returns"]] == ["Faces", "Annotated picture", "Overlays"]
+def test_the_public_endpoints(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert endpoints.keys() == {"/predict", "/compare", "/batch", "/neighbours", "/models"}
+    predict = endpoints["/predict"]
+    assert [p["parameter_name"] for p in predict["parameters"]] == ["image", "model", "method"]
+    assert [r["label"] for r in predict["returns"]] == ["Faces", "Annotated picture", "Overlays"]
+    assert all(endpoint["description"] for endpoint in endpoints.values())
 
 
-def test_two_faces(client, predictor, portrait, astronaut, tmp_path):
+def test_two_faces(client, service, portrait, astronaut, tmp_path):
     both = np.concatenate([portrait[:512], astronaut], axis=1)
     Image.fromarray(both).save(tmp_path / "both.png")
     data, annotated, overlays = client.predict(handle_file(tmp_path / "both.png"), api_name="/predict")
     assert data["error"] is None and data["size"] == [1024, 512]
     assert [one["number"] for one in data["faces"]] == [1, 2]
-    for one, truth in zip(data["faces"], predictor.predict(both).faces, strict=True):
+    for one, truth in zip(data["faces"], service.look(both)[0].faces, strict=True):
         assert tuple(one["box"]) == truth.box and one["label"] == truth.label == next(iter(one["scores"]))
         assert one["scores"] == pytest.approx(truth.scores, abs=1e-5)
         assert list(one["scores"].values()) == sorted(one["scores"].values(), reverse=True)
@@ -190,9 +127,99 @@ def test_fifty_faces(client, portrait, tmp_path):
     json.dumps(data)
 
 
-def test_every_example_has_faces(predictor):
-    counts = [len(predictor.predict(picture).faces) for picture in app.example_pictures()]
-    assert counts == [1, 1, 1, 1, 1, 2]
+def test_a_model_and_a_method_of_ones_choice(client, astronaut, tmp_path):
+    Image.fromarray(astronaut).save(tmp_path / "one.png")
+    photo = handle_file(tmp_path / "one.png")
+    data, _, overlays = client.predict(photo, "ivsa_fer2013", "layercam", api_name="/predict")
+    assert len(data["faces"][0]["scores"]) == 7 and len(overlays) == 1
+    assert sum(data["faces"][0]["looked_at"].values()) == pytest.approx(1, abs=1e-4)
+    data, annotated, overlays = client.predict(photo, "gpt", "", api_name="/predict")
+    assert "There is no model 'gpt'" in data["error"] and annotated is None and overlays == []
+    data, _, _ = client.predict(photo, "", "tea leaves", api_name="/predict")
+    assert "unknown explanation 'tea leaves'" in data["error"]
+
+
+def test_two_models_side_by_side(client, photos):
+    both = client.predict(handle_file(photos / "cmyk.jpg"), "convcut_ferplus", "ivsa_fer2013", api_name="/compare")
+    assert both.keys() == {"convcut_ferplus", "ivsa_fer2013"}
+    boxes = [one["faces"][0]["box"] for one in both.values()]
+    assert boxes[0] == boxes[1] and [len(one["faces"][0]["scores"]) for one in both.values()] == [8, 7]
+
+
+def test_many_files_of_which_one_is_bad(client, photos):
+    names = ("cmyk.jpg", "empty.jpg", "photo.tiff")
+    table, text = client.predict([handle_file(photos / name) for name in names], "", api_name="/batch")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert [row["file"] for row in rows] == list(names)
+    assert "is empty" in rows[1]["problem"] and rows[0]["expression"] in FERPLUS and not rows[2]["problem"]
+    assert len(text.strip().splitlines()) == 4
+
+
+def test_the_models_are_listed(client):
+    listed = client.predict(api_name="/models")
+    assert listed[0]["name"] == "convcut_ferplus"
+    assert all(one["test"]["accuracy"]["value"] > 0.5 and "gradcam" in one["methods"] for one in listed)
+
+
+def test_one_face_among_different_neighbours(client, photos):
+    rows = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/neighbours")["companies"]
+    assert rows[0]["neighbours"] is None and len({row["neighbours"] for row in rows}) == len(rows) == 6
+    honest, published = ([row[model] for row in rows] for model in ("honest", "published"))
+    for scores in honest[1:]:
+        assert scores == pytest.approx(honest[0], abs=1e-4)
+    assert max(abs(scores[name] - published[0][name]) for scores in published for name in scores) > 0.1
+    assert "No face" in client.predict(handle_file(photos / "meadow.png"), api_name="/neighbours")["error"]
+
+
+# --- faults ---
+
+
+def test_an_animation_and_a_strip(client, portrait, tmp_path):
+    frames = [Image.fromarray(portrait), Image.new("RGB", portrait.shape[1::-1])]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    data, _, _ = client.predict(handle_file(tmp_path / "moving.gif"), api_name="/predict")
+    assert len(data["faces"]) == 1
+    for size in ((10_000, 10), (10, 10_000)):
+        Image.new("RGB", size, "white").save(tmp_path / "strip.png")
+        data, _, _ = client.predict(handle_file(tmp_path / "strip.png"), api_name="/predict")
+        assert data["error"] == "No face was found in the picture." and data["size"] == list(size)
+
+
+def test_a_full_queue_is_a_sentence_and_then_it_goes_on(client, service, photos):
+    places = [service.place() for _ in range(service.queue_size)]
+    for place in places:
+        place.__enter__()
+    try:
+        data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
+        assert data["error"] == FULL and data["faces"] == []
+    finally:
+        for place in places:
+            place.__exit__(None, None, None)
+    data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
+    assert len(data["faces"]) == 1
+
+
+def test_somebody_who_leaves_early_takes_no_place(url, client, service, photos):
+    import httpx
+
+    with httpx.Client(base_url=url) as visitor:
+        (path,) = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
+        body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", ""]}
+        event = visitor.post("gradio_api/call/predict", json=body).json()["event_id"]
+        with visitor.stream("GET", f"gradio_api/call/predict/{event}"):
+            pass  # gone before the answer
+    data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
+    assert len(data["faces"]) == 1
+    with service._changed:
+        assert service._changed.wait_for(lambda: service.inside == 0, timeout=60)
+
+
+def test_health(url, service):
+    import httpx
+
+    answer = httpx.get(f"{url}health")
+    assert answer.status_code == 200 and answer.json() == service.health()
+    assert answer.json()["status"] == "ok" and "convcut_ferplus" in answer.json()["models"]
 
 
 def test_files_of_the_server_stay_closed(url):

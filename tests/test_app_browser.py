@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from photos import BAD, GOOD, crowd
 from PIL import Image
-from test_app import photos, predictor, url  # noqa: F401 - fixtures
+from test_app import photos, service, url  # noqa: F401 - fixtures
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 

@@ -1,0 +1,178 @@
+"""The service behind the page: the models, shared by all visitors, and a bounded number of visitors at a time."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferlib.app.drawing import example_pictures
+
+if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
+    from ferlib.app.batching import BatchingPredictor
+    from ferlib.app.neighbours import Companies
+    from ferlib.predict import FoundFaces, ImagePrediction, Picture
+
+READING = 2  # photos that are decoded and searched at a time: a large one takes some 150 MB
+FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
+CLOSED = "The page is shutting down. Please try again later."
+PATIENCE = 15  # seconds that closing waits for requests in progress
+
+
+class NoAnswer(RuntimeError):
+    """A request that cannot be answered; the message is a sentence for a visitor."""
+
+
+class Service:
+    """Finds faces and has them judged, for all visitors at once.
+
+    It can be asked before it is loaded (torch takes longer to import than the page takes to open); whoever asks then
+    waits. At most `queue_size` requests are inside; further ones are refused with a sentence. Of these `READING` read
+    and search their photos at a time, and faces that wait for a model go through it together.
+
+    Args:
+        model: a released model's name or a model folder to begin with; None is the default model.
+        queue_size: requests inside at a time, waiting ones included.
+        failed: called when it cannot be loaded; `error` says why.
+    """
+
+    def __init__(self, model: str | None = None, queue_size: int = 32, failed: Callable[[], None] = lambda: None):
+        if queue_size < 1:
+            raise ValueError(f"the queue needs at least one place, not {queue_size}")
+        self.first_model, self.queue_size, self.failed = model, queue_size, failed
+        self.error: Exception | None = None
+        self.inside = 0
+        self.closed = False
+        self._loaded: Future[dict[str, BatchingPredictor]] = Future()
+        self._changed = threading.Condition()
+        self._reading = threading.Semaphore(READING)
+
+    def load(self) -> None:
+        """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
+        try:
+            from ferlib.app.batching import BatchingPredictor
+            from ferlib.models.zoo import load_model, released_models
+            from ferlib.predict import DEFAULT_MODEL
+
+            first = self.first_model or DEFAULT_MODEL
+            models = {first: load_model(first)}
+            models |= {name: load_model(name) for name in released_models() if name != first}
+            predictors = {
+                Path(name).name if Path(name).is_dir() else name: BatchingPredictor(model)
+                for name, model in models.items()
+                if name == first or not model.mixes_batch
+            }
+            next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam")
+            self._loaded.set_result(predictors)
+        except Exception as error:
+            self.error = error
+            self._loaded.set_exception(error)
+            self.failed()
+
+    @property
+    def models(self) -> dict[str, "BatchingPredictor"]:
+        """The models to choose from by name, the first is the default. Waits until they are loaded."""
+        return self._loaded.result()
+
+    def predictor(self, model: str | None = None) -> "BatchingPredictor":
+        """One of the models; None is the default.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        if model is None:
+            return next(iter(self.models.values()))
+        if model not in self.models:
+            raise ValueError(f"There is no model {model!r}; there are {', '.join(self.models)}.")
+        return self.models[model]
+
+    def look(
+        self, source: "Picture | None", *models: str | None, explain: str | None = None, thorough: bool = True
+    ) -> "list[ImagePrediction]":
+        """Find the faces of a photo and have them judged by one model or several, one result each.
+
+        Args:
+            source: see `ferlib.predict.find_faces`.
+            *models: names; None is the default model.
+            explain: one of the models' methods, or None. A model that does not have it goes without.
+            thorough: see `ferlib.predict.find_faces`.
+
+        Raises:
+            NoAnswer: the queue is full, or the service is closed.
+            ValueError: there is no such model, or none of these has the explanation.
+        """
+        with self.place():
+            chosen = [self.predictor(name) for name in models or (None,)]
+            if not any(explain in (None, *predictor.methods) for predictor in chosen):
+                chosen[0].require_method(explain)
+            found = self.find(source, thorough)
+            return [one.judge(found, explain if explain in one.methods else None) for one in chosen]
+
+    def among_neighbours(self, source: "Picture | None") -> "Companies":
+        """The largest face of a photo among different neighbours, see `ferlib.app.neighbours`.
+
+        Raises:
+            NoAnswer: as `look`, or there is no face.
+        """
+        with self.place():
+            honest = self.predictor()
+            found = self.find(source)
+            if found.error:
+                raise NoAnswer(found.error)
+            from ferlib.app.neighbours import among_neighbours
+
+            largest = max(found.faces, key=lambda face: face.box[2] - face.box[0])
+            return among_neighbours(honest.crop(found.image, largest), honest)
+
+    def card(self, model: str | None = None) -> tuple[str, dict | None]:
+        """A model's card (Markdown) and its report on test faces; of a model without them a line, and None.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        from ferlib.models.zoo import released_models
+
+        name = model or next(iter(self.models))
+        self.predictor(name)
+        folder = released_models().get(name, Path(self.first_model or name))
+        card, report = folder / "README.md", folder / "report.json"
+        text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
+        text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
+        return text.strip(), json.loads(report.read_text()) if report.is_file() else None
+
+    def find(self, source: "Picture | None", thorough: bool = True) -> "FoundFaces":
+        """`ferlib.predict.find_faces`, for a few photos at a time."""
+        from ferlib.predict import find_faces
+
+        with self._reading:
+            return find_faces(source, thorough)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place inside while the `with` lasts; raises `NoAnswer` where there is none."""
+        with self._changed:
+            if self.closed or self.inside >= self.queue_size:
+                raise NoAnswer(CLOSED if self.closed else FULL)
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.inside -= 1
+                self._changed.notify_all()
+
+    def health(self) -> dict:
+        """For whoever watches over the server: {"status": "ok", "loading", "failed" or "closed", ...}."""
+        state = "failed" if self.error else "closed" if self.closed else "ok" if self._loaded.done() else "loading"
+        models = list(self.models) if state in ("ok", "closed") and self._loaded.done() else []
+        return {"status": state, "models": models, "inside": self.inside, "queue_size": self.queue_size}
+
+    def close(self, patience: float = PATIENCE) -> bool:
+        """Let nobody in any more, and wait until those inside are done; says whether all were within `patience` s."""
+        end = time.monotonic() + patience
+        with self._changed:
+            self.closed = True
+            return self._changed.wait_for(lambda: not self.inside, max(0.0, end - time.monotonic()))

@@ -1,0 +1,71 @@
+"""Faces that wait together are classified together, and everybody gets their own answer."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from ferlib.app.batching import BatchingPredictor
+from ferlib.data.synthetic import sample_faces
+from ferlib.models.zoo import create_model, load_model
+from ferlib.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("convcut_ferplus")
+
+
+def test_waiting_requests_share_a_pass_and_get_what_they_get_alone(model, monkeypatch):
+    """The model is held up until all are waiting: then the first pass answers one, the second all the others."""
+    passes, gate, plain = [], threading.Event(), Predictor.classify
+
+    def slow(self, faces, explain=None):
+        passes.append((len(faces), explain))
+        gate.wait(30)
+        return plain(self, faces, explain)
+
+    shared = BatchingPredictor(model)
+    pixels, _, _ = sample_faces(3)
+    requests = [list(pixels[i : i + 1 + i % 3]) for i in range(12)]
+    methods = [None if i % 4 else "gradcam" for i in range(12)]
+    alone = [Predictor(model).classify(*one) for one in zip(requests, methods, strict=True)]
+    monkeypatch.setattr(Predictor, "classify", slow)
+    answers = [None] * len(requests)
+
+    def ask(i):
+        answers[i] = shared.classify(requests[i], methods[i])
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(requests))]
+    threads[1].start()
+    while not passes:
+        threads[1].join(0.01)
+    for thread in threads[:1] + threads[2:]:
+        thread.start()
+    while len(shared._waiting) < len(requests) - 1:
+        threads[1].join(0.01)
+    gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(passes[1:]) == sorted(
+        [(sum(len(r) for r, m in zip(requests, methods, strict=True) if m == "gradcam"), "gradcam"),
+         (sum(len(r) for i, (r, m) in enumerate(zip(requests, methods, strict=True)) if not m and i != 1), None)],
+    )  # fmt: skip
+    for (probabilities, maps), (expected, expected_maps), faces in zip(answers, alone, requests, strict=True):
+        assert len(probabilities) == len(faces) and np.abs(probabilities - expected).max() < 1e-5
+        assert (maps is None) == (expected_maps is None)
+        assert maps is None or np.abs(maps - expected_maps).max() < 1e-3
+
+
+def test_an_error_reaches_everybody_who_waited_and_nobody_else(model, monkeypatch):
+    shared = BatchingPredictor(model)
+    face = sample_faces(1)[0][0]
+    with pytest.raises(ValueError, match="unknown explanation"):
+        shared.classify([face], "tea leaves")
+    assert shared.classify([face])[0].shape == (1, 8)
+
+
+def test_a_model_that_mixes_its_batch_is_refused():
+    mixing = create_model("convcut_batch", trunk="test_convnext", keep_stages=2, input_size=64, width=16)
+    with pytest.raises(ValueError, match="convcut_batch mixes the faces of a batch"):
+        BatchingPredictor(mixing)

@@ -1,0 +1,45 @@
+"""The boxed picture."""
+
+import numpy as np
+import pytest
+from people import face, result_of
+from PIL import ImageColor
+
+from ferlib.app.drawing import annotate, example_pictures, ink
+from ferlib.labels import COLOURS
+from ferlib.predict import Predictor
+
+
+@pytest.mark.parametrize("size", [(20, 30), (300, 400), (3000, 4000), (50, 3000)])
+def test_boxes_are_legible_at_any_size(size):
+    height, width = size
+    box = (width // 4, height // 4, width // 2, height * 3 // 4)
+    picture = annotate(result_of(face(box, happiness=0.9), size=size))
+    assert 800 <= max(picture.size) <= 1600
+    assert picture.width / picture.height == pytest.approx(width / height, rel=0.05)
+    drawn = (np.asarray(picture) == ImageColor.getrgb(COLOURS["happiness"])).all(axis=2)
+    scale = picture.width / width
+    assert drawn[round((height / 2) * scale), round(box[0] * scale) + 1]  # the left edge, half-way down
+    assert drawn.sum(axis=1).max() >= (box[2] - box[0]) * scale * 0.95  # the top edge, a line or the number's tag
+
+
+def test_a_box_beyond_the_edge_is_still_drawn():
+    picture = np.asarray(annotate(result_of(face((-50, -60, 450, 440), anger=0.9))))
+    drawn = (picture == ImageColor.getrgb(COLOURS["anger"])).all(axis=2)
+    assert all(edge.mean() > 0.5 for edge in (drawn[:, :8].any(1), drawn[:, -8:].any(1), drawn[-8:].any(0)))
+
+
+def test_writing_can_be_read_on_every_colour():
+    def luminance(name: str) -> float:  # WCAG 2
+        channels = np.array(ImageColor.getrgb(name)) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    for label, colour in COLOURS.items():
+        dark, light = sorted((luminance(colour), luminance(ink(label))))
+        assert (light + 0.05) / (dark + 0.05) >= 3, label  # large, bold text
+
+
+def test_every_example_has_faces():
+    predictor = Predictor.load()
+    assert [len(predictor.predict(picture).faces) for picture in example_pictures()] == [1, 1, 1, 1, 1, 2]

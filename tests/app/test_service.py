@@ -1,0 +1,117 @@
+"""The service behind the page."""
+
+import threading
+import time
+
+import pytest
+
+from ferlib.app.service import CLOSED, FULL, NoAnswer, Service
+from ferlib.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def service():
+    service = Service(queue_size=2)
+    service.load()
+    return service
+
+
+def test_it_answers_as_the_predictor_does(service, portrait):
+    (result,) = service.look(portrait, explain="gradcam")
+    truth = Predictor.load().predict(portrait, "gradcam")
+    assert [face.box for face in result.faces] == [face.box for face in truth.faces]
+    assert result.faces[0].scores == pytest.approx(truth.faces[0].scores, abs=1e-5)
+    assert service.inside == 0 and service.health()["status"] == "ok"
+
+
+def test_two_models_judge_the_same_faces(service, portrait):
+    first, second = service.look(portrait, "convcut_ferplus", "ivsa_fer2013", explain="gradcam")
+    assert [face.box for face in first.faces] == [face.box for face in second.faces]
+    assert len(first.faces[0].scores) == 8 and len(second.faces[0].scores) == 7
+    assert all(face.heatmap is not None for result in (first, second) for face in result.faces)
+
+
+def test_a_bad_picture_is_an_answer(service):
+    assert service.look(None)[0].error == "No picture was given."
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "said"), [("gpt", None, "There is no model 'gpt'"), (None, "tea", "unknown explanation")]
+)
+def test_what_there_is_not_is_one_sentence(service, portrait, model, method, said):
+    with pytest.raises(ValueError, match=said):
+        service.look(portrait, model, explain=method)
+    assert service.inside == 0
+
+
+def test_a_full_queue_refuses_politely_and_lets_the_next_one_in(service, portrait):
+    with service.place(), service.place():
+        with pytest.raises(NoAnswer, match=FULL):
+            service.look(portrait)
+        assert service.health()["inside"] == 2
+    assert service.look(portrait)[0].faces
+
+
+def test_no_model_that_mixes_its_batch_is_offered(service):
+    assert service.models and not any(one.model.mixes_batch for one in service.models.values())
+
+
+def test_cards_have_text_and_report(service):
+    card, report = service.card("ivsa_fer2013")
+    assert card.startswith("# ivsa_fer2013") and report["metrics"]["accuracy"]["value"] > 0.5
+    with pytest.raises(ValueError, match="no model"):
+        service.card("gpt")
+
+
+def test_before_it_is_loaded_it_says_so_and_requests_wait(portrait):
+    service = Service()
+    assert service.health()["status"] == "loading"
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(service.look(portrait)))
+    thread.start()
+    time.sleep(0.2)
+    assert not found
+    service.load()
+    thread.join(60)
+    assert found[0].faces
+
+
+@pytest.mark.parametrize("damage", ["nothing there", "truncated", "no config"])
+def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, damage):
+    from ferlib.models.zoo import load_model
+
+    folder = tmp_path / "model"
+    if damage != "nothing there":
+        load_model("convcut_ferplus").save_pretrained(str(folder))
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000]) if damage == "truncated" else (folder / "config.json").unlink()
+    failed = []
+    service = Service(str(folder), failed=lambda: failed.append(True))
+    service.load()
+    assert failed and isinstance(service.error, ValueError) and str(folder) in str(service.error)
+    assert service.health()["status"] == "failed"
+
+
+def test_closing_waits_for_those_inside(portrait):
+    service = Service()
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with service.place():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    entered.wait(30)
+    assert not service.close(patience=0.05)
+    with pytest.raises(NoAnswer, match=CLOSED):
+        service.look(portrait)
+    threading.Timer(0.1, leave.set).start()
+    assert service.close(patience=30)
+    thread.join()
+
+
+def test_a_queue_needs_a_place():
+    with pytest.raises(ValueError, match="at least one place"):
+        Service(queue_size=0)
