@@ -20,9 +20,10 @@ test: $(VENV)/ready ## all tests that can run here
 lab: $(VENV)/ready ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-lint: $(VENV)/ready ## style of code and notebooks
+lint: $(VENV)/ready ## style of code and notebooks, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 tables: $(VENV)/ready ## rebuild the tables of README.md from results/
 	$(BIN)/python benchmarks/tables.py

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.metrics import SCORES, bootstrap_intervals, from_confusion
+from ferlib.evaluation.metrics import METRICS, bootstrap_intervals, from_confusion
 
 ROOT = Path(__file__).parents[1]
 TESTS = 500
@@ -27,8 +27,8 @@ def covered(shares: np.ndarray, faces: int, seed: int = 0) -> dict[str, float]:
         seed: of the tests.
     """
     classes, rng = len(shares), np.random.default_rng(seed)
-    truth = dict(zip(SCORES, from_confusion(shares[None])[0], strict=True))
-    hits = dict.fromkeys(SCORES, 0)
+    truth = dict(zip(METRICS, from_confusion(shares[None])[0], strict=True))
+    hits = dict.fromkeys(METRICS, 0)
     for test in range(TESTS):
         cells = rng.choice(classes**2, faces, p=shares.ravel())
         intervals = bootstrap_intervals(*np.divmod(cells, classes), classes, LEVEL, RESAMPLES, seed=test)

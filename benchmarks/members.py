@@ -22,13 +22,13 @@ import torch
 
 from ferlib.data.catalogue import load_dataset
 from ferlib.evaluation.evaluate import commit
+from ferlib.evaluation.metrics import METRICS
 from ferlib.models.zoo import build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 
 FROZEN = {"epochs": 10, "targets": "hard", "detail_layers": 1}
 VARIANTS = {"frozen": FROZEN, "frozen, two depths": FROZEN | {"two_depths": True}}
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 def main() -> None:

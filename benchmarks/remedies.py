@@ -29,13 +29,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ferlib import labels
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
+from ferlib.evaluation.batches import compose, feature_logits, predict_batches
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.metrics import from_confusion, summary
-from ferlib.models.base import FaceModel
+from ferlib.evaluation.metrics import METRICS, from_confusion, summary
+from ferlib.evaluation.resampling import confusion_cells, face_draws, intervals, seed_draws, units
 from ferlib.models.zoo import build_model
 from ferlib.training.features import FeatureCache
 from ferlib.training.loop import fit
@@ -45,8 +45,8 @@ from ferlib.training.run_folder import best_epoch
 
 SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
 SELECT_BY = "macro_f1"
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "recall_rarest")
-FEWEST, RESAMPLES = 10, 2000
+MEASURES = (*METRICS, "recall_rarest")
+FEWEST = 10
 
 
 def main() -> None:
@@ -94,16 +94,7 @@ def without_tiny_classes(dataset: FaceDataset) -> FaceDataset:
     """The data set without the classes that have fewer than `FEWEST` people (see `units`) in the test split."""
     test = dataset.split("test")
     people = pd.Series(units(test)).groupby(test.frame["label"]).nunique()
-    kept = tuple(name for i, name in enumerate(dataset.classes) if people.get(i, 0) >= FEWEST)
-    place = np.array(labels.mapping(dataset.classes, kept))[dataset.frame["label"]]
-    part = dataset.subset(place >= 0)
-    return FaceDataset(part.name, kept, part.frame.assign(label=place[place >= 0]), part.pixels)
-
-
-def units(part: FaceDataset) -> np.ndarray:
-    """What is independent of each other: for every face its person's number, or one of its own where none is known."""
-    group = part.frame["group"].to_numpy()
-    return np.where(group < 0, group.max() + 1 + np.arange(len(group)), group)
+    return dataset.of_classes([name for i, name in enumerate(dataset.classes) if people.get(i, 0) >= FEWEST])
 
 
 def has_votes(dataset: FaceDataset) -> bool:
@@ -131,14 +122,17 @@ def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> d
     history = fit(model, data, recipe, folder, resume=True, select_by=SELECT_BY)
     best = best_epoch(history, SELECT_BY)
     test = data.split("test")
-    probabilities = predict_cached(model, test)
+    truth = test.labels().numpy()
+    probabilities = predict_batches(
+        feature_logits(model, FeatureCache.build(model, test)), compose(truth, "stored", 128)
+    )
     row = {
         "data": data.name,
         "remedy": recipe.remedy,
         "seed": recipe.seed,
         "best_epoch": int(best) + 1,
-        "validation": {key: float(history.loc[best, key]) for key in METRICS[:3]},
-        "test": summary(test.labels().numpy(), probabilities),
+        "validation": {key: float(history.loc[best, key]) for key in METRICS},
+        "test": summary(truth, probabilities),
         "seconds": float(history["seconds"].sum()),
         "recipe": recipe.to_json(),
         "commit": commit(),
@@ -150,23 +144,15 @@ def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> d
     return row
 
 
-@torch.inference_mode()
-def predict_cached(model: FaceModel, part: FaceDataset) -> np.ndarray:
-    """Class probabilities (N, classes) of the unflipped faces, from the cached features."""
-    cache = FeatureCache.build(model, part)
-    batches = torch.arange(len(part)).split(128)
-    logits = [model.eval().forward_head(cache.read(rows, torch.zeros_like(rows))) for rows in batches]
-    return torch.cat(logits).double().softmax(dim=1).numpy()
-
-
 def compare(data: FaceDataset, rows: list[dict]) -> dict:
     """All remedies on one data set: means over seeds, intervals, and paired differences to "none"."""
     test, faces, classes = data.split("test"), data.counts(), len(data.classes)
     rarest = np.flatnonzero(faces["train"] == faces["train"].min())
-    cells = {(row["remedy"], row["seed"]): confusion_cells(test, row["predicted"], classes) for row in rows}
+    truth = test.labels().numpy()
+    cells = {(row["remedy"], row["seed"]): confusion_cells(truth, np.array(row["predicted"]), classes) for row in rows}
     remedies, seeds = list(dict.fromkeys(row["remedy"] for row in rows)), sorted({row["seed"] for row in rows})
     draws = face_draws(test)  # (R, N)
-    picks = np.random.default_rng(1).integers(len(seeds), size=(RESAMPLES, len(seeds)))
+    picks = seed_draws(len(seeds))
     exact, resampled = {}, {}
     for remedy in remedies:
         found = np.stack([cells[remedy, seed].sum(axis=0) for seed in seeds])
@@ -185,9 +171,9 @@ def compare(data: FaceDataset, rows: list[dict]) -> dict:
         own = [row for row in rows if row["remedy"] == remedy]
         counts = sum(cells[remedy, seed].sum(axis=0) for seed in seeds).reshape(classes, classes)
         entry = {
-            "metrics": intervals(exact[remedy].mean(axis=0), resampled[remedy]),
+            "metrics": intervals(exact[remedy].mean(axis=0), resampled[remedy], MEASURES),
             "seeds": {
-                row["seed"]: dict(zip(METRICS, v, strict=True))
+                row["seed"]: dict(zip(MEASURES, v, strict=True))
                 for row, v in zip(own, exact[remedy].tolist(), strict=True)
             },
             "recall": dict(zip(data.classes, (np.diag(counts) / counts.sum(axis=1)).tolist(), strict=True)),
@@ -199,7 +185,7 @@ def compare(data: FaceDataset, rows: list[dict]) -> dict:
         }
         if remedy != "none" and "none" in exact:
             entry["minus_none"] = intervals(
-                (exact[remedy] - exact["none"]).mean(axis=0), resampled[remedy] - resampled["none"]
+                (exact[remedy] - exact["none"]).mean(axis=0), resampled[remedy] - resampled["none"], MEASURES
             )
             for difference in entry["minus_none"].values():
                 better, worse = difference["low"] > 0, difference["high"] < 0
@@ -208,36 +194,13 @@ def compare(data: FaceDataset, rows: list[dict]) -> dict:
     return report
 
 
-def confusion_cells(test: FaceDataset, predicted: list[int], classes: int) -> np.ndarray:
-    """For every face, the cell of the confusion matrix it falls into, one-hot (N, classes²)."""
-    cells = np.zeros((len(test), classes**2), np.float32)
-    cells[np.arange(len(test)), test.frame["label"] * classes + np.array(predicted)] = 1
-    return cells
-
-
-def face_draws(test: FaceDataset) -> np.ndarray:
-    """How often each resample drew each face, float32 (R, N). Faces of one person are drawn together."""
-    people, person = np.unique(units(test), return_inverse=True)
-    draws = np.random.default_rng(0).multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
-    return draws[:, person].astype(np.float32)
-
-
 def measure(counts: np.ndarray, classes: int, rarest: np.ndarray) -> np.ndarray:
-    """`METRICS` (R, 4) of confusion matrices (R, classes²); NaN where a resample has no face of the rarest classes."""
+    """`MEASURES` (R, 4) of confusion matrices (R, classes²); NaN where a resample has no face of the rarest classes."""
     matrices = counts.reshape(-1, classes, classes)
     true = matrices.sum(axis=2)[:, rarest].sum(axis=1)
     with np.errstate(invalid="ignore"):
         recall = matrices[:, rarest, rarest].sum(axis=1) / true
     return np.column_stack([from_confusion(matrices), recall])
-
-
-def intervals(values: np.ndarray, resampled: np.ndarray) -> dict[str, dict[str, float]]:
-    low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
-    triples = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {
-        name: dict(zip(("value", "low", "high"), triple, strict=True))
-        for name, triple in zip(METRICS, triples, strict=True)
-    }
 
 
 def table(report: dict) -> pd.DataFrame:
@@ -248,7 +211,7 @@ def table(report: dict) -> pd.DataFrame:
         | {f"minus_none_{key}": value for key, value in entry.get("minus_none", {}).get(metric, {}).items()}
         for data, part in report["sets"].items()
         for remedy, entry in part["remedies"].items()
-        for metric in METRICS
+        for metric in MEASURES
     )
 
 

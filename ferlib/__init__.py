@@ -1,28 +1,54 @@
 """ferlib: the reference lab for facial expression recognition.
 
+What an analyst needs stands here by name; the rest is in the subpackages, one a chapter: `data`, `models`, `training`,
+`evaluation`, `explain`, and `plots` for figures.
+
+    import ferlib
+    ferlib.Predictor.load().predict("photo.jpg")        # every face with its expression
+    model, data = ferlib.load_model("convcut_ferplus"), ferlib.load_dataset("ferplus")
+    ferlib.evaluate(model, data)                        # metrics with intervals, every face alone
+    ferlib.audit(model, data).verdict                   # can the figure be believed?
+
 `import ferlib` is cheap: nothing heavy (torch, gradio, dlib, plotly) is loaded until a name is used.
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
 # public name -> module that defines it; loaded on first use (PEP 562)
 _HOME = {
-    "FaceDataset": "ferlib.data.dataset",
-    "load_dataset": "ferlib.data.catalogue",
-    "create_model": "ferlib.models.zoo",
-    "list_models": "ferlib.models.zoo",
-    "load_model": "ferlib.models.zoo",
+    # photos
     "Predictor": "ferlib.predict",
     "detect_faces": "ferlib.faces",
+    "crop_face": "ferlib.faces",
     "read_image": "ferlib.images",
+    # data
+    "FaceDataset": "ferlib.data.dataset",
+    "load_dataset": "ferlib.data.catalogue",
+    # models
+    "list_models": "ferlib.models.zoo",
+    "create_model": "ferlib.models.zoo",
+    "build_model": "ferlib.models.zoo",
+    "load_model": "ferlib.models.zoo",
+    "export_onnx": "ferlib.models.export",
+    # training
+    "RECIPES": "ferlib.training.recipes",
+    "Recipe": "ferlib.training.recipes",
+    "fit": "ferlib.training.loop",
+    # evaluation
+    "Guest": "ferlib.evaluation.guest",
+    "predict_dataset": "ferlib.evaluation.evaluate",
+    "evaluate": "ferlib.evaluation.evaluate",
+    "audit": "ferlib.evaluation.audit",
+    "compare": "ferlib.evaluation.compare",
 }
 
 __all__ = [*_HOME, "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ferlib' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -27,7 +27,8 @@ import threading
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -117,7 +118,8 @@ def detect_faces(image: np.ndarray, landmarks: bool = True, fallback: bool = Tru
         faces = []
         for box, score, detector in _without_duplicates(found):
             points = _run_predictor(canvas, box) if landmarks else None
-            faces.append(Face(tuple(int(v) for v in box.round().ravel()), score, detector, points))
+            x0, y0, x1, y1 = box.round().astype(int).ravel().tolist()
+            faces.append(Face((x0, y0, x1, y1), score, detector, points))
     return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
 
 
@@ -243,7 +245,7 @@ def _run_predictor(canvas: _Canvas, box: np.ndarray) -> np.ndarray:
     return canvas.to_picture(np.array([(point.x, point.y) for point in shape.parts()])).astype(np.float32)
 
 
-def _corners(rectangle) -> np.ndarray:
+def _corners(rectangle: Any) -> np.ndarray:
     """A dlib rectangle, whose right and bottom are inclusive, as `(2, 2)` corners with an exclusive end."""
     left_top, right_bottom = rectangle.tl_corner(), rectangle.br_corner()
     return np.array([[left_top.x, left_top.y], [right_bottom.x + 1, right_bottom.y + 1]], float)
@@ -264,7 +266,7 @@ def _shared(a: np.ndarray, b: np.ndarray) -> float:
     return float(common / min((a[1] - a[0]).prod(), (b[1] - b[0]).prod()))
 
 
-def _dlib():
+def _dlib() -> ModuleType:
     try:
         import dlib
     except ImportError as error:
@@ -285,16 +287,16 @@ def _model_file(name: str) -> str:
 
 
 @cache
-def _hog():
+def _hog() -> Any:
     return _dlib().get_frontal_face_detector()
 
 
 @cache
-def _cnn():
+def _cnn() -> Any:
     return _dlib().cnn_face_detection_model_v1(_model_file("cnn_face_detector_model_location"))
 
 
 @cache
-def _predictor():
+def _predictor() -> Any:
     """dlib's 68-point predictor. Its file was trained on iBUG 300-W: for non-commercial research use."""
     return _dlib().shape_predictor(_model_file("pose_predictor_model_location"))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -101,7 +102,7 @@ def _from_path(path: Path) -> np.ndarray:
         return _decode(file, path.name)
 
 
-def _decode(file: io.IOBase, name: str) -> np.ndarray:
+def _decode(file: IO[bytes], name: str) -> np.ndarray:
     """Decode an open picture file to `(H, W, 3)` uint8; `name` begins the error messages."""
     with _quiet_pillow():
         try:

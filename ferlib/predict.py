@@ -17,7 +17,7 @@ from ferlib.explain.overlay import overlay
 from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
 from ferlib.faces import Face, crop_box, crop_face, crop_landmarks, detect_faces
 from ferlib.images import ImageError, read_image
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model
 
 DEFAULT_MODEL = "convcut_ferplus"
@@ -46,7 +46,7 @@ class FacePrediction:
     heatmap: np.ndarray | None = field(default=None, repr=False)
     parts: dict[str, tuple[float, float]] | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
         if not (x0 < x1 and y0 < y1):
             raise ValueError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
@@ -91,7 +91,7 @@ class ImagePrediction:
     error: str | None = None
     image: np.ndarray | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if bool(self.faces) == bool(self.error):
             raise ValueError("a result has either faces or an error")
 
@@ -158,7 +158,8 @@ class Predictor:
     """
 
     def __init__(self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32):
-        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.model = model.eval()
+        place(model, device)
         self.device, self.batch_size = device, batch_size
         self.preprocess = Preprocess.of(model.config)
 
@@ -169,6 +170,7 @@ class Predictor:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
         return self.model.config.classes
 
     @property

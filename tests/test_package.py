@@ -1,5 +1,6 @@
 """The package as a whole: what importing it costs."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def test_public_names_exist():
         assert getattr(ferlib, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         ferlib.nonsense  # noqa: B018
+
+
+def test_public_names_are_listed_and_hide_no_module():
+    import ferlib
+
+    assert dir(ferlib) == sorted(ferlib.__all__) and {"Predictor", "evaluate", "audit", "fit"} <= set(ferlib.__all__)
+    assert not {module.name for module in pkgutil.iter_modules(ferlib.__path__)} & set(ferlib.__all__)
 
 
 def test_training_needs_no_app():

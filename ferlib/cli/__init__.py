@@ -8,13 +8,19 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferlib.cli.evaluate import add_calibrate, add_evaluate
 from ferlib.cli.settings import parse_settings
 from ferlib.cli.studies import add_studies
 from ferlib.explain import METHODS
+
+if TYPE_CHECKING:
+    from ferlib.predict import ImagePrediction
+
+    Writer = Callable[[ImagePrediction, Sequence[str | None]], None]  # of a photo's faces and their heat maps' files
 
 FORMATS = ("table", "json", "csv")
 
@@ -36,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """All commands; each sets `run`, which takes the parsed options and returns the exit code."""
     parser = argparse.ArgumentParser(prog="ferlib", description="Facial expression recognition, honestly measured.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -93,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_predict(options: argparse.Namespace) -> int:
+    """`ferlib predict`; 1 when a photo could not be read or has no face."""
     from PIL import Image
 
     from ferlib.predict import DEFAULT_MODEL, Predictor
@@ -117,8 +125,8 @@ def run_predict(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _write_json(classes):
-    def write(result, overlays):
+def _write_json(classes: Sequence[str]) -> "Writer":
+    def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         faces = [
             {"box": list(face.box), "label": face.label, "scores": face.scores, "overlay": overlay}
             for face, overlay in zip(result.faces, overlays, strict=True)
@@ -128,11 +136,11 @@ def _write_json(classes):
     return write
 
 
-def _write_csv(classes):
+def _write_csv(classes: Sequence[str]) -> "Writer":
     writer = csv.writer(sys.stdout)
     writer.writerow(["image", "face", "x0", "y0", "x1", "y1", "label", *classes, "overlay", "error"])
 
-    def write(result, overlays):
+    def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         for i, (face, overlay) in enumerate(zip(result.faces, overlays, strict=True)):
             scores = (f"{face.scores[name]:.6f}" for name in classes)
             writer.writerow([result.name, i + 1, *face.box, face.label, *scores, overlay or "", ""])
@@ -142,11 +150,11 @@ def _write_csv(classes):
     return write
 
 
-def _write_table(classes):
+def _write_table(classes: Sequence[str]) -> "Writer":
     row = "{:<40} {:>4}  {:<10} {:>6} {:>7}  {}".format
     print(row("image", "face", "label", "score", "margin", "box / error"))
 
-    def write(result, overlays):
+    def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
         for i, face in enumerate(result.faces):
             box = " ".join(map(str, face.box))
@@ -158,6 +166,7 @@ def _write_table(classes):
 
 
 def run_models(options: argparse.Namespace) -> int:
+    """`ferlib models`."""
     from dataclasses import asdict
 
     from ferlib.models.listing import model_rows
@@ -189,6 +198,7 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
+    """`ferlib export`; an error when the file does not compute what the model does."""
     from ferlib.data.synthetic import sample_faces
     from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
     from ferlib.models.zoo import load_model
@@ -205,6 +215,7 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_data(options: argparse.Namespace) -> int:
+    """`ferlib data`."""
     from ferlib.data.catalogue import SOURCES, find_dataset
 
     for name, source in SOURCES.items():
@@ -216,6 +227,7 @@ def run_data(options: argparse.Namespace) -> int:
 
 
 def run_data_get(options: argparse.Namespace) -> int:
+    """`ferlib data get`."""
     from ferlib.data.catalogue import SOURCES, find_dataset
     from ferlib.data.obtain import obtain
 
@@ -228,6 +240,7 @@ def run_data_get(options: argparse.Namespace) -> int:
 
 
 def run_train(options: argparse.Namespace) -> int:
+    """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     import torch
 
     from ferlib.data.catalogue import load_dataset
@@ -259,6 +272,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def run_release(options: argparse.Namespace) -> int:
+    """`ferlib release`."""
     from ferlib.training.release import release
 
     print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))

@@ -3,8 +3,12 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferlib.cli.settings import parse_settings
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.audit import AuditReport
 
 GUEST = "MODULE:CALLABLE"
 
@@ -60,6 +64,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_calibrate(options: argparse.Namespace) -> int:
+    """`ferlib calibrate`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import released_models
     from ferlib.training.release import calibrate
@@ -73,6 +78,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
+    """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
 
     from ferlib.data.catalogue import load_dataset
@@ -124,7 +130,7 @@ def _print_table(options: argparse.Namespace, result: dict) -> None:
     print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
 
 
-def _print_audit(report) -> None:
+def _print_audit(report: "AuditReport") -> None:
     shares = dict.fromkeys(("accuracy", "moved", "changed"), "{:.4f}".format)
     print("\naudit: the same faces in other batches, against each face alone")
     print(report.frame().to_string(index=False, formatters=shares | {"furthest": "{:.0e}".format}))

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:

@@ -3,8 +3,12 @@
 import argparse
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.study import Trunk
 
 SEEDS = (0, 1, 2)
 
@@ -52,7 +56,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=int, default=224, metavar="PX", help="side of the pictures, default 224")
 
 
-def _trunk(options: argparse.Namespace):
+def _trunk(options: argparse.Namespace) -> "Trunk":
     from ferlib.evaluation.study import Trunk
 
     weights = None if options.trunk_weights == "none" else options.trunk_weights
@@ -70,6 +74,7 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
 
 
 def run_ladder(options: argparse.Namespace) -> int:
+    """`ferlib ladder`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ladder
     from ferlib.evaluation.study import thinned, watched_runs
@@ -95,6 +100,7 @@ def run_ladder(options: argparse.Namespace) -> int:
 
 
 def run_ablate(options: argparse.Namespace) -> int:
+    """`ferlib ablate`."""
     from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ablation
     from ferlib.evaluation.study import thinned, watched_runs
@@ -125,8 +131,7 @@ def run_ablate(options: argparse.Namespace) -> int:
 def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dict]:
     """Put an entry into a results file, in place of the one with the same keys; returns all entries."""
     entries = json.loads(path.read_text())["entries"] if path.exists() else []
-    same: Callable[[dict], bool] = lambda old: all(old[key] == entry[key] for key in keys)  # noqa: E731
-    entries = [old for old in entries if not same(old)] + [entry]
+    entries = [old for old in entries if any(old[key] != entry[key] for key in keys)] + [entry]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
     return entries

@@ -19,6 +19,9 @@ def augmentation(name: str, crop: int | None = None) -> nn.Module:
             as in the code of Conv-cut and PAtt-Lite); "flip_affine" (flip and ±10° rotation, ±8 % shift, ±10 % scale);
             "flip_affine_erase" (and a random rectangle of 2 to 15 % erased, p = 0.25); "ivsa".
         crop: end with a random crop of this side in pixels, for models that see a part of the face.
+
+    Raises:
+        ValueError: unknown name.
     """
     steps: dict[str, list[nn.Module]] = {
         "flip": [K.RandomHorizontalFlip(p=0.5)],

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferlib.data import fer2013
 from ferlib.data.cache import cache_dir
 from ferlib.data.ckplus import load_ckplus
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.facial_expressions import load_facial_expressions
-from ferlib.data.fer2013 import load_fer2013, load_ferplus
 from ferlib.data.folder import load_folder
 from ferlib.data.rafdb import load_rafdb
 from ferlib.data.synthetic_dataset import load_synthetic
@@ -32,19 +32,18 @@ class Source:
     obtain: str
 
 
-FER2013_CSV = ("fer2013.csv", "fer2013.csv.gz")
 SOURCES = {
     "fer2013": Source(
-        load_fer2013,
+        fer2013.load_fer2013,
         "fer2013",
-        (FER2013_CSV,),
+        (fer2013.FILES,),
         "download fer2013.csv from the Kaggle challenge 'Challenges in Representation Learning: Facial Expression "
         "Recognition' (free account, research use) into fer2013/",
     ),
     "ferplus": Source(
-        load_ferplus,
+        fer2013.load_ferplus,
         "fer2013",
-        (FER2013_CSV, ("fer2013new.csv",)),
+        (fer2013.FILES, ("fer2013new.csv",)),
         "put fer2013.csv into fer2013/ as for fer2013, and beside it fer2013new.csv from github.com/microsoft/FERPlus "
         "(`python -m ferlib data get ferplus` downloads the latter)",
     ),

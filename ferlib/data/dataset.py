@@ -28,6 +28,9 @@ class FaceDataset(Dataset):
             unknown) and `row` (position in the source file). Votes, where a set has them, stand in the columns
             `votes_<class>`.
         pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB).
+
+    Raises:
+        DataError: columns are missing, frame and pixels do not fit each other, or a label or split does not exist.
     """
 
     def __init__(self, name: str, classes: Sequence[str], frame: pd.DataFrame, pixels: torch.Tensor):
@@ -83,7 +86,11 @@ class FaceDataset(Dataset):
         return torch.tensor(self.frame["label"].to_numpy(np.int64))
 
     def soft_labels(self) -> torch.Tensor:
-        """Shares of the votes, float32 (N, classes), rows sum to 1. Only for sets with votes (FERPlus)."""
+        """Shares of the votes, float32 (N, classes), rows sum to 1.
+
+        Raises:
+            DataError: the set has no votes; FERPlus has.
+        """
         columns = [f"votes_{name}" for name in self.classes]
         if not set(columns) <= set(self.frame):
             raise DataError(f"{self.name} has no votes, so no soft labels; use the plain labels")

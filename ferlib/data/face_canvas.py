@@ -134,10 +134,13 @@ class Canvas:
 
     def darken(self, shapes: Sequence[np.ndarray], darkness: float | Sequence[float], blur: float = 0.0) -> None:
         """Multiplies what lies under shapes by 1 - darkness, one for all or for each."""
-        each = isinstance(darkness, Sequence)
-        if (covered := self.coverage(shapes, blur, darkness if each else None)) is not None:
+        if isinstance(darkness, Sequence):
+            covered, shadow = self.coverage(shapes, blur, darkness), SKIN_SHADOW
+        else:
+            covered, shadow = self.coverage(shapes, blur), darkness * SKIN_SHADOW
+        if covered is not None:
             window, share = covered
-            self.colour[window] *= 1 - share * (SKIN_SHADOW if each else darkness * SKIN_SHADOW)
+            self.colour[window] *= 1 - share * shadow
 
     @contextmanager
     def inside(self, shapes: Sequence[np.ndarray]) -> Iterator[None]:

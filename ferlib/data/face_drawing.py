@@ -22,9 +22,9 @@ def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
     canvas = Canvas(Camera(scene, size))
     who, hair = face.who, Hair(face.who)
     skin = np.array([np.interp(who.skin, SKIN_STEPS, channel) for channel in SKIN_TONES.T], np.float32)
-    strands = hair.strands(*canvas.camera.grid(size)) if hair.behind is not None else None
+    strands = None if hair.behind is None else hair.strands(*canvas.camera.grid(size))
 
-    if hair.behind is not None:
+    if hair.behind is not None and strands is not None:
         canvas.paint([hair.behind], hair.colour * 0.62 if hair.hangs else strands * 0.85)
     _body(canvas, face, skin)
     canvas.paint([face.outline], skin)
@@ -35,7 +35,7 @@ def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
     _mouth(canvas, face, skin)
     _eyes(canvas, face, scene.gaze)
     _brows(canvas, face, hair.colour)
-    if hair.before is not None:
+    if hair.before is not None and strands is not None:
         canvas.darken([shifted(hair.before, 0, 0.025)], 0.30, blur=0.022)  # its shadow
         canvas.paint([hair.before], strands)
     _light(canvas, face, scene)
@@ -144,7 +144,7 @@ def _mouth(canvas: Canvas, face: FaceGeometry, skin: np.ndarray) -> None:
         _inside_of_mouth(canvas, units, top, bottom, gap)
     else:
         canvas.darken([ribbon((top + bottom) / 2, (0.010, 0.014, 0.012, 0.014, 0.010))], 0.58, blur=0.003)
-    corners = [ellipse(*mouth.upper_edge[end], 0.020, 0.013) for end in (0, -1)]
+    corners = [ellipse(x, y, 0.020, 0.013) for x, y in mouth.upper_edge[[0, -1]]]
     canvas.darken(corners, 0.38, blur=0.010)
 
 

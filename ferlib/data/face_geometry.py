@@ -37,7 +37,7 @@ def _spline_matrix(knots: int) -> np.ndarray:
     return matrix
 
 
-def spline(*knots: Sequence[float]) -> np.ndarray:
+def spline(*knots: Sequence[float] | np.ndarray) -> np.ndarray:
     """A smooth open curve through the knots, (n, 2)."""
     return _spline_matrix(len(knots)) @ np.array(knots, float)
 
@@ -87,6 +87,7 @@ class Eye:
 
     @property
     def opening(self) -> np.ndarray:
+        """What lies between the lids, a closed polygon."""
         return np.concatenate([self.upper, self.lower[::-1]])
 
     @property
@@ -108,6 +109,7 @@ class Mouth:
 
     @property
     def outline(self) -> np.ndarray:
+        """Edge of the lips, a closed polygon."""
         return np.concatenate([self.upper_edge, self.lower_edge[::-1]])
 
 
@@ -145,11 +147,10 @@ class FaceGeometry:
     def _brow(self, side: int) -> np.ndarray:
         """Middle line of a brow, from its inner to its outer end."""
         raise_inner, raise_outer, lower, wrinkle = (self.unit(u, side) for u in ("AU1", "AU2", "AU4", "AU9"))
-        y = -0.355 + self.who.brow_height
-        arch = self.who.brow_arch
+        middle, arch = -0.355 + self.who.brow_height, self.who.brow_arch
         inward = 0.045 * lower
         x = np.array((0.135 - inward, 0.255 - 0.8 * inward, 0.395 - 0.3 * inward, 0.525))
-        y = y + np.array((-0.014, -0.045, -0.057 - arch, 0.015))
+        y = middle + np.array((-0.014, -0.045, -0.057 - arch, 0.015))
         # what each muscle does to the four knots, inner to outer
         y += raise_inner * np.array((-0.140, -0.085, -0.015, 0.025 * (1 - raise_outer)))
         y += raise_outer * np.array((-0.010, -0.075, -0.120, -0.090))

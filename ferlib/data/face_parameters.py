@@ -139,7 +139,7 @@ class Identity:
     glasses: bool = False
     shirt: tuple[float, float, float] = (0.30, 0.40, 0.52)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, table in (
             ("hair", HAIR_STYLES),
             ("hair_colour", HAIR_COLOURS),
@@ -225,10 +225,7 @@ class Scene:
     light_strength: float = 0.55
     exposure: float = 1.0
     contrast: float = 1.0
-    background: tuple[tuple[float, float, float], tuple[float, float, float]] = (
-        (0.86, 0.89, 0.91),
-        (0.70, 0.75, 0.79),
-    )
+    background: tuple[tuple[float, ...], ...] = ((0.86, 0.89, 0.91), (0.70, 0.75, 0.79))
     blur: float = 0.0
     noise: float = 0.0
     noise_seed: int = 0

@@ -16,7 +16,7 @@ def relief(face: FaceGeometry) -> np.ndarray:
         face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1],
     )
     jaw = 0.11 * a["AU26"]
-    bumps = [
+    bumps: list[tuple[float, ...]] = [
         (0, -0.10, 0.055, 0.16, 0.07),  # bridge of the nose
         (0, y - 0.06, 0.075 * w, 0.10, 0.12),
         (0, y, 0.065 * w, 0.05, 0.07),  # tip
@@ -51,7 +51,7 @@ def occlusion(face: FaceGeometry) -> np.ndarray:
     """Soft shadows wherever the light comes from, (k, 5): x, y, spread in x, spread in y, darkness."""
     y = face.nose_y
     bottom = face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1]
-    shadows = [(0, y + 0.065, 0.10, 0.028, 0.20), (0, bottom + 0.045, 0.12, 0.030, 0.16)]
+    shadows: list[tuple[float, ...]] = [(0, y + 0.065, 0.10, 0.028, 0.20), (0, bottom + 0.045, 0.12, 0.030, 0.16)]
     for side in SIDES:
         tired = 0.08 + 0.10 * face.who.age
         frown = 0.16 * face.unit("AU4", side) + 0.10 * face.unit("AU9", side)
@@ -90,7 +90,7 @@ def _side_wrinkles(face: FaceGeometry, side: int) -> list[tuple[np.ndarray, floa
     flip = np.array((side, 1))
     lines = []
 
-    def crease(width: float, darkness: float, *knots: Sequence[float]) -> None:
+    def crease(width: float, darkness: float, *knots: Sequence[float] | np.ndarray) -> None:
         lines.append((spline(*knots) * flip, width, darkness))
 
     # from the nose to the mouth

@@ -16,6 +16,7 @@ from ferlib import labels
 from ferlib.data.cache import cached_array, file_key
 from ferlib.data.dataset import DataError, FaceDataset
 
+FILES = ("fer2013.csv", "fer2013.csv.gz")
 SIDE = 48
 ROWS = 35_887
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
@@ -23,11 +24,15 @@ VOTE_COLUMNS = (*labels.FERPLUS, "unknown", "NF")  # NF: not a face
 
 
 def find_csv(folder: Path) -> Path:
-    """`fer2013.csv` or `fer2013.csv.gz` in the folder."""
-    for name in ("fer2013.csv", "fer2013.csv.gz"):
+    """The one of `FILES` that is in the folder.
+
+    Raises:
+        DataError: neither is.
+    """
+    for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    raise DataError(f"FER2013: no fer2013.csv or fer2013.csv.gz in {folder}")
+    raise DataError(f"FER2013: no {' or '.join(FILES)} in {folder}")
 
 
 def load_fer2013(folder: Path) -> FaceDataset:

@@ -52,9 +52,9 @@ def split_by_group(
     """
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
-    groups = pd.Series(groups)
-    codes = pd.factorize(groups, sort=True)[0].astype(np.int64)
-    unknown = (groups == -1).to_numpy()
+    column = pd.Series(groups)
+    codes = pd.factorize(column, sort=True)[0].astype(np.int64)
+    unknown = column.eq(-1).to_numpy()
     codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
     codes = pd.factorize(codes, sort=True)[0]
     classes = np.zeros(len(groups), np.int64) if labels is None else pd.factorize(np.asarray(labels))[0]

@@ -48,6 +48,9 @@ def effective_number(counts: Sequence[int] | np.ndarray, beta: float = BETA) -> 
 
     Faces of one class resemble each other, so the n-th adds β^(n-1) of a new one. From 1 for every class (β = 0) to n
     itself (β → 1); never above 1 / (1 - β).
+
+    Raises:
+        ValueError: beta is not in [0, 1).
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, not {beta!r}")
@@ -58,7 +61,11 @@ def effective_number(counts: Sequence[int] | np.ndarray, beta: float = BETA) -> 
 
 
 def balanced_weights(counts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Class weights in inverse proportion to the counts, N / (classes · n), (classes,). The average face weighs 1."""
+    """Class weights in inverse proportion to the counts, N / (classes · n), (classes,). The average face weighs 1.
+
+    Raises:
+        ValueError: a class has no faces.
+    """
     counts = _checked(counts, positive=True)
     return counts.sum() / (len(counts) * counts)
 

@@ -49,11 +49,10 @@ def obtain(name: str, root: str | Path | None = None, address: str | None = None
         return found
     base = data_roots(root)[0]
     folder = base / SOURCES[name].folder
-    address = address or ADDRESSES.get(name)
     if name == "facial_expressions":
-        _clone(address, folder)
+        _clone(address or ADDRESSES[name], folder)
     elif name == "ferplus":
-        _get_votes(address, folder)
+        _get_votes(address or ADDRESSES[name], folder)
     else:
         raise DataError(
             f"{name} needs a licence and cannot be downloaded for you. To get it: {SOURCES[name].obtain}; "
@@ -82,7 +81,7 @@ def download(address: str, target: Path) -> None:
         raise DataError(f"the download of {address} broke off after {bar.n:,} of {length:,} bytes; try again")
 
 
-def _open(address: str, below: str = ""):
+def _open(address: str, below: str = "") -> http.client.HTTPResponse:
     """The answer to a request for an address (or something below it), or a DataError within `TIMEOUT` seconds."""
     try:
         return urllib.request.urlopen(address + below, timeout=TIMEOUT)

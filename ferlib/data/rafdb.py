@@ -111,14 +111,14 @@ def _check_counts(table: pd.DataFrame, folder: Path) -> None:
     anyway = "; to load it anyway: load_rafdb(folder, check=False)"
     if found != PUBLISHED:
         counts = " and ".join(f"{found[split]:,} {split} faces" for split in PUBLISHED)
-        expected = " and ".join(f"{count:,}" for count in PUBLISHED.values())
-        raise DataError(f"RAF-DB: found {counts} in {folder}, expected {expected}{anyway}")
+        published = " and ".join(f"{count:,}" for count in PUBLISHED.values())
+        raise DataError(f"RAF-DB: found {counts} in {folder}, expected {published}{anyway}")
     for split, expected in (("train", TRAIN_COUNTS), ("test", TEST_COUNTS)):
         part = table.loc[table["split"] == split, "id"].value_counts()
-        counts = tuple(int(part.get(number, 0)) for number in range(1, len(labels.RAFDB) + 1))
-        if counts != expected:
+        given = tuple(int(part.get(number, 0)) for number in range(1, len(labels.RAFDB) + 1))
+        if given != expected:
             raise DataError(
-                f"RAF-DB: found {counts} {split} faces of the labels 1 to 7 in {folder}, expected {expected}{anyway}"
+                f"RAF-DB: found {given} {split} faces of the labels 1 to 7 in {folder}, expected {expected}{anyway}"
             )
 
 

@@ -94,7 +94,7 @@ def find_duplicates(dataset: FaceDataset, near: bool = False) -> np.ndarray:
         near: near duplicates too; a face belongs with every face it is linked to by a chain of pairs.
     """
     faces = dataset.pixels.numpy()
-    groups = pd.factorize(np.array([hashlib.sha256(np.ascontiguousarray(face)).hexdigest() for face in faces]))[0]
+    groups = pd.factorize(np.array([hashlib.sha256(np.ascontiguousarray(face).data).hexdigest() for face in faces]))[0]
     if not near:
         return groups
     pairs = near_pairs(dataset)
@@ -115,7 +115,7 @@ def near_pairs(dataset: FaceDataset) -> pd.DataFrame:
     """
     pixels = dataset.pixels.contiguous().numpy()
     digest = hashlib.sha256(repr((pixels.shape, CANDIDATE, NEAR, BLUR, SHIFT, SIDE)).encode())
-    digest.update(pixels)
+    digest.update(pixels.data)
     table = cached_array("near_duplicates", digest.hexdigest()[:16], lambda: _search(dataset))
     pairs = pd.DataFrame(table, columns=["first", "second", "similarity", "mirrored"])
     return pairs.astype({"first": np.int64, "second": np.int64, "mirrored": bool})

@@ -91,6 +91,9 @@ def prototype(expression: str, intensity: float = 1.0) -> dict[str, float]:
     Args:
         expression: one of `EXPRESSIONS`.
         intensity: factor on all units, 0..1.
+
+    Raises:
+        ValueError: unknown expression, or an intensity outside 0..1.
     """
     if expression not in EXPRESSIONS:
         raise ValueError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
@@ -159,6 +162,9 @@ def sample_faces(
 
     Returns:
         Pixels (N, size, size) or (N, size, size, 3) uint8, N labels, N person numbers (int64) to split by.
+
+    Raises:
+        ValueError: unknown expression, a negative count, or a size that is too small.
     """
     if not isinstance(counts, Mapping):
         counts = dict.fromkeys(EXPRESSIONS, counts)

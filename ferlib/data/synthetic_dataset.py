@@ -7,7 +7,7 @@ import torch
 
 from ferlib import labels
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.facial_expressions import split_of
+from ferlib.data.groups import split_of
 from ferlib.data.synthetic import sample_faces
 
 

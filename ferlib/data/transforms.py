@@ -67,5 +67,5 @@ class Preprocess:
 
     def whole_face(self, maps: Tensor) -> Tensor:
         """Maps over the model's input (B, S, S) -> over the whole face, with zeros where the model did not look."""
-        edge = (self.source_size - self.input_size) // 2 if self.centre_crop else 0
+        edge = (self.source_size - self.input_size) // 2 if self.centre_crop and self.source_size else 0
         return F.pad(maps, (edge,) * 4)

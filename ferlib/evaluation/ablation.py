@@ -13,6 +13,7 @@ blocks do early on in small networks, not how good they get.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,11 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.ladder import SORTED, on_trunk
+from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.published import read_published
-from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
+from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
-from ferlib.evaluation.watch import SINGLE, WatchedRun
+from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.zoo import MODELS
@@ -46,7 +48,7 @@ class Row:
     name: str
     model: str
     within: str | None = None
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: Rows in the papers' order. Every difference is to the row before.
@@ -108,7 +110,7 @@ def row_recipes(
 
 def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, trunk: Trunk) -> ModelConfig:
     """The config of a row: the named model's, on this trunk or in this recipe's widths, for these classes."""
-    if isinstance(config, IVSAConfig):
+    if isinstance(config, IVSAConfig) and isinstance(base, IVSAConfig):
         return replace(config, widths=base.widths, classes=data.classes, **row.settings)
     return fitted_config(replace(on_trunk(config, trunk), **row.settings), data)
 
@@ -138,7 +140,10 @@ def judge(
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for row in rows:
         entry = asdict(row) | {"paper": paper.get(row.name, {})}
-        readings = (("published", "model", SORTED, "test"), ("alone", "model", SINGLE, "validation"))
+        readings: tuple[tuple[str, str, Batching, str], ...] = (
+            ("published", "model", SORTED, "test"),
+            ("alone", "model", SINGLE, "validation"),
+        )
         if any(reading == "within" for _, reading in runs[row.name]):
             readings += (("honest", "within", SINGLE, "validation"),)
         for protocol, reading, batching, split in readings:

@@ -8,6 +8,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import find_duplicates, find_flaws
 from ferlib.evaluation.batches import Logits, compose, pixel_logits, predict_batches
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.evaluation.guest import AnyModel
+from ferlib.models.base import evaluating
 
 BATCH_SIZES = (1, 4, 16, 64, 256)
 
@@ -181,7 +183,7 @@ class AuditReport:
 
 
 def audit(
-    model: FaceModel,
+    model: AnyModel,
     dataset: FaceDataset,
     split: str = "test",
     *,
@@ -218,9 +220,9 @@ def audit(
     labels = part.labels().numpy()
     logits = pixel_logits(model, part, classes=classes)
     with evaluating(model):
-        batches, probabilities = audit_batches(logits, labels, batch_sizes, tolerance, seed)
-        alone, steady = probabilities is not None, is_steady(logits, labels, tolerance)
-        if not alone:
+        batches, alone = audit_batches(logits, labels, batch_sizes, tolerance, seed)
+        steady, probabilities = is_steady(logits, labels, tolerance), alone
+        if probabilities is None:
             probabilities = predict_batches(logits, compose(labels, "shuffled", max(batch_sizes), seed))
     return AuditReport(
         model=model.config.architecture,
@@ -228,7 +230,7 @@ def audit(
         split=split,
         faces=len(part),
         tolerance=tolerance,
-        alone=alone,
+        alone=alone is not None,
         steady=steady,
         batches=batches,
         duplicates=audit_duplicates(dataset, inside, probabilities.argmax(axis=1) == labels, near),
@@ -339,7 +341,7 @@ def _name(row: BatchResult) -> str:
     return "one at a time" if row.composition == "single" else f"{row.composition}, {row.batch_size} a batch"
 
 
-def _without_nan(value: object) -> object:
+def _without_nan(value: Any) -> Any:
     """The same with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.evaluation.guest import AnyModel
 from ferlib.labels import mapping
 from ferlib.models.base import FaceModel
 from ferlib.training.features import FeatureCache
@@ -37,6 +38,9 @@ def compose(
 
     Returns:
         Positions in the data set, int64, an array a batch.
+
+    Raises:
+        ValueError: unknown composition, or a batch of less than one face.
     """
     labels = np.asarray(labels)
     if composition not in COMPOSITIONS:
@@ -69,7 +73,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
 
 
 def pixel_logits(
-    model: FaceModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
+    model: AnyModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
 ) -> Logits:
     """A model over a data set's pixels, for `predict_batches`: its logits, divided by its temperature.
 

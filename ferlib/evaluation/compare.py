@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ferlib.evaluation.metrics import SCORES, from_confusion
+from ferlib.evaluation.metrics import METRICS, from_confusion
+from ferlib.evaluation.resampling import confusion_cells
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Comparison:
         only_first: faces that the first model alone has right.
         only_second: faces that the second model alone has right.
         p_value: of McNemar's test, see `mcnemar`.
-        differences: one row a metric (`ferlib.evaluation.metrics.SCORES`): `first`, `second`, `difference` (second less
-            first) and its bootstrap interval `low` to `high`.
+        differences: one row a metric of `ferlib.evaluation.metrics.METRICS`: `first`, `second`, `difference` (second
+            less first) and its bootstrap interval `low` to `high`.
     """
 
     faces: int
@@ -85,15 +86,11 @@ def paired_differences(
     cells, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=resamples)
     weights = np.concatenate([counts[None], draws])  # (1 + R, cells), the data themselves come first
-    scores = [from_confusion(_confusions(weights, cells[0], predicted, classes)) for predicted in cells[1:]]
+    scores = [
+        from_confusion((weights @ confusion_cells(cells[0], predicted, classes)).reshape(-1, classes, classes))
+        for predicted in cells[1:]
+    ]
     difference = scores[1] - scores[0]  # (1 + R, metrics)
     low, high = np.quantile(difference[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
     columns = {"first": scores[0][0], "second": scores[1][0], "difference": difference[0], "low": low, "high": high}
-    return pd.DataFrame(columns, index=list(SCORES))
-
-
-def _confusions(weights: np.ndarray, true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrices (R, K, K) of R weightings (R, M) of M kinds of faces."""
-    place = np.zeros((len(true), classes**2), np.int64)
-    place[np.arange(len(true)), true * classes + predicted] = 1
-    return (weights @ place).reshape(len(weights), classes, classes)
+    return pd.DataFrame(columns, index=list(METRICS))

@@ -12,9 +12,9 @@ from ferlib.data.splits import clean_split
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.calibration import calibration_error, tempered
-from ferlib.evaluation.guest import Guest
+from ferlib.evaluation.guest import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import evaluating
 
 PUBLISHED_BATCH = 64  # faces
 
@@ -27,7 +27,7 @@ PROTOCOLS = {
 
 
 def predict_dataset(
-    model: FaceModel | Guest,
+    model: AnyModel,
     dataset: FaceDataset,
     batch_size: int = 64,
     ten_crop: bool = False,
@@ -45,6 +45,9 @@ def predict_dataset(
         composition: which faces stand together in a batch, see `ferlib.evaluation.batches.compose`.
         seed: of a shuffled composition.
         classes: the classes wanted, in this order, their probabilities scaled to sum to 1; None: all of the model's.
+
+    Raises:
+        DataError: the model does not know one of the classes.
     """
     batches = compose(dataset.frame["label"], composition, batch_size, seed)
     with evaluating(model):
@@ -52,7 +55,7 @@ def predict_dataset(
 
 
 def evaluate(
-    model: FaceModel | Guest,
+    model: AnyModel,
     dataset: FaceDataset,
     split: str = "test",
     without: Collection[str] = (),
@@ -81,6 +84,10 @@ def evaluate(
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals (of a calibrated model also "ece_uncalibrated", at temperature 1), per_class, confusion
         (rows true), commit.
+
+    Raises:
+        DataError: the split is empty, or has classes that the model does not know.
+        ValueError: unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -31,7 +32,10 @@ class Guest(nn.Module):
         return logits
 
 
-def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, object] | None = None) -> FaceModel | Guest:
+AnyModel = FaceModel | Guest  #: what can be evaluated and audited
+
+
+def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> AnyModel:
     """What the callable of this name returns, in evaluation mode. **This runs the code of that module.**
 
     A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
@@ -57,8 +61,8 @@ def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, object]
     if isinstance(getattr(model, "config", None), ModelConfig):
         if settings:
             raise ValueError(f"{name} brings a config of its own, so {', '.join(settings)} cannot be set")
-        return model.eval()
+        return cast(FaceModel, model.eval())  # by its kind, if not by its class
     known = [field.name for field in fields(ModelConfig) if field.name != "architecture"]
     if unknown := sorted(settings.keys() - set(known)):
         raise ValueError(f"no setting {', '.join(unknown)}; a model has {', '.join(known)}")
-    return Guest(model, ModelConfig(**{"architecture": name, "classes": tuple(classes)} | settings)).eval()
+    return Guest(model, ModelConfig(name, **{"classes": tuple(classes)} | settings)).eval()

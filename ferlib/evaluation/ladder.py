@@ -13,6 +13,7 @@ layer of 32 with batch norm, a learned scale); it stands beside the ladder. PAtt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.splits import find_flaws
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.resampling import METRICS, RESAMPLES, Resampling, intervals
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.study import Trunk, fitted_config
 from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
@@ -76,7 +78,7 @@ def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
 
     PAtt-Lite's input is normalised as the trunk was trained, not as its own MobileNet was.
     """
-    place = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
+    place: dict[str, Any] = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
     if isinstance(config, PAttLiteConfig):
         usual = ConvCutConfig()
         return replace(config, **place, cut="stage", mean=usual.mean, std=usual.std)
@@ -155,14 +157,17 @@ def ladder_entry(
     model: str,
     trunk: Trunk,
     recipes: Mapping[tuple[int, str], Recipe],
-    runs: Mapping,
+    runs: Mapping[tuple[int, str], WatchedRun],
     data: FaceDataset,
     whole: FaceDataset | None = None,
 ) -> dict:
     """One ladder with everything that tells how it was made, JSON-ready.
 
     Args:
-        model, trunk, recipes, runs: what was run, see `ladder_recipes`.
+        model: "convcut" or "pattlite".
+        trunk: that all networks stand on.
+        recipes: (seed, network) -> recipe, see `ladder_recipes`.
+        runs: (seed, network) -> run.
         data: trained and tested on.
         whole: the data set before training faces were left out, in all of which duplicates are looked for.
     """

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from ferlib.evaluation.calibration import calibration_error
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
 
 
 def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -21,7 +21,7 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     Classes without a face in `labels` do not enter balanced accuracy and macro-F1.
     """
     counts = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    scores = dict(zip(SCORES, from_confusion(counts[None])[0].tolist(), strict=True))
+    scores = dict(zip(METRICS, from_confusion(counts[None])[0].tolist(), strict=True))
     return scores | {"ece": calibration_error(labels, probabilities)}
 
 
@@ -31,7 +31,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 
 def from_confusion(matrices: np.ndarray) -> np.ndarray:
-    """`SCORES` (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
+    """`METRICS` (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     present = true > 0
@@ -56,7 +56,7 @@ def bootstrap_intervals(
     draws = rng.multinomial(len(labels), counts.ravel() / len(labels), size=resamples)
     values = from_confusion(draws.reshape(resamples, classes, classes))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORES)}
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
 
 
 def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, dict[str, float]]:

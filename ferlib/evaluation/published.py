@@ -26,6 +26,9 @@ def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
     Returns:
         `paper`, `table` (its number there), `model`, `year`, `data`, `metric`, `value` (percent), `protocol` (how the
         figure came about, as far as known), `cites` (the reference the paper names), `note`.
+
+    Raises:
+        ValueError: there is no such table.
     """
     if table not in TABLES:
         raise ValueError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")

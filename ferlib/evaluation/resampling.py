@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.metrics import from_confusion
+from ferlib.evaluation.metrics import METRICS, from_confusion
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 RESAMPLES = 2000
 
 
@@ -78,9 +77,9 @@ class Resampling:
         return from_confusion(counts.reshape(-1, self.classes, self.classes))
 
 
-def intervals(value: np.ndarray, resampled: np.ndarray) -> dict[str, dict[str, float]]:
-    """{metric: {"value", "low", "high"}} with 95 % percentile intervals, of (3,) and (R, 3)."""
+def intervals(value: np.ndarray, resampled: np.ndarray, names: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
+    """{name: {"value", "low", "high"}} with 95 % percentile intervals, of (names,) and (R, names); NaN is left out."""
     low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
     return {
-        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(METRICS)
+        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
     }

@@ -17,6 +17,7 @@ from ferlib.models.base import ModelConfig
 from ferlib.models.zoo import MODELS, build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
+from ferlib.training.sources import uses_cache
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ def watched_run(
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
         raise ValueError(f"{folder} holds a run of another recipe; take another work folder")
-    cached = getattr(recipe.config, "freeze_trunk", False) and recipe.augment in ("none", "flip")
-    watch = Watch(data, folder / "seen", batchings, recipe.seed, cached)
+    watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from ferlib.evaluation.batches import (
 )
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import BatchAttention
+from ferlib.models.trunk import TrunkModel
 from ferlib.training.features import FeatureCache
 
 
@@ -105,8 +107,9 @@ class Watch:
             for batching, predictions in self.predict(model, split, part).items()
         }
         seen = 1 + max((int(path.stem) for path in self.folder.glob("*.npz")), default=-1)
+        arrays: dict[str, Any] = {"/".join(key): value for key, value in predicted.items()}
         with written_whole(self.folder / f"{seen:04d}.npz") as partial, partial.open("wb") as handle:
-            np.savez_compressed(handle, **{"/".join(key): value for key, value in predicted.items()})
+            np.savez_compressed(handle, **arrays)
         accuracies = {
             f"{split} {batching}": float((value == self.labels[split]).mean())
             for (split, batching), value in predicted.items()
@@ -122,7 +125,7 @@ class Watch:
                 if split not in self.caches:
                     self.caches[split] = FeatureCache.build(model, part)
                 logits = feature_logits(model, self.caches[split])
-            if not isinstance(getattr(model, "pooled_attention", None), BatchAttention):
+            if not (isinstance(model, TrunkModel) and isinstance(model.pooled_attention, BatchAttention)):
                 alone = predict_batches(logits, compose(self.labels[split], "stored", 128))
                 return dict.fromkeys(self.batchings, alone.argmax(axis=1).astype(np.uint8))
             if self.cached:
@@ -141,11 +144,11 @@ class Watch:
 
 
 @torch.inference_mode()
-def attending_logits(model: FaceModel, cache: FeatureCache) -> Logits:
+def attending_logits(model: TrunkModel, cache: FeatureCache) -> Logits:
     """`feature_logits`, faster: everything up to the batch attention sees faces alone and is computed once for all.
 
     Args:
-        model: with `pooled_attention` followed by `classifier`, in evaluation mode.
+        model: in evaluation mode.
         cache: of its frozen trunk.
     """
     logits = feature_logits(model, cache)
@@ -159,7 +162,7 @@ def attending_logits(model: FaceModel, cache: FeatureCache) -> Logits:
 
 
 @contextmanager
-def bypassed(model: FaceModel) -> Iterator[None]:
+def bypassed(model: TrunkModel) -> Iterator[None]:
     """Inside, the model stops before its pooled attention: what it returns are the vectors that go in, (B, D)."""
     kept = model.pooled_attention, model.classifier
     model.pooled_attention, model.classifier = nn.Identity(), nn.Identity()

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from ferlib.explain.mode import enlarge_map, to_unit_range
+from ferlib.explain.maps import enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import SpatialGate, TokenAttention
 
@@ -27,7 +28,7 @@ def recorded(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, T
     """What goes into and comes out of some layers while the `with` lasts, name -> (input, output)."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def watch(name: str, module: nn.Module):
+    def watch(name: str, module: nn.Module) -> RemovableHandle:
         return module.register_forward_hook(lambda _, inputs, output: seen.update({name: (inputs[0], output)}))
 
     handles = [watch(name, module) for name, module in layers.items()]

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ferlib.explain.mode import Targets, chosen_classes, enlarge_map, to_unit_range
+from ferlib.explain.maps import Targets, chosen_classes, enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 
 SCORE_BATCH = 64  # masked images a pass in Score-CAM

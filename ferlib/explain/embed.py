@@ -38,6 +38,9 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
         features: one row a face.
         method: "pca", "tsne" (perplexity 30, started from PCA) or "umap" (15 neighbours).
         seed: the same seed gives the same points.
+
+    Raises:
+        ValueError: unknown method.
     """
     spread = features.std(axis=0)
     x = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.data.transforms import Preprocess
-from ferlib.explain.mode import to_unit_range
+from ferlib.explain.maps import to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 10
@@ -33,8 +33,18 @@ CONTROLS = ("random", "centre")
 
 
 def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
-    """Maps (count, size, size) in 0..1 that know nothing: "random" (7 x 7 noise enlarged, as smooth as a CAM) or
-    "centre" (one Gaussian blob in the middle, σ a quarter of the side)."""
+    """Maps (count, size, size) in 0..1 that know nothing.
+
+    Args:
+        kind: "random" (7 x 7 noise enlarged, as smooth as a CAM) or "centre" (one Gaussian blob in the middle, σ a
+            quarter of the side).
+        count: how many.
+        size: side in pixels.
+        seed: of the noise.
+
+    Raises:
+        ValueError: unknown kind.
+    """
     if kind == "random":
         noise = torch.randn(count, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
         return to_unit_range(F.interpolate(noise, (size, size), mode="bicubic", align_corners=False)[:, 0])
@@ -114,7 +124,7 @@ def fill_in(face: np.ndarray, gone: np.ndarray, noise: float = 0.01, seed: int =
     number = np.full(gone.shape, -1)
     number[rows, columns] = np.arange(len(rows))
     total, right = np.zeros(len(rows)), np.zeros((len(rows), len(face)))
-    entries = [(np.arange(len(rows)), np.arange(len(rows)), None)]
+    entries: list[tuple[np.ndarray, np.ndarray, float | None]] = [(np.arange(len(rows)), np.arange(len(rows)), None)]
     for down in (-1, 0, 1):
         for across in (-1, 0, 1):
             weight = (0, 2, 1)[abs(down) + abs(across)]
@@ -151,8 +161,8 @@ def road(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor, shares:
         for share in shares
         for face, own in zip(faces, place, strict=True)
     ]
-    pictures = torch.from_numpy(np.stack(pictures)).float()
-    scores = target_probabilities(model, pictures, targets.repeat(2 * len(shares))).view(2, len(shares), -1)
+    changed = torch.from_numpy(np.stack(pictures)).float()
+    scores = target_probabilities(model, changed, targets.repeat(2 * len(shares))).view(2, len(shares), -1)
     return (scores[1] - scores[0]).mean(dim=0) / 2
 
 
@@ -166,12 +176,12 @@ def randomised(model: FaceModel, part: str, faces: Tensor, seed: int = 0) -> Fac
         seed: of the weights.
     """
     copied = copy.deepcopy(model).eval()
-    layers = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
+    layers: list[nn.Module] = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for layer in layers:
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
         if part == "all":
             norms = [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
             for norm in norms:

@@ -5,7 +5,7 @@ from torch import Tensor
 from ferlib.explain import CAMS, METHODS
 from ferlib.explain.attention import attention_layers, attention_map, predict_with_attention
 from ferlib.explain.cam import predict_with_cam
-from ferlib.explain.mode import Targets
+from ferlib.explain.maps import Targets
 from ferlib.explain.saliency import input_gradients, integrated_gradients, saliency_map, smooth_gradients
 from ferlib.models.base import FaceModel
 

@@ -4,7 +4,7 @@ Parts come from the 68 landmarks of a real face, or from the masks of a drawn on
 middle of the face is where any blob would be: beside it stand the part's share of the picture, and controls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -41,7 +41,7 @@ def landmark_regions(points: np.ndarray, size: int) -> np.ndarray:
         if rim:
             line([*outline, outline[0]], value, 2 * rim)
 
-    def line(path, value: int, width: float) -> None:
+    def line(path: Sequence[np.ndarray] | np.ndarray, value: int, width: float) -> None:
         radius = width * unit * _FINE / 2
         corners = [tuple(corner) for corner in np.asarray(path) * _FINE]
         draw.line(corners, fill=value, width=round(2 * radius))

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
+from typing import Any, Self
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
@@ -43,7 +45,7 @@ class ModelConfig:
     std: tuple[float, ...] = IMAGENET_STD
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):  # lists, when read from JSON
             if isinstance(getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
@@ -77,6 +79,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """
 
     config: ModelConfig
+    classifier: nn.Module  # the last layer, (B, D) -> logits (B, classes)
     has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,10 +104,15 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         return getattr(self.config, "attention", None) == "batch"
 
     @classmethod
-    def from_pretrained(cls, *args, strict: bool = True, **kwargs) -> "FaceModel":
+    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> Self:
         """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(*args, strict=strict, **kwargs)
+
+
+def place(model: nn.Module, device: str | torch.device) -> None:
+    """Move a model to a device, its weights laid out with the channels last, as convolutions like them."""
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
 
 
 @contextmanager

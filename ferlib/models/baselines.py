@@ -12,6 +12,7 @@ than a network can take are enlarged inside the model.
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class BaselineConfig(ModelConfig):
     backbone: str = "resnet18"
     dropout: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.backbone not in SMALLEST:
             raise ValueError(f"backbone must be one of {', '.join(SMALLEST)}, not {self.backbone!r}")
@@ -56,7 +57,8 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
-        self.net = timm.create_model(TIMM_NAMES[config.backbone], num_classes=0, drop_rate=config.dropout)
+        net = timm.create_model(TIMM_NAMES[config.backbone], num_classes=0, drop_rate=config.dropout)
+        self.net = cast(Any, net)  # not every module has timm's methods
         self.width: int = self.net.head_hidden_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,6 +69,7 @@ class TimmBackbone(nn.Module):
         return self.net.forward_head(features, pre_logits=True)
 
     def load(self, weights: str | Path) -> None:
+        """Load pretrained weights, "imagenet" or a .safetensors file; RuntimeError where they are not to be had."""
         load_timm_weights(self.net, weights, prefix="backbone.net.", translate=dense_as_convolutions)
 
 
@@ -94,6 +97,7 @@ class GoogLeNetBackbone(nn.Module):
         return self.dropout(global_average_pool(features))
 
     def load(self, weights: str | Path) -> None:
+        """Load a .safetensors file with torchvision's names; RuntimeError for "imagenet", which the hub lacks."""
         if weights == "imagenet":
             raise RuntimeError(
                 "the Hugging Face hub has no ImageNet weights of GoogLeNet; give torchvision's, saved as safetensors, "
@@ -135,6 +139,7 @@ class Baseline(FaceModel):
     """
 
     has_trunk = True
+    config: BaselineConfig
 
     def __init__(self, config: BaselineConfig, trunk_weights: str | Path | None = None):
         super().__init__()

@@ -4,10 +4,11 @@ A part is a stage of the trunk or a block of the head (`parts`). Conv-cut, IVSA 
 they can be laid side by side.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib.models.base import FaceModel
 from ferlib.models.convcut import ConvCut
-from ferlib.models.ivsa import IVSA
-from ferlib.models.layers import CBAM, SalientAttentionBlock
-from ferlib.models.listing import _no_warning
+from ferlib.models.ivsa import IVSA, Reduction
+from ferlib.models.layers import CBAM, SalientAttentionBlock, unwarned
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.trunk import Trunk, parameter_count
 
@@ -64,14 +64,16 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
     Raises:
         ValueError: it is neither Conv-cut nor IVSA nor PAtt-Lite.
     """
+    found: dict[str, list[nn.Module]]
     if isinstance(model, IVSA):
+        reductions = [cast(Reduction, module) for module in model.reductions]
         found = {
             f"stage {number}": [convolutions, reduction.pool]
             for number, (convolutions, reduction) in enumerate(
-                zip(model.convolutions, model.reductions, strict=True), start=1
+                zip(model.convolutions, reductions, strict=True), start=1
             )
         }
-        blocks = [reduction.block for reduction in model.reductions if reduction.block is not None]
+        blocks = [reduction.block for reduction in reductions if reduction.block is not None]
         found |= {"attention": blocks, "dense layers": [model.hidden]}
     elif isinstance(model, ConvCut | PAttLite):
         found = trunk_stages(model.trunk)
@@ -98,9 +100,9 @@ def trunk_stages(trunk: Trunk) -> dict[str, list[nn.Module]]:
     What comes before a stage's end, such as the stem, belongs to it.
     """
     net = trunk.net.model
-    ends = {entry["module"]: entry["reduction"] for entry in net.feature_info}  # "stages.0" or "layer1" -> 4
+    ends = {entry["module"]: entry["reduction"] for entry in cast(Any, net.feature_info)}  # "stages.0" or "layer1" -> 4
     containers = {name.partition(".")[0] for name in ends if "." in name}
-    layers = []
+    layers: list[tuple[str, nn.Module]] = []
     for name, module in net.named_children():
         layers += (
             [(f"{name}.{place}", layer) for place, layer in module.named_children()]
@@ -174,14 +176,15 @@ def receptive_fields(model: FaceModel) -> list[Field]:
         stride *= _one(layer.stride)
 
     def note(part: str, out: Tensor) -> None:
-        found[part] = Field(part, tuple(out.shape[1:]), stride, side)  # a later layer of the part overwrites it
+        _, channels, height, width = out.shape
+        found[part] = Field(part, (channels, height, width), stride, side)  # a later layer of the part overwrites it
 
     with _hooked(spatial, None, widen), _hooked(maps, None, note):
         _run(copy)
     return list(found.values())
 
 
-def _one(size: int | tuple[int, int]) -> int:
+def _one(size: int | tuple[int, ...]) -> int:
     """The side of a square kernel or stride.
 
     Raises:
@@ -196,13 +199,13 @@ def _one(size: int | tuple[int, int]) -> int:
 def _run(model: FaceModel) -> None:
     """One empty face through a model on the meta device, in evaluation mode."""
     config = model.config
-    with torch.no_grad(), _no_warning():
+    with torch.no_grad(), unwarned():
         model.eval()(torch.empty(1, config.channels, config.input_size, config.input_size, device="meta"))
 
 
 @contextmanager
 def _hooked(
-    modules: dict[str, Iterable[nn.Module]],
+    modules: Mapping[str, Iterable[nn.Module]],
     before: Callable[[str], None] | None,
     after: Callable[[str, Tensor], None],
 ) -> Iterator[None]:

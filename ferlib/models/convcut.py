@@ -16,20 +16,18 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import (
-    ATTENTIONS,
     BatchAttention,
     ChannelAttention,
     DetailExtraction,
     TokenAttention,
     global_average_pool,
 )
-from ferlib.models.trunk import Trunk, freeze
+from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig, freeze
 
 
 @dataclass(frozen=True)
-class ConvCutConfig(ModelConfig):
+class ConvCutConfig(TrunkModelConfig):
     """How a Conv-cut is built. The defaults are the paper's, read honestly.
 
     Attributes:
@@ -48,27 +46,21 @@ class ConvCutConfig(ModelConfig):
     """
 
     architecture: str = "convcut"
-    trunk: str = "convnext_base"
-    keep_stages: int = 3
     two_depths: bool = False
-    freeze_trunk: bool = True
     detail_layers: int = 2
     detail_norm: str = "before"
     width: int = 256
     bottleneck: int | None = None
-    attention: str = "token"
     learned_scale: bool = False
     dropout: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
         if self.attention == "token" and self.bottleneck is not None:
             raise ValueError("token attention runs before pooling and takes no bottleneck")
 
 
-class ConvCut(FaceModel):
+class ConvCut(TrunkModel):
     """Conv-cut.
 
     Args:
@@ -77,7 +69,7 @@ class ConvCut(FaceModel):
             for random ones.
     """
 
-    has_trunk = True
+    config: ConvCutConfig
 
     def __init__(self, config: ConvCutConfig, trunk_weights: str | Path | None = None):
         super().__init__()
@@ -98,30 +90,15 @@ class ConvCut(FaceModel):
             dim = narrow
         else:
             self.bottleneck = nn.Identity()
-        self.pooled_attention: nn.Module = nn.Identity()
+        self.pooled_attention = nn.Identity()
         if config.attention == "batch":
             self.pooled_attention = BatchAttention(dim, config.learned_scale)
         elif config.attention == "channel":
             self.pooled_attention = ChannelAttention()
         self.classifier = nn.Linear(dim, len(config.classes))
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
-        return self.trunk(x)
-
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
         details = self.token_attention(self.detail(features))  # (B, width, h', w')
         y = self.pooled_attention(self.bottleneck(global_average_pool(details)))  # (B, D)
         return y if pre_logits else self.classifier(y)
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        return self.trunk
-
-    def train(self, mode: bool = True) -> "ConvCut":
-        """Training mode for everything but a frozen trunk, whose batch-norm statistics must not move."""
-        super().train(mode)
-        if self.config.freeze_trunk:
-            self.trunk.eval()
-        return self

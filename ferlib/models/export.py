@@ -113,7 +113,9 @@ def _program(model: FaceModel) -> "ONNXProgram":
         except torch.onnx.errors.OnnxExporterError as error:  # its own text is a page of advice
             cause = str(error.__cause__ or error).partition("\n")[0]
             raise RuntimeError(f"{config.architecture} cannot be expressed in ONNX ({cause})") from error
-    if isinstance(program.model.graph.inputs[0].shape[0], int):
+    assert program is not None  # the new exporter always returns one
+    shape = program.model.graph.inputs[0].shape
+    if shape is None or isinstance(shape[0], int):
         raise RuntimeError(f"{config.architecture} takes batches of one size only and is not exported")
     program.model.doc_string = HOW_TO_USE
     program.model.metadata_props.update(

@@ -11,6 +11,7 @@ three a single linear map).
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -61,7 +62,7 @@ class IVSAConfig(ModelConfig):
     hidden: int = 1000
     dropout: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.block not in BLOCKS:
             raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {self.block!r}")
@@ -83,7 +84,7 @@ class Convolutions(nn.Sequential):
     @property
     def gamma(self) -> Tensor:
         """γ of the last batch norm, (width,)."""
-        return self[4].weight
+        return cast(nn.BatchNorm2d, self[4]).weight
 
 
 class Reduction(nn.Module):
@@ -123,6 +124,8 @@ class IVSA(FaceModel):
         config: how it is built.
         trunk_weights: must be None; nothing in IVSA is pretrained.
     """
+
+    config: IVSAConfig
 
     def __init__(self, config: IVSAConfig, trunk_weights: str | Path | None = None):
         super().__init__()

@@ -5,6 +5,8 @@ of CBAM (Woo et al. 2018) and IVSA (Huang et al. 2022).
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -116,6 +118,16 @@ class BatchAttention(nn.Module):
             warnings.warn("batch attention mixes the images of a batch: predictions depend on their neighbours",
                           stacklevel=2)  # fmt: skip
         return torch.softmax(y @ y.T * self.scale, dim=-1) @ y
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Inside, batch attention keeps its only warning for a real evaluation."""
+    warned, BatchAttention._warned = BatchAttention._warned, True
+    try:
+        yield
+    finally:
+        BatchAttention._warned = warned
 
 
 class ChannelAttention(nn.Module):

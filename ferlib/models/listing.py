@@ -1,8 +1,6 @@
 """What models there are, with their size, cost, rights and test figures."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from huggingface_hub.repocard import metadata_load
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib.models.base import FaceModel
-from ferlib.models.layers import BatchAttention
+from ferlib.models.layers import unwarned
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import MODELS, create_model, load_model, released_models
 
@@ -113,16 +111,6 @@ def count_flops(model: FaceModel) -> int:
     """
     model, config = deepcopy(model).to("meta").eval(), model.config
     image = torch.empty(1, config.channels, config.input_size, config.input_size, device="meta")
-    with torch.no_grad(), _no_warning(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), unwarned(), FlopCounterMode(display=False) as counter:
         model(image)
     return counter.get_total_flops()
-
-
-@contextmanager
-def _no_warning() -> Iterator[None]:
-    """Batch attention's only warning is kept for a real evaluation."""
-    warned, BatchAttention._warned = BatchAttention._warned, True
-    try:
-        yield
-    finally:
-        BatchAttention._warned = warned

@@ -26,24 +26,23 @@ There are 2 x 2 positions at 224 px and a single one below 193 px, where it is a
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import (
-    ATTENTIONS,
     BatchAttention,
     ChannelAttention,
     SeparableConv2d,
     TokenAttention,
     global_average_pool,
 )
-from ferlib.models.trunk import Trunk, freeze
+from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig, freeze
 
 
 @dataclass(frozen=True)
-class PAttLiteConfig(ModelConfig):
+class PAttLiteConfig(TrunkModelConfig):
     """How a PAtt-Lite is built. Pixels are scaled to -1..1, as MobileNet's weights expect in Keras and in timm.
 
     Attributes:
@@ -62,19 +61,14 @@ class PAttLiteConfig(ModelConfig):
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     trunk: str = "mobilenetv1_100"
     cut: str = "published"
-    keep_stages: int = 3
-    freeze_trunk: bool = True
     width: int = 256
     bottleneck: int = 32
-    attention: str = "token"
     dropout: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels != 3:
             raise ValueError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
-        if self.attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
         if self.cut not in ("published", "stage"):
             raise ValueError(f"cut must be 'published' or 'stage', not {self.cut!r}")
         if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
@@ -90,7 +84,7 @@ def cut_inside_block_9(trunk: Trunk) -> None:
     block 9's ReLU, batch norm and pointwise convolution. timm's blocks 6 to 11 are its stage 3; no `feature_info` names
     a place inside a block.
     """
-    stage = trunk.net.model.blocks[3]
+    stage = cast(nn.Sequential, cast(nn.ModuleList, trunk.net.model.blocks)[3])
     del stage[4:]
     stage[3].conv_pw, stage[3].bn2 = nn.Identity(), nn.Identity()
 
@@ -128,7 +122,7 @@ class PatchExtraction(nn.Sequential):
         return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
 
 
-class PAttLite(FaceModel):
+class PAttLite(TrunkModel):
     """PAtt-Lite.
 
     Args:
@@ -137,7 +131,7 @@ class PAttLite(FaceModel):
             for random ones.
     """
 
-    has_trunk = True
+    config: PAttLiteConfig
 
     def __init__(self, config: PAttLiteConfig, trunk_weights: str | Path | None = None):
         super().__init__()
@@ -155,16 +149,12 @@ class PAttLite(FaceModel):
         self.bottleneck = nn.Sequential(
             nn.Linear(config.width, config.bottleneck), nn.ReLU(), nn.BatchNorm1d(config.bottleneck)
         )
-        self.pooled_attention: nn.Module = nn.Identity()
+        self.pooled_attention = nn.Identity()
         if config.attention == "batch":
             self.pooled_attention = BatchAttention(config.bottleneck, learned_scale=True)
         elif config.attention == "channel":
             self.pooled_attention = ChannelAttention()
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
-        return self.trunk(x)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
@@ -178,14 +168,3 @@ class PAttLite(FaceModel):
         y = self.bottleneck(self.dropout(global_average_pool(patches)))  # (B, bottleneck)
         y = self.pooled_attention(y)
         return y if pre_logits else self.classifier(y)
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        return self.trunk
-
-    def train(self, mode: bool = True) -> "PAttLite":
-        """Training mode for everything but a frozen trunk, whose batch-norm statistics must not move."""
-        super().train(mode)
-        if self.config.freeze_trunk:
-            self.trunk.eval()
-        return self

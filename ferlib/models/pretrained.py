@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -26,7 +27,8 @@ def load_timm_weights(
         RuntimeError: the download failed, or the file does not fit.
     """
     if weights == "imagenet":
-        weights = _download(f"{net.pretrained_cfg['architecture']}.{net.pretrained_cfg.get('tag') or ''}".rstrip("."))
+        source = cast(dict[str, Any], net.pretrained_cfg)  # timm's note of where its weights are
+        weights = _download(f"{source['architecture']}.{source.get('tag') or ''}".rstrip("."))
     load_weights_file(net, Path(weights), prefix, translate)
 
 

@@ -1,13 +1,20 @@
-"""A timm backbone cut after one of its stages: the truncated feature extractor of Conv-cut and PAtt-Lite."""
+"""A timm backbone cut after one of its stages, and what Conv-cut and PAtt-Lite, which stand on one, share."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.layers import ATTENTIONS
 from ferlib.models.pretrained import load_timm_weights
+
+if TYPE_CHECKING:
+    from timm.models._features import FeatureGetterNet
 
 
 class Trunk(nn.Module):
@@ -33,13 +40,13 @@ class Trunk(nn.Module):
         self.stride = 2 ** (keep_stages + 1)
         # the getter truncates every architecture alike and keeps timm's parameter names
         with torch.device("meta"):
-            strides = timm.create_model(name, features_only=True, feature_cls="getter").feature_info.reduction()
+            strides = _features(name).feature_info.reduction()
         if self.stride not in strides:
             raise ValueError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
         last = len(strides) - 1
         wanted = (self.stride // 2, self.stride) if two_depths else (self.stride,)
         indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
-        self.net = timm.create_model(name, features_only=True, feature_cls="getter", out_indices=indices)
+        self.net = _features(name, indices)
         *before, channels = self.net.feature_info.channels()
         self.channels = channels + 4 * sum(before)
 
@@ -67,8 +74,68 @@ class Trunk(nn.Module):
         load_timm_weights(self.net.model, weights, prefix="trunk.net.model.")
 
 
+def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGetterNet":
+    """A timm model that gives the maps of its stages, or of these of them; what comes after the last is not built."""
+    net = timm.create_model(name, features_only=True, feature_cls="getter", out_indices=indices)
+    return cast("FeatureGetterNet", net)
+
+
+@dataclass(frozen=True)
+class TrunkModelConfig(ModelConfig):
+    """What the configs of Conv-cut and PAtt-Lite share.
+
+    Attributes:
+        trunk: a timm model name.
+        keep_stages: trunk stages kept, see `Trunk`.
+        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+        attention: one of `ATTENTIONS`.
+    """
+
+    trunk: str = "convnext_base"
+    keep_stages: int = 3
+    freeze_trunk: bool = True
+    attention: str = "token"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
+
+
+class TrunkModel(FaceModel):
+    """A head on a trunk: the model's map is the trunk's, and a frozen trunk stays in evaluation mode.
+
+    Attributes:
+        token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
+        bottleneck: a dense layer after pooling, (B, C) -> (B, D); or an identity.
+        pooled_attention: after the bottleneck, (B, D) -> same, before `classifier`; or an identity.
+    """
+
+    has_trunk = True
+    config: TrunkModelConfig
+    trunk: Trunk
+    token_attention: nn.Module
+    bottleneck: nn.Module
+    pooled_attention: nn.Module
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
+        return self.trunk(x)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.trunk
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for everything but a frozen trunk, whose batch-norm statistics must not move."""
+        super().train(mode)
+        if self.config.freeze_trunk:
+            self.trunk.eval()
+        return self
+
+
 def freeze(module: nn.Module) -> None:
-    """No gradients from now on. Evaluation mode is the owner's to keep (see `ConvCut.train`)."""
+    """No gradients from now on. Evaluation mode is the owner's to keep (see `TrunkModel.train`)."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.baselines import Baseline, BaselineConfig
@@ -72,7 +73,7 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str, *, pretrained: bool = False, trunk_weights: str | Path | None = None, **overrides: object
+    name: str, *, pretrained: bool = False, trunk_weights: str | Path | None = None, **overrides: Any
 ) -> FaceModel:
     """A new, untrained model by name.
 

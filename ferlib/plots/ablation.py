@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, styled
+from ferlib.plots.style import INK, METRIC_NAMES, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -22,7 +22,6 @@ PROTOCOL_NAMES = {
     "alone": "the same networks, one face at a time",
     "honest": "attention within a face",
 }
-METRIC_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
 
 
 def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:

@@ -9,17 +9,12 @@ from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA, effective_number
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, OTHER_COLOUR, WIDTH, data_uri, percent, styled
+from ferlib.plots.style import CUT, INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_uri, percent, styled
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
-METRIC_NAMES = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "recall_rarest": "recall of the rarest",
-}
 
 
 def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
@@ -373,10 +368,6 @@ def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Fi
 
 def _image(picture: np.ndarray) -> go.Image:
     """(H, W), (H, W, 1) or (H, W, 3) uint8."""
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    if picture.shape[2] == 1:
-        picture = picture.repeat(3, axis=2)
     return go.Image(source=data_uri(picture), hoverinfo="skip")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, percent, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, in_colour, percent, short, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
@@ -57,15 +57,15 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
         vertical_spacing=0.36 / len(trunks),
     )
     for place, (stages, values, kept) in enumerate(bars):
-        row, column = place // 2 + 1, place % 2 + 1
+        row, col = place // 2 + 1, place % 2 + 1
         colours = [KEPT if keep else CUT for keep in kept]
         texts = [f" {short(value)} ({percent(value / values.sum())})" for value in values]
-        figure.add_trace(_bars(stages, values, colours, texts), row=row, col=column)
+        figure.add_trace(_bars(stages, values, colours, texts), row=row, col=col)
         figure.add_hline(
-            y=kept.sum() - 0.5, line={"color": COLOURS["anger"], "width": 2, "dash": "dash"}, row=row, col=column
+            y=kept.sum() - 0.5, line={"color": COLOURS["anger"], "width": 2, "dash": "dash"}, row=row, col=col
         )
         figure.update_xaxes(
-            range=[0, values.max() * 1.3], title_text=list(measures.values())[column - 1][0], row=row, col=column
+            range=[0, values.max() * 1.3], title_text=list(measures.values())[col - 1][0], row=row, col=col
         )
     for name, colour in (("kept", KEPT), ("cut away", CUT)):
         figure.add_bar(x=[None], y=[None], marker_color=colour, name=name)
@@ -170,13 +170,14 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
     for column, (name, picture) in enumerate(pictures.items(), 1):
         side = len(picture)
         middle, edge = side / 2, side * 0.1
-        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-        shown = Image.fromarray(colour).resize((448, 448), Image.Resampling.NEAREST)  # its pixels remain to be seen
+        shown = Image.fromarray(in_colour(picture)).resize(
+            (448, 448), Image.Resampling.NEAREST
+        )  # its pixels remain to be seen
         axes = {"xref": f"x{column}", "yref": f"y{column}"}
         dot = go.Scatter(x=[middle], y=[middle], mode="markers", marker={"size": 4, "color": "white"}, hoverinfo="skip")
         figure.add_trace(dot, row=1, col=column)
-        picture = {"source": data_uri(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
-        figure.add_layout_image(picture, x=0, y=0, sizex=side, sizey=side, **axes)
+        below_lines = {"source": data_uri(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
+        figure.add_layout_image(below_lines, x=0, y=0, sizex=side, sizey=side, **axes)
         lines, frames = [f"<b>{name}</b>, {side} × {side} px"], 0
         for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
             whole = row["field"] >= side

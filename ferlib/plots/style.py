@@ -12,6 +12,13 @@ from ferlib.labels import COLOURS
 WIDTH = 900  # pixels
 KEPT, CUT = COLOURS["sadness"], "#d3d8de"
 INK, GRID = "#2a2f36", "#e6e9ed"
+#: How a metric is called in a figure.
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "recall_rarest": "recall of the rarest",
+}
 OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
 
 
@@ -42,8 +49,14 @@ def percent(share: float) -> str:
     return "<1%" if share > 0 and text == "0%" else text
 
 
+def in_colour(picture: np.ndarray) -> np.ndarray:
+    """(H, W), (H, W, 1) or (H, W, 3) -> (H, W, 3)."""
+    picture = picture[..., None] if picture.ndim == 2 else picture
+    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+
+
 def data_uri(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
+    """(H, W), (H, W, 1) or (H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=90)
+    Image.fromarray(in_colour(picture)).save(buffer, "JPEG", quality=90)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -68,7 +68,6 @@ def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go
         maps: of the picture and of its mirror image, (2, C, h, w).
         channels: which of the C to draw.
     """
-    face = np.repeat(face[..., None], 3, axis=2) if face.ndim == 2 else face
     titles = ["what the trunk sees", *(f"channel {channel}" for channel in channels)]
     figure = make_subplots(
         2, len(titles), subplot_titles=titles + [""] * len(titles), horizontal_spacing=0.02, vertical_spacing=0.05

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model
 from ferlib.progress import progress
 
@@ -41,9 +41,9 @@ def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, s
 @torch.inference_mode()
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
     """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image."""
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     preprocess = Preprocess.of(model.config)
-    model = model.eval().to(device, memory_format=torch.channels_last)
+    place(model.eval(), device)
     answers = []
     for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
         x = preprocess(pixels.to(device))

@@ -7,6 +7,7 @@ half-precision memory-mapped file, and reused by every later run on the same dat
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -76,8 +77,9 @@ class FeatureCache:
         if path.exists():
             with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
                 return cls(path)
-        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (len(dataset), 2, *shape)}
-        size = 2 * int(np.prod(header["shape"]))
+        whole = (len(dataset), 2, *shape)
+        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": whole}
+        size = 2 * math.prod(whole)  # bytes
         with written_whole(path) as partial, partial.open("wb") as file:
             free = shutil.disk_usage(path.parent).free
             if size > 0.95 * free:
@@ -88,7 +90,7 @@ class FeatureCache:
             for pixels in progress(dataset.pixels.split(batch_size), f"features of {dataset.name}", "batch"):
                 x = preprocess(pixels.to(device))
                 maps = [model.forward_features(view).half() for view in (x, x.flip(-1))]
-                file.write(torch.stack(maps, dim=1).cpu().contiguous().numpy())  # (B, 2, C, h, w)
+                file.write(torch.stack(maps, dim=1).cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
         return cls(path)
 
     @staticmethod

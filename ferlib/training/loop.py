@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.batches import compose
 from ferlib.evaluation.metrics import summary
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, place
 from ferlib.progress import progress
 from ferlib.training.board import Board
 from ferlib.training.distillation import taught_targets
@@ -109,7 +109,7 @@ def fit(
     folder = RunFolder(out)
     folder.check(recipe, model, resume)
 
-    model.to(device, memory_format=torch.channels_last)
+    place(model, device)
     remedy.to(device)
     targets = targets.to(device)
     optimizer = create_optimizer_v2(
@@ -117,7 +117,8 @@ def fit(
     )
     averaged = ModelEmaV3(model, recipe.average, use_warmup=True) if recipe.average else None
     candidate: FaceModel = averaged.module if averaged else model  # the model that is judged and kept
-    start, history = 0, []
+    start = 0
+    history: list[dict[str, float]] = []
     if folder.last.exists():
         start, history = folder.load_last(model, averaged, optimizer)
     precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
@@ -208,7 +209,7 @@ def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> lis
 
 @torch.inference_mode()
 def predict_shared(
-    network: nn.Module, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
+    network: Head | FaceModel, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
 ) -> Tensor:
     """Class probabilities (N, classes), float64 on the CPU, in the order of the source; every process does its share.
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.fields import check_range, check_types
@@ -73,7 +74,7 @@ class Recipe:
     precision: str = "auto"
     compile: str = "no"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_types(self)
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
@@ -104,7 +105,7 @@ class Recipe:
         """For a result's file."""
         return asdict(self)
 
-    def override(self, settings: dict[str, object]) -> "Recipe":
+    def override(self, settings: dict[str, Any]) -> "Recipe":
         """A copy with some fields changed, of the recipe itself or of its model config.
 
         Raises:

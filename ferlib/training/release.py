@@ -114,7 +114,8 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if (folder / "golden.safetensors").exists():
         write_golden(folder)
-    return temperature, *(calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
+    before, after = (calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
+    return temperature, before, after
 
 
 def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:

@@ -77,6 +77,7 @@ class Weights(Remedy):
     """Cross-entropy with class weights in inverse proportion to the class counts."""
 
     uses_counts = True
+    weights: Tensor
 
     def __init__(self, labels: np.ndarray, counts: np.ndarray):
         super().__init__(labels, counts)
@@ -115,6 +116,8 @@ class LDAM(Remedy):
     uses_counts = True
     hard_only = True
     switch = 0.8
+    margins: Tensor
+    weights: Tensor
 
     def __init__(self, labels: np.ndarray, counts: np.ndarray):
         super().__init__(labels, counts)
@@ -129,6 +132,7 @@ class LogitAdjusted(Remedy):
     """Logit adjustment in the loss (Menon et al. 2021, section 5), τ = 1."""
 
     uses_counts = True
+    log_prior: Tensor
 
     def __init__(self, labels: np.ndarray, counts: np.ndarray):
         super().__init__(labels, counts)

@@ -36,15 +36,8 @@ def plateau_factor(scores: Sequence[float], factor: float = 0.75, patience: int 
     """What ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every `patience` epochs
     without a new best by more than `least_gain`. The constants are Khairuddin and Chen's (2021).
     """
-    reductions, waited, best = 0, 0, -math.inf
-    for score in scores:
-        if score > best + least_gain:
-            best, waited = score, 0
-        else:
-            waited += 1
-        if waited == patience:
-            reductions, waited = reductions + 1, 0
-    return factor**reductions
+    stalled = epochs_without_gain(scores, least_gain)
+    return factor ** sum(waited > 0 and waited % patience == 0 for waited in stalled)
 
 
 def two_phases(scores: Sequence[float]) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.transforms import Preprocess
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.trunk import TrunkModelConfig
 from ferlib.training.features import FeatureCache
 
 #: Bytes of float pixels augmented at once. A processor is fastest while they fit its cache; a GPU wants many.
@@ -98,10 +99,15 @@ class FeatureSource:
         )
 
 
+def uses_cache(config: ModelConfig, augment: str) -> bool:
+    """Whether cached features are all that training can see: the trunk is frozen and `augment` no more than a flip."""
+    return isinstance(config, TrunkModelConfig) and config.freeze_trunk and augment in ("none", "flip")
+
+
 def create_source(
     model: FaceModel, dataset: FaceDataset, augment: str, device: torch.device
 ) -> PixelSource | FeatureSource:
-    """A split for this model: its cached features when the trunk is frozen and `augment` no more than a flip."""
-    if getattr(model.config, "freeze_trunk", False) and augment in ("none", "flip"):
+    """A split for this model: its cached features where `uses_cache`, else its pixels."""
+    if uses_cache(model.config, augment):
         return FeatureSource(dataset, FeatureCache.build(model, dataset, device=device), augment == "flip", device)
     return PixelSource(dataset, Preprocess.of(model.config), augment, device)

@@ -30,7 +30,7 @@ SMALL = {
     Baseline: {"input_size": 48},
     IVSA: {"widths": (16, 32, 48, 64), "hidden": 50},
 }
-pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,7 @@ def telling(name: str, faces) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "vgg16" else []) for name in list_models()]
-)
+@pytest.mark.parametrize("name", list_models())
 def test_flags_attention_across_the_batch_and_passes_every_other_model(name, faces):
     model = telling(name, faces)
     report = audit(model, faces, batch_sizes=(1, 3, 16))

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from ferlib.evaluation.compare import compare, mcnemar, paired_differences
-from ferlib.evaluation.metrics import SCORES, summary
+from ferlib.evaluation.metrics import METRICS, summary
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (5, 5), (3, 14), (40, 22), (700, 815)])
@@ -39,13 +39,13 @@ def test_differences_are_those_of_faces_drawn_one_by_one(predictions):
     one_hot, rng = np.eye(4), np.random.default_rng(5)
     for name, predicted in (("first", first), ("second", second)):
         scores = summary(labels, one_hot[predicted])
-        assert found[name].to_dict() == pytest.approx({key: scores[key] for key in SCORES})
+        assert found[name].to_dict() == pytest.approx({key: scores[key] for key in METRICS})
     assert found["difference"].tolist() == pytest.approx((found["second"] - found["first"]).tolist())
     naive = []
     for _ in range(3000):
         faces = rng.integers(0, 300, 300)
         one, two = (summary(labels[faces], one_hot[predicted[faces]]) for predicted in (first, second))
-        naive.append([two[name] - one[name] for name in SCORES])
+        naive.append([two[name] - one[name] for name in METRICS])
     low, high = np.quantile(naive, [0.025, 0.975], axis=0)
     np.testing.assert_allclose(found["low"], low, atol=0.006)
     np.testing.assert_allclose(found["high"], high, atol=0.006)
@@ -78,5 +78,5 @@ def test_differences_cover_the_truth():
         draw = rng.choice(27, 400, p=cells)
         found = paired_differences(true[draw], first[draw], second[draw], 3, resamples=400, seed=i)
         covered += (found["low"] <= truth["difference"]) & (truth["difference"] <= found["high"])
-    print(dict(zip(SCORES, covered / 500, strict=True)))
+    print(dict(zip(METRICS, covered / 500, strict=True)))
     assert (covered / 500 >= 0.93).all()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from ferlib.evaluation.resampling import METRICS, Resampling, face_draws, intervals, seed_draws, units
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import Resampling, face_draws, intervals, seed_draws, units
 
 R = 25
 

@@ -74,9 +74,8 @@ def theirs(model, x, method, targets) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore:batch attention")
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "vgg16" else n for n in list_models()]
-)
+@pytest.mark.usefixtures("narrow_vgg")
+@pytest.mark.parametrize("name", list_models())
 def test_every_model_agrees_with_pytorch_grad_cam(name):
     model = small(name)
     x = images(model)

@@ -22,7 +22,7 @@ from ferlib.models.zoo import MODELS, create_model, list_models, load_model, rel
 SIDE = 96  # pixels
 SPREAD = 1000 * TOLERANCE
 SMALL_TRUNK = {"trunk": "test_convnext", "keep_stages": 2}  # a ConvNeXt small enough to be exported in seconds
-pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
 
 
 def small(name: str) -> FaceModel:
@@ -68,7 +68,7 @@ def exported(request, tmp_path_factory):
     model = load_model(name) if name in released_models() else small(name)
     path = export_onnx(model, tmp_path_factory.mktemp(name) / "model.onnx")
     yield model, path, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    path.unlink()  # half a gigabyte for the largest
+    path.unlink()  # pytest keeps folders
 
 
 class Tiny(FaceModel):

@@ -24,7 +24,7 @@ CONVCUT = {"trunk": "tf_efficientnet_lite0", "input_size": 112}
 SMALL = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}
 DEPENDS_ON_NEIGHBOURS = {"convcut_batch", "convcut_published", "pattlite_published"}
 FREEZABLE = [name for name, entry in MODELS.items() if "freeze_trunk" in {f.name for f in fields(entry.config)}]
-pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
 
 
 def noise(model: FaceModel, images: int, side: int | None = None, seed: int = 1) -> Tensor:
@@ -56,9 +56,7 @@ def model(request) -> FaceModel:
     return (load_model if request.param in released_models() else small)(request.param)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "vgg16" else []) for name in list_models()]
-)
+@pytest.mark.parametrize("name", list_models())
 def test_thirty_steps_on_drawn_faces_lower_the_loss(name, drawn_faces):
     """The same 24 faces again and again: a model that learns at all learns them."""
     sizes = {IVSA: {"widths": (16, 32, 48, 64), "hidden": 100}, Baseline: {}}
@@ -154,7 +152,7 @@ def test_a_frozen_trunk_never_moves(name):
 def test_save_and_load(model, tmp_path):
     model.save_pretrained(str(tmp_path))
     again = load_model(tmp_path)
-    (tmp_path / "model.safetensors").unlink()  # half a gigabyte for VGG, and pytest keeps folders
+    (tmp_path / "model.safetensors").unlink()  # pytest keeps folders
     x = noise(model, 2)
     assert type(again) is type(model) and again.config == model.config and not again.training
     with torch.no_grad():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ferlib.explain.mode import chosen_classes, enlarge_map, to_unit_range
+from ferlib.explain.maps import chosen_classes, enlarge_map, to_unit_range
 
 
 def test_unit_range():
