@@ -5,6 +5,7 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything betw
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -130,6 +131,59 @@ def ladder() -> str:
             found = table[(table["rung"] == rung) & (table["model"] == model) & (table["data"] == data)]
             cells.append(cell(found.iloc[0].to_dict()))
         lines.append(f"| {rung} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def app_load() -> str:
+    """The app under load, from results/app_load.json."""
+    report = read("app_load")
+    turns, memory, files = report["turns"], report["memory"], report["files"]
+    many = list(turns["clients"])[-1]
+    lines = [
+        "| clients | requests | errors | p50, s | p95, s | requests a second | cores in use |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, figures in turns["clients"].items():
+        names = ("requests", "errors", "p50, s", "p95, s", "requests a second", "cores the server used")
+        lines.append(" | ".join([f"| {number}", *(f"{figures[name]:,}" for name in names)]) + " |")
+    rows = [
+        (f"answers to one client and to {many} that differ", turns["photos in which answers differ"]),
+        (
+            f"memory before and after {memory['requests']:,} further requests ({memory['errors']} errors)",
+            f"{memory['before']['resident, MB']:,.0f} and {memory['after']['resident, MB']:,.0f} MB: "
+            f"{memory['growth, MB']:+.1f} MB",
+        ),
+        ("temporary files after the last request", f"{files['after the last request']:,} ({files['of these, MB']} MB)"),
+        (f"of these left {files['watched, s'] / 60:.0f} minutes later", files["left by delete_cache"]),
+        ("files left after Ctrl-C", files["left after the end"]),
+    ]
+    return "\n".join(
+        [*lines, "", "| what | measured |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
+    )
+
+
+def app_latency() -> str:
+    """One face, step by step, beside the `fer` package, from results/app_latency.json."""
+    report = read("app_latency")
+    kinds = report["kinds"]
+    version = report["fer"]["fer"]
+    lines = [f"| milliseconds (medians) | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+
+    def add(label: str, cell_of: Callable[[dict], str]) -> None:
+        lines.append(" | ".join([f"| {label}", *(cell_of(kind) for kind in kinds.values())]) + " |")
+
+    for step in next(iter(kinds.values()))["ms of ours"]:
+        if step != "explanation":
+            add(step, lambda kind, step=step: f"{kind['ms of ours'][step]:.1f}")
+    add("**ours, together**", lambda kind: f"**{kind['ms']['ours']:.1f}**")
+    add("the explanation adds", lambda kind: f"{kind['ms of ours']['explanation']:.1f}")
+    for name, ratios in (("fer, Haar", "Haar"), ("fer, MTCNN", "MTCNN")):
+        add(
+            f"`fer` {version}, {ratios} (ours takes)",
+            lambda kind, name=name: f"{kind['ms'][name]:.1f} ({kind['ours to fer'][name]} ×)",
+        )
+    for name in ("ours", "fer, Haar", "fer, MTCNN"):
+        add(f"photos with a face, {name}", lambda kind, name=name: f"{kind['with a face'][name]} of {kind['photos']}")
     return "\n".join(lines)
 
 

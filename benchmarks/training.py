@@ -20,8 +20,6 @@ number and size matter here, not what they show); weights are random, as times d
 import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -35,6 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from machine import machine
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -43,7 +42,6 @@ from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic_dataset import load_synthetic
 from ferlib.data.transforms import Preprocess
-from ferlib.evaluation.evaluate import commit
 from ferlib.models.base import FaceModel
 from ferlib.models.listing import count_flops
 from ferlib.models.zoo import build_model, create_model
@@ -69,19 +67,6 @@ def main() -> None:
         report[part] = {"command": f"python benchmarks/training.py --parts {part}"} | machine() | PARTS[part]()
         print(json.dumps(report[part], indent=1), flush=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def machine() -> dict:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return {
-        "machine": f"{os.cpu_count()} x {names[0] if names else platform.machine()}" + (f", {gpu}" if gpu else ""),
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-        "commit": commit(),
-    }
 
 
 def seconds(work: Callable[[], object]) -> float:

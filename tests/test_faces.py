@@ -97,6 +97,18 @@ def test_fifty_people(grace, astronaut):
     assert centres == sorted(centres)
 
 
+@pytest.mark.parametrize(("times", "both"), [(4, True), (8, False)])
+def test_a_much_smaller_face_is_not_looked_for(grace, face, times, both):
+    large, small = resized(grace, 800), resized(grace, 800 // times)
+    strip = np.full((large.shape[0], 200, 3), 128, np.uint8)
+    strip[: small.shape[0], : small.shape[1]] = small
+    width = (face.box[2] - face.box[0]) * 800 / 512
+    found = detect_faces(np.hstack([large, strip]))
+    assert [width / (one.box[2] - one.box[0]) for one in found] == pytest.approx([1] + [times] * both, rel=0.2)
+    (alone,) = detect_faces(np.hstack([np.full_like(large, 128), strip]))  # nothing hides it
+    assert width / (alone.box[2] - alone.box[0]) == pytest.approx(times, rel=0.2)
+
+
 def test_no_face_in_noise_or_in_a_blank_picture():
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     assert detect_faces(noise) == []
