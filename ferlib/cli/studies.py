@@ -3,7 +3,7 @@
 import argparse
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 SEEDS = (0, 1, 2)
@@ -123,10 +123,11 @@ def run_ablate(options: argparse.Namespace) -> int:
 
 
 def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dict]:
-    """Put an entry into a results file, in place of the one with the same keys; returns all entries."""
-    entries = json.loads(path.read_text())["entries"] if path.exists() else []
-    same: Callable[[dict], bool] = lambda old: all(old[key] == entry[key] for key in keys)  # noqa: E731
-    entries = [old for old in entries if not same(old)] + [entry]
+    """Put an entry into a results file, in place of the one with the same keys or at the end; returns all entries."""
+    entries = {}
+    for one in [*(json.loads(path.read_text())["entries"] if path.exists() else ()), entry]:
+        entries[json.dumps([one[key] for key in keys], sort_keys=True)] = one
+    entries = list(entries.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
     return entries
