@@ -116,21 +116,18 @@ def ivsa() -> str:
 
 
 def ladder() -> str:
-    """Accuracy at every rung of every ladder, from results/ladder.csv."""
+    """Accuracy at every rung of every ladder, from results/ladder.csv; columns name the trunk if there are several."""
     table = pd.read_csv(ROOT / "results" / "ladder.csv")
     table = table[(table["metric"] == "accuracy") & (table["part"] == "rung")]
-    columns = list(dict.fromkeys(zip(table["model"], table["data"], strict=True)))
-    heads = []
-    for model, data in columns:
-        seeds = table.loc[(table["model"] == model) & (table["data"] == data), "seeds"].iloc[0]
-        heads.append(f"{model}, {data} ({seeds} seed{'s' if seeds > 1 else ''})")
-    lines = [f"| accuracy, % | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    several = table["trunk"].nunique() > 1
+    columns = {}
+    for (model, data, trunk), part in table.groupby(["model", "data", "trunk"], sort=False):
+        seeds = part["seeds"].iloc[0]
+        place = f"{data}, {trunk}" if several else data
+        columns[f"{model}, {place} ({seeds} seed{'s' if seeds > 1 else ''})"] = part.set_index("rung")
+    lines = [f"| accuracy, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for rung in dict.fromkeys(table["rung"]):
-        cells = []
-        for model, data in columns:
-            found = table[(table["rung"] == rung) & (table["model"] == model) & (table["data"] == data)]
-            cells.append(cell(found.iloc[0].to_dict()))
-        lines.append(f"| {rung} | {' | '.join(cells)} |")
+        lines.append(f"| {rung} | {' | '.join(cell(part.loc[rung].to_dict()) for part in columns.values())} |")
     return "\n".join(lines)
 
 

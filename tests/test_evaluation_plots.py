@@ -52,8 +52,8 @@ def table() -> pd.DataFrame:
     ]
     return pd.DataFrame(
         [
-            {"data": data, "model": model, "part": part, "rung": rung, "network": network, "metric": metric, "seeds": 3}
-            | {"value": value, "low": value - 0.02, "high": value + 0.01}
+            {"data": data, "model": model, "trunk": "a trunk", "part": part, "rung": rung, "network": network}
+            | {"metric": metric, "seeds": 3, "value": value, "low": value - 0.02, "high": value + 0.01}
             for data in ("ferplus", "other")
             for model in ("convcut", "pattlite")
             for rung, part, network, value in rungs[::-1]
@@ -79,6 +79,15 @@ def test_ladder(table, panels):
     labelled = [axis.title.text for axis in figure.select_xaxes() if axis.title.text]
     assert labelled == ["accuracy (%)"] * min(panels, 2)
     json.loads(figure.to_json())
+
+
+def test_ladders_on_two_trunks_are_two_panels(table):
+    table = table[(table["data"] == "other") & (table["model"] == "convcut")]
+    figure = plots.ladder(pd.concat([table, table.assign(trunk="another", value=0.5)]))
+    assert [note.text for note in figure.layout.annotations] == [
+        f"<b>convcut</b> on other, {trunk}, seeds: 3" for trunk in ("a trunk", "another")
+    ]
+    assert [list(trace.x) for trace in figure.data[:2]] == [[70, 90, 72], [50, 50, 50]]
 
 
 def test_selection():

@@ -129,9 +129,11 @@ def run_ablate(options: argparse.Namespace) -> int:
 
 
 def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dict]:
-    """Put an entry into a results file, in place of the one with the same keys; returns all entries."""
-    entries = json.loads(path.read_text())["entries"] if path.exists() else []
-    entries = [old for old in entries if any(old[key] != entry[key] for key in keys)] + [entry]
+    """Put an entry into a results file, in place of the one with the same keys or at the end; returns all entries."""
+    by_keys: dict[str, dict] = {}
+    for one in [*(json.loads(path.read_text())["entries"] if path.exists() else ()), entry]:
+        by_keys[json.dumps([one[key] for key in keys], sort_keys=True)] = one
+    entries = list(by_keys.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
     return entries

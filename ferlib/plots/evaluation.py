@@ -65,14 +65,16 @@ def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 
 def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
-    """From a published figure to an honest one: a panel a model and data set, a bar a rung, with its interval.
+    """From a published figure to an honest one: a panel a ladder, a bar a rung, with its interval.
 
     Args:
         table: of `ferlib.evaluation.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`, `model`,
-            `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1.
+            `trunk`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a data set,
+            model and trunk; titles name the trunk where there are several.
         metric: which to show.
     """
-    panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model"], sort=False)))
+    panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "trunk"], sort=False)))
+    several = table["trunk"].nunique() > 1
     bars = max(len(rows) for rows in panels.values())
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
@@ -80,7 +82,8 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         lines,
         columns,
         subplot_titles=[
-            f"<b>{model}</b> on {data}, seeds: {rows['seeds'].iloc[0]}" for (data, model), rows in panels.items()
+            f"<b>{model}</b> on {data}{f', {trunk}' if several else ''}, seeds: {rows['seeds'].iloc[0]}"
+            for (data, model, trunk), rows in panels.items()
         ],
         shared_yaxes=True,
         horizontal_spacing=0.04,

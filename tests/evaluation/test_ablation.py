@@ -144,13 +144,19 @@ def test_ablate_command_runs_once_and_reads_afterwards(few_faces, tmp_path, caps
 def test_ladder_command(few_faces, tmp_path, capsys):
     out = tmp_path / "ladder.json"
     command = ["ladder", "--data", "synthetic", "--models", "pattlite", "--networks", "batch", "token"]
-    assert main([*command, "--out", str(out), "--work", str(tmp_path / "runs"), *SMALL, *SHORT]) == 0
+    command += ["--out", str(out), "--work", str(tmp_path / "runs"), *SMALL, *SHORT]
+    assert main(command) == 0
     assert "On synthetic the same pattlite networks score" in capsys.readouterr().out
     (entry,) = json.loads(out.read_text())["entries"]
     assert len(entry["rungs"]) == 6 and [mark["name"] for mark in entry["marks"]] == [
         "published protocol, batches of 64"
     ]
     assert len(pd.read_csv(out.with_suffix(".csv"))) == 7 * 3
+
+    another = entry | {"trunk": entry["trunk"] | {"keep_stages": 3}}
+    out.write_text(json.dumps({"entries": [entry | {"seeds": [9]}, another]}))
+    assert main(command) == 0  # the same ladder again takes its old place
+    assert json.loads(out.read_text())["entries"] == [entry, another]
 
 
 def test_ivsa_rows_are_trained_from_pixels(drawn_faces, tmp_path):
