@@ -21,7 +21,7 @@ SIDE, GAP = 180, 18  # of a picture, and of the white between pictures, pixels
 ACROSS = 2  # pictures a row and rows a sheet
 
 
-def draw_booth(folder: Path, people: int = 36, sheets: int = 4, seed: int = 0) -> pd.DataFrame:
+def draw_booth(folder: Path, people: int = 32, sheets: int = 4, seed: int = 0) -> pd.DataFrame:
     """Draws the sheets of some people as `folder/person01/sheet1.png`.
 
     Args:
