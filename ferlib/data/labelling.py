@@ -65,7 +65,7 @@ def propose_labels(
         raise DataError(f"{out} holds the photos; the faces need a folder of their own")
     for name in (folder_of(label) for label in (*classes, UNSORTED)):
         (out / name).mkdir(parents=True, exist_ok=True)
-    found = [path for path in find_pictures(photos) if not path.is_relative_to(out)]
+    found = [path for path in find_pictures(photos) if not path.resolve().is_relative_to(out.resolve())]
     if not found:
         raise DataError(f"no photos in {photos}")
     names = pd.Series(found, index=[_face_name(path.relative_to(photos)) for path in found])
