@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferlib.cli.evaluate import add_evaluate
+from ferlib.cli.evaluate import add_calibrate, add_evaluate
 from ferlib.cli.label import add_label
 from ferlib.cli.settings import parse_settings
 from ferlib.cli.studies import add_studies
@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(run=run_train)
 
     add_evaluate(commands)
+    add_calibrate(commands)
     add_studies(commands)
 
     release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")

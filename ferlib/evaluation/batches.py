@@ -71,7 +71,9 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
 def pixel_logits(
     model: FaceModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
 ) -> Logits:
-    """A model over a data set's pixels, for `predict_batches`. The model must be in evaluation mode, see `evaluating`.
+    """A model over a data set's pixels, for `predict_batches`: its logits, divided by its temperature.
+
+    The model must be in evaluation mode, see `evaluating`.
 
     Args:
         model: takes normalised images; its `config` says how they are prepared.
@@ -86,6 +88,7 @@ def pixel_logits(
     """
     preprocess, device, known = Preprocess.of(model.config), device_of(model), model.config.classes
     columns = mapping(classes or known, known)
+    temperature = model.config.temperature
     wanted = slice(None) if classes is None else columns
     if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
         raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
@@ -93,8 +96,10 @@ def pixel_logits(
     def logits(rows: Tensor) -> Tensor:
         pixels = dataset.pixels[rows].to(device)
         if not ten_crop:
-            return model(preprocess(pixels))[:, wanted]
-        crops = torch.stack([model(crop).double().log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)])
+            return model(preprocess(pixels))[:, wanted] / temperature
+        crops = torch.stack(
+            [(model(crop).double() / temperature).log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)]
+        )
         return crops.logsumexp(dim=0)[:, wanted] - np.log(len(crops))
 
     return logits

@@ -11,6 +11,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
+from ferlib.evaluation.calibration import calibration_error, tempered
 from ferlib.evaluation.guest import Guest
 from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
 from ferlib.models.base import FaceModel, evaluating
@@ -78,7 +79,8 @@ def evaluate(
 
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
-        bootstrap intervals, per_class, confusion (rows true), commit.
+        bootstrap intervals (of a calibrated model also "ece_uncalibrated", at temperature 1), per_class, confusion
+        (rows true), commit.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
@@ -95,6 +97,9 @@ def evaluate(
         composition = "single" if mixes else "stored"
     probabilities = predict_dataset(model, part, PUBLISHED_BATCH, ten_crop, composition, classes=classes)
     predicted = probabilities.argmax(axis=1)
+    metrics = summary_with_intervals(truth, probabilities)
+    if (temperature := model.config.temperature) != 1:
+        metrics["ece_uncalibrated"] = {"value": calibration_error(truth, tempered(probabilities, 1 / temperature))}
     unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),
@@ -105,7 +110,7 @@ def evaluate(
         "ten_crop": ten_crop,
         "protocol": PROTOCOLS[protocol] + unseen,
         "faces": len(part),
-        "metrics": summary_with_intervals(truth, probabilities),
+        "metrics": metrics,
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ferlib import labels
-from ferlib.fields import check_types
+from ferlib.fields import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -28,6 +29,8 @@ class ModelConfig:
         centre_crop: the input is the middle of the reduced face, not the whole of it resized.
         grey: whether colour is removed from the input, as in the training faces.
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
+        temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
+            faces (`ferlib calibrate`), so that they mean what they say, else 1.
     """
 
     architecture: str
@@ -38,6 +41,7 @@ class ModelConfig:
     grey: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    temperature: float = 1.0
 
     def __post_init__(self):
         for field in fields(self):  # lists, when read from JSON
@@ -50,6 +54,7 @@ class ModelConfig:
             raise ValueError(f"input_size must be positive, not {self.input_size}")
         if self.centre_crop and (self.source_size or 0) < self.input_size:
             raise ValueError("centre_crop needs a source_size of at least input_size to crop from")
+        check_range(self, 0, math.inf, "temperature", exclusive=True)
         if len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
             raise ValueError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # largest difference of a logit to PyTorch that rounding explains
 HOW_TO_USE = """\
-Input "image": float32 (batch, channels, input_size, input_size). Output "logits": float32 (batch, classes), whose
-softmax is the probabilities of `classes`. Faces are square crops, RGB or grey, 0..255, prepared by `preprocessing`:
+Input "image": float32 (batch, channels, input_size, input_size). Output "logits": float32 (batch, classes); softmax of
+logits / `temperature` is the probabilities of `classes`.
+Faces are square crops, RGB or grey, 0..255, prepared by `preprocessing`:
 divide by 255; if `grey`, 0.299 R + 0.587 G + 0.114 B; if `source_size`, resize to that side; then take the middle
 (`centre_crop`) or resize to `input_size`; repeat a single channel as often as `mean` has numbers; subtract `mean` and
 divide by `std`, channel by channel. To resize is bilinear, antialiased where it shrinks."""
@@ -29,8 +30,8 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
     """Write a model, as it is in evaluation mode, as one self-contained ONNX file.
 
     Input "image" (batch, channels, input_size, input_size) and output "logits" (batch, classes), float32, the batch of
-    any size. The file's metadata are JSON: `architecture`, `classes` in the order of the logits, and `preprocessing`
-    (the fields of `ferlib.data.transforms.Preprocess`); its doc string says in words how to use them.
+    any size. The file's metadata are JSON: `architecture`, `classes` in the order of the logits, `temperature`, and
+    `preprocessing` (the fields of `ferlib.data.transforms.Preprocess`); its doc string says in words how to use them.
 
     A model with attention over the batch (`attention="batch"`) is exported as it is: its logits depend on the other
     images of the batch in the file too, and for one image alone that attention does nothing.
@@ -118,6 +119,7 @@ def _program(model: FaceModel) -> "ONNXProgram":
     program.model.metadata_props.update(
         architecture=json.dumps(config.architecture),
         classes=json.dumps(config.classes),
+        temperature=json.dumps(config.temperature),
         preprocessing=json.dumps(asdict(Preprocess.of(config))),
     )
     return program

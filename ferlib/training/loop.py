@@ -30,6 +30,7 @@ from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel
 from ferlib.progress import progress
 from ferlib.training.board import Board
+from ferlib.training.distillation import taught_targets
 from ferlib.training.recipes import Recipe
 from ferlib.training.remedies import create_remedy, output_layer, shifted
 from ferlib.training.run_folder import RunFolder
@@ -96,6 +97,8 @@ def fit(
     if not len(train) or not len(judged):
         raise DataError(f"{data.name} has {len(train)} training and {len(judged)} validation faces; needs both")
     targets = targets_of(train, recipe.target_kind)
+    if recipe.teacher:
+        targets = taught_targets(targets, train, recipe.teacher, recipe.teacher_share)
     remedy = create_remedy(recipe.remedy, train)
     if remedy.logit_shift is not None:
         output_layer(model)

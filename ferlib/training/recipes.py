@@ -37,6 +37,9 @@ class Recipe:
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         clip_norm: gradients are scaled down to this norm, or None.
+        teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
+            targets, see `ferlib.training.distillation`, or None.
+        teacher_share: of the teacher's answers in the targets, 0..1.
         seed: of initialisation, order and augmentation.
         remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,
             whatever `targets` says.
@@ -60,6 +63,8 @@ class Recipe:
     augment: str = "flip"
     targets: str = "hard"
     clip_norm: float | None = None
+    teacher: str | None = None
+    teacher_share: float = 0.5
     seed: int = 0
     remedy: str = "none"
     average: float | None = None
@@ -86,12 +91,13 @@ class Recipe:
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
         check_range(self, 0, math.inf, "weight_decay", "seed")
         check_range(self, 0, 1, "average", exclusive=True)
-        if self.target_kind == "soft" and REMEDIES[self.remedy].hard_only:
-            raise ValueError(f"the remedy {self.remedy} needs one true class a face: set targets to hard")
+        check_range(self, 0, 1, "teacher_share")
+        if (self.teacher or self.target_kind == "soft") and REMEDIES[self.remedy].hard_only:
+            raise ValueError(f"the remedy {self.remedy} needs one true class a face: hard targets, no teacher")
 
     @property
     def target_kind(self) -> str:
-        """The targets trained on, "hard" or "soft"; soft when `targets` or the remedy says so."""
+        """The targets read from the data, "hard" or "soft"; soft when `targets` or the remedy says so."""
         return "soft" if self.remedy == "soft_labels" else self.targets
 
     def to_json(self) -> dict:

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
+from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
+from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import MODELS, WEIGHTS, load_model
 from ferlib.predict import Predictor
@@ -45,8 +48,8 @@ Trained on the training rows of {data}, selected on its validation split, measur
 
     python -m ferlib train {recipe_name} --data {data}{trunk_option}
 
-Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept. Seed {seed}, PyTorch
-{torch}. The whole recipe:
+{calibrated}Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept.
+Seed {seed}, PyTorch {torch}. The whole recipe:
 
 ```json
 {recipe}
@@ -62,6 +65,10 @@ Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f
 - Strongly turned, covered or badly lit faces are often wrong, and detection fails on some.
 """
 
+CALIBRATED = """Its probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation
+split (`python -m ferlib calibrate`), and `ece` above is with it, `ece uncalibrated` without.
+
+"""
 RIGHTS = {
     "ferplus": """FER2013's pictures were
 collected from the web for research; FERPlus's labels are MIT-licensed; neither is part of this project.""",
@@ -75,6 +82,39 @@ def golden_faces(count: int = 7, size: int = 48) -> np.ndarray:
     """Drawn faces, one of each expression: uint8 (count, size, size, 3). Nobody's portrait, the same everywhere."""
     rng = np.random.default_rng(48)
     return np.stack([sample_face(name, rng, size, clean=True).pixels for name in list(EXPRESSIONS)[:count]])
+
+
+def write_golden(folder: Path) -> None:
+    """Into a model folder, what the model answers for `golden_faces`: whoever loads it can check it by that."""
+    faces = golden_faces()
+    probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
+    save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
+
+
+def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
+    """Fit a model's temperature on validation faces and write it into its config.json.
+
+    Args:
+        folder: of the model; a golden pair in it is made anew.
+        dataset: with a validation split, and the model's classes.
+
+    Returns:
+        The temperature, and the expected calibration error on those faces without it and with it.
+
+    Raises:
+        DataError: the data has no validation faces, or classes that the model does not know.
+    """
+    model, part = load_model(folder), dataset.split("validation")
+    if not len(part):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
+    plain = tempered(probabilities, 1 / model.config.temperature)
+    temperature = fit_temperature(labels, plain)
+    config = json.loads((folder / "config.json").read_text()) | {"temperature": round(temperature, 4)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if (folder / "golden.safetensors").exists():
+        write_golden(folder)
+    return temperature, *(calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
 
 
 def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
@@ -98,9 +138,7 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(run / "best" / file, folder / file)
     model = load_model(folder)
-    faces = golden_faces()
-    probabilities, _ = Predictor(model).classify(list(faces))
-    save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
+    write_golden(folder)
 
     history = pd.read_csv(run / "history.csv")
     best = history.loc[best_epoch(history)]
@@ -133,6 +171,7 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
         metrics="\n".join(metrics),
         per_class="\n".join(rows),
         recipe_name=recipe_name,
+        calibrated=CALIBRATED.format(temperature=model.config.temperature) if model.config.temperature != 1 else "",
         best_epoch=int(best["epoch"]) + 1,
         epochs=len(history),
         validation=best["accuracy"],

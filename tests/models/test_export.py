@@ -125,8 +125,9 @@ def test_the_file_is_whole_valid_and_says_how_to_use_it(exported):
     meta = session.get_modelmeta()
     read = {key: json.loads(value) for key, value in meta.custom_metadata_map.items()}
     preprocess = Preprocess.of(config)
-    assert read.keys() == {"architecture", "classes", "preprocessing"}
+    assert read.keys() == {"architecture", "classes", "temperature", "preprocessing"}
     assert read["architecture"] == config.architecture and tuple(read["classes"]) == config.classes
+    assert read["temperature"] == config.temperature
     assert read["preprocessing"] == json.loads(json.dumps(asdict(preprocess)))
     assert all(f"`{key}`" in meta.description for key in read["preprocessing"])
 
@@ -135,10 +136,11 @@ def test_the_file_is_whole_valid_and_says_how_to_use_it(exported):
 def test_a_released_file_gives_the_golden_probabilities_by_its_own_metadata(exported, request):
     _, _, session = exported
     golden = load_file(released_models()[request.node.callspec.params["exported"]] / "golden.safetensors")
-    settings = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    meta = session.get_modelmeta().custom_metadata_map
+    settings, temperature = json.loads(meta["preprocessing"]), json.loads(meta["temperature"])
     pixels = torch.from_numpy(golden["faces"]).permute(0, 3, 1, 2)
     (logits,) = session.run(None, {"image": Preprocess(**settings)(pixels).contiguous().numpy()})
-    probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+    probabilities = (torch.from_numpy(logits) / temperature).softmax(dim=1).numpy()
     assert np.abs(probabilities - golden["probabilities"]).max() <= TOLERANCE
 
 

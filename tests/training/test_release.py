@@ -4,8 +4,11 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from ferlib.evaluation.calibration import tempered
+from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.models import zoo
 from ferlib.models.listing import read_figures
 from ferlib.models.zoo import create_model, load_model, released_models
@@ -66,3 +69,36 @@ def test_a_model_without_a_trunk_says_so(run, tmp_path, monkeypatch):
     card = (release(run, "small_ivsa", REPORT | {"data": "fer2013"}, "ivsa") / "README.md").read_text()
     assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
     assert "    python -m ferlib train ivsa --data fer2013\n" in card and "{" not in card.partition("```json")[0]
+
+
+def test_calibration_makes_an_overconfident_model_mean_what_it_says(run, tmp_path, drawn_faces, monkeypatch):
+    """The logits of a model that knows nothing are blown up: the temperature takes that back, no answer changes."""
+    folder = run / "best"
+    model = create_model(
+        "convcut",
+        trunk="test_convnext",
+        keep_stages=2,
+        input_size=64,
+        width=32,
+        classes=drawn_faces.classes,
+        grey=True,
+        source_size=48,
+    )
+    with torch.no_grad():
+        model.classifier.weight.mul_(300)
+    model.save_pretrained(str(folder))
+    part = drawn_faces.split("validation")
+    before = predict_dataset(load_model(folder), part)
+    temperature, error, left = module.calibrate(folder, drawn_faces)
+    after = predict_dataset(load_model(folder), part)
+    assert temperature > 2 and left < error / 2
+    assert load_model(folder).config.temperature == pytest.approx(temperature, abs=1e-4)
+    assert (after.argmax(1) == before.argmax(1)).all()
+    assert after == pytest.approx(tempered(before, temperature), abs=1e-4)
+    pixels = [face[0].numpy() for face in part.pixels]
+    assert Predictor(load_model(folder)).classify(pixels)[0] == pytest.approx(after, abs=1e-5)
+    again, plain, _ = module.calibrate(folder, drawn_faces)
+    assert again == pytest.approx(temperature, rel=1e-3) and plain == pytest.approx(error, abs=1e-3)
+    report = evaluate(load_model(folder), drawn_faces, "validation")["metrics"]
+    assert report["ece"]["value"] == pytest.approx(left, abs=1e-3)
+    assert report["ece_uncalibrated"]["value"] == pytest.approx(error, abs=1e-3)

@@ -1,0 +1,51 @@
+"""Learning from a trained model's answers beside the labels (Hinton, Vinyals and Dean 2015)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.transforms import Preprocess
+from ferlib.models.base import FaceModel
+from ferlib.models.zoo import load_model
+from ferlib.progress import progress
+
+FACES_AT_ONCE = 256
+
+
+def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, share: float) -> Tensor:
+    """Targets with a teacher's answers mixed in: (1 - share) t + share p, (N, classes).
+
+    Departure: the paper raises the temperature of teacher and student; here it stays 1, since the votes that the
+    answers are mixed with are as soft as the answers.
+
+    Args:
+        targets: class indices (N,) or distributions (N, classes), in the data set's order.
+        dataset: the faces they belong to.
+        teacher: a released model's name or a model folder, see `ferlib.models.zoo.load_model`.
+        share: of the teacher, 0..1.
+
+    Raises:
+        DataError: the teacher's classes are not the data set's, in its order.
+        ValueError: there is no such model.
+    """
+    model = load_model(teacher)
+    if model.config.classes != dataset.classes:
+        raise DataError(f"the teacher {teacher} has the classes {model.config.classes}, the data {dataset.classes}")
+    if targets.ndim == 1:
+        targets = torch.nn.functional.one_hot(targets, len(dataset.classes)).float()
+    return torch.lerp(targets, teacher_answers(model, dataset), share)
+
+
+@torch.inference_mode()
+def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
+    """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    preprocess = Preprocess.of(model.config)
+    model = model.eval().to(device, memory_format=torch.channels_last)
+    answers = []
+    for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
+        x = preprocess(pixels.to(device))
+        answers.append((model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)).cpu() / 2)
+    return torch.cat(answers).clone()
