@@ -321,3 +321,18 @@ def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
     assert results["honest"]["metrics"] != results["published"]["metrics"]
     assert main(["evaluate", *rest, "--audit"]) == 1
     assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]
+
+
+def test_label_proposes_and_train_reads_it(photos, tmp_path, capsys):
+    assert main(["label", str(photos), "--out", str(tmp_path / "faces")]) == 0
+    text = capsys.readouterr().out
+    assert "4 faces in 3 photos, nobody named" in text
+    for name in ("text.jpg", "nobody.png", "cut.jpg"):
+        assert f"not used: {name}: " in text
+    names = sorted(path.name for path in (tmp_path / "faces").glob("*/*.png"))
+    assert names == ["grace.jpg-1.png", "turned.jpg-1.png", "two.png-1.png", "two.png-2.png"]
+    assert main(["label", str(photos), "--out", str(tmp_path / "own"), "--classes", "tired", "laughing"]) == 0
+    assert len(list((tmp_path / "own" / "unsorted").iterdir())) == 4
+    assert (tmp_path / "own" / "tired").is_dir() and "unsorted" in capsys.readouterr().out
+    assert main(["label", str(tmp_path / "nowhere"), "--out", str(tmp_path / "faces")]) == 1
+    assert "is not a folder" in capsys.readouterr().err

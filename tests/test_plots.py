@@ -371,3 +371,20 @@ def test_costs_add_up():
     assert figure.layout.barmode == "stack"
     assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "trunk": [24.0, 0.0]}
     assert titles(figure) == [" 25.00 s", " 1.00 s"]
+
+
+def test_learning_curve():
+    rows = [
+        {"count": count, "faces": 7 * count, "metric": metric, "value": value, "low": value - 0.1, "high": value + 0.05}
+        for metric, values in {"accuracy": (0.4, 0.6), "macro_f1": (0.3, 0.5)}.items()
+        for count, value in zip((5, 40), values, strict=True)
+    ]
+    figure = plots.learning_curve(pd.DataFrame(rows), {"chance": 1 / 7}, "macro_f1")
+    (line,) = figure.data
+    assert list(line.x) == [5, 40] and list(line.y) == [30, 50]
+    assert list(line.error_y.array) == pytest.approx([5, 5])
+    assert list(line.error_y.arrayminus) == pytest.approx([10, 10])
+    assert "macro f1" in figure.layout.yaxis.title.text and figure.layout.xaxis.type == "log"
+    assert figure.layout.shapes[0].y0 == pytest.approx(100 / 7)
+    assert any("chance: 14 %" in note.text for note in figure.layout.annotations)
+    json.loads(figure.to_json())

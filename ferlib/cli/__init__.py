@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.cli.evaluate import add_calibrate, add_evaluate
+from ferlib.cli.label import add_label
 from ferlib.cli.settings import parse_settings
 from ferlib.cli.studies import add_studies
 from ferlib.explain import METHODS
@@ -71,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     get.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="put it below this folder")
     get.add_argument("--from", dest="address", metavar="ADDRESS", help="download from here, a mirror say")
     get.set_defaults(run=run_data_get)
+
+    add_label(commands)
 
     train = commands.add_parser("train", help="train a model by a recipe")
     train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see ferlib/training/recipes.py")

@@ -48,7 +48,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
-from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_rates, two_views
+from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, two_views
 
 __all__ = [
     "class_shares",
@@ -69,6 +69,7 @@ __all__ = [
     "stage_costs",
     "costs",
     "curves",
+    "learning_curve",
     "learning_rates",
     "two_views",
     "batch_audit",

@@ -121,3 +121,31 @@ def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
     return figure.update_layout(
         legend={"orientation": "h", "y": -0.35, "x": 0.5, "xanchor": "center"}, margin={"l": 190, "b": 110}
     )
+
+
+def learning_curve(table: pd.DataFrame, references: Mapping[str, float], metric: str = "accuracy") -> go.Figure:
+    """A test metric over the number of training faces of each class, with intervals.
+
+    Args:
+        table: from `ferlib.evaluation.few_faces.learning_curve`.
+        references: name -> value 0..1 of what to compare with, e.g. chance; a dashed line each.
+        metric: one of the table's.
+    """
+    rows = table[table["metric"] == metric]
+    value = 100 * rows["value"]
+    spread = {"array": 100 * rows["high"] - value, "arrayminus": value - 100 * rows["low"], "symmetric": False}
+    figure = go.Figure()
+    for name, level in references.items():
+        figure.add_hline(
+            100 * level, line={"color": OTHER_COLOUR, "dash": "dash", "width": 1.5},
+            annotation={"text": f"{name}: {100 * level:.0f} %", "x": 0, "xanchor": "left", "yanchor": "bottom"},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=rows["count"], y=value, mode="lines+markers+text", line={"color": KEPT, "width": 2}, marker_size=9,
+        error_y=spread | {"color": KEPT, "thickness": 1.3, "width": 5}, showlegend=False,
+        text=[f"{share:.0f}" for share in value], textposition="bottom right",
+    )  # fmt: skip
+    name = metric.replace("_", " ")
+    figure.update_xaxes(title_text="training faces of each class (log)", type="log", tickvals=list(rows["count"]))
+    figure.update_yaxes(title_text=f"{name} on the test faces (%)", range=[0, 103])
+    return styled(figure, "How many faces are enough? (95 % intervals over test people and seeds)", 420)

@@ -5,7 +5,8 @@ from trees import write_picture
 
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
-from ferlib.data.folder import load_folder
+from ferlib.data.folder import load_folder, person_of
+from ferlib.data.groups import split_of
 
 
 def write_tree(root, *files: str) -> None:
@@ -95,3 +96,46 @@ def test_no_folder_or_nothing_in_it(tmp_path):
         load_folder(tmp_path)
     with pytest.raises(DataError, match="say which folder"):
         load_dataset("folder")
+
+
+def test_people_are_kept_in_one_split(tmp_path):
+    people = [f"p{number}" for number in range(25)]
+    write_tree(tmp_path, *(f"{name}/{person}--{name}.jpg-1.png" for name in ("happy", "sad") for person in people))
+    write_tree(tmp_path, "happy/nobody.png", "sad/nobody.png")
+    frame = load_folder(tmp_path, size=24).frame
+    assert person_of("happy/ann--a--b.jpg-1.png") == "ann" and person_of("ann/img-1.png") == ""
+    assert set(frame["split"]) == {"train", "validation", "test"}
+    known = frame[frame["person"] != ""]
+    assert set(known["person"]) == set(people)
+    assert known.groupby("person")[["split", "group"]].nunique().eq(1).all(axis=None)
+    assert known["group"].nunique() == 25
+    assert frame.loc[frame["person"] == "", "group"].tolist() == [-1, -1]
+
+
+def test_new_pictures_move_no_person(tmp_path):
+    write_tree(tmp_path, *(f"happy/p{number}--a.png" for number in range(25)))
+    old = load_folder(tmp_path, size=24).frame.set_index("person")["split"]
+    write_tree(tmp_path, *(f"sad/p{number}--b.png" for number in range(40)))
+    new = load_folder(tmp_path, size=24).frame.drop_duplicates("person").set_index("person")["split"]
+    assert new[old.index].equals(old) and len(new) == 40
+
+
+@pytest.mark.parametrize("people", [3, 4, 5, 6])
+def test_few_people_are_shared_out(tmp_path, people):
+    """Of so few the hash would leave a split empty; the names are chosen so that it does."""
+    names = [name for name in map(str, range(200)) if split_of(name) == "train"][:people]
+    write_tree(tmp_path, *(f"{label}/{name}--a.png" for label in ("happy", "sad") for name in names))
+    frame = load_folder(tmp_path, size=24).frame
+    assert set(frame["split"]) == {"train", "validation", "test"}
+    assert frame.groupby("person")["split"].nunique().eq(1).all()
+
+
+def test_a_person_in_two_split_folders_is_refused(tmp_path):
+    write_tree(tmp_path, "train/happy/ann--a.png", "test/sad/ann--b.png", "test/sad/ben--b.png")
+    with pytest.raises(DataError, match="person ann is in"):
+        load_folder(tmp_path, size=24)
+
+
+def test_unsorted_faces_are_no_class(tmp_path):
+    write_tree(tmp_path, "tired/a.png", "unsorted/b.png", "laughing/c.png")
+    assert load_folder(tmp_path, size=24).classes == ("laughing", "tired")

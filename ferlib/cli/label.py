@@ -1,0 +1,42 @@
+"""`python -m ferlib label`: from photos to faces in folders, a class each, as a model proposes; people correct it."""
+
+import argparse
+from pathlib import Path
+
+
+def add_label(commands: argparse._SubParsersAction) -> None:
+    """Put the command into the parser of `ferlib.cli`."""
+    label = commands.add_parser("label", help="cut the faces out of photos into folders by class, to be corrected")
+    label.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with photos, best one folder a person")
+    label.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the faces")
+    label.add_argument("--model", metavar="NAME_OR_DIR", help="who proposes: a released model's name or a model folder")
+    label.add_argument(
+        "--classes",
+        nargs="+",
+        default=(),
+        metavar="CLASS",
+        help="classes of your own: nothing is proposed unless --model is given, all faces go to DIR/unsorted",
+    )
+    label.set_defaults(run=run_label)
+
+
+def run_label(options: argparse.Namespace) -> int:
+    from ferlib.data.labelling import PROPOSALS, UNSORTED, propose_labels
+    from ferlib.predict import DEFAULT_MODEL, Predictor
+
+    asked = options.model or not options.classes
+    predictor = Predictor.load(options.model or DEFAULT_MODEL) if asked else None
+    table = propose_labels(options.photos, options.out, predictor, options.classes)
+    found, problems = table[table["file"] != ""], table[table["problem"] != ""]
+    people = found["person"].where(found["person"] != "").nunique()
+    who = f"{people:,} people" if people else "nobody named (photos in one folder a person would say who)"
+    print(f"{len(found):,} faces in {found['photo'].nunique():,} photos, {who}, in {options.out}")
+    for name, count in found["proposed"].replace("", UNSORTED).value_counts().items():
+        print(f"  {name:<12} {count:>6,}")
+    for row in problems.itertuples():
+        print(f"  not used: {row.photo}: {row.problem}")
+    print(
+        f"Now move what is wrong to the right folder; {options.out / PROPOSALS} lists the least sure faces first. "
+        f"Then: python -m ferlib train convcut --data folder --root {options.out}"
+    )
+    return 0
