@@ -40,7 +40,7 @@ class ImageError(ValueError):
     """A picture that cannot be read; the message is one sentence for the person who sent it."""
 
 
-def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray) -> np.ndarray:
+def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray | None) -> np.ndarray:
     """Read a picture as upright 8-bit RGB.
 
     - Transparent pixels are laid on white; palette, 1-bit, grey and CMYK become RGB.

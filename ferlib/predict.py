@@ -113,11 +113,11 @@ class FoundFaces:
     image: np.ndarray | None = field(default=None, repr=False)
 
 
-def find_faces(source: Picture, thorough: bool = True) -> FoundFaces:
+def find_faces(source: Picture | None, thorough: bool = True) -> FoundFaces:
     """Read a photo and find the faces in it, for any number of models to judge.
 
     Args:
-        source: a path, bytes, PIL image or array, see `ferlib.images.read_image`.
+        source: a path, bytes, PIL image or array, see `ferlib.images.read_image`; None is an error like any other.
         thorough: search for small faces, and for turned ones where no other is found; a live picture is searched
             without, several times as fast.
 
@@ -194,7 +194,7 @@ class Predictor:
     def judge(self, found: FoundFaces, explain: str | None = None) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""
         self.require_method(explain)
-        if found.error:
+        if found.image is None or not found.faces:
             return ImagePrediction(found.name, (), found.error, found.image)
         probabilities, heatmaps = self.classify([self.crop(found.image, face) for face in found.faces], explain)
         faces = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ferlib.models.base import FaceModel
 from ferlib.predict import Predictor
 
 
@@ -27,8 +28,8 @@ class BatchingPredictor(Predictor):
     Only for models whose answer for a face does not depend on the others of its batch.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: FaceModel, batch_size: int = 32):
+        super().__init__(model, batch_size=batch_size)
         if self.model.mixes_batch:
             raise ValueError(f"{self.model.config.architecture} mixes the faces of a batch; visitors would be mixed up")
         self._waiting: list[_Request] = []

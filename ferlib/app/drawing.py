@@ -19,7 +19,7 @@ SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones a
 
 def annotate(result: "ImagePrediction") -> Image.Image | None:
     """The photo with every face boxed and numbered in the colour of its expression; None without a face."""
-    if not result.faces:
+    if result.image is None or not result.faces:
         return None
     height, width = result.image.shape[:2]
     scale = min(max(max(width, height), SIDES[0]), SIDES[1]) / max(width, height)
@@ -39,8 +39,9 @@ def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarra
     """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
     x0, y0, x1, _ = box
     long_side = max(draw.im.size)
-    font = ImageFont.load_default(float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28)))
-    pad, height = font.size * 0.35, font.size * 1.35
+    size = float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28))
+    font = ImageFont.load_default(size)
+    pad, height = size * 0.35, size * 1.35
     text = f"{number}  {label}"
     if draw.textlength(text, font) + 2 * pad > room * (x1 - x0):
         text = str(number)
@@ -48,7 +49,7 @@ def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarra
     left = max(0, min(x0, draw.im.size[0] - width))
     top = y0 - height if y0 >= height else y0
     draw.rectangle([left, top, left + width, top + height], fill=colour(label))
-    draw.text((left + pad, top + height / 2), text, ink(label), font, anchor="lm", stroke_width=font.size / 40)
+    draw.text((left + pad, top + height / 2), text, ink(label), font, anchor="lm", stroke_width=size / 40)
 
 
 def colour(label: str) -> str:
@@ -79,7 +80,10 @@ def example_pictures() -> list[np.ndarray]:
         from matplotlib.cbook import get_sample_data
         from skimage.data import astronaut
 
-        hopper, collins = Image.open(get_sample_data("grace_hopper.jpg")), Image.fromarray(astronaut())
+        hopper, collins = (
+            Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))),
+            Image.fromarray(astronaut()),
+        )
     except (ImportError, OSError):
         return drawn
     both = Image.new("RGB", (2 * collins.width, collins.height))

@@ -2,8 +2,9 @@
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from PIL import Image
@@ -14,6 +15,11 @@ from ferlib.app.many import COLUMNS, MOST_FILES, as_csv, table_rows
 from ferlib.app.service import NoAnswer, Service
 from ferlib.app.words import METHOD_TITLES, as_data, sentence
 
+if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
+    from ferlib.predict import ImagePrediction
+
+Picture = Image.Image | None
+Shown = tuple[Picture, str]  # a picture and the HTML below it
 AGAIN = "Please try again."
 QUEUED = 30  # seconds that one of many photos waits for a place
 PROGRESS = gr.Progress()  # as a default argument, Gradio fills it in
@@ -36,18 +42,19 @@ class Listeners:
     def __init__(self, service: Service):
         self.service = service
 
-    def show(self, image: dict | None, model: str | None, method: str | None, other: str | None):
+    def show(self, image: dict | None, model: str | None, method: str | None, other: str | None) -> Shown:
         """A photo -> the boxed picture and the cards of its faces."""
         if image is None:
             return None, WELCOME
-        names = [model] + ([other] if other and other != model else [])
+        names = [model or next(iter(self.service.models))]
+        names += [other] if other and other not in names else []
         try:
             results = self.service.look(_path(image), *names, explain=method)
         except (NoAnswer, ValueError) as error:
             return None, problem(str(error), AGAIN)
         return annotate(results[0]), report(results, names, method)
 
-    def predict(self, image: dict | None, model: str | None, method: str | None):
+    def predict(self, image: dict | None, model: str | None, method: str | None) -> tuple[dict, Picture, list[tuple]]:
         """Find every face in a picture and say which expression it shows.
 
             from gradio_client import Client, handle_file
@@ -93,7 +100,9 @@ class Listeners:
             return {"error": str(error)}
         return dict(zip((model, other), map(as_data, results), strict=True))
 
-    def look_at_many(self, files: list[dict] | None, model: str | None, progress=PROGRESS) -> Iterator[tuple]:
+    def look_at_many(
+        self, files: list[dict] | None, model: str | None, progress: Callable = PROGRESS
+    ) -> Iterator[tuple]:
         """Many photos, one after the other -> rows of the table, the CSV, what was done so far."""
         if not files:
             yield [], "", "Choose some photos first."
@@ -125,7 +134,7 @@ class Listeners:
         *_, (rows, text, _) = self.look_at_many(files, model or None, progress=lambda *_, **__: None)
         return {"columns": list(COLUMNS), "rows": rows}, text
 
-    def _patiently(self, file: dict, model: str | None):
+    def _patiently(self, file: dict, model: str | None) -> "ImagePrediction":
         """One photo of many: a full queue is waited for."""
         from ferlib.predict import ImagePrediction
 
@@ -140,7 +149,7 @@ class Listeners:
                 return ImagePrediction(name, result.faces, result.error, None)
         return ImagePrediction(name, (), said)
 
-    def look_live(self, image: dict | None, model: str | None):
+    def look_live(self, image: dict | None, model: str | None) -> Shown:
         """A picture of a live webcam -> the boxed picture and a sentence for every face."""
         if image is None:
             return None, ""
@@ -211,7 +220,7 @@ class Listeners:
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")
         return [choice, self.methods(names[0]), other, choice, choice, choice, notes, *self.about(names[0])]
 
-    def methods(self, model: str | None):
+    def methods(self, model: str | None) -> gr.Dropdown:
         """The explanations that a model allows."""
         allowed = self.service.predictor(model).methods
         return gr.Dropdown(choices=[(METHOD_TITLES[name], name) for name in allowed], value="gradcam")

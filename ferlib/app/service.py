@@ -120,8 +120,8 @@ class Service:
         with self.place():
             honest = self.predictor()
             found = self.find(source)
-            if found.error:
-                raise NoAnswer(found.error)
+            if found.image is None or not found.faces:
+                raise NoAnswer(found.error or "No face was found.")
             from ferlib.app.neighbours import among_neighbours
 
             largest = max(found.faces, key=lambda face: face.box[2] - face.box[0])
