@@ -3,6 +3,7 @@
 The screenshots go where FERLIB_SCREENSHOTS says; `make figures` puts them into docs/.
 """
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not 
 
 pytestmark = pytest.mark.browser
 WELCOME = "The result appears here"
+QUIET = ("--disable-background-networking",)
+FAKE_CAMERA = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
 TIMEOUT = 60_000  # ms; the first prediction loads the detector
 
 
@@ -26,7 +29,8 @@ def browser():
         pytest.skip("no Chromium is installed")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", *FAKE_CAMERA],
         )
         yield browser
         browser.close()
@@ -108,3 +112,73 @@ def test_fifty_faces_are_a_list_to_unfold(page, portrait, tmp_path):
     sync_api.expect(faces.first.locator("table")).to_be_hidden()
     faces.first.locator("summary").click()
     sync_api.expect(faces.first.locator("table")).to_be_visible()
+
+
+def choose(page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).locator("visible=true").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_another_model_another_method_and_both_models(page):
+    page.locator("#examples button").nth(4).click()
+    faces = page.locator("#report .face")
+    sync_api.expect(faces.locator("tr")).to_have_count(8, timeout=TIMEOUT)
+    page.get_by_role("button", name="Model and explanation").click()
+    choose(page, "Model", "ivsa_fer2013")
+    sync_api.expect(faces.locator("tr")).to_have_count(7, timeout=TIMEOUT)
+    choose(page, "Explanation", "Layer-CAM")
+    sync_api.expect(faces).to_contain_text("(Layer-CAM)", timeout=TIMEOUT)
+    choose(page, "Compare with", "convcut_ferplus")
+    sync_api.expect(faces.locator("h3")).to_have_text(["ivsa_fer2013", "convcut_ferplus"], timeout=TIMEOUT)
+    heat = faces.locator("img.heat").first
+    page.get_by_label("range slider for Opacity of the heat map").fill("0.9")
+    sync_api.expect(heat).to_have_css("opacity", "0.9")
+
+
+@desktop_and_phone
+def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
+    page.get_by_role("tab", name="Many photos").click()
+    files = [photos / name for name in ("cmyk.jpg", "empty.jpg", "photo.tiff")]
+    page.locator("#files input[type=file]").set_input_files(files)
+    sync_api.expect(page.locator("#files")).to_contain_text("photo", timeout=TIMEOUT)
+    save = page.get_by_role("button", name="Download as CSV")
+    sync_api.expect(save).to_be_disabled()
+    page.get_by_role("button", name="Look at all of them").click()
+    sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#table")).to_contain_text("is empty")
+    sync_api.expect(save).to_be_enabled()
+    with page.expect_download() as download:
+        save.click()
+    assert download.value.suggested_filename == "faces.csv"
+    rows = list(csv.DictReader(download.value.path().open()))
+    assert [row["file"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
+    assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["problem"]
+
+
+@desktop_and_phone
+def test_one_face_among_different_neighbours(page):
+    page.get_by_role("tab", name="Batch attention").click()
+    page.locator("#batch .gallery button").nth(3).click()
+    sync_api.expect(page.locator(".companies tbody tr")).to_have_count(6, timeout=TIMEOUT)
+    honest = page.locator(".companies tbody td:last-child").all_inner_texts()
+    assert len(set(honest)) == 1
+
+
+@desktop_and_phone
+def test_the_model_is_described(page):
+    page.get_by_role("tab", name="About").click()
+    sync_api.expect(page.locator("#card")).to_contain_text("Not for judging people", timeout=TIMEOUT)
+    sync_api.expect(page.locator(".classes tbody tr")).to_have_count(8)
+    choose(page, "Model", "ivsa_fer2013")
+    sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7, timeout=TIMEOUT)
+
+
+def test_a_live_webcam_is_answered(page):
+    """Chromium's fake camera shows a green test picture: no face, and that is said."""
+    page.get_by_role("tab", name="Webcam").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#camera button", has_text="Record").or_(
+        page.locator("#camera .button-wrap button").first
+    ).first.click()
+    sync_api.expect(page.locator("#said")).to_contain_text("No face was found", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#seen img")).to_be_visible()
