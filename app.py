@@ -96,7 +96,9 @@ def build_app(service: Service) -> gr.Blocks:
                         other = gr.Dropdown([("no other model", "")], value="", label="Compare with", interactive=True)
                         opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the heat map", buttons=[])
                 with gr.Column(scale=3, min_width=300, elem_id="result"):
-                    boxed = gr.Image(show_label=False, buttons=["fullscreen", "download"], elem_id="boxed")
+                    boxed = gr.Image(
+                        show_label=False, format="jpeg", buttons=["fullscreen", "download"], elem_id="boxed"
+                    )
                     answer = gr.HTML(WELCOME, apply_default_css=False, elem_id="report", elem_classes="answer")
             with gr.Tab("Webcam", elem_id="live"):
                 gr.Markdown(LIVE, elem_classes="lead")
@@ -105,7 +107,7 @@ def build_app(service: Service) -> gr.Blocks:
                         camera = gr.Image(label="Camera", sources=["webcam"], streaming=True, elem_id="camera")
                         live_model = gr.Dropdown(label="Model", interactive=True)
                     with gr.Column(min_width=300):
-                        seen = gr.Image(label="What the model sees", buttons=[], elem_id="seen")
+                        seen = gr.Image(label="What the model sees", format="jpeg", buttons=[], elem_id="seen")
                         said = gr.HTML(elem_id="said")
             with gr.Tab("Many photos", elem_id="many"):
                 gr.Markdown(MANY, elem_classes="lead")
@@ -162,8 +164,8 @@ def build_endpoints(do: Listeners, image: gr.Image, files: gr.File) -> None:
     """The endpoints for programs have no trigger on the page, and inputs and outputs that nobody sees."""
     name, method, rival = (gr.Textbox("", label=label, visible=False) for label in ("model", "method", "other"))
     data = gr.JSON(label="Faces", visible=False)
-    annotated = gr.Image(label="Annotated picture", visible=False)
-    overlays = gr.Gallery(label="Overlays", format="png", visible=False)
+    annotated = gr.Image(label="Annotated picture", format="jpeg", visible=False)
+    overlays = gr.Gallery(label="Overlays", format="jpeg", visible=False)
     pairs, table, found, listed = (
         gr.JSON(label=label, visible=False) for label in ("Both results", "Table", "Companies", "Models")
     )

@@ -17,7 +17,6 @@ How accurate the two are is in results/fer_package.json and results/convcut_ferp
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -176,7 +175,6 @@ def main() -> None:
     }
     report = {
         "command": "python benchmarks/app_latency.py --fer runs/fer/bin/python --out results/app_latency.json",
-        "arguments": sys.argv[1:],
         "model": options.model,
         "fer": fer.versions,
         "rounds": options.rounds,

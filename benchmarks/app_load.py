@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    report = {"command": "python benchmarks/app_load.py --out results/app_load.json", "arguments": sys.argv[1:]}
+    report = {"command": "python benchmarks/app_load.py --out results/app_load.json"}
     report |= machine()
     with tempfile.TemporaryDirectory() as folder:
         known = portraits(Path(folder))
