@@ -184,7 +184,15 @@ def app_latency() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"released": released, "ivsa": ivsa, "ladder": ladder, "fer": beside_fer, "training": training}
+TABLES = {
+    "released": released,
+    "ivsa": ivsa,
+    "ladder": ladder,
+    "fer": beside_fer,
+    "training": training,
+    "app_latency": app_latency,
+    "app_load": app_load,
+}
 
 
 def rebuilt(text: str) -> str:
