@@ -193,7 +193,8 @@ def launch(app: gr.Blocks, service: Service, host: str = "127.0.0.1", port: int 
     look = {"theme": THEME, "css_paths": CSS, "footer_links": ["api"]}
     threads = service.queue_size + 16  # those who wait for the model hold a thread, others must get through
     routes = {"routes": [Route("/health", health)]}
-    bounds = {"max_file_size": "100mb", "max_threads": threads}
+    # Gradio remembers the page of every visitor, 0.1 MB each; ours keeps nothing between two requests
+    bounds = {"max_file_size": "100mb", "max_threads": threads, "state_session_capacity": 100}
     _, url, _ = app.launch(app_kwargs=routes, **bounds, **where, **off, **look)
     return url
 
@@ -238,7 +239,7 @@ def keep_memory_compact() -> None:
     """Have glibc give memory back, where there is glibc.
 
     By default each of the many threads fills arenas of its own with pictures of all sizes, and the holes between them
-    grow for hours: 240 to 330 MB over 1,000 requests, with this 17 MB (`benchmarks/app_load.py`).
+    grow for hours: 150 MB over 600 requests, with this 19 MB (as `benchmarks/app_load.py` measures it).
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -254,15 +254,20 @@ def memory_growth(server: Server, photos: Sequence[Path], clients: int) -> dict:
     }
 
 
-def files_left(server: Server, wait: float) -> dict:
-    """Watch the server's folder until it has no files, or `wait` seconds have passed; then end the server."""
+def files_left(server: Server, own: Sequence[Path], wait: float) -> dict:
+    """Watch the server's folder until it has no files but its `own`, or `wait` seconds have passed; then end the server."""
+
+    def files() -> list[Path]:
+        return [path for path in server.files() if path not in own]
+
     began = time.monotonic()
-    found = server.files()
+    found = files()
     report = {
+        "of the page itself, from the start": len(own),
         "after the last request": len(found),
         "of these, MB": round(sum(path.stat().st_size for path in found) / 1e6, 1),
     }
-    while (left := server.files()) and time.monotonic() - began < wait:
+    while (left := files()) and time.monotonic() - began < wait:
         time.sleep(5)
     report["left by delete_cache"] = len(left)
     report["watched, s"] = round(time.monotonic() - began)
@@ -294,6 +299,7 @@ def main() -> None:
         began = time.perf_counter()
         with serve(options.app) as server:
             report["seconds until the page is open"] = round(time.perf_counter() - began, 1)
+            own = server.files()
             ask_all(server.url, photos[:1], 1)
             report["seconds until the first answer"] = round(time.perf_counter() - began, 1)
             ask_all(server.url, photos[: 5 * options.clients], options.clients)  # warms up
@@ -301,7 +307,7 @@ def main() -> None:
             print(json.dumps(report, indent=1), flush=True)
             report["memory"] = memory_growth(server, photos[options.requests :], options.clients)
             print(json.dumps(report["memory"], indent=1), flush=True)
-            report["files"] = files_left(server, options.wait)
+            report["files"] = files_left(server, own, options.wait)
             print(json.dumps(report["files"], indent=1), flush=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -93,11 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_calibrate(commands)
     add_studies(commands)
 
-    release = commands.add_parser("release", help="make a finished run a released model, with card and golden pair")
-    release.add_argument("run_folder", type=Path, metavar="RUN", help="run folder written by `ferlib train`")
+    release = commands.add_parser("release", help="make a finished run a released model, or measure one again")
     release.add_argument("name", metavar="NAME", help="of the released model")
-    release.add_argument("--recipe", required=True, help="name of the recipe it was trained by, for the card")
-    release.add_argument("--report", required=True, type=Path, help="JSON of `ferlib evaluate RUN/best --out REPORT`")
+    release.add_argument("--data", required=True, metavar="SET", help="the data set it was trained on")
+    release.add_argument("--root", metavar="DIR", help="where the data set is")
+    release.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help="run folder of `ferlib train`; "
+                         "without it a released model is calibrated and measured again")  # fmt: skip
+    release.add_argument("--recipe", default="", help="name of the recipe it was trained by, for the card")
     release.set_defaults(run=run_release)
     return parser
 
@@ -276,7 +278,9 @@ def run_train(options: argparse.Namespace) -> int:
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
+    from ferlib.data.catalogue import load_dataset
     from ferlib.training.release import release
 
-    print(release(options.run_folder, options.name, json.loads(options.report.read_text()), options.recipe))
+    data = load_dataset(options.data, options.root)
+    print(release(options.name, data, options.run_folder, options.recipe))
     return 0

@@ -11,7 +11,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
-from ferlib.evaluation.calibration import calibration_error, tempered
+from ferlib.evaluation.calibration import tempered
 from ferlib.evaluation.guest import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
 from ferlib.models.base import evaluating
@@ -106,7 +106,8 @@ def evaluate(
     predicted = probabilities.argmax(axis=1)
     metrics = summary_with_intervals(truth, probabilities)
     if (temperature := model.config.temperature) != 1:
-        metrics["ece_uncalibrated"] = {"value": calibration_error(truth, tempered(probabilities, 1 / temperature))}
+        plain = tempered(probabilities, 1 / temperature)
+        metrics["ece_uncalibrated"] = summary_with_intervals(truth, plain)["ece"]
     unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
-from ferlib.evaluation.calibration import calibration_error
+from ferlib.evaluation.calibration import calibration_error, calibration_interval
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
 
@@ -60,15 +61,26 @@ def bootstrap_intervals(
 
 
 def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
-    """`summary` as {metric: {"value", "low", "high"}}, with `bootstrap_intervals` where there is one; JSON-ready."""
+    """`summary` as {metric: {"value", "low", "high"}}, with 95 % bootstrap intervals; JSON-ready."""
     intervals = bootstrap_intervals(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    intervals["ece"] = calibration_interval(labels, probabilities)
     return {
-        name: {"value": value} | dict(zip(("low", "high"), intervals.get(name, ()), strict=False))
+        name: {"value": value} | dict(zip(("low", "high"), intervals[name], strict=True))
         for name, value in summary(labels, probabilities).items()
     }
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall, F1 and number of faces of every class."""
+    """Precision, recall, F1 and number of faces (`support`) of every class, and the recall's 95 % Wilson interval.
+
+    A class without a face has recall 0 and the interval 0 to 1.
+    """
     values = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0)
-    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)), index=list(classes))
+    table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)), index=list(classes))
+    hits = np.bincount(labels[labels == predicted], minlength=len(classes))
+    intervals = [
+        binomtest(int(right), int(faces)).proportion_ci(method="wilson") if faces else (0.0, 1.0)
+        for right, faces in zip(hits, table["support"], strict=True)
+    ]
+    table["recall_low"], table["recall_high"] = np.transpose(intervals)
+    return table

@@ -40,7 +40,7 @@ def recorded(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, T
 
 
 def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (B, classes), and the attention of every layer, name -> (B, h, w) in the layer's own size.
+    """Logits (B, classes) for the images as they are, and the attention of every layer, name -> (B, h, w) in its size.
 
     A spatial gate's map is its weight in 0..1. Token attention has a row of weights a position; its map is how much a
     position is attended to, the mean over the rows, and sums to 1.
@@ -52,7 +52,7 @@ def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[st
     if not layers:
         raise ValueError(f"{model.config.architecture} has no attention over positions to show")
     with evaluating(model), torch.no_grad(), recorded(layers) as seen:
-        logits = model(x)
+        logits = model.forward_head(model.forward_features(x))  # of a model with `mirror` one side only
         maps = {}
         for name, layer in layers.items():
             inputs, output = seen[name]

@@ -30,6 +30,8 @@ class ModelConfig:
         source_size: faces are first reduced to this side, because the training faces had no more detail; None: no.
         centre_crop: the input is the middle of the reduced face, not the whole of it resized.
         grey: whether colour is removed from the input, as in the training faces.
+        mirror: outside training, logits are the mean of those for the image and for its mirror image: for twice the
+            time, an answer that does not depend on which side is left.
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
         temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
             faces (`ferlib calibrate`), so that they mean what they say, else 1.
@@ -41,6 +43,7 @@ class ModelConfig:
     source_size: int | None = None
     centre_crop: bool = False
     grey: bool = False
+    mirror: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     temperature: float = 1.0
@@ -70,8 +73,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """An expression classifier.
 
     Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes); it is
-    `forward_head(forward_features(x))`, where the features are the spatial map (B, C, h, w) that Grad-CAM looks at, the
-    output of `cam_layer`. In evaluation mode a prediction must not depend on the other images of the batch, except for
+    `forward_head(forward_features(x))`, of a model with `mirror` the mean of that for both, where the features are the
+    spatial map (B, C, h, w) that Grad-CAM looks at, the output of `cam_layer`. In evaluation mode a prediction must not depend on the other images of the batch, except for
     variants that say so in their name.
 
     `save_pretrained(folder)` writes `model.safetensors` and `config.json`; `from_pretrained(folder or hub name)` reads
@@ -83,7 +86,10 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
+        logits = self.forward_head(self.forward_features(x))
+        if self.config.mirror and not self.training:
+            logits = (logits + self.forward_head(self.forward_features(x.flip(-1)))) / 2
+        return logits
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised images (B, channels, H, W) -> feature map (B, C, h, w)."""

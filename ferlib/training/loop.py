@@ -99,7 +99,7 @@ def fit(
     targets = targets_of(train, recipe.target_kind)
     if recipe.teacher:
         targets = taught_targets(targets, train, recipe.teacher, recipe.teacher_share)
-    remedy = create_remedy(recipe.remedy, train)
+    remedy = create_remedy(recipe.remedy, train, recipe.tau)
     if remedy.logit_shift is not None:
         output_layer(model)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else it knows no processes on CPUs

@@ -1,19 +1,28 @@
-"""From a finished run to a released model: weights, config, model card, test report, golden input/output pair."""
+"""From a finished run to a released model: a folder with
+
+model.safetensors, config.json    the weights, and the config with a temperature fitted on validation faces
+training.json                     recipe, chosen epoch, versions
+report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
+golden.safetensors                faces, and the model's answers for them
+README.md                         the model card, written from these
+"""
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
-from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import MODELS, WEIGHTS, load_model
+from ferlib.models.zoo import MODELS, WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
 from ferlib.training.run_folder import best_epoch
 
@@ -34,26 +43,34 @@ Trained on the training rows of {data}, selected on its validation split, measur
 
 ## Test figures
 
-{faces:,} faces, each classified alone. 95 % bootstrap intervals. Commit {commit}.
+{faces:,} faces, each classified alone; {clean_faces:,} without those that stand twice in the data, conflict with one
+another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Commit {commit}.
 
-| metric | value | interval |
+| metric | all | duplicates removed |
 |---|---|---|
 {metrics}
 
-| class | precision | recall | F1 | faces |
-|---|---|---|---|---|
+`ece` is the expected calibration error. Probabilities are softmax(logits / {temperature}); that temperature was fitted
+on the validation split (`python -m ferlib calibrate`). `ece uncalibrated` is the error without it.
+
+| class | faces | precision | F1 | recall | recall, duplicates removed |
+|---|---|---|---|---|---|
 {per_class}
 
 ## How it was trained
 
     python -m ferlib train {recipe_name} --data {data}{trunk_option}
 
-{calibrated}Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept.
+Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept.
 Seed {seed}, PyTorch {torch}. The whole recipe:
 
 ```json
 {recipe}
 ```
+
+## Known biases
+
+What test faces of each class are most often called by mistake: {confusions}.
 
 ## Limits
 
@@ -65,10 +82,6 @@ Seed {seed}, PyTorch {torch}. The whole recipe:
 - Strongly turned, covered or badly lit faces are often wrong, and detection fails on some.
 """
 
-CALIBRATED = """Its probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation
-split (`python -m ferlib calibrate`), and `ece` above is with it, `ece uncalibrated` without.
-
-"""
 RIGHTS = {
     "ferplus": """FER2013's pictures were
 collected from the web for research; FERPlus's labels are MIT-licensed; neither is part of this project.""",
@@ -118,43 +131,72 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
     return temperature, before, after
 
 
-def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
-    """Make `ferlib/weights/<name>/` from a run folder.
+def adopt_run(run: Path, folder: Path, recipe_name: str) -> None:
+    """Make a new model folder from a run folder: the kept model and training.json.
 
     Args:
         run: written by `ferlib.training.loop.fit`.
-        name: of the released model.
-        report: of the model on the test split, from `ferlib.evaluation.evaluate.evaluate`.
+        folder: to make; one that is there is replaced.
         recipe_name: for the card.
-
-    Returns:
-        The folder.
     """
-    import pandas as pd
-
-    folder = WEIGHTS / name
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(run / "best" / file, folder / file)
-    model = load_model(folder)
-    write_golden(folder)
-
     history = pd.read_csv(run / "history.csv")
     best = history.loc[best_epoch(history)]
-    recipe = json.loads((run / "recipe.json").read_text())
+    training = {
+        "recipe_name": recipe_name,
+        "best_epoch": int(best["epoch"]) + 1,
+        "epochs": len(history),
+        "validation_accuracy": round(float(best["accuracy"]), 6),
+        "torch": version("torch"),
+        "recipe": json.loads((run / "recipe.json").read_text()),
+    }
+    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+
+
+def release(name: str, dataset: FaceDataset, run: Path | None = None, recipe_name: str = "") -> Path:
+    """Make `ferlib/weights/<name>/`, or measure a released model again: calibration, reports, golden pair and card.
+
+    Args:
+        name: of the released model.
+        dataset: the data set it was trained on, with validation and test split.
+        run: a run folder to take the model from; None: it is released already.
+        recipe_name: of the run, for the card.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: no run is given, and there is no such released model.
+        DataError: the data lacks a split, or has classes that the model does not know.
+    """
+    folder = WEIGHTS / name
+    if run:
+        adopt_run(run, folder, recipe_name)
+    elif not (folder / "training.json").exists():
+        raise ValueError(f"no released model {name}; there are {', '.join(released_models())}")
+    calibrate(folder, dataset)
+    write_golden(folder)
+    model = load_model(folder)
+    for file, clean in (("report", False), ("report_clean", True)):
+        report = {"name": name, **evaluate(model, dataset, clean=clean)}
+        (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "README.md").write_text(card(folder))
+    return folder
+
+
+def card(folder: Path) -> str:
+    """The model card of a released folder, from the other files in it."""
+    model = load_model(folder)
+    training, report, clean = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "report", "report_clean")
+    )
     trunk = getattr(model.config, "trunk", None)
-    metrics = []
-    for key, metric in report["metrics"].items():
-        interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else ""
-        metrics.append(f"| {key.replace('_', ' ')} | {metric['value']:.4f} | {interval} |")
-    rows = [
-        f"| {key} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']:.0f} |"
-        for key, row in report["per_class"].items()
-    ]
-    card = CARD.format(
-        name=name,
+    return CARD.format(
+        name=folder.name,
         about=MODELS[model.config.architecture].about,
         parameters=parameter_count(model) / 1e6,
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
@@ -168,18 +210,39 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
         else "Nothing is pretrained.",
         trunk_option=f" --trunk-weights {trunk}.safetensors" if trunk else "",
         faces=report["faces"],
+        clean_faces=clean["faces"],
         commit=report["commit"],
-        metrics="\n".join(metrics),
-        per_class="\n".join(rows),
-        recipe_name=recipe_name,
-        calibrated=CALIBRATED.format(temperature=model.config.temperature) if model.config.temperature != 1 else "",
-        best_epoch=int(best["epoch"]) + 1,
-        epochs=len(history),
-        validation=best["accuracy"],
-        seed=recipe["seed"],
-        torch=version("torch"),
-        recipe=json.dumps(recipe, indent=2),
+        temperature=model.config.temperature,
+        metrics="\n".join(
+            f"| {key.replace('_', ' ')} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
+            for key, metric in report["metrics"].items()
+        ),
+        per_class="\n".join(_class_row(key, row, clean["per_class"][key]) for key, row in report["per_class"].items()),
+        confusions="; ".join(_confusions(**report["confusion"])),
+        recipe_name=training["recipe_name"],
+        best_epoch=training["best_epoch"],
+        epochs=training["epochs"],
+        validation=training["validation_accuracy"],
+        seed=training["recipe"]["seed"],
+        torch=training["torch"],
+        recipe=json.dumps(training["recipe"], indent=2),
     )
-    (folder / "README.md").write_text(card)
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    return folder
+
+
+def _with_interval(metric: dict) -> str:
+    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def _class_row(name: str, row: dict, clean: dict) -> str:
+    recalls = [f"{one['recall']:.3f} ({one['recall_low']:.3f} to {one['recall_high']:.3f})" for one in (row, clean)]
+    return f"| {name} | {row['support']:.0f} | {row['precision']:.3f} | {row['f1']:.3f} | {' | '.join(recalls)} |"
+
+
+def _confusions(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
+    """For each class the other one that its faces are called most often, by falling share of its faces."""
+    found = []
+    for i, row in enumerate(counts):
+        hits, j = max((hits, j) for j, hits in enumerate(row) if j != i)
+        if hits:
+            found.append((hits / sum(row), f"{classes[i]}: {classes[j]} ({hits} of {sum(row):,})"))
+    return [text for _, text in sorted(found, reverse=True)]

@@ -2,7 +2,8 @@
 
 A remedy may change three things: which faces an epoch draws (`sampling`), what a step minimises (`loss`), and what is
 added to the finished logits (`logit_shift`). Everything else of a run stays the same, so two runs that differ in the
-name of the remedy alone are a fair comparison. Constants are the papers'; they are not tuned to a data set.
+name of the remedy alone are a fair comparison. Constants are the papers'; the one that a recipe can set is τ of logit
+adjustment.
 """
 
 from collections.abc import Iterator
@@ -129,27 +130,28 @@ class LDAM(Remedy):
 
 
 class LogitAdjusted(Remedy):
-    """Logit adjustment in the loss (Menon et al. 2021, section 5), τ = 1."""
+    """Logit adjustment in the loss (Menon et al. 2021, section 5)."""
 
     uses_counts = True
     log_prior: Tensor
 
-    def __init__(self, labels: np.ndarray, counts: np.ndarray):
+    def __init__(self, labels: np.ndarray, counts: np.ndarray, tau: float = 1.0):
         super().__init__(labels, counts)
+        self.tau = tau
         self.keep("log_prior", imbalance.log_prior(counts))
 
     def loss(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        return losses.logit_adjusted(logits, targets, self.log_prior, tau=1.0)
+        return losses.logit_adjusted(logits, targets, self.log_prior, self.tau)
 
 
 class LogitAdjustedPostHoc(Remedy):
-    """Logit adjustment after training (Menon et al. 2021, section 4.1): plain training, then z - τ log π, τ = 1."""
+    """Logit adjustment after training (Menon et al. 2021, section 4.1): plain training, then z - τ log π."""
 
     uses_counts = True
 
-    def __init__(self, labels: np.ndarray, counts: np.ndarray):
+    def __init__(self, labels: np.ndarray, counts: np.ndarray, tau: float = 1.0):
         super().__init__(labels, counts)
-        self.keep("logit_shift", -imbalance.log_prior(counts))
+        self.keep("logit_shift", -tau * imbalance.log_prior(counts))
 
 
 class LabelSmoothing(Remedy):
@@ -181,12 +183,13 @@ REMEDIES: dict[str, type[Remedy]] = {
 }
 
 
-def create_remedy(name: str, train: FaceDataset) -> Remedy:
+def create_remedy(name: str, train: FaceDataset, tau: float = 1.0) -> Remedy:
     """A remedy by name, fitted to the class sizes of the training faces.
 
     Args:
         name: a key of `REMEDIES`.
         train: the training split.
+        tau: of logit adjustment, 1 in its paper's theorem; other remedies have none.
 
     Raises:
         ValueError: unknown name, or a class without training faces under a remedy that divides by class sizes.
@@ -201,7 +204,10 @@ def create_remedy(name: str, train: FaceDataset) -> Remedy:
             f"the remedy {name} goes by class sizes, but {train.name} has no training faces of {', '.join(empty)}; "
             "leave these classes out or take another remedy"
         )
-    return REMEDIES[name](labels, counts)
+    remedy = REMEDIES[name]
+    if issubclass(remedy, LogitAdjusted | LogitAdjustedPostHoc):
+        return remedy(labels, counts, tau)
+    return remedy(labels, counts)
 
 
 def output_layer(model: FaceModel) -> nn.Linear:

@@ -59,3 +59,8 @@ def test_per_class_table():
     assert table["recall"].tolist() == [0.5, 1, 0]
     assert table["precision"].tolist() == [1, pytest.approx(1 / 3), 0]
     assert table["support"].tolist() == [2, 1, 1]
+    share, low, high = table.loc["a", ["recall", "recall_low", "recall_high"]]
+    for end in (low, high):  # Wilson (1927): 1.96 standard errors away, those at the end itself
+        assert abs(share - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / 2), abs=1e-6)
+    empty = per_class(np.array([0]), np.array([0]), ["a", "b"]).loc["b"]
+    assert (empty["recall"], empty["recall_low"], empty["recall_high"]) == (0, 0, 1)

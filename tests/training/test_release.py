@@ -16,26 +16,18 @@ from ferlib.predict import Predictor
 from ferlib.training import release as module
 from ferlib.training.release import release
 
-REPORT = {
-    "name": "runs/some/best",
-    "data": "ferplus",
-    "split": "test",
-    "faces": 1200,
-    "metrics": {
-        "accuracy": {"value": 0.51234, "low": 0.4, "high": 0.6},
-        "balanced_accuracy": {"value": 0.25, "low": 0.2, "high": 0.3},
-        "ece": {"value": 0.125},
-    },
-    "per_class": {"anger": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 40}},
-    "commit": "0123456789ab",
-}
+SMALL = {"grey": True, "source_size": 48}
 
 
 @pytest.fixture
-def run(tmp_path):
-    """What `fit` leaves: the kept model, the history and the recipe."""
+def run(tmp_path, monkeypatch, drawn_faces):
+    """What `fit` leaves: the kept model, the history and the recipe; and an empty place for released models."""
+    for owner in (module, zoo):
+        monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
     folder = tmp_path / "run"
-    model = create_model("convcut", trunk="test_convnext", keep_stages=2, input_size=64, width=32)
+    model = create_model(
+        "convcut", trunk="test_convnext", keep_stages=2, input_size=64, width=32, classes=drawn_faces.classes, **SMALL
+    )
     model.save_pretrained(str(folder / "best"))
     history = {"epoch": [0, 1, 2], "accuracy": [0.3, 0.5, 0.4], "balanced_accuracy": [0.1, 0.2, 0.3]}
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
@@ -43,47 +35,56 @@ def run(tmp_path):
     return folder
 
 
-def test_a_released_model_is_loaded_by_name_and_has_card_report_and_golden_pair(run, tmp_path, monkeypatch):
-    for owner in (module, zoo):
-        monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
-    folder = release(run, "some_model", REPORT, "some_recipe")
+def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, drawn_faces):
+    folder = release("some_model", drawn_faces, run, "some_recipe")
     assert released_models() == {"some_model": folder}
-    files = {"README.md", "config.json", "golden.safetensors", "model.safetensors", "report.json"}
+    reports = {"report.json", "report_clean.json"}
+    files = {"README.md", "config.json", "golden.safetensors", "model.safetensors", "training.json"} | reports
     assert {path.name for path in folder.iterdir()} == files
-    assert json.loads((folder / "report.json").read_text()) == REPORT
-    assert read_figures(folder / "report.json").accuracy == 0.51234
+    report, clean = (json.loads((folder / name).read_text()) for name in sorted(reports))
+    assert report == {"name": "some_model", **evaluate(load_model("some_model"), drawn_faces)}
+    assert clean["clean"] and clean["faces"] <= report["faces"]
+    accuracy = report["metrics"]["accuracy"]
+    assert read_figures(folder / "report.json").accuracy == accuracy["value"]
     card = (folder / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\n") and "train some_recipe --data ferplus" in card
-    assert "| accuracy | 0.5123 | 0.4000 to 0.6000 |" in card and "| anger | 0.500 | 0.250 | 0.333 | 40 |" in card
-    assert "ImageNet weights of `test_convnext`" in card and "labelled by ten people each" in card
-    assert "Epoch 2 of 3" in card and "1,200 faces" in card
+    assert card.startswith("---\nlicense: apache-2.0\n") and "train some_recipe --data synthetic" in card
+    assert f"| accuracy | {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f}) |" in card
+    anger = report["per_class"]["anger"]
+    assert f"| anger | {anger['support']:.0f} | {anger['precision']:.3f} | {anger['f1']:.3f} | " in card
+    assert f"{anger['recall']:.3f} ({anger['recall_low']:.3f} to {anger['recall_high']:.3f})" in card
+    assert "| ece uncalibrated |" in card and f"logits / {load_model('some_model').config.temperature}" in card
+    assert "ImageNet weights of `test_convnext`" in card and "Epoch 2 of 3" in card
     golden = load_file(folder / "golden.safetensors")
     probabilities, _ = Predictor(load_model("some_model")).classify(list(golden["faces"]))
     assert abs(probabilities - golden["probabilities"]).max() <= 1e-5
 
 
-def test_a_model_without_a_trunk_says_so(run, tmp_path, monkeypatch):
-    for owner in (module, zoo):
-        monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
-    create_model("ivsa", widths=(8, 8, 8, 8), hidden=16).save_pretrained(str(run / "best"))
-    card = (release(run, "small_ivsa", REPORT | {"data": "fer2013"}, "ivsa") / "README.md").read_text()
+def test_measuring_a_released_model_again_changes_nothing(run, drawn_faces):
+    folder = release("some_model", drawn_faces, run, "some_recipe")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert release("some_model", drawn_faces) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with pytest.raises(ValueError, match="no released model other; there are some_model"):
+        release("other", drawn_faces)
+
+
+def test_a_model_without_a_trunk_says_so(run, drawn_faces):
+    model = create_model("ivsa", widths=(8, 8, 8, 8), hidden=16, classes=drawn_faces.classes)
+    model.save_pretrained(str(run / "best"))
+    card = (release("small_ivsa", drawn_faces, run, "ivsa") / "README.md").read_text()
     assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
-    assert "    python -m ferlib train ivsa --data fer2013\n" in card and "{" not in card.partition("```json")[0]
+    assert "    python -m ferlib train ivsa --data synthetic\n" in card and "{" not in card.partition("```json")[0]
+
+
+def test_the_card_names_the_most_frequent_confusions():
+    counts = [[8, 2, 0], [0, 5, 0], [3, 1, 6]]
+    assert module._confusions(["a", "b", "c"], counts) == ["c: a (3 of 10)", "a: b (2 of 10)"]
 
 
 def test_calibration_makes_an_overconfident_model_mean_what_it_says(run, tmp_path, drawn_faces, monkeypatch):
     """The logits of a model that knows nothing are blown up: the temperature takes that back, no answer changes."""
     folder = run / "best"
-    model = create_model(
-        "convcut",
-        trunk="test_convnext",
-        keep_stages=2,
-        input_size=64,
-        width=32,
-        classes=drawn_faces.classes,
-        grey=True,
-        source_size=48,
-    )
+    model = load_model(folder)
     with torch.no_grad():
         model.classifier.weight.mul_(300)
     model.save_pretrained(str(folder))
