@@ -7,7 +7,6 @@ Layout only: what stands behind the page is in `ferlib/app/`. Nothing here talks
 """
 
 import argparse
-import ctypes
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from ferlib.app.cards import WELCOME
 from ferlib.app.drawing import example_pictures
 from ferlib.app.many import COLUMNS, MOST_FILES, TYPES
 from ferlib.app.service import Service
+from ferlib.app.upkeep import delete_regularly, keep_memory_compact
 from ferlib.app.words import METHOD_TITLES
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -84,7 +84,7 @@ def build_app(service: Service) -> gr.Blocks:
     """The page and its endpoints, not yet served."""
     do = Listeners(service)
     methods = [(METHOD_TITLES["gradcam"], "gradcam")]
-    with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(60, KEEP_FILES)) as app:
+    with gr.Blocks(title="Facial expressions", analytics_enabled=False) as app:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("A photo"), gr.Row(equal_height=False):
@@ -222,6 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"Open {launch(app, service, options.host, options.port)} in a browser. Ctrl-C ends it.", flush=True
                 )
                 threading.Thread(target=service.load, daemon=True).start()
+                cleaning = (Path(folder), KEEP_FILES, 60, stop)
+                threading.Thread(target=delete_regularly, args=cleaning, daemon=True).start()
                 stop.wait()
                 service.close()
             finally:
@@ -233,22 +235,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("\nStopped.")
     return 0
-
-
-def keep_memory_compact() -> None:
-    """Have glibc give memory back, where there is glibc.
-
-    By default each of the many threads fills arenas of its own with pictures of all sizes, and the holes between them
-    grow for hours: 150 MB over 600 requests, with this 19 MB (as `benchmarks/app_load.py` measures it).
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    arena_max, mmap_threshold, trim_threshold = -8, -3, -1  # M_ARENA_MAX ... of malloc.h
-    mallopt(arena_max, 1)
-    mallopt(mmap_threshold, 128 * 1024)
-    mallopt(trim_threshold, 128 * 1024)
 
 
 def require_port(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ Collins). A request is what a visitor's browser does: send the photo, wait for t
 turns: the same photos asked for by one client and by all clients, in turns; every photo once a turn.
 memory: the server's resident memory (/proc) before and after further requests by all clients.
 files: what lies in the server's temporary folder after the last request, how long until it has deleted its files by
-    itself (`delete_cache`), and what is left once it has been ended by Ctrl-C.
+    itself, and what is left once it has been ended by Ctrl-C.
 
 The clients run in one process and cost time on the same cores; it is told how much. They speak Gradio's HTTP API
 directly: `gradio_client` takes twenty times as much.
@@ -255,7 +255,7 @@ def memory_growth(server: Server, photos: Sequence[Path], clients: int) -> dict:
 
 
 def files_left(server: Server, own: Sequence[Path], wait: float) -> dict:
-    """Watch the server's folder until it has no files but its `own`, or `wait` seconds have passed; then end the server."""
+    """Watch the server's folder until it has no files but the page's `own`, or `wait` seconds are over; then end it."""
 
     def files() -> list[Path]:
         return [path for path in server.files() if path not in own]
@@ -269,10 +269,10 @@ def files_left(server: Server, own: Sequence[Path], wait: float) -> dict:
     }
     while (left := files()) and time.monotonic() - began < wait:
         time.sleep(5)
-    report["left by delete_cache"] = len(left)
+    report["left by the server"] = len(left)
     report["watched, s"] = round(time.monotonic() - began)
-    report["kinds left by delete_cache"] = dict(Counter(path.suffix for path in left))
-    report["empty folders left by delete_cache"] = sum(not any(path.iterdir()) for path in server.folders())
+    report["kinds left by the server"] = dict(Counter(path.suffix for path in left))
+    report["empty folders left by the server"] = sum(not any(path.iterdir()) for path in server.folders())
     report["exit code after Ctrl-C"] = server.end()
     report["left after the end"] = len(server.files())
     report["folders left after the end"] = sorted(str(path.relative_to(server.folder)) for path in server.folders())
@@ -285,7 +285,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400, help="photos for one client, and the same for all clients")
     parser.add_argument("--rounds", type=int, default=5, help="turns in which they are sent")
     parser.add_argument("--more", type=int, default=1000, help="further requests, for the memory")
-    parser.add_argument("--wait", type=float, default=900, help="longest wait for delete_cache, in seconds")
+    parser.add_argument(
+        "--wait", type=float, default=900, help="longest wait for the server to delete its files, in seconds"
+    )
     parser.add_argument("--app", nargs="*", default=[], metavar="ARGUMENT", help="further arguments of app.py")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

@@ -151,7 +151,7 @@ def app_load() -> str:
             f"{memory['growth, MB']:+.1f} MB",
         ),
         ("temporary files after the last request", f"{files['after the last request']:,} ({files['of these, MB']} MB)"),
-        (f"of these left {files['watched, s'] / 60:.0f} minutes later", files["left by delete_cache"]),
+        (f"of these left {files['watched, s'] / 60:.0f} minutes later", files["left by the server"]),
         ("files left after Ctrl-C", files["left after the end"]),
     ]
     return "\n".join(

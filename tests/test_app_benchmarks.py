@@ -78,7 +78,7 @@ def test_load_on_the_running_app(data_root, tmp_path):
         assert 0 < figures["p50, s"] <= figures["p95, s"]
     assert report["turns"]["photos in which answers differ"] == report["memory"]["errors"] == 0
     assert 100 < report["memory"]["before"]["resident, MB"] <= report["memory"]["after"]["peak, MB"]
-    assert report["files"]["left by delete_cache"] > 0  # too early for it
+    assert report["files"]["left by the server"] > 0  # too early for it
     assert report["files"]["left after the end"] == report["files"]["exit code after Ctrl-C"] == 0
 
 

@@ -7,7 +7,7 @@ predictions it gives with confidence 0.8 (its highest probability), 80 % are rig
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 BINS = 15  # as in the paper's tables
 TEMPERATURES = (0.05, 20.0)  # the range that is searched; of a model that is never wrong, the best would be 0
@@ -54,10 +54,12 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
 def calibration_interval(
     labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Basic bootstrap interval of `calibration_error`, faces resampled with replacement; not below 0.
+    """Bootstrap interval of `calibration_error`, faces resampled with replacement; not below 0.
 
-    The error counts chance gaps in every bin, and those of a resample come on top of the sample's. So the resampled
-    errors are too high, and an interval of their quantiles would be too; the basic one, 2 e - quantile, takes it back.
+    The error counts chance gaps in every bin, and those of a resample come on top of the sample's. So resampled errors
+    are too high by about what the sample's is too high, and the interval, ± z standard deviations of theirs, stands
+    around 2 e - their mean. In simulations of 1,000 and 3,000 faces, of 95 % intervals 95 % held a true error of 0.08,
+    92 % one of 0.05 and 89 % one of 0.02; near 0 it says little more than "small".
     """
     confidence = probabilities.max(axis=1)
     gap = confidence - (probabilities.argmax(axis=1) == labels)
@@ -67,8 +69,9 @@ def calibration_interval(
     for i in range(resamples):
         drawn = rng.integers(n, size=n)
         errors[i] = np.abs(np.bincount(place[drawn], gap[drawn], minlength=BINS)).sum() / n
-    low, high = 2 * calibration_error(labels, probabilities) - np.quantile(errors, [(1 + level) / 2, (1 - level) / 2])
-    return max(0.0, float(low)), float(high)
+    centre = 2 * calibration_error(labels, probabilities) - errors.mean()
+    reach = norm.ppf((1 + level) / 2) * errors.std()
+    return max(0.0, float(centre - reach)), float(centre + reach)
 
 
 def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -73,9 +73,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """An expression classifier.
 
     Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes); it is
-    `forward_head(forward_features(x))`, of a model with `mirror` the mean of that for both, where the features are the
-    spatial map (B, C, h, w) that Grad-CAM looks at, the output of `cam_layer`. In evaluation mode a prediction must not depend on the other images of the batch, except for
-    variants that say so in their name.
+    `forward_head(forward_features(x))`, of a model with `mirror` the mean of that for both sides. The features are the
+    spatial map (B, C, h, w) that Grad-CAM looks at, the output of `cam_layer`. In evaluation mode a prediction must not
+    depend on the other images of the batch, except for variants that say so in their name.
 
     `save_pretrained(folder)` writes `model.safetensors` and `config.json`; `from_pretrained(folder or hub name)` reads
     them back, strictly by default. `ferlib.models.zoo.load_model` finds the class by the config.

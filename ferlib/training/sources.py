@@ -100,8 +100,12 @@ class FeatureSource:
 
 
 def uses_cache(config: ModelConfig, augment: str) -> bool:
-    """Whether cached features are all that training can see: the trunk is frozen and `augment` no more than a flip."""
-    return isinstance(config, TrunkModelConfig) and config.freeze_trunk and augment in ("none", "flip")
+    """Whether cached features are all that training and validation see.
+
+    The trunk is frozen, `augment` no more than a flip, and the model looks at one side of a face.
+    """
+    frozen = isinstance(config, TrunkModelConfig) and config.freeze_trunk
+    return frozen and augment in ("none", "flip") and not config.mirror
 
 
 def create_source(

@@ -31,16 +31,15 @@ def test_calibration_error_by_hand():
 
 
 def test_intervals_of_the_calibration_error_cover_the_truth():
-    """Confidences are 0.08 too high throughout, so that is the error; of 200 simulated tests, 90 % have it inside."""
+    """Confidences are 0.02 too high throughout, so that is the error; plain quantiles would hold it half the time."""
     rng, covered = np.random.default_rng(0), 0
     for test in range(200):
         confidence = rng.uniform(0.6, 0.98, 1000)
-        labels = (rng.random(1000) > confidence - 0.08).astype(int)
-        low, high = calibration_interval(
-            labels, np.stack([confidence, 1 - confidence], axis=1), resamples=300, seed=test
-        )
-        covered += low <= 0.08 <= high
-    assert covered >= 180
+        labels = (rng.random(1000) > confidence - 0.02).astype(int)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        low, high = calibration_interval(labels, probabilities, resamples=300, seed=test)
+        covered += low <= 0.02 <= high
+    assert covered >= 165
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])

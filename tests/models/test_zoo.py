@@ -101,7 +101,9 @@ def test_contract(model, side):
         hook = model.cam_layer.register_forward_hook(lambda *call: seen.append(call[-1]))
         logits = model(x)
         hook.remove()
-        assert torch.equal(logits, model.forward_head(features))
+        sides = [features, model.forward_features(x.flip(-1))] if model.config.mirror else [features]
+        expected = torch.stack([model.forward_head(side) for side in sides]).mean(dim=0)
+        torch.testing.assert_close(logits, expected)
         assert torch.allclose(logits, model.classifier(vector), atol=1e-5)
     assert features.ndim == 4 and vector.ndim == 2 and len(vector) == 3
     assert logits.shape == (3, len(model.config.classes)) and logits.isfinite().all()
@@ -119,6 +121,24 @@ def test_logits_do_not_depend_on_neighbours(model):
         assert change > 1e-2
     else:
         assert change <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["convcut", "ivsa"])
+def test_a_mirror_model_answers_by_both_sides(name):
+    """Outside training it gives the mean of what the plain model gives for the two sides; in training, one side's."""
+    plain, both = small(name), small(name, mirror=True)
+    both.load_state_dict(plain.state_dict())
+    x = noise(plain, 3)
+    with torch.inference_mode():
+        expected = (plain.eval()(x) + plain(x.flip(-1))) / 2
+        torch.testing.assert_close(both.eval()(x), expected)
+        torch.testing.assert_close(both(x.flip(-1)), expected)
+        assert not torch.allclose(plain(x), expected, atol=1e-3)
+        answers = []
+        for model in (plain, both):
+            torch.manual_seed(0)  # of the dropout
+            answers.append(model.train()(x))
+        torch.testing.assert_close(*answers)
 
 
 def assert_trained(model: FaceModel, frozen: set[int]) -> None:

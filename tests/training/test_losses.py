@@ -114,6 +114,15 @@ def test_remedies_minimise_what_their_names_say(kind):
         assert remedy(name).loss(LOGITS, TARGETS[kind], 0.5).item() == pytest.approx(value, rel=1e-6), name
 
 
+def test_tau_scales_the_logit_adjustments():
+    labels, counts = np.repeat(np.arange(4), COUNTS), np.array(COUNTS)
+    prior = [0.3 * math.log(n / sum(COUNTS)) for n in COUNTS]
+    loss = REMEDIES["logit_adjusted"](labels, counts, 0.3).double().loss(LOGITS, TARGETS["hard"], 0.5)
+    assert loss.item() == pytest.approx(mean_loss("hard", lambda c, p: -math.log(p), prior), rel=1e-6)
+    shift = REMEDIES["logit_adjusted_posthoc"](labels, counts, 0.3).logit_shift
+    assert shift.tolist() == pytest.approx([-value for value in prior], rel=1e-6)
+
+
 def test_ldam_switches_its_weights_on_late():
     ldam = remedy("ldam")
     margins = torch.tensor(losses.ldam_margins(np.array(COUNTS)))

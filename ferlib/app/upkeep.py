@@ -1,0 +1,60 @@
+"""What a server needs that runs for weeks: memory it gives back, and old pictures deleted from its folder."""
+
+import ctypes
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+
+def keep_memory_compact() -> None:
+    """Have glibc give memory back, where there is glibc.
+
+    By default each of the many threads fills arenas of its own with pictures of all sizes, and the holes between them
+    grow for hours: 150 MB over 600 requests, with this 19 MB (as `benchmarks/app_load.py` measures it).
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    arena_max, mmap_threshold, trim_threshold = -8, -3, -1  # M_ARENA_MAX ... of malloc.h
+    mallopt(arena_max, 1)
+    mallopt(mmap_threshold, 128 * 1024)
+    mallopt(trim_threshold, 128 * 1024)
+
+
+def all_files(folder: Path) -> set[Path]:
+    """All files below a folder."""
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def delete_old(folder: Path, kept: Collection[Path], age: float, now: float | None = None) -> None:
+    """Delete what has been below a folder for longer than `age` seconds: files, and folders that hold nothing.
+
+    Args:
+        folder: itself it stays.
+        kept: files that stay.
+        age: seconds since a file came, or since a folder changed.
+        now: the time to count from, seconds since the epoch; None: the present.
+    """
+    limit = (time.time() if now is None else now) - age
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        try:
+            if path in kept or path.lstat().st_ctime > limit:
+                continue
+            if not path.is_dir():
+                path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
+        except OSError:  # gone, or in use: next time
+            continue
+
+
+def delete_regularly(folder: Path, age: float, every: float, stop: threading.Event) -> None:
+    """`delete_old` every so many seconds, until `stop` is set; files that are there when it begins stay.
+
+    Gradio's `delete_cache` does the same, until a file comes in while it looks through its list: then it ends for good.
+    """
+    kept = all_files(folder)
+    while not stop.wait(every):
+        delete_old(folder, kept, age)
