@@ -171,9 +171,7 @@ class Listeners:
             found = self.service.among_neighbours(_path(image))
         except NoAnswer as error:
             return problem(str(error), AGAIN)
-        return (
-            problem(found.error, "Please try another picture.") if hasattr(found, "error") else companies_table(found)
-        )
+        return companies_table(found)
 
     def neighbours(self, image: dict | None) -> dict:
         """One face among different neighbours, judged by the published Conv-cut and by ours.
