@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.zoo import MODELS, build_model
@@ -117,3 +119,37 @@ def watched_runs(
                 continue
             print(f"{len(runs)}/{len(plans)} {name}", flush=True)
     return [runs[run_name(recipe, data, trunk_weights)] for recipe in recipes]
+
+
+def judge_runs(
+    runs: Mapping[int, WatchedRun],
+    selected_on: str,
+    batching: Batching,
+    draws: Resampling,
+    kept: np.ndarray | None = None,
+) -> tuple[dict, np.ndarray, np.ndarray]:
+    """What one protocol reports of the runs of one network.
+
+    Args:
+        runs: by seed.
+        selected_on: the split that chooses the epoch.
+        batching: of the faces that are predicted, in that split and in the test split.
+        draws: of the test split (N faces), for as many seeds as there are runs.
+        kept: bool (N,), which test faces count; None: all.
+
+    Returns:
+        The "metrics" with intervals, those of every seed, and the chosen epochs (from 1), JSON-ready; then what each
+        seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3), for differences.
+    """
+    epochs = [run.best_epoch(selected_on, batching) for run in runs.values()]
+    predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
+    exact, resampled = draws.measure(predicted, kept)
+    report = {
+        "metrics": intervals(exact.mean(axis=0), resampled),
+        "seeds": {
+            str(seed): dict(zip(METRICS, values, strict=True))
+            for seed, values in zip(runs, exact.tolist(), strict=True)
+        },
+        "best_epochs": [epoch + 1 for epoch in epochs],
+    }
+    return report, exact, resampled

@@ -8,10 +8,10 @@ import pytest
 
 from ferlib.cli import main
 from ferlib.evaluation import ablation, study
-from ferlib.evaluation.ladder import SORTED, ladder_recipes
+from ferlib.evaluation.ladder import ladder_recipes
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.study import Trunk, run_name
-from ferlib.evaluation.watch import BATCHINGS, SINGLE, WatchedRun
+from ferlib.evaluation.watch import BATCHINGS, SINGLE, SORTED, WatchedRun
 
 TRUNK = Trunk("tf_efficientnet_lite0", 2, 32)
 
