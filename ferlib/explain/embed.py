@@ -36,7 +36,8 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
 
     Args:
         features: one row a face.
-        method: "pca", "tsne" (perplexity 30, started from PCA) or "umap" (15 neighbours).
+        method: "pca", "tsne" (van der Maaten and Hinton 2008; perplexity 30, started from PCA) or "umap" (McInnes et
+            al. 2018; 15 neighbours).
         seed: the same seed gives the same points.
 
     Raises:
