@@ -52,7 +52,7 @@ def narrow_vgg() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def portrait() -> np.ndarray:
-    """Grace Hopper, public domain, (606, 512, 3) uint8, one frontal face."""
+    """Grace Hopper, public domain, (600, 512, 3) uint8; her face, frontal, is some 200 pixels wide."""
     import matplotlib.cbook
 
     from ferlib.images import read_image
@@ -62,7 +62,7 @@ def portrait() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
-    """Eileen Collins, public domain, (512, 512, 3) uint8, one frontal face."""
+    """Eileen Collins, public domain, (512, 512, 3) uint8; her face, frontal, is some 100 pixels wide."""
     import skimage.data
 
     return skimage.data.astronaut()
