@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, METRIC_NAMES, styled
+from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -51,7 +51,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         f"{first['table']} on {first['data']}, {runs}",
         430,
         barmode="group",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=legend_above("left", 1.02),
         bargap=0.18,
     )
 
