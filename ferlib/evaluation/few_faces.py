@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
-from ferlib.models.zoo import MODELS, build_model
+from ferlib.evaluation.study import untrained
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 
@@ -33,9 +32,7 @@ def train_and_test(data: FaceDataset, recipe: Recipe, trunk_weights: str | Path 
 
     The epoch is chosen on the validation split, as always.
     """
-    torch.manual_seed(recipe.seed)
-    weights = trunk_weights if MODELS[recipe.config.architecture].model.has_trunk else None
-    model = build_model(recipe.config, weights)
+    model = untrained(recipe, trunk_weights)
     with tempfile.TemporaryDirectory() as folder:
         fit(model, data, recipe, Path(folder) / "run")
     return predict_dataset(model, data.split("test")).argmax(axis=1)

@@ -15,7 +15,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
-from ferlib.models.base import ModelConfig
+from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.zoo import MODELS, build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
@@ -62,6 +62,17 @@ def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
     return data.subset(np.setdiff1d(np.arange(len(data)), dropped))
 
 
+def untrained(recipe: Recipe, trunk_weights: str | Path | None) -> FaceModel:
+    """The recipe's network at its start, drawn by its seed; the weights are for its trunk, if it has one."""
+    torch.manual_seed(recipe.seed)
+    return build_model(recipe.config, trunk_weights if has_trunk(recipe) else None)
+
+
+def has_trunk(recipe: Recipe) -> bool:
+    """Whether the recipe's network stands on a trunk."""
+    return MODELS[recipe.config.architecture].model.has_trunk
+
+
 def watched_run(
     recipe: Recipe,
     data: FaceDataset,
@@ -81,17 +92,14 @@ def watched_run(
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
-        torch.manual_seed(recipe.seed)
-        weights = trunk_weights if MODELS[recipe.config.architecture].model.has_trunk else None
-        history = fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, observe=watch)
+        history = fit(untrained(recipe, trunk_weights), data, recipe, folder, resume=True, observe=watch)
     return watch.run(history)
 
 
 def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
     faces = data.frame["split"].value_counts().to_dict()
-    has_trunk = MODELS[recipe.config.architecture].model.has_trunk
-    weights = Path(trunk_weights).name if trunk_weights and has_trunk else None
+    weights = Path(trunk_weights).name if trunk_weights and has_trunk(recipe) else None
     key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
     return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 

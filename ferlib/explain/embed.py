@@ -21,7 +21,13 @@ PROJECTIONS = ("pca", "tsne", "umap")
 
 
 def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Features before the last layer (N, D), and probabilities (N, classes), of faces (N, C, S, S) uint8."""
+    """Features before the last layer (N, D), and probabilities (N, classes) at temperature 1.
+
+    Args:
+        model: any; left in the mode it was in.
+        pixels: faces (N, C, S, S) uint8, in the training set's framing.
+        batch_size: faces a pass.
+    """
     preprocess, features, probabilities = Preprocess.of(model.config), [], []
     with evaluating(model), torch.inference_mode():
         for batch in pixels.split(batch_size):
