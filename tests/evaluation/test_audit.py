@@ -35,9 +35,9 @@ pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest
 
 @pytest.fixture(scope="module")
 def faces(drawn_faces):
-    """24 drawn test faces, and 12 of the other splits."""
+    """30 drawn test faces, and 12 of the other splits."""
     split = drawn_faces.frame["split"].to_numpy()
-    counts = {"train": 8, "validation": 4, "test": 24}
+    counts = {"train": 8, "validation": 4, "test": 30}
     rows = [np.flatnonzero(split == name) for name in counts]
     evenly = [own[:: len(own) // count][:count] for own, count in zip(rows, counts.values(), strict=True)]
     return drawn_faces.subset(np.concatenate(evenly))
