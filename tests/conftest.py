@@ -32,6 +32,12 @@ def drawn_faces() -> FaceDataset:
     return load_synthetic(60)
 
 
+@pytest.fixture
+def few_faces(drawn_faces: FaceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set "synthetic" is `drawn_faces`, not 1,400 that are drawn anew for every command."""
+    monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
+
+
 @pytest.fixture(scope="module")
 def narrow_vgg() -> Iterator[None]:
     """While a file's tests run, VGG's first dense layer has 64 channels in place of 4,096.

@@ -58,7 +58,11 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
     if method == "umap":
         from umap import UMAP  # slow to import
 
-        return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
+        threads = torch.get_num_threads()  # UMAP's compiler sets another number, for torch too
+        try:
+            return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
+        finally:
+            torch.set_num_threads(threads)
     raise ValueError(f"unknown projection {method!r}, expected one of {', '.join(PROJECTIONS)}")
 
 

@@ -111,11 +111,6 @@ def test_the_command_offers_every_table(capsys):
     assert "{" + ",".join(ablation.TABLES) + "}" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
 
 
-@pytest.fixture
-def few_faces(monkeypatch, drawn_faces):
-    monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
-
-
 SMALL = ["--trunk", "tf_efficientnet_lite0", "--trunk-weights", "none", "--keep-stages", "2", "--input-size", "32"]
 SHORT = ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
 
