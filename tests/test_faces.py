@@ -255,7 +255,7 @@ def test_missing_package_is_named_with_its_remedy(package):
 
 @pytest.mark.data
 def test_crops_of_fer2013_pictures_are_the_pictures(data_root):
-    """On test rows, unseen when it was measured, the square is in the median the whole 48 x 48 picture."""
+    """On sixty training rows the square is in the median the whole 48 x 48 picture."""
     path = data_root / "fer2013" / "fer2013.csv.gz"
     if not path.is_file():
         pytest.skip(f"needs FER2013 at {path}")

@@ -56,7 +56,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     )
 
 
-def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str | list[str], label: str) -> go.Bar:
+def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str, label: str) -> go.Bar:
     """Percent bars with intervals where there are some, and their values above."""
     values = 100 * rows["value"].to_numpy(float)
     errors = None
@@ -76,7 +76,7 @@ def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str | list[str], lab
         error_y=errors,
         marker_color=colour,
         name=label,
-        showlegend=bool(label),
+        showlegend=True,
         text=["" if np.isnan(value) else f"{value:.1f}" for value in values],
         textposition="inside",
         insidetextanchor="start",
