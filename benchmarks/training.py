@@ -92,7 +92,7 @@ def train(recipe: Recipe, data: FaceDataset) -> pd.DataFrame:
 
 
 def cache() -> dict:
-    """Issue (a): whole runs on a small trunk, step times on ConvNeXt-Base, agreement of the maps."""
+    """The feature cache: whole runs on a small trunk, step times on ConvNeXt-Base, agreement of the maps."""
     faces = load_synthetic(30)
     settings = {"classes": faces.classes, "trunk": "tf_efficientnet_lite0", "epochs": EPOCHS}
     ours = RECIPES["convcut"].override(settings)
@@ -191,7 +191,7 @@ class OneByOne(Dataset):
 
 
 def augmenting() -> dict:
-    """Issue (b)."""
+    """IVSA's augmentation: ours for some steps at once and step by step, and image by image in a DataLoader."""
     config, data = RECIPES["ivsa"].config, noise({"train": 6400, "validation": 0})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = PixelSource(data, Preprocess.of(config), "ivsa", device)
@@ -227,7 +227,7 @@ def augmenting() -> dict:
 
 
 def overhead() -> dict:
-    """Issue (c): the steps of an epoch of `fit`, without judging and saving, beside a bare loop."""
+    """The steps of an epoch of `fit`, without judging and saving, beside a bare loop."""
     data = noise({"train": 1280, "validation": 64})
     recipe = RECIPES["ivsa"].override({"epochs": 1, "widths": (32, 64, 128, 256)})
     train_part = data.split("train")
@@ -283,7 +283,7 @@ def peak(kind: str, count: int = 0) -> int:
 
 
 def gpu() -> dict:
-    """Issue (d)."""
+    """IVSA's training and Conv-cut's trunk on a graphics card: images a second, share of its peak, 100 epochs."""
     if not torch.cuda.is_available():
         return {"no GPU": "none was to be had; the script is ready to run"}
     data, name = noise(FER2013), torch.cuda.get_device_name()

@@ -111,6 +111,7 @@ def detect_faces(image: np.ndarray, landmarks: bool = True, fallback: bool = Tru
         The faces, with boxes and landmarks in pixels of `image`; an empty list where there is none.
 
     Raises:
+        ValueError: If `image` is of another shape or type.
         ImportError: If dlib or its model files are not installed.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -144,8 +145,7 @@ def crop_face(image: np.ndarray, face: Face, size: int | None = None, max_roll: 
     is turned about the square's centre until the tilt is `max_roll`.
 
     Args:
-        image: `(H, W, 3)` uint8, the picture the face was found in. Beyond its edge, edge pixels are
-        repeated.
+        image: `(H, W, 3)` uint8, the picture the face was found in. Beyond its edge, edge pixels are repeated.
         face: One of `detect_faces(image)`.
         size: Side of the result, S; None keeps the picture's own resolution.
         max_roll: Tilt left in the crop, in degrees: 0 sets every face upright, 180 turns none. Faces without

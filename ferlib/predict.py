@@ -1,6 +1,6 @@
 """The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -216,10 +216,6 @@ class Predictor:
             raise ValueError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
         if explain not in (None, *self.methods):
             raise ValueError(f"{self.model.config.architecture} has no {explain}; there is {', '.join(self.methods)}")
-
-    def predict_many(self, sources: Iterable[Picture], explain: str | None = None) -> Iterator[ImagePrediction]:
-        """`predict` for one photo after the other; a bad one does not stop the rest."""
-        return (self.predict(source, explain) for source in sources)
 
     def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Classify face crops, without detection.

@@ -32,6 +32,12 @@ def drawn_faces() -> FaceDataset:
     return load_synthetic(60)
 
 
+@pytest.fixture
+def few_faces(drawn_faces: FaceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set "synthetic" is `drawn_faces`, not 1,400 that are drawn anew for every command."""
+    monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
+
+
 @pytest.fixture(scope="module")
 def narrow_vgg() -> Iterator[None]:
     """While a file's tests run, VGG's first dense layer has 64 channels in place of 4,096.
@@ -52,7 +58,7 @@ def narrow_vgg() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def portrait() -> np.ndarray:
-    """Grace Hopper, public domain, (606, 512, 3) uint8, one frontal face."""
+    """Grace Hopper, public domain, (600, 512, 3) uint8; her face, frontal, is some 200 pixels wide."""
     import matplotlib.cbook
 
     from ferlib.images import read_image
@@ -62,7 +68,7 @@ def portrait() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
-    """Eileen Collins, public domain, (512, 512, 3) uint8, one frontal face."""
+    """Eileen Collins, public domain, (512, 512, 3) uint8; her face, frontal, is some 100 pixels wide."""
     import skimage.data
 
     return skimage.data.astronaut()

@@ -17,7 +17,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not 
 
 pytestmark = pytest.mark.browser
 WELCOME = "The result appears here"
-QUIET = ("--disable-background-networking",)
 FAKE_CAMERA = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
 TIMEOUT = 60_000  # ms; the first prediction loads the detector
 
@@ -36,11 +35,18 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def visitor(browser):
+    """What the pages share: the cache, so that only the first one loads Gradio's scripts."""
+    return browser.new_context()
+
+
 @pytest.fixture
-def page(request, browser, url):  # noqa: F811
+def page(request, visitor, url):  # noqa: F811
     """The loaded page; after each test: no request left this machine, no script failed, nothing sticks out sideways."""
     width = getattr(request, "param", 1280)
-    page = browser.new_page(viewport={"width": width, "height": 844})
+    page = visitor.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
     requests, errors = [], []
     page.on("request", lambda sent: requests.append(sent.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -77,30 +83,32 @@ def test_an_example_shows_two_faces(page, tmp_path):
     assert Image.open(picture).width == width
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_gets_a_sentence_and_the_next_one_works(page, photos, name):  # noqa: F811
-    upload(page, photos / name)
-    sync_api.expect(page.get_by_role("alert").filter(has_text=BAD[name])).to_be_visible(timeout=TIMEOUT)
-    sync_api.expect(page.locator("#boxed img")).to_have_count(0)
-    page.locator("#examples button").first.click()
-    sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_an_odd_file_is_shown_upright(page, photos, name):  # noqa: F811
-    upload(page, photos / name)
-    sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
-    boxed = page.locator("#boxed img")
-    sync_api.expect(boxed).to_be_visible()
-    assert boxed.evaluate("image => image.decode().then(() => image.naturalHeight / image.naturalWidth)") > 1.1
-
-
-def test_taking_the_photo_away_clears_the_result(page, photos):  # noqa: F811
-    upload(page, photos / "cmyk.jpg")
-    sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
+def take_away(page) -> None:
+    """Remove the photo: the result goes with it."""
     page.get_by_label("Remove Image").click()
     sync_api.expect(page.get_by_text(WELCOME)).to_be_visible()
     sync_api.expect(page.locator("#boxed img")).to_have_count(0)
+
+
+def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa: F811
+    for name, said in BAD.items():
+        upload(page, photos / name)
+        sync_api.expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible(timeout=TIMEOUT)
+        sync_api.expect(page.locator("#boxed img")).to_have_count(0)
+        page.locator("#examples button").first.click()
+        sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
+        take_away(page)
+
+
+def test_odd_files_are_shown_upright(page, photos):  # noqa: F811
+    for name in GOOD:
+        upload(page, photos / name)
+        sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
+        boxed = page.locator("#boxed img")
+        sync_api.expect(boxed).to_be_visible()
+        ratio = boxed.evaluate("image => image.decode().then(() => image.naturalHeight / image.naturalWidth)")
+        assert ratio > 1.1, name
+        take_away(page)
 
 
 @desktop_and_phone

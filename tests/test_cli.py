@@ -165,7 +165,7 @@ def test_data(tmp_path, capsys):
     assert "not found" in out and "github.com/microsoft/FERPlus" in out and "synthetic" in out
 
 
-def test_train_then_evaluate(tmp_path, capsys):
+def test_train_then_evaluate(few_faces, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "convcut", "--data", "synthetic", "--out", str(out), "--trunk-weights", "none", "--set"]
     settings = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32", "grey=true"]
@@ -183,7 +183,7 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert clean["clean"] and clean["faces"] <= result["faces"]
 
 
-def test_an_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_training_says_how_to_go_on(few_faces, tmp_path, capsys, monkeypatch):
     settings = ["widths=[4,8,8,8]", "hidden=16", "epochs=2"]
     command = ["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]
     save = RunFolder.save_last
@@ -229,7 +229,7 @@ def test_settings():
     }
 
 
-def test_ivsa_is_trained_from_scratch_and_judged_on_ten_crops(tmp_path, capsys):
+def test_ivsa_is_trained_from_scratch_and_judged_on_ten_crops(few_faces, tmp_path, capsys):
     settings = ["widths=[8,16,24,32]", "hidden=20", "epochs=1"]
     assert main(["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]) == 0
     assert "best epoch 1 of 1" in capsys.readouterr().out

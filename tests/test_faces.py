@@ -3,7 +3,6 @@
 import csv
 import gzip
 import itertools
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,22 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def grace() -> np.ndarray:
-    """matplotlib's sample portrait of Grace Hopper, (600, 512, 3); the face is some 200 px wide."""
-    cbook = pytest.importorskip("matplotlib.cbook")
-    with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
-        return np.array(Image.open(file).convert("RGB")) if hasattr(file, "read") else np.array(file)
-
-
-@pytest.fixture(scope="module")
-def astronaut() -> np.ndarray:
-    """scikit-image's portrait of Eileen Collins, (512, 512, 3); the face is some 100 px wide."""
-    return pytest.importorskip("skimage.data").astronaut()
-
-
-@pytest.fixture(scope="module")
-def face(grace) -> Face:
-    (found,) = detect_faces(grace)
+def face(portrait) -> Face:
+    (found,) = detect_faces(portrait)
     return found
 
 
@@ -79,17 +64,17 @@ def test_framing_is_that_of_fer2013(face, astronaut):
         assert np.abs(parts(found) - expected).max() < 2
 
 
-def test_two_people_from_left_to_right(grace, astronaut):
+def test_two_people_from_left_to_right(portrait, astronaut):
     lower = np.pad(astronaut, ((0, 88), (0, 0), (0, 0)))
-    left, right = detect_faces(np.hstack([grace, lower]))
+    left, right = detect_faces(np.hstack([portrait, lower]))
     assert crop_box(left)[2] < 512 < crop_box(right)[0]
-    left, right = detect_faces(np.hstack([lower, grace]))  # now the smaller face is the left one
+    left, right = detect_faces(np.hstack([lower, portrait]))  # now the smaller face is the left one
     assert crop_box(left)[2] < 512 < crop_box(right)[0]
     assert right.box[2] - right.box[0] > 1.5 * (left.box[2] - left.box[0])
 
 
-def test_fifty_people(grace, astronaut):
-    tiles = resized(grace, 256), resized(astronaut[:300, 100:356], 256)
+def test_fifty_people(portrait, astronaut):
+    tiles = resized(portrait, 256), resized(astronaut[:300, 100:356], 256)
     picture = np.vstack([np.hstack([tiles[(row + column) % 2] for column in range(10)]) for row in range(5)])
     found = detect_faces(picture)
     assert len(found) == 50
@@ -98,8 +83,8 @@ def test_fifty_people(grace, astronaut):
 
 
 @pytest.mark.parametrize(("times", "both"), [(4, True), (8, False)])
-def test_a_much_smaller_face_is_not_looked_for(grace, face, times, both):
-    large, small = resized(grace, 800), resized(grace, 800 // times)
+def test_a_much_smaller_face_is_not_looked_for(portrait, face, times, both):
+    large, small = resized(portrait, 800), resized(portrait, 800 // times)
     strip = np.full((large.shape[0], 200, 3), 128, np.uint8)
     strip[: small.shape[0], : small.shape[1]] = small
     width = (face.box[2] - face.box[0]) * 800 / 512
@@ -126,17 +111,17 @@ def test_other_arrays_are_refused(shape, dtype):
         detect_faces(np.zeros(shape, dtype))
 
 
-def test_the_cnn_finds_what_hog_does_not(grace):
-    tilted = turned(grace, 45)
+def test_the_cnn_finds_what_hog_does_not(portrait):
+    tilted = turned(portrait, 45)
     assert detect_faces(tilted, fallback=False) == []
     (found,) = detect_faces(tilted)
     assert found.detector == "cnn"
     assert iou(found.box, (130, 150, 310, 330)) > 0.5
 
 
-def test_same_face_on_a_larger_canvas(grace, face):
+def test_same_face_on_a_larger_canvas(portrait, face):
     canvas = np.full((1100, 1300, 3), 128, np.uint8)
-    canvas[300:900, 500:1012] = grace
+    canvas[300:900, 500:1012] = portrait
     (found,) = detect_faces(canvas)
     moved = np.subtract(crop_box(found), (500, 300, 500, 300))
     assert np.abs(moved - crop_box(face)).max() < 12  # of 215
@@ -144,30 +129,30 @@ def test_same_face_on_a_larger_canvas(grace, face):
 
 
 @pytest.mark.parametrize("width", [60, 150, 3000])
-def test_same_face_at_another_size(grace, face, width):
-    (found,) = detect_faces(resized(grace, width))
+def test_same_face_at_another_size(portrait, face, width):
+    (found,) = detect_faces(resized(portrait, width))
     assert iou(np.multiply(crop_box(found), 512 / width), crop_box(face)) > 0.85
 
 
-def test_without_landmarks(grace, face):
-    (plain,) = detect_faces(grace, landmarks=False)
+def test_without_landmarks(portrait, face):
+    (plain,) = detect_faces(portrait, landmarks=False)
     assert plain.box == face.box and plain.landmarks is None and plain.roll == 0
     assert iou(crop_box(plain), crop_box(face)) > 0.75
-    assert crop_face(grace, plain, 48).shape == (48, 48, 3)
+    assert crop_face(portrait, plain, 48).shape == (48, 48, 3)
 
 
-def test_crop_is_the_square_of_crop_box(grace, face):
+def test_crop_is_the_square_of_crop_box(portrait, face):
     x0, y0, x1, y1 = crop_box(face)
     assert x1 - x0 == y1 - y0
-    assert np.array_equal(crop_face(grace, face), grace[y0:y1, x0:x1])
-    small = crop_face(grace, face, 48)
+    assert np.array_equal(crop_face(portrait, face), portrait[y0:y1, x0:x1])
+    small = crop_face(portrait, face, 48)
     assert small.shape == (48, 48, 3) and small.dtype == np.uint8 and small.flags.writeable
-    assert np.abs(small.astype(float) - resized(grace[y0:y1, x0:x1], 48)).mean() < 3
+    assert np.abs(small.astype(float) - resized(portrait[y0:y1, x0:x1], 48)).mean() < 3
 
 
-def test_crop_beyond_the_border_repeats_edge_pixels(grace, face):
+def test_crop_beyond_the_border_repeats_edge_pixels(portrait, face):
     x0, y0, x1, y1 = crop_box(face)
-    cut = grace[y0 + 30 : y1 - 20, x0 + 25 : x1 - 10]  # a photo that ends inside the square
+    cut = portrait[y0 + 30 : y1 - 20, x0 + 25 : x1 - 10]  # a photo that ends inside the square
     inside = Face(tuple(np.subtract(face.box, (x0 + 25, y0 + 30) * 2).tolist()), 1.0, "hog",
                   face.landmarks - np.float32([x0 + 25, y0 + 30]))  # fmt: skip
     crop = crop_face(cut, inside)
@@ -176,17 +161,17 @@ def test_crop_beyond_the_border_repeats_edge_pixels(grace, face):
     assert crop_face(cut, inside, 224).shape == (224, 224, 3)
 
 
-def test_a_tight_picture_of_a_face_is_still_a_face(grace, face):
+def test_a_tight_picture_of_a_face_is_still_a_face(portrait, face):
     """What FER2013 itself looks like: nothing around the face."""
-    tight = crop_face(grace, face, 48)
+    tight = crop_face(portrait, face, 48)
     (found,) = detect_faces(tight)
     assert iou(crop_box(found), (0, 0, 48, 48)) > 0.7
 
 
 @pytest.mark.parametrize("degrees", [-25, 25])
 @pytest.mark.parametrize("max_roll", [0, 15, 180])
-def test_roll_is_measured_and_reduced(grace, face, degrees, max_roll):
-    picture = turned(grace, degrees)  # counter-clockwise by `degrees`, so roll falls by as much
+def test_roll_is_measured_and_reduced(portrait, face, degrees, max_roll):
+    picture = turned(portrait, degrees)  # counter-clockwise by `degrees`, so roll falls by as much
     (found,) = detect_faces(picture)
     assert abs(found.roll - (face.roll - degrees)) < 6
     (again,) = detect_faces(crop_face(picture, found, max_roll=max_roll))
@@ -228,14 +213,14 @@ def test_one_face_found_twice_is_kept_once():
     assert [score for _, score, _ in kept] == [1.2, 0.3]
 
 
-def test_faces_can_be_compared_and_hashed(grace, face):
-    (again,) = detect_faces(grace)
+def test_faces_can_be_compared_and_hashed(portrait, face):
+    (again,) = detect_faces(portrait)
     assert again == face and len({again, face}) == 1
     assert np.array_equal(again.landmarks, face.landmarks)
 
 
-def test_several_threads(grace, astronaut):
-    pictures = [grace, astronaut, np.hstack([grace[:512], astronaut])] * 3
+def test_several_threads(portrait, astronaut):
+    pictures = [portrait, astronaut, np.hstack([portrait[:512], astronaut])] * 3
     expected = [detect_faces(picture) for picture in pictures[:3]] * 3
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(detect_faces, pictures))
@@ -269,9 +254,9 @@ def test_missing_package_is_named_with_its_remedy(package):
 
 
 @pytest.mark.data
-def test_crops_of_fer2013_pictures_are_the_pictures():
-    """On test rows, unseen when it was measured, the square is in the median the whole 48 x 48 picture."""
-    path = Path(os.environ.get("FERLIB_DATA", ROOT.parent / "shared" / "data")) / "fer2013" / "fer2013.csv.gz"
+def test_crops_of_fer2013_pictures_are_the_pictures(data_root):
+    """On sixty training rows the square is in the median the whole 48 x 48 picture."""
+    path = data_root / "fer2013" / "fer2013.csv.gz"
     if not path.is_file():
         pytest.skip(f"needs FER2013 at {path}")
     boxes = []

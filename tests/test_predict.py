@@ -58,11 +58,11 @@ def test_nobody_there(predictor):
     assert result.faces == () and result.error == "No face was found in the picture."
 
 
-def test_a_bad_file_does_not_stop_the_rest(predictor, portrait, tmp_path):
+def test_a_bad_file_is_a_sentence(predictor, portrait, tmp_path):
     good, empty = tmp_path / "good.png", tmp_path / "empty.jpg"
     Image.fromarray(portrait).save(good)
     empty.touch()
-    results = list(predictor.predict_many([empty, good, tmp_path / "absent.jpg"]))
+    results = [predictor.predict(path) for path in (empty, good, tmp_path / "absent.jpg")]
     assert [bool(result.faces) for result in results] == [False, True, False]
     assert results[0].error == "empty.jpg is empty: it holds 0 bytes."
     assert "There is no file" in results[2].error

@@ -18,8 +18,8 @@ from ferlib.app.words import METHOD_TITLES, as_data, sentence
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import ImagePrediction
 
-Picture = Image.Image | None
-Shown = tuple[Picture, str]  # a picture and the HTML below it
+Boxed = Image.Image | None  # a photo with its faces boxed
+Shown = tuple[Boxed, str]  # and the HTML below it
 AGAIN = "Please try again."
 QUEUED = 30  # seconds that one of many photos waits for a place
 PROGRESS = gr.Progress()  # as a default argument, Gradio fills it in
@@ -54,7 +54,7 @@ class Listeners:
             return None, problem(str(error), AGAIN)
         return annotate(results[0]), report(results, names, method)
 
-    def predict(self, image: dict | None, model: str | None, method: str | None) -> tuple[dict, Picture, list[tuple]]:
+    def predict(self, image: dict | None, model: str | None, method: str | None) -> tuple[dict, Boxed, list[tuple]]:
         """Find every face in a picture and say which expression it shows.
 
             from gradio_client import Client, handle_file
@@ -171,9 +171,7 @@ class Listeners:
             found = self.service.among_neighbours(_path(image))
         except NoAnswer as error:
             return problem(str(error), AGAIN)
-        return (
-            problem(found.error, "Please try another picture.") if hasattr(found, "error") else companies_table(found)
-        )
+        return companies_table(found)
 
     def neighbours(self, image: dict | None) -> dict:
         """One face among different neighbours, judged by the published Conv-cut and by ours.

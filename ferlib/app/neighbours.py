@@ -27,7 +27,7 @@ class Company:
 
     Attributes:
         expression: of the neighbours; None where the face is alone.
-        pictures: some of the neighbours, (H, W) uint8 each.
+        pictures: some of the neighbours, (48, 48, 3) uint8 each.
         published, honest: probabilities of the face's classes.
     """
 
@@ -39,7 +39,7 @@ class Company:
 
 @dataclass(frozen=True, eq=False)
 class Companies:
-    """The same face alone and in every company, and how often each model changed its mind.
+    """The same face alone and in every company.
 
     Attributes:
         face: (S, S, 3) uint8, as the models saw it.

@@ -37,6 +37,9 @@ class Service:
         model: a released model's name or a model folder to begin with; None is the default model.
         queue_size: requests inside at a time, waiting ones included.
         failed: called when it cannot be loaded; `error` says why.
+
+    Raises:
+        ValueError: a queue without a place.
     """
 
     def __init__(self, model: str | None = None, queue_size: int = 32, failed: Callable[[], None] = lambda: None):

@@ -20,12 +20,12 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import commit
-from ferlib.evaluation.ladder import SORTED, on_trunk
+from ferlib.evaluation.ladder import on_trunk
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.study import Trunk, fitted_config
-from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
+from ferlib.evaluation.study import Trunk, fitted_config, judge_runs
+from ferlib.evaluation.watch import SINGLE, SORTED, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.zoo import MODELS
@@ -148,19 +148,10 @@ def judge(
             readings += (("honest", "within", SINGLE, "validation"),)
         for protocol, reading, batching, split in readings:
             seeds = sorted(seed for seed, kind in runs[row.name] if kind == reading)
-            own = [runs[row.name][seed, reading] for seed in seeds]
+            own = {seed: runs[row.name][seed, reading] for seed in seeds}
             if len(seeds) not in draws:
                 draws[len(seeds)] = Resampling(data.split("test"), len(seeds), resamples)
-            epochs = [run.best_epoch(split, batching) for run in own]
-            found = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(own, epochs, strict=True)]
-            exact, resampled = draws[len(seeds)].measure(found)
-            entry[protocol] = {
-                "metrics": intervals(exact.mean(axis=0), resampled),
-                "seeds": {
-                    str(seed): dict(zip(METRICS, v, strict=True)) for seed, v in zip(seeds, exact.tolist(), strict=True)
-                },
-                "best_epochs": [epoch + 1 for epoch in epochs],
-            }
+            entry[protocol], exact, resampled = judge_runs(own, split, batching, draws[len(seeds)])
             if protocol in before and protocol != "honest":
                 last, last_resampled = before[protocol]
                 entry[protocol]["minus_previous"] = intervals((exact - last).mean(axis=0), resampled - last_resampled)

@@ -110,7 +110,10 @@ def pixel_logits(
 
 
 def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
-    """A model's head over its frozen trunk's cached maps, for `predict_batches`; evaluation mode, see `evaluating`."""
+    """A model's head over its frozen trunk's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
+
+    For networks in training: unlike those of `pixel_logits`, these logits are not divided by a temperature.
+    """
     device = device_of(model)
 
     def logits(rows: Tensor) -> Tensor:

@@ -45,7 +45,10 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error (eq. 3): mean gap of confidence and accuracy over equal-width bins, by their faces."""
+    """Expected calibration error (eq. 3), 0..1: mean gap of confidence and accuracy over the bins, by their faces.
+
+    Arguments as in `reliability`.
+    """
     curve = reliability(labels, probabilities, bins)
     gaps = (curve["confidence"] - curve["accuracy"]).abs() * curve["faces"]
     return float(gaps.sum() / len(labels))  # an empty bin's NaN is not counted
@@ -75,7 +78,7 @@ def calibration_interval(
 
 
 def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -log p of the true class."""
+    """Mean of -log p of the true class, of labels (N,) and probabilities (N, classes); natural logarithm."""
     return float(-np.log(_positive(probabilities)[np.arange(len(labels)), labels]).mean())
 
 

@@ -80,6 +80,14 @@ def paired_differences(
     Drawing N faces with replacement is drawing the counts of all (true, first, second) from a multinomial with the
     observed shares.
 
+    Args:
+        labels: true classes (N,).
+        first, second: classes (N,) that each model predicts for the same faces.
+        classes: how many there are.
+        level: of the intervals, 0..1.
+        resamples: how many.
+        seed: of the draws.
+
     Returns:
         See `Comparison.differences`.
     """

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.evaluate import predict_dataset
-from ferlib.evaluation.resampling import METRICS, Resampling, intervals
-from ferlib.models.zoo import MODELS, build_model
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import Resampling, intervals
+from ferlib.evaluation.study import untrained
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 
 
-def per_class(data: FaceDataset, count: int, seed: int = 0) -> FaceDataset:
+def few_per_class(data: FaceDataset, count: int, seed: int = 0) -> FaceDataset:
     """The data with at most so many training faces of each class; validation and test are left as they are.
 
     They are drawn at random, but with one seed the fewer are always among the more.
@@ -32,9 +32,7 @@ def train_and_test(data: FaceDataset, recipe: Recipe, trunk_weights: str | Path 
 
     The epoch is chosen on the validation split, as always.
     """
-    torch.manual_seed(recipe.seed)
-    weights = trunk_weights if MODELS[recipe.config.architecture].model.has_trunk else None
-    model = build_model(recipe.config, weights)
+    model = untrained(recipe, trunk_weights)
     with tempfile.TemporaryDirectory() as folder:
         fit(model, data, recipe, Path(folder) / "run")
     return predict_dataset(model, data.split("test")).argmax(axis=1)
@@ -59,7 +57,7 @@ def learning_curve(
         longest: few faces make few steps an epoch, so they get more epochs, up to so many times the recipe's.
 
     Returns:
-        One row a count and metric (`ferlib.evaluation.resampling.METRICS`): `count`, `faces` (in training), `metric`,
+        One row a count and metric (`ferlib.evaluation.metrics.METRICS`): `count`, `faces` (in training), `metric`,
         the mean `value` over the seeds, and its 95 % interval `low` to `high` over test people and seeds.
     """
     resampling, rows = Resampling(data.split("test"), len(seeds)), []
@@ -67,7 +65,7 @@ def learning_curve(
     for count in counts:
         predicted = []
         for seed in seeds:
-            part = per_class(data, count, seed)
+            part = few_per_class(data, count, seed)
             faces = int((part.frame["split"] == "train").sum())
             epochs = round(recipe.epochs * min(longest, full / faces))
             predicted.append(train_and_test(part, replace(recipe, seed=seed, epochs=epochs), trunk_weights))

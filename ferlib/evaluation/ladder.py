@@ -23,8 +23,8 @@ from ferlib.data.splits import find_flaws
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.study import Trunk, fitted_config
-from ferlib.evaluation.watch import SINGLE, Batching, WatchedRun
+from ferlib.evaluation.study import Trunk, fitted_config, judge_runs
+from ferlib.evaluation.watch import SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.pattlite import PAttLiteConfig
@@ -34,7 +34,6 @@ from ferlib.training.recipes import RECIPES, Recipe
 #: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "code" is what Conv-cut's
 #: authors ran.
 NETWORKS = {"convcut": ("batch", "token", "none", "code"), "pattlite": ("batch", "token", "none")}
-SORTED, SHUFFLED, WIDE = Batching("sorted", 16), Batching("shuffled", 16), Batching("sorted", 64)
 
 
 @dataclass(frozen=True)
@@ -131,21 +130,10 @@ def climb(
     for part, rungs in (("rungs", RUNGS), ("marks", MARKS)):
         report[part], before = [], None
         for rung in (rung for rung in rungs if rung.network in networks):
-            own = [runs[seed, rung.network] for seed in seeds]
-            epochs = [run.best_epoch(rung.selected_on, rung.batching) for run in own]
-            predicted = [
-                run.predicted["test", str(rung.batching)][epoch] for run, epoch in zip(own, epochs, strict=True)
-            ]
+            own = {seed: runs[seed, rung.network] for seed in seeds}
             kept = ~flawed if rung.clean else everyone
-            exact, resampled = draws.measure(predicted, kept)
-            entry = asdict(rung) | {
-                "faces": int(kept.sum()),
-                "metrics": intervals(exact.mean(axis=0), resampled),
-                "seeds": {
-                    str(seed): dict(zip(METRICS, v, strict=True)) for seed, v in zip(seeds, exact.tolist(), strict=True)
-                },
-                "best_epochs": [epoch + 1 for epoch in epochs],
-            }
+            found, exact, resampled = judge_runs(own, rung.selected_on, rung.batching, draws, kept)
+            entry = asdict(rung) | {"faces": int(kept.sum())} | found
             if part == "rungs" and before:
                 entry["minus_previous"] = intervals((exact - before[0]).mean(axis=0), resampled - before[1])
             report[part].append(entry)

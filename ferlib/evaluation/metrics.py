@@ -27,7 +27,10 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrix (K, K) of K classes: how many faces of class i (rows) were called j (columns)."""
+    """Confusion matrix (K, K) of K classes, from labels (N,) and predicted classes (N,).
+
+    Entry [i, j] is how many faces of class i were called j.
+    """
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -51,6 +54,17 @@ def bootstrap_intervals(
     """Percentile bootstrap intervals of accuracy, balanced accuracy and macro-F1, faces resampled with replacement.
 
     Drawing N faces with replacement is drawing the confusion matrix from a multinomial with the observed shares.
+
+    Args:
+        labels: true classes (N,).
+        predicted: classes (N,).
+        classes: how many there are.
+        level: of the intervals, 0..1.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        {metric of `METRICS`: (low, high)}, as shares of 1.
     """
     rng = np.random.default_rng(seed)
     counts = confusion(labels, predicted, classes)
@@ -71,9 +85,13 @@ def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dic
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall, F1 and number of faces (`support`) of every class, and the recall's 95 % Wilson interval.
+    """One row a class: "precision", "recall" and "f1" as shares of 1, "support", its number of faces, and the 95 %
+    Wilson interval of the recall, "recall_low" and "recall_high" (0 to 1 for a class without a face).
 
-    A class without a face has recall 0 and the interval 0 to 1.
+    Args:
+        labels: true classes (N,).
+        predicted: classes (N,).
+        classes: their names.
     """
     values = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0)
     table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)), index=list(classes))

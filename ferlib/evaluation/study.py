@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
-from ferlib.models.base import ModelConfig
+from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.zoo import MODELS, build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
@@ -60,6 +62,17 @@ def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
     return data.subset(np.setdiff1d(np.arange(len(data)), dropped))
 
 
+def untrained(recipe: Recipe, trunk_weights: str | Path | None) -> FaceModel:
+    """The recipe's network at its start, drawn by its seed; the weights are for its trunk, if it has one."""
+    torch.manual_seed(recipe.seed)
+    return build_model(recipe.config, trunk_weights if has_trunk(recipe) else None)
+
+
+def has_trunk(recipe: Recipe) -> bool:
+    """Whether the recipe's network stands on a trunk."""
+    return MODELS[recipe.config.architecture].model.has_trunk
+
+
 def watched_run(
     recipe: Recipe,
     data: FaceDataset,
@@ -79,17 +92,14 @@ def watched_run(
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
-        torch.manual_seed(recipe.seed)
-        weights = trunk_weights if MODELS[recipe.config.architecture].model.has_trunk else None
-        history = fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, observe=watch)
+        history = fit(untrained(recipe, trunk_weights), data, recipe, folder, resume=True, observe=watch)
     return watch.run(history)
 
 
 def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
     faces = data.frame["split"].value_counts().to_dict()
-    has_trunk = MODELS[recipe.config.architecture].model.has_trunk
-    weights = Path(trunk_weights).name if trunk_weights and has_trunk else None
+    weights = Path(trunk_weights).name if trunk_weights and has_trunk(recipe) else None
     key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
     return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
@@ -117,3 +127,37 @@ def watched_runs(
                 continue
             print(f"{len(runs)}/{len(plans)} {name}", flush=True)
     return [runs[run_name(recipe, data, trunk_weights)] for recipe in recipes]
+
+
+def judge_runs(
+    runs: Mapping[int, WatchedRun],
+    selected_on: str,
+    batching: Batching,
+    draws: Resampling,
+    kept: np.ndarray | None = None,
+) -> tuple[dict, np.ndarray, np.ndarray]:
+    """What one protocol reports of the runs of one network.
+
+    Args:
+        runs: by seed.
+        selected_on: the split that chooses the epoch.
+        batching: of the faces that are predicted, in that split and in the test split.
+        draws: of the test split (N faces), for as many seeds as there are runs.
+        kept: bool (N,), which test faces count; None: all.
+
+    Returns:
+        The "metrics" with intervals, those of every seed, and the chosen epochs (from 1), JSON-ready; then what each
+        seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3), for differences.
+    """
+    epochs = [run.best_epoch(selected_on, batching) for run in runs.values()]
+    predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
+    exact, resampled = draws.measure(predicted, kept)
+    report = {
+        "metrics": intervals(exact.mean(axis=0), resampled),
+        "seeds": {
+            str(seed): dict(zip(METRICS, values, strict=True))
+            for seed, values in zip(runs, exact.tolist(), strict=True)
+        },
+        "best_epochs": [epoch + 1 for epoch in epochs],
+    }
+    return report, exact, resampled

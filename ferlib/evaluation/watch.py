@@ -43,7 +43,8 @@ class Batching:
 
 
 SINGLE = Batching("single")
-BATCHINGS = (Batching("sorted", 16), Batching("shuffled", 16), SINGLE, Batching("sorted", 64))
+SORTED, SHUFFLED, WIDE = Batching("sorted", 16), Batching("shuffled", 16), Batching("sorted", 64)
+BATCHINGS = (SORTED, SHUFFLED, SINGLE, WIDE)
 
 
 @dataclass(frozen=True)

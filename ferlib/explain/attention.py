@@ -1,8 +1,8 @@
 """The model's own attention: not an explanation of an answer, but a part of how it is computed.
 
-Conv-cut and PAtt-Lite with "token" attention weigh positions against positions (`TokenAttention`); IVSA's Salient
-Attention Blocks and CBAM multiply every stage's map by a weight a position (`SpatialGate`). Neither knows the target
-class, and neither says what a weight does to the answer.
+Conv-cut and PAtt-Lite with "token" attention weigh positions against positions (`TokenAttention`, Conv-cut's eq. 2).
+IVSA's Salient Attention Blocks and CBAM multiply every stage's map by a weight a position (`SpatialGate`, eq. 8).
+Neither knows the target class, and neither says what a weight does to the answer.
 """
 
 from collections.abc import Iterator

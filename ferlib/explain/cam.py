@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferlib.explain import CAMS
 from ferlib.explain.maps import Targets, chosen_classes, enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 
@@ -47,8 +48,8 @@ def predict_with_cam(
     Raises:
         ValueError: unknown method or class.
     """
-    if method not in FORMULAS and method not in ("eigencam", "scorecam"):
-        raise ValueError(f"unknown method {method!r}, expected one of {', '.join((*FORMULAS, 'eigencam', 'scorecam'))}")
+    if method not in CAMS:
+        raise ValueError(f"unknown method {method!r}, expected one of {', '.join(CAMS)}")
     with evaluating(model):
         with torch.no_grad():
             features = model.forward_features(x)

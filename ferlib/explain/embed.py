@@ -21,7 +21,13 @@ PROJECTIONS = ("pca", "tsne", "umap")
 
 
 def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Features before the last layer (N, D), and probabilities (N, classes), of faces (N, C, S, S) uint8."""
+    """Features before the last layer (N, D), and probabilities (N, classes) at temperature 1.
+
+    Args:
+        model: any; left in the mode it was in.
+        pixels: faces (N, C, S, S) uint8, in the training set's framing.
+        batch_size: faces a pass.
+    """
     preprocess, features, probabilities = Preprocess.of(model.config), [], []
     with evaluating(model), torch.inference_mode():
         for batch in pixels.split(batch_size):
@@ -36,7 +42,8 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
 
     Args:
         features: one row a face.
-        method: "pca", "tsne" (perplexity 30, started from PCA) or "umap" (15 neighbours).
+        method: "pca", "tsne" (van der Maaten and Hinton 2008; perplexity 30, started from PCA) or "umap" (McInnes et
+            al. 2018; 15 neighbours).
         seed: the same seed gives the same points.
 
     Raises:
@@ -51,7 +58,11 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
     if method == "umap":
         from umap import UMAP  # slow to import
 
-        return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
+        threads = torch.get_num_threads()  # UMAP's compiler sets another number, for torch too
+        try:
+            return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
+        finally:
+            torch.set_num_threads(threads)
     raise ValueError(f"unknown projection {method!r}, expected one of {', '.join(PROJECTIONS)}")
 
 

@@ -56,7 +56,10 @@ def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch_size: int = 128) -> Tensor:
-    """Probability (B,) of the targets (B,) for faces (B, C, S, S) in 0..1, as `Preprocess.scale` gives them."""
+    """Probability (B,) of the targets (B,) for faces (B, C, S, S) in 0..1, as `Preprocess.scale` gives them.
+
+    At temperature 1, so that calibrating a model changes no score.
+    """
     preprocess = Preprocess.of(model.config)
     with evaluating(model), torch.inference_mode():
         parts = zip(faces.split(batch_size), targets.split(batch_size), strict=True)

@@ -18,7 +18,7 @@ def mean_intervals(values: np.ndarray, level: float = 0.95, resamples: int = 200
 
 def as_record(values: np.ndarray) -> dict[str, float]:
     """Mean and interval of values (N,), JSON-ready: {value, low, high}."""
-    return dict(zip(("value", "low", "high"), (round(float(v), 5) for v in mean_intervals(values)), strict=True))
+    return _record(*mean_intervals(values))
 
 
 def difference(first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
@@ -27,5 +27,8 @@ def difference(first: np.ndarray, second: np.ndarray, resamples: int = 2000, see
     first, second = (np.asarray(group, float)[~np.isnan(group)] for group in (first, second))
     means = [group[rng.integers(len(group), size=(resamples, len(group)))].mean(axis=1) for group in (first, second)]
     low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    values = (first.mean() - second.mean(), low, high)
-    return dict(zip(("value", "low", "high"), (round(float(v), 5) for v in values), strict=True))
+    return _record(first.mean() - second.mean(), low, high)
+
+
+def _record(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": round(float(value), 5), "low": round(float(low), 5), "high": round(float(high), 5)}

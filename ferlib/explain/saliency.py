@@ -22,6 +22,14 @@ def input_gradients(model: FaceModel, x: Tensor, targets: Targets = None) -> tup
     """Logits (B, classes), and the gradient of the targets' logits over the images, (B, C, H, W) as x.
 
     The model's mode and its parameters' gradients are left as they were.
+
+    Args:
+        model: any model.
+        x: normalised images (B, C, H, W).
+        targets: as in `predict_with_cam`.
+
+    Raises:
+        ValueError: a class that does not exist, or another number of targets than images; so in all of this file.
     """
     x = x.detach().requires_grad_()
     with evaluating(model), torch.enable_grad():

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, METRIC_NAMES, styled
+from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -51,12 +51,12 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         f"{first['table']} on {first['data']}, {runs}",
         430,
         barmode="group",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=legend_above("left", 1.02),
         bargap=0.18,
     )
 
 
-def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str | list[str], label: str) -> go.Bar:
+def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str, label: str) -> go.Bar:
     """Percent bars with intervals where there are some, and their values above."""
     values = 100 * rows["value"].to_numpy(float)
     errors = None
@@ -76,7 +76,7 @@ def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str | list[str], lab
         error_y=errors,
         marker_color=colour,
         name=label,
-        showlegend=bool(label),
+        showlegend=True,
         text=["" if np.isnan(value) else f"{value:.1f}" for value in values],
         textposition="inside",
         insidetextanchor="start",

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA, effective_number
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_uri, percent, styled
+from ferlib.plots.style import CUT, INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
@@ -115,7 +115,7 @@ def baselines(values: pd.DataFrame, title: str) -> go.Figure:
             hovertemplate="%{x}: %{y:.1f} %<extra></extra>",
         )
     figure.update_yaxes(title_text="score (%)", range=[0, 103])
-    legend = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"}
+    legend = legend_above("left")
     return styled(figure, title, 380, legend=legend, bargap=0.3)
 
 
@@ -191,8 +191,8 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
             )
         figure.update_xaxes(title_text=axis, row=row, col=column)
         figure.update_yaxes(title_text="pairs (%)" if column == 1 else None, rangemode="tozero", row=row, col=column)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 0.12 / ((len(values) + 1) // 2)}
-    return styled(figure, title, 120 + 270 * ((len(values) + 1) // 2), legend=legend | {"yanchor": "bottom"})
+    rows = (len(values) + 1) // 2
+    return styled(figure, title, 120 + 270 * rows, legend=legend_above("right", 1 + 0.12 / rows))
 
 
 def face_grid(
@@ -347,7 +347,7 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     figure.update_annotations(font_size=13)
     height = 150 + (75 + 26 * len(names)) * len(sets)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 60 / (height - 170), "yanchor": "bottom"}
+    legend = legend_above("right", 1 + 60 / (height - 170))
     figure = styled(figure, "Against plain training, 95 % intervals", height, legend=legend)
     return figure.update_layout(margin={"l": 170, "t": 110})
 
@@ -368,7 +368,7 @@ def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Fi
 
 def _image(picture: np.ndarray) -> go.Image:
     """(H, W), (H, W, 1) or (H, W, 3) uint8."""
-    return go.Image(source=data_uri(picture), hoverinfo="skip")
+    return go.Image(source=data_url(picture), hoverinfo="skip")
 
 
 def _share(share: float) -> str:

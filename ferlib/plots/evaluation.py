@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
 from ferlib.plots.ablation import PROTOCOL_COLOURS
-from ferlib.plots.style import INK, KEPT, OTHER_COLOUR, WIDTH, styled
+from ferlib.plots.style import INK, KEPT, OTHER_COLOUR, WIDTH, legend_above, styled
 
 #: One colour per order of the test set, as in the audit.
 ORDER_COLOURS = {"sorted": COLOURS["anger"], "shuffled": COLOURS["sadness"], "single": INK}
@@ -60,7 +60,7 @@ def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure,
         "The same model and the same faces: only the batches differ",
         560,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.07, "yanchor": "bottom"},
+        legend=legend_above("right", 1.07),
     ).update_layout(margin_t=100)
 
 
@@ -133,7 +133,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         figure,
         "The ladder: the same faces, one leak less at every step",
         150 + lines * (34 * bars + 70),
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 34 / (lines * 34 * bars), "yanchor": "bottom"},
+        legend=legend_above("right", 1 + 34 / (lines * 34 * bars)),
         bargap=0.25,
     ).update_layout(margin={"l": 235, "t": 110})
 
@@ -171,7 +171,7 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
         figure,
         "One run, two ways to choose its epoch",
         420,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend=legend_above("left"),
     )
 
 
@@ -239,7 +239,7 @@ def reliability_diagrams(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure,
         "Does a confidence mean what it says?",
         540,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.07, "yanchor": "bottom"},
+        legend=legend_above("right", 1.07),
     ).update_layout(margin_t=100)
 
 
@@ -318,6 +318,6 @@ def class_scores(tables: Mapping[str, pd.DataFrame], measure: str = "recall") ->
         figure,
         f"{measure.capitalize()} of every class",
         430,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
+        legend=legend_above("right"),
         bargap=0.25,
     )

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from ferlib.explain.regions import REGIONS
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_uri, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
 
 CONTROL_COLOUR, MAP_COLOUR = COLOURS["anger"], COLOURS["sadness"]
 CONTROL_NAMES = {"random": "control: random", "centre": "control: centre blob"}
@@ -59,7 +59,7 @@ def picture_table(
         for place, picture in enumerate(pictures):
             x = place * (side + gap)
             figure.add_layout_image(
-                source=data_uri(picture), x=x, y=-top, xref="x", yref="y", sizex=side, sizey=side, sizing="stretch"
+                source=data_url(picture), x=x, y=-top, xref="x", yref="y", sizex=side, sizey=side, sizing="stretch"
             )
             if name in captions:
                 figure.add_annotation(
@@ -242,7 +242,7 @@ def planes(
         horizontal_spacing=0.02,
         vertical_spacing=0.22 / len(rows),
     )
-    uris = np.array([data_uri(face) for face in faces], object) if faces is not None else None
+    urls = np.array([data_url(face) for face in faces], object) if faces is not None else None
     for row, method in enumerate(rows, 1):
         for column, found in enumerate(spaces.values(), 1):
             for place, name in enumerate(classes):
@@ -257,7 +257,7 @@ def planes(
                         name=name,
                         legendgroup=name,
                         showlegend=row == column == 1,
-                        customdata=None if uris is None else uris[mine],
+                        customdata=None if urls is None else urls[mine],
                         hovertemplate=f"{name}<extra></extra>",
                         row=row,
                         col=column,

@@ -10,7 +10,19 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, WIDTH, data_uri, in_colour, percent, short, styled
+from ferlib.plots.style import (
+    CUT,
+    INK,
+    KEPT,
+    OTHER_COLOUR,
+    WIDTH,
+    data_url,
+    in_colour,
+    legend_above,
+    percent,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
@@ -78,7 +90,7 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
         figure,
         "What every stage costs, for one image",
         130 + 290 * len(trunks),
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.08, "yanchor": "bottom"},
+        legend=legend_above("right", 1.08),
         bargap=0.3,
     ).update_layout(margin_l=120)
 
@@ -127,7 +139,7 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
         figure,
         "Where a model's parameters and its work are",
         height,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1 + 40 / (height - 150), "yanchor": "bottom"},
+        legend=legend_above("right", 1 + 40 / (height - 150)),
         bargap=0.25,
     ).update_layout(margin_l=135)
 
@@ -176,7 +188,7 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
         axes = {"xref": f"x{column}", "yref": f"y{column}"}
         dot = go.Scatter(x=[middle], y=[middle], mode="markers", marker={"size": 4, "color": "white"}, hoverinfo="skip")
         figure.add_trace(dot, row=1, col=column)
-        below_lines = {"source": data_uri(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
+        below_lines = {"source": data_url(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
         figure.add_layout_image(below_lines, x=0, y=0, sizex=side, sizey=side, **axes)
         lines, frames = [f"<b>{name}</b>, {side} × {side} px"], 0
         for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
@@ -260,7 +272,7 @@ def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
         figure,
         "Eq. 5 taken literally: what shrinks, and what grows back",
         490,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend=legend_above("left"),
     )
 
 
@@ -345,7 +357,7 @@ def accuracy_by_batch(accuracy: pd.DataFrame, chance: float | None = None) -> go
         figure,
         "Same vectors, same labels, same classifier: only the batches differ",
         430,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend=legend_above("left"),
     )
 
 
@@ -366,7 +378,7 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
     )
     for column, prediction in enumerate(predictions.values(), 1):
         for row, picture in ((1, prediction.face), (2, prediction.overlay())):
-            figure.add_trace(go.Image(source=data_uri(picture), hoverinfo="skip"), row=row, col=column)
+            figure.add_trace(go.Image(source=data_url(picture), hoverinfo="skip"), row=row, col=column)
             figure.update_xaxes(visible=False, row=row, col=column)
             figure.update_yaxes(visible=False, row=row, col=column)
         classes, scores = list(prediction.scores), np.array(list(prediction.scores.values())) * 100

@@ -38,6 +38,12 @@ def styled(figure: go.Figure, title: str, height: int, width: int = WIDTH, **lay
     return figure
 
 
+def legend_above(end: str, y: float = 1.01) -> dict[str, object]:
+    """A legend in one line above the panels, at their "left" or "right" end, its foot at y in parts of their height."""
+    place: dict[str, object] = {"x": 0} if end == "left" else {"x": 1, "xanchor": "right"}
+    return {"orientation": "h", "y": y, "yanchor": "bottom"} | place
+
+
 def short(value: float) -> str:
     """Two decimals, or three where two would leave nothing."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
@@ -55,7 +61,7 @@ def in_colour(picture: np.ndarray) -> np.ndarray:
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
 
 
-def data_uri(picture: np.ndarray) -> str:
+def data_url(picture: np.ndarray) -> str:
     """(H, W), (H, W, 1) or (H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
     buffer = io.BytesIO()
     Image.fromarray(in_colour(picture)).save(buffer, "JPEG", quality=90)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_uri, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, short, styled
 
 #: Colours for runs side by side, in order.
 RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])
@@ -73,7 +73,7 @@ def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go
         2, len(titles), subplot_titles=titles + [""] * len(titles), horizontal_spacing=0.02, vertical_spacing=0.05
     )
     for row, view in enumerate((face, face[:, ::-1]), start=1):
-        figure.add_image(source=data_uri(np.ascontiguousarray(view)), row=row, col=1)
+        figure.add_image(source=data_url(np.ascontiguousarray(view)), row=row, col=1)
         for column, channel in enumerate(channels, start=2):
             low, high = maps[:, channel].min(), maps[:, channel].max()  # one scale for both views
             figure.add_heatmap(

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from ferlib.app.batching import BatchingPredictor
+from ferlib.app.batching import BatchingPredictor, _Request
 from ferlib.data.synthetic import sample_faces
 from ferlib.models.zoo import create_model, load_model
 from ferlib.predict import Predictor
@@ -57,12 +57,17 @@ def test_waiting_requests_share_a_pass_and_get_what_they_get_alone(model, monkey
         assert maps is None or np.abs(maps - expected_maps).max() < 1e-3
 
 
-def test_an_error_reaches_everybody_who_waited_and_nobody_else(model, monkeypatch):
+def test_an_error_reaches_everybody_who_waited_for_the_same_and_nobody_else(model):
     shared = BatchingPredictor(model)
     face = sample_faces(1)[0][0]
+    same, other = _Request([face], "tea leaves"), _Request([face], None)
+    shared._waiting += [same, other]
     with pytest.raises(ValueError, match="unknown explanation"):
         shared.classify([face], "tea leaves")
-    assert shared.classify([face])[0].shape == (1, 8)
+    with pytest.raises(ValueError, match="unknown explanation"):
+        same.answer.result(timeout=0)
+    assert not other.answer.done()
+    assert shared.classify([face])[0].shape == other.answer.result(timeout=0)[0].shape == (1, 8)
 
 
 def test_a_model_that_mixes_its_batch_is_refused():

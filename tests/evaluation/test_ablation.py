@@ -8,10 +8,10 @@ import pytest
 
 from ferlib.cli import main
 from ferlib.evaluation import ablation, study
-from ferlib.evaluation.ladder import SORTED, ladder_recipes
+from ferlib.evaluation.ladder import ladder_recipes
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.study import Trunk, run_name
-from ferlib.evaluation.watch import BATCHINGS, SINGLE, WatchedRun
+from ferlib.evaluation.watch import BATCHINGS, SINGLE, SORTED, WatchedRun
 
 TRUNK = Trunk("tf_efficientnet_lite0", 2, 32)
 
@@ -109,11 +109,6 @@ def test_the_command_offers_every_table(capsys):
     with pytest.raises(SystemExit):
         main(["ablate", "--help"])
     assert "{" + ",".join(ablation.TABLES) + "}" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
-
-
-@pytest.fixture
-def few_faces(monkeypatch, drawn_faces):
-    monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
 
 
 SMALL = ["--trunk", "tf_efficientnet_lite0", "--trunk-weights", "none", "--keep-stages", "2", "--input-size", "32"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.few_faces import learning_curve, per_class, train_and_test
+from ferlib.evaluation.few_faces import few_per_class, learning_curve, train_and_test
 from ferlib.evaluation.metrics import from_confusion
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.training.recipes import RECIPES
@@ -28,15 +28,15 @@ def recipe(plain):
     return RECIPES["ivsa"].override({"classes": plain.classes} | small | quick)
 
 
-def test_per_class_keeps_the_other_splits_and_nests(plain):
-    few, more = per_class(plain, 5, seed=1), per_class(plain, 12, seed=1)
+def test_few_per_class_keeps_the_other_splits_and_nests(plain):
+    few, more = few_per_class(plain, 5, seed=1), few_per_class(plain, 12, seed=1)
     for part, count in ((few, 5), (more, 12)):
         assert part.split("train").frame["label"].value_counts().to_dict() == {0: count, 1: count}
         for split in ("validation", "test"):
             assert torch.equal(part.split(split).pixels, plain.split(split).pixels)
-    rows = [set(part.split("train").frame["row"]) for part in (few, more, per_class(plain, 5, seed=2))]
+    rows = [set(part.split("train").frame["row"]) for part in (few, more, few_per_class(plain, 5, seed=2))]
     assert rows[0] < rows[1] and rows[0] != rows[2]
-    assert len(per_class(plain, 1000)) == len(plain)
+    assert len(few_per_class(plain, 1000)) == len(plain)
 
 
 def test_the_curve_is_what_the_networks_do(plain, recipe):
@@ -47,7 +47,7 @@ def test_the_curve_is_what_the_networks_do(plain, recipe):
     whole = table[table["count"] == 30].set_index("metric")
     scores = []
     for seed in (0, 1):
-        part = per_class(plain, 30, seed)
+        part = few_per_class(plain, 30, seed)
         faces = (part.frame["split"] == "train").sum()
         longer = round(12 * min(2, (plain.frame["split"] == "train").sum() / faces))
         predicted = train_and_test(part, recipe.override({"seed": seed, "epochs": longer}))

@@ -14,7 +14,6 @@ from torch import nn
 
 from ferlib.explain import CAMS
 from ferlib.explain.cam import first_component, predict_with_cam
-from ferlib.explain.overlay import overlay
 from ferlib.models.zoo import create_model, list_models
 
 
@@ -204,12 +203,3 @@ def test_a_thousand_calls_leave_nothing_behind():
     assert tensors() <= before
     assert resident() - memory < 20e6
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_overlay_paints_what_is_hot_red_and_what_is_cold_blue():
-    heat = np.zeros((4, 4), np.float32)
-    heat[:2] = 1
-    out = overlay(np.full((8, 8, 3), 128, np.uint8), heat).astype(int)
-    assert out.shape == (8, 8, 3)
-    assert out[0, 4, 0] > out[0, 4, 2] and out[7, 4, 2] > out[7, 4, 0]
-    assert (overlay(np.full((8, 8, 3), 128, np.uint8), heat, opacity=0) == 128).all()

@@ -19,7 +19,11 @@ def clusters():
 )
 def test_projections_keep_clusters_and_repeat(clusters, method):
     features, labels = clusters
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     points = project(features, method)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
     assert points.shape == (90, 2)
     assert purity(points, labels).mean() > 0.9
     if method != "umap":  # seconds

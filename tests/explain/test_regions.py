@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ferlib.data.synthetic import Identity, Scene, prototype, render
-from ferlib.explain.intervals import as_record, difference, mean_intervals
 from ferlib.explain.regions import (
     BROWS,
     EYES,
@@ -85,17 +84,3 @@ def test_above_the_eyes(drawn):
     eye_rows = np.nonzero(regions == EYES)[0]
     assert above[0].all() and not above[int(eye_rows.max()) + 1 :].any()
     assert (regions[above] == OUTSIDE).all()
-
-
-def test_intervals():
-    values = np.random.default_rng(0).normal(5, 2, 400)
-    mean, low, high = mean_intervals(values)
-    assert mean == pytest.approx(values.mean())
-    half = 1.96 * values.std() / 20
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.04)
-    both = mean_intervals(np.stack([values, 2 * values], axis=1))
-    np.testing.assert_allclose(both[:, 1], 2 * both[:, 0])
-    assert mean_intervals(np.array([1.0, np.nan, 3.0]))[0] == 2
-    assert as_record(values)["value"] == pytest.approx(mean, abs=1e-5)
-    gap = difference(values + 1, values)
-    assert gap["value"] == pytest.approx(1) and gap["low"] < 1 < gap["high"]

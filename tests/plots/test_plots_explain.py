@@ -1,19 +1,15 @@
 """Chapter 5's figures show the numbers they were given."""
 
-import json
-
 import numpy as np
 import pytest
 
-pytest.importorskip("plotly.graph_objects")
+pytest.importorskip("plotly")
+
+from figures import written
 
 from ferlib import plots
 from ferlib.explain.regions import REGIONS
 from ferlib.labels import COLOURS
-
-
-def written(figure) -> dict:
-    return json.loads(figure.to_json())
 
 
 def record(value: float) -> dict[str, float]:

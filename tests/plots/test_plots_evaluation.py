@@ -1,12 +1,12 @@
 """Chapter 4's figures show the numbers they were given and can be written as JSON."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 pytest.importorskip("plotly")
+
+from figures import titles, written
 
 from ferlib import plots
 from ferlib.evaluation.calibration import reliability
@@ -27,7 +27,7 @@ def frame() -> pd.DataFrame:
 
 def test_batch_audit(frame):
     figure = plots.batch_audit({"theirs": frame, "ours": frame})
-    assert [note.text for note in figure.layout.annotations] == ["<b>theirs</b>", "<b>ours</b>"]
+    assert titles(figure) == ["<b>theirs</b>", "<b>ours</b>"]
     accuracy, changed, *_ = named(figure, "faces sorted by class")
     assert list(accuracy.x) == ["1", "4", "16"]  # faces alone are batches of one
     np.testing.assert_allclose(accuracy.y, [50, 54, 66])
@@ -35,7 +35,7 @@ def test_batch_audit(frame):
     np.testing.assert_allclose(named(figure, "faces shuffled")[0].y, [50, 46, 34])
     assert [trace.showlegend for trace in figure.data].count(True) == 2
     assert figure.layout.yaxis.title.text == "accuracy (%)"
-    json.loads(figure.to_json())
+    written(figure)
 
 
 def test_batch_audit_of_a_model_that_needs_neighbours(frame):
@@ -66,9 +66,7 @@ def table() -> pd.DataFrame:
 def test_ladder(table, panels):
     keys = list(table.groupby(["data", "model"]).groups)[:panels]
     figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
-    assert [note.text for note in figure.layout.annotations] == [
-        f"<b>{name}</b> on {data}, seeds: 3" for data, name in keys
-    ]
+    assert titles(figure) == [f"<b>{name}</b> on {data}, seeds: 3" for data, name in keys]
     bars = [trace for trace in figure.data if trace.x[0] is not None]
     assert len(bars) == panels
     assert list(bars[0].y) == ["honest", "published", "no attention"]  # rungs in their order, then the marks
@@ -78,15 +76,13 @@ def test_ladder(table, panels):
     assert bars[0].marker.color == tuple(plots.PROTOCOL_COLOURS[key] for key in ("honest", "published", "paper"))
     labelled = [axis.title.text for axis in figure.select_xaxes() if axis.title.text]
     assert labelled == ["accuracy (%)"] * min(panels, 2)
-    json.loads(figure.to_json())
+    written(figure)
 
 
 def test_ladders_on_two_trunks_are_two_panels(table):
     table = table[(table["data"] == "other") & (table["model"] == "convcut")]
     figure = plots.ladder(pd.concat([table, table.assign(trunk="another", value=0.5)]))
-    assert [note.text for note in figure.layout.annotations] == [
-        f"<b>convcut</b> on other, {trunk}, seeds: 3" for trunk in ("a trunk", "another")
-    ]
+    assert titles(figure) == [f"<b>convcut</b> on other, {trunk}, seeds: 3" for trunk in ("a trunk", "another")]
     assert [list(trace.x) for trace in figure.data[:2]] == [[70, 90, 72], [50, 50, 50]]
 
 
@@ -112,7 +108,7 @@ def test_reliability_diagrams():
     assert sum(faces.y) == pytest.approx(100)
     filled = curve["faces"] > 0
     np.testing.assert_allclose(np.array(right.y + right.error_y.array)[filled], (100 * curve["high"])[filled])
-    json.loads(figure.to_json())
+    written(figure)
 
 
 def test_confusion_matrices():
@@ -124,7 +120,7 @@ def test_confusion_matrices():
     np.testing.assert_allclose(shares.z[0], [80, 20, 0])
     assert np.isnan(np.array(shares.z[2], float)).all()  # a class without faces has no shares
     assert figure.layout.yaxis.autorange == "reversed" and figure.layout.yaxis.title.text == "true"
-    json.loads(figure.to_json())
+    written(figure)
 
 
 def test_class_scores():

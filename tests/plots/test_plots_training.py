@@ -1,0 +1,67 @@
+"""Chapter 3's figures show the numbers they were given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("plotly")
+
+from figures import titles, written
+
+from ferlib import plots
+
+
+def history(scores: list[float]) -> pd.DataFrame:
+    epochs = range(len(scores))
+    return pd.DataFrame({"epoch": epochs, "train_loss": [2.0 - 0.1 * i for i in epochs], "accuracy": scores})
+
+
+def test_curves_mark_the_epoch_that_is_kept():
+    figure = plots.curves({"one": history([0.2, 0.5, 0.5, 0.4]), "two": history([0.1, 0.2])})
+    dots = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [(list(trace.x), list(trace.y)) for trace in dots] == [([3], [0.5]), ([2], [0.2])]  # the last of equals
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [list(trace.y) for trace in lines[:2]] == [[2.0, 1.9, 1.8, 1.7], [0.2, 0.5, 0.5, 0.4]]
+    assert [trace.name for trace in lines if trace.showlegend] == ["one", "two"]
+    assert written(figure)["layout"]["yaxis2"]["title"]["text"] == "accuracy"
+
+
+def test_learning_rates():
+    figure = plots.learning_rates({"constant": [1, 1, 1], "falling": [1, 0.1, 0.01]})
+    assert [trace.name for trace in figure.data] == ["constant", "falling"]
+    assert list(figure.data[1].y) == [1, 0.1, 0.01] and list(figure.data[1].x) == [0, 0.5, 1]
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_two_views_share_one_scale_a_channel():
+    maps = np.arange(2 * 3 * 4, dtype=float).reshape(2, 3, 2, 2)
+    figure = plots.two_views(np.zeros((8, 8), np.uint8), maps, [2, 0])
+    heat = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert len(heat) == 4
+    np.testing.assert_array_equal(heat[0].z, maps[0, 2])
+    np.testing.assert_array_equal(heat[3].z, maps[1, 0])
+    assert heat[0].zmin == heat[2].zmin == maps[:, 2].min() and heat[1].zmax == heat[3].zmax == maps[:, 0].max()
+
+
+def test_costs_add_up():
+    figure = plots.costs({"slow": {"head": 1.0, "trunk": 24.0}, "fast": {"head": 1.0}})
+    assert figure.layout.barmode == "stack"
+    assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "trunk": [24.0, 0.0]}
+    assert titles(figure) == [" 25.00 s", " 1.00 s"]
+
+
+def test_learning_curve():
+    rows = [
+        {"count": count, "faces": 7 * count, "metric": metric, "value": value, "low": value - 0.1, "high": value + 0.05}
+        for metric, values in {"accuracy": (0.4, 0.6), "macro_f1": (0.3, 0.5)}.items()
+        for count, value in zip((5, 40), values, strict=True)
+    ]
+    figure = plots.learning_curve(pd.DataFrame(rows), {"chance": 1 / 7}, "macro_f1")
+    (line,) = figure.data
+    assert list(line.x) == [5, 40] and list(line.y) == [30, 50]
+    assert list(line.error_y.array) == pytest.approx([5, 5])
+    assert list(line.error_y.arrayminus) == pytest.approx([10, 10])
+    assert "macro f1" in figure.layout.yaxis.title.text and figure.layout.xaxis.type == "log"
+    assert figure.layout.shapes[0].y0 == pytest.approx(100 / 7)
+    assert any("chance: 14 %" in note.text for note in figure.layout.annotations)
+    written(figure)
