@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
@@ -78,10 +79,10 @@ collected from the web for research, and are not part of this project.""",
 LABELLED = {"ferplus": ", labelled by ten people each", "fer2013": ", with labels that are often wrong"}
 
 
-def golden_faces(count: int = 7, size: int = 48) -> np.ndarray:
-    """Drawn faces, one of each expression: uint8 (count, size, size, 3). Nobody's portrait, the same everywhere."""
+def golden_faces() -> np.ndarray:
+    """Drawn faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
     rng = np.random.default_rng(48)
-    return np.stack([sample_face(name, rng, size, clean=True).pixels for name in list(EXPRESSIONS)[:count]])
+    return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
 
 
 def write_golden(folder: Path) -> None:
@@ -119,7 +120,7 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
 
 
 def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
-    """Make `ferlib/weights/<name>/` from a run folder.
+    """Make `ferlib/weights/<name>/` from a run folder, in place of a model that had this name.
 
     Args:
         run: written by `ferlib.training.loop.fit`.
@@ -129,9 +130,11 @@ def release(run: Path, name: str, report: dict, recipe_name: str) -> Path:
 
     Returns:
         The folder.
-    """
-    import pandas as pd
 
+    Raises:
+        FileNotFoundError: the run folder lacks a file of a finished run.
+        ValueError: its model cannot be read.
+    """
     folder = WEIGHTS / name
     if folder.exists():
         shutil.rmtree(folder)
