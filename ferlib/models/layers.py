@@ -138,6 +138,19 @@ class ChannelAttention(nn.Module):
         return (torch.softmax(scores, dim=-1) @ y.unsqueeze(2)).squeeze(2)
 
 
+def pooled_attention(reading: str, dim: int, learned_scale: bool) -> nn.Module:
+    """What a reading of the attention does after pooling, (B, C) -> (B, C): "batch", "channel", or else nothing.
+
+    Args:
+        reading: one of `ATTENTIONS`; "token" runs before pooling.
+        dim: C.
+        learned_scale: see `BatchAttention`.
+    """
+    if reading == "batch":
+        return BatchAttention(dim, learned_scale)
+    return ChannelAttention() if reading == "channel" else nn.Identity()
+
+
 class TokenAttention(nn.Module):
     """Eq. 2 of Conv-cut over the positions of one image: softmax(Q Kᵀ / √C) V, (B, C, H, W) -> (B, C, H, W).
 
