@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import SMALL
 
 SCRIPT = Path(__file__).with_name("run_of_processes.py")
-SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True, "epochs": 3}
 
 
 def run(processes: int, settings: dict, out: Path) -> subprocess.CompletedProcess:
@@ -25,7 +25,7 @@ def run(processes: int, settings: dict, out: Path) -> subprocess.CompletedProces
 @pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(tmp_path):
     # left out: batch norm and dropout, which depend on the share of the batch that a process sees
-    settings = {"detail_norm": "after", "dropout": 0.0, "lr": 0.01, "average": 0.9, "remedy": "sampler"}
+    settings = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "average": 0.9, "remedy": "sampler"}
     histories = []
     for processes in (1, 2):
         out = tmp_path / str(processes)
