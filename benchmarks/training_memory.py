@@ -1,6 +1,7 @@
 """One job in a process of its own, whose largest resident memory in MB is printed last (Linux).
 
-training_memory.py ivsa            trains IVSA at full width for ten steps with all of FER2013 in memory
+training_memory.py ivsa COUNT      trains IVSA at full width for ten steps with all of FER2013 in memory; COUNT of its
+                                   validation faces are judged, 0 for all
 training_memory.py cache COUNT     builds the feature cache of COUNT faces, 125 KB each
 """
 
@@ -21,9 +22,12 @@ from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 
 
-def train_ivsa() -> None:
+def train_ivsa(judged: int) -> None:
     data = load_dataset("fer2013")
-    few = data.frame["split"].ne("train") | (data.frame.groupby("split").cumcount() < 640)
+    split, place = data.frame["split"], data.frame.groupby("split").cumcount()
+    few = split.ne("train") | (place < 640)
+    if judged:
+        few &= split.ne("validation") | (place < judged)
     with tempfile.TemporaryDirectory() as folder:
         recipe = RECIPES["ivsa"].override({"epochs": 1})
         fit(build_model(recipe.config), data.subset(few.to_numpy()), recipe, Path(folder) / "run")
@@ -38,7 +42,8 @@ def build_cache(count: int) -> None:
 
 
 if __name__ == "__main__":
-    train_ivsa() if sys.argv[1] == "ivsa" else build_cache(int(sys.argv[2]))
+    job, count = sys.argv[1:]
+    (train_ivsa if job == "ivsa" else build_cache)(int(count))
     # not getrusage's ru_maxrss, which a process inherits from the one that started it
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(peak) / 1000)

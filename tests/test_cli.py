@@ -159,12 +159,6 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
     assert "does not compute what the model does" in said.err
 
 
-def test_data(tmp_path, capsys):
-    assert main(["data", "--root", str(tmp_path)]) == 0
-    out = capsys.readouterr().out
-    assert "not found" in out and "github.com/microsoft/FERPlus" in out and "synthetic" in out
-
-
 def test_train_then_evaluate(few_faces, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "convcut", "--data", "synthetic", "--out", str(out), "--trunk-weights", "none", "--set"]

@@ -1,6 +1,7 @@
 """The command line: `python -m ferlib COMMAND`. Every command prints its result to stdout and its complaints to stderr.
 
-Exit codes: 0 done, 1 something could not be done (a sentence says what), 2 wrong usage.
+Exit codes: 0 done, 1 something could not be done (a sentence says what) or an audit failed, 2 wrong usage, 130
+interrupted.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""`python -m ferlib evaluate`: a model on a split, by the honest or the published protocol, and its audit."""
+"""`python -m ferlib evaluate`: a model on a split, by the honest or the published protocol, and its audit; `calibrate`:
+its temperature, fitted on validation faces.
+"""
 
 import argparse
 import json

@@ -21,6 +21,7 @@ def add_label(commands: argparse._SubParsersAction) -> None:
 
 
 def run_label(options: argparse.Namespace) -> int:
+    """`ferlib label`."""
     from ferlib.data.labelling import PROPOSALS, UNSORTED, propose_labels
     from ferlib.predict import DEFAULT_MODEL, Predictor
 

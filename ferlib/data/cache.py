@@ -16,11 +16,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("FERLIB_CACHE") or user_cache_dir("ferlib"))
 
 
-def file_key(path: Path, *extra: object) -> str:
-    """A short key that changes when the file does (by name, size and modification time) or when `extra` does."""
+def short_key(*parts: object) -> str:
+    """16 hexadecimal digits that change when one of the parts does, as `repr` shows it."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def file_state(path: Path) -> tuple[str, int, int]:
+    """What tells that a file has changed: its whole path, size in bytes and modification time in nanoseconds."""
     status = path.stat()
-    text = repr((str(path.resolve()), status.st_size, status.st_mtime_ns, *extra))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def cached_array(name: str, key: str, build: Callable[[], np.ndarray]) -> np.ndarray:
@@ -28,7 +32,7 @@ def cached_array(name: str, key: str, build: Callable[[], np.ndarray]) -> np.nda
 
     Args:
         name: what it is, the readable part of the file name.
-        key: what it depends on, e.g. from `file_key`.
+        key: what it depends on, e.g. from `short_key`.
         build: makes the array.
     """
     path = cache_dir() / f"{name}-{key}.npy"

@@ -83,7 +83,7 @@ def data_roots(root: str | Path | None = None) -> list[Path]:
 
 
 def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
-    """The folder of a data set (below a root or the root itself), or None when it is nowhere complete."""
+    """The folder of a data set of `SOURCES` (below a root or the root itself), or None when it is nowhere complete."""
     source = SOURCES[name]
     candidates = [place for base in data_roots(root) for place in (base / source.folder, base)]
     complete = (p for p in candidates if all(any((p / file).exists() for file in files) for files in source.needs))

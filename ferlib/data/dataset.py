@@ -70,7 +70,11 @@ class FaceDataset(Dataset):
         return FaceDataset(self.name, self.classes, self.frame.iloc[rows], self.pixels[torch.as_tensor(rows)])
 
     def split(self, name: str) -> "FaceDataset":
-        """The faces of one split: "train", "validation" or "test"."""
+        """The faces of one split: "train", "validation" or "test".
+
+        Raises:
+            ValueError: there is no such split.
+        """
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}, expected one of {SPLITS}")
         return self.subset((self.frame["split"] == name).to_numpy())

@@ -215,8 +215,8 @@ def _highlights(canvas: Canvas, face: FaceGeometry, scene: Scene) -> None:
             glints.append(ellipse(x, y, 0.19 * eye.iris, 0.19 * eye.iris))
     if glints:
         canvas.paint(glints, (1, 1, 1), 0.95)
-    middle = len(face.mouth.lower_edge) // 2
-    lip = (face.mouth.lower_inner[middle, 1] + face.mouth.lower_edge[middle, 1]) / 2
+    inner = face.mouth.lower_inner
+    lip = (inner[len(inner) // 2, 1] + face.mouth.bottom) / 2
     spots = [ellipse(0, lip, 0.085, 0.014), ellipse(towards * 0.012, face.nose_y - 0.015, 0.026, 0.024)]
     canvas.paint(spots, (1, 0.96, 0.94), 0.28 * scene.light_strength, blur=0.012)
 

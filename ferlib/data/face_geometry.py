@@ -17,9 +17,8 @@ SIDES = (-1, 1)
 FLIP = np.array((-1.0, 1.0))  # mirrors points at the middle line
 STEPS = 6  # points a spline gets between two of its knots
 MOUTH = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 25))  # places along the lips, -1 to 1, closer at the corners
-CUPID = np.exp(-(((np.abs(MOUTH) - 0.17) / 0.12) ** 2)) - 1.4 * np.exp(
-    -((MOUTH / 0.08) ** 2)
-)  # the bow of the upper lip
+# the bow of the upper lip, at these places
+CUPID = np.exp(-(((np.abs(MOUTH) - 0.17) / 0.12) ** 2)) - 1.4 * np.exp(-((MOUTH / 0.08) ** 2))
 CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 28, endpoint=False)) for f in (np.cos, np.sin)], axis=1)
 
 
@@ -111,6 +110,16 @@ class Mouth:
     def outline(self) -> np.ndarray:
         """Edge of the lips, a closed polygon."""
         return np.concatenate([self.upper_edge, self.lower_edge[::-1]])
+
+    @property
+    def top(self) -> float:
+        """Upper edge of the lips in the middle of the mouth, y."""
+        return self.upper_edge[len(self.upper_edge) // 2, 1]
+
+    @property
+    def bottom(self) -> float:
+        """Lower edge of the lips in the middle of the mouth, y."""
+        return self.lower_edge[len(self.lower_edge) // 2, 1]
 
 
 class FaceGeometry:

@@ -113,6 +113,9 @@ class Identity:
         hair, hair_colour, eye_colour, beard: a name from the tables of this module.
         glasses: whether glasses are worn.
         shirt: colour of the clothes, sRGB in 0..1.
+
+    Raises:
+        ValueError: a name is in none of the tables.
     """
 
     skin: float = 0.2

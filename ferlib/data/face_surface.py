@@ -11,10 +11,7 @@ def relief(face: FaceGeometry) -> np.ndarray:
     """Bumps on the round head that the light falls on, (k, 5): x, y, spread in x, spread in y, height."""
     a, w, y = face.units, face.who.nose_width, face.nose_y
     corner_x, corner_y = face.mouth.corner
-    top, bottom = (
-        face.mouth.upper_edge[len(face.mouth.upper_edge) // 2, 1],
-        face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1],
-    )
+    top, bottom = face.mouth.top, face.mouth.bottom
     jaw = 0.11 * a["AU26"]
     bumps: list[tuple[float, ...]] = [
         (0, -0.10, 0.055, 0.16, 0.07),  # bridge of the nose
@@ -49,8 +46,7 @@ def relief(face: FaceGeometry) -> np.ndarray:
 
 def occlusion(face: FaceGeometry) -> np.ndarray:
     """Soft shadows wherever the light comes from, (k, 5): x, y, spread in x, spread in y, darkness."""
-    y = face.nose_y
-    bottom = face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1]
+    y, bottom = face.nose_y, face.mouth.bottom
     shadows: list[tuple[float, ...]] = [(0, y + 0.065, 0.10, 0.028, 0.20), (0, bottom + 0.045, 0.12, 0.030, 0.16)]
     for side in SIDES:
         tired = 0.08 + 0.10 * face.who.age
@@ -75,7 +71,7 @@ def wrinkles(face: FaceGeometry) -> list[tuple[np.ndarray, float, float]]:
         x = 0.36 - 0.03 * step - 0.12 * (1 - a["AU2"]) * a["AU1"]
         line = spline((-x, y + 0.03), (-x / 2, y - wave), (0, y - peak), (x / 2, y - wave), (x, y + 0.03))
         lines.append((line, 0.014, depth))
-    chin = face.mouth.lower_edge[len(face.mouth.lower_edge) // 2, 1] + 0.075
+    chin = face.mouth.bottom + 0.075
     line = spline((-0.11, chin + 0.02), (0, chin - 0.006), (0.11, chin + 0.02))
     lines.append((line, 0.022, 0.10 + 0.34 * a["AU17"]))
     for x in (-0.06, 0.0, 0.06):  # dimples of the chin

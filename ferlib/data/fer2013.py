@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from ferlib import labels
-from ferlib.data.cache import cached_array, file_key
+from ferlib.data.cache import cached_array, file_state, short_key
 from ferlib.data.dataset import DataError, FaceDataset
 
 FILES = ("fer2013.csv", "fer2013.csv.gz")
@@ -74,7 +74,7 @@ def load_ferplus(folder: Path) -> FaceDataset:
 
 def _read(path: Path) -> tuple[pd.DataFrame, torch.Tensor]:
     """Frame and pixels (N, 1, 48, 48); the parsed csv is cached as one array, label and usage before the pixels."""
-    table = cached_array("fer2013", file_key(path), lambda: _parse(path))
+    table = cached_array("fer2013", short_key(*file_state(path)), lambda: _parse(path))
     splits = np.array(list(SPLIT_OF_USAGE.values()))
     rows = np.arange(len(table))
     frame = pd.DataFrame({"label": table[:, 0].astype(int), "split": splits[table[:, 1]], "group": -1, "row": rows})

@@ -49,6 +49,7 @@ def split_by_group(
 
     Raises:
         DataError: there are too few groups for the shares, a split would stay empty.
+        ValueError: a share is not above 0, or they do not sum to 1.
     """
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"shares must be above 0 and sum to 1, not {dict(shares)}")

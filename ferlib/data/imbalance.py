@@ -23,7 +23,7 @@ def statistics(counts: pd.Series | Mapping[str, int] | Sequence[int], beta: floa
         (infinite without faces; the column's largest value is the data set's imbalance ratio); `effective_number`.
 
     Raises:
-        ValueError: the counts are negative or all zero.
+        ValueError: the counts are negative or all zero, or beta is not in [0, 1).
     """
     faces = pd.Series(counts)
     numbers = _checked(faces.to_numpy())
@@ -79,6 +79,9 @@ def class_balanced_weights(counts: Sequence[int] | np.ndarray, beta: float = BET
     Departure: the paper scales the weights to sum to the number of classes. Here the average face weighs 1, as in
     `balanced_weights`. No ratio changes, but the loss keeps its scale, so learning rate and gradient clipping mean the
     same under every remedy, and do not jump when LDAM's weights are switched on.
+
+    Raises:
+        ValueError: a class has no faces, or beta is not in [0, 1).
     """
     counts = _checked(counts, positive=True)
     weights = 1 / effective_number(counts, beta)
@@ -86,13 +89,21 @@ def class_balanced_weights(counts: Sequence[int] | np.ndarray, beta: float = BET
 
 
 def log_prior(counts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Logarithm of the classes' shares, (classes,)."""
+    """Logarithm of the classes' shares, (classes,).
+
+    Raises:
+        ValueError: a class has no faces.
+    """
     counts = _checked(counts, positive=True)
     return np.log(counts / counts.sum())
 
 
 def sampling_weights(labels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Probability (N,) of every face to be drawn, such that the classes present are drawn equally often."""
+    """Probability (N,) of every face to be drawn, such that the classes present are drawn equally often.
+
+    Raises:
+        ValueError: there are no faces.
+    """
     labels = np.asarray(labels)
     if not len(labels):
         raise ValueError("there are no faces to draw from")

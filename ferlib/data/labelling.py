@@ -84,7 +84,11 @@ def propose_labels(
 
 
 def read_proposals(out: Path) -> pd.DataFrame:
-    """The table of `propose_labels`, as it stands in `out/proposals.csv`."""
+    """The table of `propose_labels`, as it stands in `out/proposals.csv`.
+
+    Raises:
+        DataError: there is no such file.
+    """
     path = out / PROPOSALS
     if not path.exists():
         raise DataError(f"there is no {path}; `python -m ferlib label PHOTOS --out {out}` makes it")
@@ -143,6 +147,9 @@ class LabelFile:
     Args:
         root: folder of `propose_labels`.
         who: the person's name.
+
+    Raises:
+        DataError: the name is not made of letters and digits.
     """
 
     def __init__(self, root: Path, who: str):
@@ -151,7 +158,11 @@ class LabelFile:
         self.path = root / f"labels-{who}.csv"
 
     def add(self, file: str, label: str) -> None:
-        """Note down a label, or "unsorted" for a face that has none."""
+        """Note down a label, or "unsorted" for a face that has none.
+
+        Raises:
+            DataError: the label cannot be a class's name.
+        """
         new = not self.path.exists()
         with self.path.open("a", newline="") as handle:
             csv.writer(handle).writerows([("file", "label")] * new + [(file, folder_of(label))])

@@ -1,6 +1,5 @@
 """Many picture files as one tensor, with an error that names the file that is missing or broken."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ferlib.data.cache import cached_array
+from ferlib.data.cache import cached_array, file_state, short_key
 from ferlib.data.dataset import DataError
 from ferlib.images import ImageError, read_image
 from ferlib.progress import progress
@@ -44,8 +43,7 @@ def cached_pictures(name: str, paths: Sequence[Path], size: int) -> torch.Tensor
             f"{name}: {len(missing):,} of {len(paths):,} pictures are missing from {missing[0].parent}, "
             f"e.g. {missing[0].name}"
         )
-    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    key = hashlib.sha256(repr((size, states)).encode()).hexdigest()[:16]
+    key = short_key(size, [file_state(path) for path in paths])
     return _channels_first(cached_array(name, key, lambda: _read(name, paths, size)))
 
 

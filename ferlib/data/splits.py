@@ -178,6 +178,9 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
         dataset: with all its splits: faces of a split that was left out before cannot be found.
         split: "train", "validation" or "test".
         near: near duplicates count as the same face.
+
+    Raises:
+        ValueError: there is no such split.
     """
     kept = (dataset.frame["split"] == split) & ~find_flaws(dataset, near).any(axis=1)
     return dataset.subset(kept.to_numpy()).split(split)

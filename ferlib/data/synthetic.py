@@ -112,6 +112,9 @@ def sample_units(expression: str, rng: np.random.Generator, intensity: float | N
         expression: one of `EXPRESSIONS`.
         rng: source of the variation.
         intensity: factor on the prototype, 0..1; None draws one from 0.6..1.
+
+    Raises:
+        ValueError: unknown expression, or an intensity outside 0..1.
     """
     intensity = rng.uniform(0.6, 1) if intensity is None else intensity
     units = {name: value * rng.uniform(0.7, 1.2) for name, value in prototype(expression, intensity).items()}
@@ -140,6 +143,9 @@ def sample_face(
         intensity: factor on the prototype, 0..1; None draws one (1 when clean).
         clean: the plain prototype in a studio portrait, for figures and examples.
         identity: the person; None draws one.
+
+    Raises:
+        ValueError: unknown expression, an intensity outside 0..1, or a size that is too small.
     """
     if clean:
         units, scene = prototype(expression, 1.0 if intensity is None else intensity), Scene.studio()

@@ -18,6 +18,9 @@ def load_synthetic(counts: Mapping[str, int] | int = 200, seed: int = 0, size: i
         counts: faces of each expression, or one number for all seven.
         seed: the same seed gives the same bytes.
         size: side in pixels.
+
+    Raises:
+        ValueError: unknown expression, a negative count, or a size that is too small.
     """
     pixels, names, persons = sample_faces(counts, seed=seed, size=size, grey=True)
     frame = pd.DataFrame(

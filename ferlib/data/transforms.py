@@ -24,6 +24,9 @@ class Preprocess:
     """Faces as stored -> normalised model input, as the model's config asks.
 
     Call it with uint8 (B, 1 or 3, H, W); the result is float32 (B, channels, input_size, input_size).
+
+    Attributes:
+        input_size, source_size, grey, mean, std, centre_crop: as in `ferlib.models.base.ModelConfig`.
     """
 
     input_size: int

@@ -35,6 +35,9 @@ class ModelConfig:
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
         temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
             faces (`ferlib calibrate`), so that they mean what they say, else 1.
+
+    Raises:
+        ValueError: a field is not of its type, or its value is impossible; the message names it.
     """
 
     architecture: str

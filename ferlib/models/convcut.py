@@ -16,14 +16,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ferlib.models.layers import (
-    BatchAttention,
-    ChannelAttention,
-    DetailExtraction,
-    TokenAttention,
-    global_average_pool,
-)
-from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig, freeze
+from ferlib.models.layers import DetailExtraction, TokenAttention, global_average_pool, pooled_attention
+from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
 
 @dataclass(frozen=True)
@@ -72,13 +66,7 @@ class ConvCut(TrunkModel):
     config: ConvCutConfig
 
     def __init__(self, config: ConvCutConfig, trunk_weights: str | Path | None = None):
-        super().__init__()
-        self.config = config
-        self.trunk = Trunk(config.trunk, config.keep_stages, config.two_depths)
-        if trunk_weights is not None:
-            self.trunk.load(trunk_weights)
-        if config.freeze_trunk:
-            freeze(self.trunk)
+        super().__init__(config, Trunk(config.trunk, config.keep_stages, config.two_depths), trunk_weights)
         self.detail = DetailExtraction(
             self.trunk.channels, config.width, config.detail_layers, config.detail_norm, config.dropout
         )
@@ -90,11 +78,7 @@ class ConvCut(TrunkModel):
             dim = narrow
         else:
             self.bottleneck = nn.Identity()
-        self.pooled_attention = nn.Identity()
-        if config.attention == "batch":
-            self.pooled_attention = BatchAttention(dim, config.learned_scale)
-        elif config.attention == "channel":
-            self.pooled_attention = ChannelAttention()
+        self.pooled_attention = pooled_attention(config.attention, dim, config.learned_scale)
         self.classifier = nn.Linear(dim, len(config.classes))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

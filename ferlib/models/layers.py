@@ -1,4 +1,4 @@
-"""The building blocks of Conv-cut and IVSA, each readable alone.
+"""The building blocks of Conv-cut, PAtt-Lite and IVSA, each readable alone.
 
 Notation: B images, C channels, H x W positions, N = H·W tokens. Conv-cut's blocks come first, then the attention blocks
 of CBAM (Woo et al. 2018) and IVSA (Huang et al. 2022).
@@ -138,6 +138,19 @@ class ChannelAttention(nn.Module):
         return (torch.softmax(scores, dim=-1) @ y.unsqueeze(2)).squeeze(2)
 
 
+def pooled_attention(reading: str, dim: int, learned_scale: bool) -> nn.Module:
+    """What a reading of the attention does after pooling, (B, C) -> (B, C): "batch", "channel", or else nothing.
+
+    Args:
+        reading: one of `ATTENTIONS`; "token" runs before pooling.
+        dim: C.
+        learned_scale: see `BatchAttention`.
+    """
+    if reading == "batch":
+        return BatchAttention(dim, learned_scale)
+    return ChannelAttention() if reading == "channel" else nn.Identity()
+
+
 class TokenAttention(nn.Module):
     """Eq. 2 of Conv-cut over the positions of one image: softmax(Q Kᵀ / √C) V, (B, C, H, W) -> (B, C, H, W).
 
@@ -256,7 +269,7 @@ RESCALES = ("none", "literal", "normalised")
 
 
 def channel_importance(gamma: Tensor, rescale: str) -> Tensor:
-    """IVSA's eq. 5 from NAM (Liu et al. 2021, eq. 3): how important a batch norm holds each channel, (C,) -> (C,).
+    """IVSA's eq. 5, from NAM (Liu et al. 2021): how important a batch norm holds each channel, (C,) -> (C,).
 
     γ is the batch norm's learned factor. "literal" is |γ| / Σ|γ| as printed; the numbers sum to 1, so multiplying by
     them shrinks the activations to about 1/C. "normalised" is C times that, mean 1. "none" gives ones. The absolute

@@ -31,14 +31,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ferlib.models.layers import (
-    BatchAttention,
-    ChannelAttention,
-    SeparableConv2d,
-    TokenAttention,
-    global_average_pool,
-)
-from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig, freeze
+from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average_pool, pooled_attention
+from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
 
 @dataclass(frozen=True)
@@ -134,26 +128,17 @@ class PAttLite(TrunkModel):
     config: PAttLiteConfig
 
     def __init__(self, config: PAttLiteConfig, trunk_weights: str | Path | None = None):
-        super().__init__()
-        self.config = config
-        self.trunk = Trunk(config.trunk, config.keep_stages)
+        trunk = Trunk(config.trunk, config.keep_stages)
         if config.cut == "published":
-            cut_inside_block_9(self.trunk)
-        if trunk_weights is not None:
-            self.trunk.load(trunk_weights)
-        if config.freeze_trunk:
-            freeze(self.trunk)
+            cut_inside_block_9(trunk)
+        super().__init__(config, trunk, trunk_weights)
         self.patches = PatchExtraction(self.trunk.channels, config.width)
         self.token_attention = TokenAttention(config.width) if config.attention == "token" else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.bottleneck = nn.Sequential(
             nn.Linear(config.width, config.bottleneck), nn.ReLU(), nn.BatchNorm1d(config.bottleneck)
         )
-        self.pooled_attention = nn.Identity()
-        if config.attention == "batch":
-            self.pooled_attention = BatchAttention(config.bottleneck, learned_scale=True)
-        elif config.attention == "channel":
-            self.pooled_attention = ChannelAttention()
+        self.pooled_attention = pooled_attention(config.attention, config.bottleneck, learned_scale=True)
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

@@ -105,6 +105,11 @@ class TrunkModelConfig(ModelConfig):
 class TrunkModel(FaceModel):
     """A head on a trunk: the model's map is the trunk's, and a frozen trunk stays in evaluation mode.
 
+    Args:
+        config: how the model is built.
+        trunk: with random weights.
+        trunk_weights: pretrained ones for it, see `Trunk.load`, or None.
+
     Attributes:
         token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
         bottleneck: a dense layer after pooling, (B, C) -> (B, D); or an identity.
@@ -113,10 +118,19 @@ class TrunkModel(FaceModel):
 
     has_trunk = True
     config: TrunkModelConfig
-    trunk: Trunk
     token_attention: nn.Module
     bottleneck: nn.Module
     pooled_attention: nn.Module
+
+    def __init__(self, config: TrunkModelConfig, trunk: Trunk, trunk_weights: str | Path | None):
+        super().__init__()
+        self.config = config
+        self.trunk = trunk
+        if trunk_weights is not None:
+            trunk.load(trunk_weights)
+        if config.freeze_trunk:
+            for parameter in trunk.parameters():
+                parameter.requires_grad_(False)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
@@ -132,12 +146,6 @@ class TrunkModel(FaceModel):
         if self.config.freeze_trunk:
             self.trunk.eval()
         return self
-
-
-def freeze(module: nn.Module) -> None:
-    """No gradients from now on. Evaluation mode is the owner's to keep (see `TrunkModel.train`)."""
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -99,7 +99,17 @@ def create_model(
 
 
 def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) -> FaceModel:
-    """A new model from its config, the trunk from "imagenet", a .safetensors file, or random (None)."""
+    """A new, untrained model from its config.
+
+    Args:
+        config: names the architecture, a key of `MODELS`, and says how it is built.
+        trunk_weights: of the pretrained part: "imagenet" (downloaded by timm), a .safetensors file, or None for random
+            ones.
+
+    Raises:
+        ValueError: a value of the config is impossible, or weights are given to a model without a pretrained part.
+        RuntimeError: the weights could not be had or do not fit.
+    """
     return MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
 
 

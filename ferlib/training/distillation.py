@@ -48,4 +48,4 @@ def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
     for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
         x = preprocess(pixels.to(device))
         answers.append((model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)).cpu() / 2)
-    return torch.cat(answers).clone()
+    return torch.cat(answers)

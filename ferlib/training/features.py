@@ -62,7 +62,7 @@ class FeatureCache:
         it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
 
         Args:
-            model: its trunk is asked.
+            model: its trunk is asked; it is moved to the device and left in evaluation mode.
             dataset: the faces.
             batch_size: faces a pass.
             device: where the trunk runs.

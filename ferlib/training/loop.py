@@ -70,7 +70,8 @@ def fit(
 
     Args:
         model: built from `recipe.config`; trained in place and left with the weights of the best epoch.
-        data: has the splits "train" and "validation", and the model's classes in the model's order.
+        data: has the splits "train" and "validation" ("test" by the protocol "published"), and the model's classes in
+            the model's order.
         recipe: how to train.
         out: run folder; what it gets stands in `ferlib.training.run_folder`.
         resume: continue the run in `out` after its last finished epoch.
@@ -84,18 +85,19 @@ def fit(
         steps alone) and seconds (with judging).
 
     Raises:
-        DataError: the data does not fit the model, or has no votes for soft targets.
-        ValueError: the recipe's remedy fits neither the data nor the model, the run to resume had another recipe, or
-            the batch cannot be shared by the processes.
+        DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
+        ValueError: the recipe's remedy does not fit the data or the model, there is no such teacher, the run to resume
+            had another recipe, or the batch cannot be shared by the processes.
         FileExistsError: `out` holds a run and `resume` is not set.
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
     """
-    train, judged = data.split("train"), data.split("test" if recipe.protocol == "published" else "validation")
+    judging = "test" if recipe.protocol == "published" else "validation"
+    train, judged = data.split("train"), data.split(judging)
     if data.classes != model.config.classes:
         raise DataError(f"{data.name} has the classes {data.classes}, the model {model.config.classes}")
     if not len(train) or not len(judged):
-        raise DataError(f"{data.name} has {len(train)} training and {len(judged)} validation faces; needs both")
+        raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
     targets = targets_of(train, recipe.target_kind)
     if recipe.teacher:
         targets = taught_targets(targets, train, recipe.teacher, recipe.teacher_share)

@@ -54,6 +54,9 @@ class Recipe:
             code of Conv-cut and PAtt-Lite does; no figure of such a run says how good the model is.
         precision: of forward and backward pass: "float32", "bfloat16" (autocast), or "auto", bfloat16 on a GPU.
         compile: mode of torch.compile for the training step, or "no".
+
+    Raises:
+        ValueError: a field is not of its type, or its value is impossible; the message names it.
     """
 
     config: ModelConfig = field(default_factory=ConvCutConfig)

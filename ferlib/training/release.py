@@ -91,10 +91,10 @@ collected from the web for research, and are not part of this project.""",
 LABELLED = {"ferplus": ", labelled by ten people each", "fer2013": ", with labels that are often wrong"}
 
 
-def golden_faces(count: int = 7, size: int = 48) -> np.ndarray:
-    """Drawn faces, one of each expression: uint8 (count, size, size, 3). Nobody's portrait, the same everywhere."""
+def golden_faces() -> np.ndarray:
+    """Drawn faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
     rng = np.random.default_rng(48)
-    return np.stack([sample_face(name, rng, size, clean=True).pixels for name in list(EXPRESSIONS)[:count]])
+    return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
 
 
 def write_golden(folder: Path) -> None:
@@ -138,6 +138,9 @@ def adopt_run(run: Path, folder: Path, recipe_name: str) -> None:
         run: written by `ferlib.training.loop.fit`.
         folder: to make; one that is there is replaced.
         recipe_name: for the card.
+
+    Raises:
+        FileNotFoundError: the run folder lacks a file of a finished run.
     """
     if folder.exists():
         shutil.rmtree(folder)

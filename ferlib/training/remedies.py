@@ -232,6 +232,9 @@ def shifted(model: FaceModel, shift: Tensor | None) -> Iterator[None]:
     """Within `with`, the model's logits have `shift` (classes,) added, in its classifier's bias; after it, they do not.
 
     The bias is put back bit for bit, also after an error.
+
+    Raises:
+        ValueError: the classifier has no bias, see `output_layer`.
     """
     if shift is None:
         yield

@@ -20,7 +20,11 @@ CHUNK_CPU, CHUNK_GPU = 4_000_000, 64_000_000
 
 
 def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
-    """Training targets: class indices (N,) for "hard", vote shares (N, classes) for "soft"."""
+    """Training targets: class indices (N,) for "hard", vote shares (N, classes) for "soft".
+
+    Raises:
+        DataError: soft ones are wanted of a set without votes.
+    """
     return dataset.soft_labels() if kind == "soft" else dataset.labels()
 
 

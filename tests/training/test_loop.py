@@ -9,37 +9,24 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import SMALL, recipe, train
 
 from ferlib.data.dataset import DataError
 from ferlib.data.transforms import Preprocess
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
-from ferlib.models.zoo import build_model
-from ferlib.training import loop, sources
-from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training import sources
+from ferlib.training.recipes import RECIPES
 from ferlib.training.run_folder import RunFolder, best_epoch
 from ferlib.training.schedules import plateau_factor
 
-SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True}
+FINETUNE = {"freeze_trunk": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
 
 
 @pytest.fixture(scope="module")
 def faces(drawn_faces):
     return drawn_faces
-
-
-def recipe(faces, **settings) -> Recipe:
-    return RECIPES["convcut"].override(SMALL | {"classes": faces.classes, "epochs": 3} | settings)
-
-
-def train(recipe, faces, out, **options):
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe.config)
-    return model, loop.fit(model, faces, recipe, out, **options)
-
-
-FINETUNE = {"freeze_trunk": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
 
 
 @pytest.mark.parametrize(

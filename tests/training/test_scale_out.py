@@ -10,26 +10,31 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import SMALL
 
 SCRIPT = Path(__file__).with_name("run_of_processes.py")
-SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True, "epochs": 3}
+# left out: batch norm and dropout, which depend on the share of the batch that a process sees
+SETTINGS = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "average": 0.9, "remedy": "sampler"}
+pytestmark = pytest.mark.slow
 
 
-def run(processes: int, settings: dict, out: Path) -> subprocess.CompletedProcess:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [sys.executable, *launcher, str(SCRIPT), json.dumps(settings), str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_metrics_of_one(tmp_path):
-    # left out: batch norm and dropout, which depend on the share of the batch that a process sees
-    settings = {"detail_norm": "after", "dropout": 0.0, "lr": 0.01, "average": 0.9, "remedy": "sampler"}
-    histories = []
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[int, tuple[Path, subprocess.CompletedProcess]]:
+    """By number of processes, the folder and the end of the same run; two first try a batch that they cannot share."""
+    found = {}
     for processes in (1, 2):
-        out = tmp_path / str(processes)
-        result = run(processes, SMALL | settings, out)
+        out = tmp_path_factory.mktemp("run") / str(processes)
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command = [sys.executable, *launcher, str(SCRIPT), json.dumps(SMALL | SETTINGS), str(out)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+        command += ["odd"] if processes == 2 else []
+        found[processes] = out, subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    return found
+
+
+def test_two_processes_give_the_metrics_of_one(runs):
+    histories = []
+    for processes, (out, result) in runs.items():
         assert result.returncode == 0, result.stderr[-2000:]
         assert result.stdout.count("epoch 3/3") == 1  # one process speaks
         assert json.loads((out / "environment.json").read_text())[0]["processes"] == processes
@@ -38,12 +43,12 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
     for metric in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
         assert (one[metric] - two[metric]).abs().max() < 0.001, metric  # a tenth of a point
     assert one["train_loss"].tolist() == pytest.approx(two["train_loss"].tolist(), rel=1e-4)
-    weights = [load_file(tmp_path / name / "last.safetensors") for name in ("1", "2")]
+    weights = [load_file(out / "last.safetensors") for out, _ in runs.values()]
     trained = [key for key in weights[0] if key.startswith("model.classifier")]
     assert trained and all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in trained)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
-    result = run(2, SMALL | {"batch_size": 15}, tmp_path)
-    assert result.returncode != 0 and "a batch of 15 cannot be shared evenly by 2 processes" in result.stderr
-    assert not (tmp_path / "last.safetensors").exists()
+def test_a_batch_that_cannot_be_shared_is_refused(runs):
+    out, result = runs[2]
+    assert result.stderr.count("a batch of 15 cannot be shared evenly by 2 processes") == 2  # each process says it
+    assert not out.with_name("odd").exists()

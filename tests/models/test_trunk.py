@@ -1,10 +1,26 @@
-"""The trunk's maps of two depths."""
+"""The trunk: its sizes, where it is cut, its maps of two depths."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ferlib.models.trunk import Trunk
+from ferlib.models.trunk import Trunk, parameter_count
+
+
+def test_published_sizes():
+    with torch.device("meta"):
+        counts = {stages: parameter_count(Trunk("convnext_base", stages)) for stages in (2, 3, 4)}
+    assert counts[3] == 60_121_216  # three stages, 60.12 M
+    assert counts[4] == 88_591_464 - 1025 * 1000 - 2 * 1024  # ConvNeXt-Base, 88.59 M, less its head and last norm
+    assert counts[2] < counts[3]
+
+
+@pytest.mark.parametrize("trunk", ["convnext_nano", "tf_efficientnet_lite0", "mobilenetv1_100", "resnet18"])
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_any_trunk_is_cut_at_its_stride(trunk, stages):
+    net = Trunk(trunk, stages).eval()
+    out = net(torch.randn(1, 3, 64, 64))
+    assert out.shape == (1, net.channels, 64 // 2 ** (stages + 1), 64 // 2 ** (stages + 1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(112, 112), (72, 88), (75, 97)])
