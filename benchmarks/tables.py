@@ -5,7 +5,7 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything betw
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,28 +23,37 @@ def cell(metric: dict) -> str:
     return f"{text} ({100 * metric['low']:.1f} to {100 * metric['high']:.1f})" if "low" in metric else text
 
 
-def row(label: str, faces: int, metrics: dict) -> str:
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
+NAMES = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+def row(label: str, faces: int, metrics: dict, names: Sequence[str] = NAMES) -> str:
     return " | ".join([f"| {label}", f"{faces:,}", *(cell(metrics[name]) for name in names)]) + " |"
 
 
 HEAD = "| model | faces | accuracy, % | balanced accuracy, % | macro-F1, % |\n|---|---|---|---|---|"
 
 
-def of_reports(models: dict[str, str]) -> str:
-    """A table of reports: label -> name of the results file."""
-    reports = [(label, read(name)) for label, name in models.items()]
-    return "\n".join([HEAD, *(row(label, report["faces"], report["metrics"]) for label, report in reports)])
+def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str:
+    """A table of reports, label -> name of the results file, and what a paper's table claims for its model."""
+    published = pd.read_csv(ROOT / "results" / "published" / f"{table}.csv")
+    claim = published.query("model == @model and data == @data and metric == 'accuracy'").iloc[0]
+    lines = [HEAD.replace(" |\n", " | calibration error, % |\n") + "---|"]
+    for label, name in models.items():
+        report = read(name)
+        lines.append(row(label, report["faces"], report["metrics"], (*NAMES, "ece")))
+    lines.append(f"| *claimed by {claim['paper']}: {claim['protocol']}* | | *{claim['value']:.1f}* | | | |")
+    return "\n".join(lines)
 
 
 def released() -> str:
     """The released model beside what a frozen trunk gives, FERPlus test."""
     models = {
         "**Conv-cut, fine-tuned trunk (released)**": "convcut_ferplus",
+        "the same, duplicates removed": "convcut_ferplus_clean",
         "Conv-cut, frozen trunk": "convcut_ferplus_frozen",
         "linear probe on the same frozen trunk": "linear_probe_ferplus",
     }
-    return of_reports(models)
+    return of_reports(models, "convcut_table1", "Conv-cut", "ferplus")
 
 
 def beside_fer() -> str:
@@ -112,7 +121,7 @@ def ivsa() -> str:
         "the same, mean over ten crops of a face, as in the paper": "ivsa_fer2013_ten_crop",
         "the same as the first, duplicates removed": "ivsa_fer2013_clean",
     }
-    return of_reports(models)
+    return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
 def ladder() -> str:
