@@ -124,19 +124,19 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
-def ladder() -> str:
-    """Accuracy at every rung of every ladder, from results/ladder.csv; columns name the trunk if there are several."""
+def ladder(trunk: str) -> str:
+    """Accuracy at every rung of the ladders on one trunk, and without attention, from results/ladder.csv."""
     table = pd.read_csv(ROOT / "results" / "ladder.csv")
-    table = table[(table["metric"] == "accuracy") & (table["part"] == "rung")]
-    several = table["trunk"].nunique() > 1
+    table = table[(table["metric"] == "accuracy") & (table["trunk"] == trunk)]
+    shown = [*table.loc[table["part"] == "rung", "rung"].unique(), "no attention"]
     columns = {}
-    for (model, data, trunk), part in table.groupby(["model", "data", "trunk"], sort=False):
+    for (model, data), part in table.groupby(["model", "data"], sort=False):
         seeds = part["seeds"].iloc[0]
-        place = f"{data}, {trunk}" if several else data
-        columns[f"{model}, {place} ({seeds} seed{'s' if seeds > 1 else ''})"] = part.set_index("rung")
+        columns[f"{model}, {data} ({seeds} seed{'s' if seeds > 1 else ''})"] = part.set_index("rung")
     lines = [f"| accuracy, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for rung in dict.fromkeys(table["rung"]):
-        lines.append(f"| {rung} | {' | '.join(cell(part.loc[rung].to_dict()) for part in columns.values())} |")
+    for rung in shown:
+        cells = [cell(part.loc[rung].to_dict()) if rung in part.index else "" for part in columns.values()]
+        lines.append(f"| {rung} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -196,7 +196,8 @@ def app_latency() -> str:
 TABLES = {
     "released": released,
     "ivsa": ivsa,
-    "ladder": ladder,
+    "ladder_nano": lambda: ladder("convnext_nano"),
+    "ladder_lite0": lambda: ladder("tf_efficientnet_lite0"),
     "fer": beside_fer,
     "training": training,
     "app_latency": app_latency,
