@@ -50,6 +50,8 @@ def released() -> str:
     models = {
         "**Conv-cut, fine-tuned trunk (released)**": "convcut_ferplus",
         "the same, duplicates removed": "convcut_ferplus_clean",
+        "**trained on, more pixels, both sides of a face (released)**": "convcut_ferplus_mirror",
+        "the same, duplicates removed ": "convcut_ferplus_mirror_clean",
         "Conv-cut, frozen trunk": "convcut_ferplus_frozen",
         "linear probe on the same frozen trunk": "linear_probe_ferplus",
     }

@@ -38,11 +38,16 @@ def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
 #: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
 REPORTS = {
     "ferplus": {
+        "convcut_ferplus_mirror": "Conv-cut, fine-tuned EfficientNet-Lite0, both sides of a face (released)",
         "convcut_ferplus": "Conv-cut, fine-tuned EfficientNet-Lite0 (released)",
         "convcut_ferplus_frozen": "Conv-cut, frozen EfficientNet-Lite0",
         "linear_probe_ferplus": "linear probe, frozen EfficientNet-Lite0",
     },
-    "fer2013": {"convcut_fer2013_head": "Conv-cut, EfficientNet-Lite0 fine-tuned on FERPlus, head on FER2013"},
+    "fer2013": {
+        "ivsa_fer2013": "IVSA at half width (released)",
+        "ivsa_fer2013_ten_crop": "IVSA at half width, ten crops",
+        "convcut_fer2013_head": "Conv-cut, EfficientNet-Lite0 fine-tuned on FERPlus, head on FER2013",
+    },
 }
 ALONE = "every face alone, epoch chosen on validation"
 RUNG_PROTOCOLS = {

@@ -82,7 +82,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         lines,
         columns,
         subplot_titles=[
-            f"<b>{model}</b> on {data}{f', {trunk}' if several else ''}, seeds: {rows['seeds'].iloc[0]}"
+            f"<b>{model}</b> on {data},{f'<br>{trunk},' if several else ''} seeds: {rows['seeds'].iloc[0]}"
             for (data, model, trunk), rows in panels.items()
         ],
         shared_yaxes=True,

@@ -131,13 +131,14 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
     return temperature, before, after
 
 
-def adopt_run(run: Path, folder: Path, recipe_name: str) -> None:
+def adopt_run(run: Path, folder: Path, recipe_name: str, trunk_weights: str | None = None) -> None:
     """Make a new model folder from a run folder: the kept model and training.json.
 
     Args:
         run: written by `ferlib.training.loop.fit`.
         folder: to make; one that is there is replaced.
         recipe_name: for the card.
+        trunk_weights: the option the run was started with, for the card.
 
     Raises:
         FileNotFoundError: the run folder lacks a file of a finished run.
@@ -151,6 +152,7 @@ def adopt_run(run: Path, folder: Path, recipe_name: str) -> None:
     best = history.loc[best_epoch(history)]
     training = {
         "recipe_name": recipe_name,
+        "trunk_weights": trunk_weights,
         "best_epoch": int(best["epoch"]) + 1,
         "epochs": len(history),
         "validation_accuracy": round(float(best["accuracy"]), 6),
@@ -160,14 +162,20 @@ def adopt_run(run: Path, folder: Path, recipe_name: str) -> None:
     (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
 
 
-def release(name: str, dataset: FaceDataset, run: Path | None = None, recipe_name: str = "") -> Path:
+def release(
+    name: str,
+    dataset: FaceDataset,
+    run: Path | None = None,
+    recipe_name: str = "",
+    trunk_weights: str | None = None,
+) -> Path:
     """Make `ferlib/weights/<name>/`, or measure a released model again: calibration, reports, golden pair and card.
 
     Args:
         name: of the released model.
         dataset: the data set it was trained on, with validation and test split.
         run: a run folder to take the model from; None: it is released already.
-        recipe_name: of the run, for the card.
+        recipe_name, trunk_weights: of the run, for the card.
 
     Returns:
         The folder.
@@ -178,7 +186,7 @@ def release(name: str, dataset: FaceDataset, run: Path | None = None, recipe_nam
     """
     folder = WEIGHTS / name
     if run:
-        adopt_run(run, folder, recipe_name)
+        adopt_run(run, folder, recipe_name, trunk_weights)
     elif not (folder / "training.json").exists():
         raise ValueError(f"no released model {name}; there are {', '.join(released_models())}")
     calibrate(folder, dataset)
@@ -211,7 +219,7 @@ def card(folder: Path) -> str:
         origin=f"The trunk started from ImageNet weights of `{trunk}` (Apache-2.0)."
         if trunk
         else "Nothing is pretrained.",
-        trunk_option=f" --trunk-weights {trunk}.safetensors" if trunk else "",
+        trunk_option=f" --trunk-weights {training['trunk_weights']}" if training["trunk_weights"] else "",
         faces=report["faces"],
         clean_faces=clean["faces"],
         commit=report["commit"],

@@ -59,8 +59,8 @@ def test_a_released_model_is_described_by_its_own_folder(rows, name):
     assert row.input_size == model.config.input_size
     card = (released_models()[name] / "README.md").read_text()
     assert f"\nlicense: {row.licence}\n" in card
-    assert f"| accuracy | {row.test.accuracy:.4f} |" in card
-    assert f"| balanced accuracy | {row.test.balanced_accuracy:.4f} |" in card
+    assert f"| accuracy | {row.test.accuracy:.4f} (" in card
+    assert f"| balanced accuracy | {row.test.balanced_accuracy:.4f} (" in card
     assert f"{row.test.faces:,} faces" in card and f"training rows of {row.test.data}," in card
 
 
