@@ -82,7 +82,7 @@ def test_ladder(table, panels):
 def test_ladders_on_two_trunks_are_two_panels(table):
     table = table[(table["data"] == "other") & (table["model"] == "convcut")]
     figure = plots.ladder(pd.concat([table, table.assign(trunk="another", value=0.5)]))
-    assert titles(figure) == [f"<b>convcut</b> on other, {trunk}, seeds: 3" for trunk in ("a trunk", "another")]
+    assert titles(figure) == [f"<b>convcut</b> on other,<br>{trunk}, seeds: 3" for trunk in ("a trunk", "another")]
     assert [list(trace.x) for trace in figure.data[:2]] == [[70, 90, 72], [50, 50, 50]]
 
 
