@@ -18,7 +18,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not 
 pytestmark = pytest.mark.browser
 WELCOME = "The result appears here"
 FAKE_CAMERA = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
-TIMEOUT = 60_000  # ms; the first prediction loads the detector
+TIMEOUT = 60_000  # ms; the first prediction loads the detector, and machines may be busy
+sync_api.expect.set_options(timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def upload(page, path) -> None:
 @desktop_and_phone
 def test_an_example_shows_two_faces(page, tmp_path):
     page.locator("#examples button").nth(5).click()
-    sync_api.expect(page.locator("#report .face")).to_have_count(2, timeout=TIMEOUT)
+    sync_api.expect(page.locator("#report .face")).to_have_count(2)
     sync_api.expect(page.locator("#boxed img")).to_be_visible()
     first = page.locator("#report .face").first
     sync_api.expect(first.locator("summary")).to_contain_text("Face 1: ")
@@ -96,14 +97,14 @@ def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa:
         sync_api.expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible(timeout=TIMEOUT)
         sync_api.expect(page.locator("#boxed img")).to_have_count(0)
         page.locator("#examples button").first.click()
-        sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
+        sync_api.expect(page.locator("#report .face")).to_have_count(1)
         take_away(page)
 
 
 def test_odd_files_are_shown_upright(page, photos):  # noqa: F811
     for name in GOOD:
         upload(page, photos / name)
-        sync_api.expect(page.locator("#report .face")).to_have_count(1, timeout=TIMEOUT)
+        sync_api.expect(page.locator("#report .face")).to_have_count(1)
         boxed = page.locator("#boxed img")
         sync_api.expect(boxed).to_be_visible()
         ratio = boxed.evaluate("image => image.decode().then(() => image.naturalHeight / image.naturalWidth)")
@@ -130,14 +131,14 @@ def choose(page, label: str, option: str) -> None:
 def test_another_model_another_method_and_both_models(page):
     page.locator("#examples button").nth(4).click()
     faces = page.locator("#report .face")
-    sync_api.expect(faces.locator("tr")).to_have_count(8, timeout=TIMEOUT)
+    sync_api.expect(faces.locator("tr")).to_have_count(8)
     page.get_by_role("button", name="Model and explanation").click()
     choose(page, "Model", "ivsa_fer2013")
-    sync_api.expect(faces.locator("tr")).to_have_count(7, timeout=TIMEOUT)
+    sync_api.expect(faces.locator("tr")).to_have_count(7)
     choose(page, "Explanation", "Layer-CAM")
-    sync_api.expect(faces).to_contain_text("(Layer-CAM)", timeout=TIMEOUT)
+    sync_api.expect(faces).to_contain_text("(Layer-CAM)")
     choose(page, "Compare with", "convcut_ferplus")
-    sync_api.expect(faces.locator("h3")).to_have_text(["ivsa_fer2013", "convcut_ferplus"], timeout=TIMEOUT)
+    sync_api.expect(faces.locator("h3")).to_have_text(["ivsa_fer2013", "convcut_ferplus"])
     heat = faces.locator("img.heat").first
     page.get_by_label("range slider for Opacity of the heat map").fill("0.9")
     sync_api.expect(heat).to_have_css("opacity", "0.9")
@@ -148,11 +149,11 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     page.get_by_role("tab", name="Many photos").click()
     files = [photos / name for name in ("cmyk.jpg", "empty.jpg", "photo.tiff")]
     page.locator("#files input[type=file]").set_input_files(files)
-    sync_api.expect(page.locator("#files")).to_contain_text("photo", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#files")).to_contain_text("photo")
     save = page.get_by_role("button", name="Download as CSV")
     sync_api.expect(save).to_be_disabled()
     page.get_by_role("button", name="Look at all of them").click()
-    sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.")
     sync_api.expect(page.locator("#table")).to_contain_text("is empty")
     sync_api.expect(save).to_be_enabled()
     with page.expect_download() as download:
@@ -167,7 +168,7 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
 def test_one_face_among_different_neighbours(page):
     page.get_by_role("tab", name="Batch attention").click()
     page.locator("#batch .gallery button").nth(3).click()
-    sync_api.expect(page.locator(".companies tbody tr")).to_have_count(6, timeout=TIMEOUT)
+    sync_api.expect(page.locator(".companies tbody tr")).to_have_count(6)
     honest = page.locator(".companies tbody td:last-child").all_inner_texts()
     assert len(set(honest)) == 1
 
@@ -175,10 +176,10 @@ def test_one_face_among_different_neighbours(page):
 @desktop_and_phone
 def test_the_model_is_described(page):
     page.get_by_role("tab", name="About").click()
-    sync_api.expect(page.locator("#card")).to_contain_text("Not for judging people", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#card")).to_contain_text("Not for judging people")
     sync_api.expect(page.locator(".classes tbody tr")).to_have_count(8)
     choose(page, "Model", "ivsa_fer2013")
-    sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7, timeout=TIMEOUT)
+    sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7)
 
 
 def test_a_live_webcam_is_answered(page):
@@ -188,5 +189,5 @@ def test_a_live_webcam_is_answered(page):
     page.locator("#camera button", has_text="Record").or_(
         page.locator("#camera .button-wrap button").first
     ).first.click()
-    sync_api.expect(page.locator("#said")).to_contain_text("No face was found", timeout=TIMEOUT)
+    sync_api.expect(page.locator("#said")).to_contain_text("No face was found")
     sync_api.expect(page.locator("#seen img")).to_be_visible()
