@@ -34,11 +34,11 @@ HEAD = "| model | faces | accuracy, % | balanced accuracy, % | macro-F1, % |\n|-
 
 
 def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str:
-    """A table of reports, label -> name of the results file, and what a paper's table claims for its model."""
+    """A table of reports, name of the results file -> label, and what a paper's table claims for its model."""
     published = pd.read_csv(ROOT / "results" / "published" / f"{table}.csv")
     claim = published.query("model == @model and data == @data and metric == 'accuracy'").iloc[0]
     lines = [HEAD.replace(" |\n", " | calibration error, % |\n") + "---|"]
-    for label, name in models.items():
+    for name, label in models.items():
         report = read(name)
         lines.append(row(label, report["faces"], report["metrics"], (*NAMES, "ece")))
     lines.append(f"| *claimed by {claim['paper']}: {claim['protocol']}* | | *{claim['value']:.1f}* | | | |")
@@ -48,12 +48,12 @@ def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str
 def released() -> str:
     """The released model beside what a frozen trunk gives, FERPlus test."""
     models = {
-        "**Conv-cut, fine-tuned trunk (released)**": "convcut_ferplus",
-        "the same, duplicates removed": "convcut_ferplus_clean",
-        "**trained on, more pixels, both sides of a face (released)**": "convcut_ferplus_mirror",
-        "the same, duplicates removed ": "convcut_ferplus_mirror_clean",
-        "Conv-cut, frozen trunk": "convcut_ferplus_frozen",
-        "linear probe on the same frozen trunk": "linear_probe_ferplus",
+        "convcut_ferplus": "**Conv-cut, fine-tuned trunk (released)**",
+        "convcut_ferplus_clean": "the same, duplicates removed",
+        "convcut_ferplus_mirror": "**trained on, more pixels, both sides of a face (released)**",
+        "convcut_ferplus_mirror_clean": "the same, duplicates removed",
+        "convcut_ferplus_frozen": "Conv-cut, frozen trunk",
+        "linear_probe_ferplus": "linear probe on the same frozen trunk",
     }
     return of_reports(models, "convcut_table1", "Conv-cut", "ferplus")
 
@@ -119,9 +119,9 @@ def gpu_cell(gpu: dict) -> str:
 def ivsa() -> str:
     """The released IVSA on FER2013's test split."""
     models = {
-        "**IVSA at half width (released)**": "ivsa_fer2013",
-        "the same, mean over ten crops of a face, as in the paper": "ivsa_fer2013_ten_crop",
-        "the same as the first, duplicates removed": "ivsa_fer2013_clean",
+        "ivsa_fer2013": "**IVSA at half width (released)**",
+        "ivsa_fer2013_ten_crop": "the same, mean over ten crops of a face, as in the paper",
+        "ivsa_fer2013_clean": "the same as the first, duplicates removed",
     }
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 

@@ -27,7 +27,7 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    place = _bin_of(confidence, bins)
     faces, right, sums = (
         np.bincount(place, weights=weights, minlength=bins) for weights in (None, correct.astype(float), confidence)
     )
@@ -66,7 +66,7 @@ def calibration_interval(
     """
     confidence = probabilities.max(axis=1)
     gap = confidence - (probabilities.argmax(axis=1) == labels)
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = _bin_of(confidence, BINS)
     rng, n = np.random.default_rng(seed), len(labels)
     errors = np.empty(resamples)
     for i in range(resamples):
@@ -105,6 +105,11 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         options={"xatol": 1e-7},
     )
     return float(np.exp(found.x))
+
+
+def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """Which of the equal bins over 0..1 each confidence (N,) falls into; 1 into the last."""
+    return np.minimum((confidence * bins).astype(int), bins - 1)
 
 
 def _positive(probabilities: np.ndarray) -> np.ndarray:

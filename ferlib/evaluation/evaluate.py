@@ -13,7 +13,7 @@ from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.calibration import tempered
 from ferlib.evaluation.guest import AnyModel
-from ferlib.evaluation.metrics import confusion, per_class, summary_with_intervals
+from ferlib.evaluation.metrics import confusion, ece_with_interval, per_class, summary_with_intervals
 from ferlib.models.base import evaluating
 
 PUBLISHED_BATCH = 64  # faces
@@ -106,8 +106,7 @@ def evaluate(
     predicted = probabilities.argmax(axis=1)
     metrics = summary_with_intervals(truth, probabilities)
     if (temperature := model.config.temperature) != 1:
-        plain = tempered(probabilities, 1 / temperature)
-        metrics["ece_uncalibrated"] = summary_with_intervals(truth, plain)["ece"]
+        metrics["ece_uncalibrated"] = ece_with_interval(truth, tempered(probabilities, 1 / temperature))
     unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),

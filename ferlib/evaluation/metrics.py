@@ -78,10 +78,16 @@ def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dic
     """`summary` as {metric: {"value", "low", "high"}}, with 95 % bootstrap intervals; JSON-ready."""
     intervals = bootstrap_intervals(labels, probabilities.argmax(axis=1), probabilities.shape[1])
     intervals["ece"] = calibration_interval(labels, probabilities)
-    return {
-        name: {"value": value} | dict(zip(("low", "high"), intervals[name], strict=True))
-        for name, value in summary(labels, probabilities).items()
-    }
+    return {name: _reported(value, intervals[name]) for name, value in summary(labels, probabilities).items()}
+
+
+def ece_with_interval(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The "ece" of `summary_with_intervals` alone."""
+    return _reported(calibration_error(labels, probabilities), calibration_interval(labels, probabilities))
+
+
+def _reported(value: float, interval: tuple[float, float]) -> dict[str, float]:
+    return {"value": value, "low": interval[0], "high": interval[1]}
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

@@ -126,6 +126,28 @@ class Recipe:
         return replace(self, config=config, **{key: value for key, value in settings.items() if key in own})
 
 
+# The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
+# one detail layer; after two it would be a single one, with nothing to attend to.
+CONVCUT_FERPLUS = Recipe(
+    config=ConvCutConfig(
+        trunk="tf_efficientnet_lite0",
+        freeze_trunk=False,
+        detail_layers=1,
+        input_size=112,
+        source_size=48,
+        grey=True,
+    ),
+    epochs=10,
+    batch_size=64,
+    optimizer="adamw",
+    lr=2e-3,
+    weight_decay=0.02,
+    schedule="onecycle",
+    augment="flip_affine_erase",
+    targets="soft",
+    clip_norm=5.0,
+)
+
 RECIPES = {
     # Conv-cut, section 4.1: batch 16, 50 epochs, Adam 1e-3, horizontal flip, frozen trunk
     "convcut": Recipe(),
@@ -188,57 +210,25 @@ RECIPES = {
         remedy="label_smoothing",
         precision="bfloat16",
     ),
-    # The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
-    # one detail layer; after two it would be a single one, with nothing to attend to.
-    "convcut_ferplus": Recipe(
-        config=ConvCutConfig(
-            trunk="tf_efficientnet_lite0",
-            freeze_trunk=False,
-            detail_layers=1,
-            input_size=112,
-            source_size=48,
-            grey=True,
-        ),
-        epochs=10,
-        batch_size=64,
-        optimizer="adamw",
-        lr=2e-3,
-        weight_decay=0.02,
-        schedule="onecycle",
-        augment="flip_affine_erase",
-        targets="soft",
-        clip_norm=5.0,
-    ),
+    "convcut_ferplus": CONVCUT_FERPLUS,
     # The most accurate one: goes on from the trunk of the one above with more pixels, a part of its answers beside the
     # votes, averaged weights, both sides of every face; a mild logit adjustment for the rare classes, its τ the best by
     # macro-F1 on the validation faces of the one above.
-    "convcut_ferplus_mirror": Recipe(
-        config=ConvCutConfig(
-            trunk="tf_efficientnet_lite0",
-            freeze_trunk=False,
-            detail_layers=1,
-            input_size=128,
-            source_size=48,
-            grey=True,
-            mirror=True,
-        ),
-        epochs=9,
-        batch_size=64,
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=0.02,
-        schedule="onecycle",
-        augment="flip_affine_erase",
-        targets="soft",
-        clip_norm=5.0,
-        teacher="convcut_ferplus",
-        teacher_share=0.3,
-        remedy="logit_adjusted_posthoc",
-        tau=0.2,
-        average=0.998,
-        precision="bfloat16",
+    "convcut_ferplus_mirror": CONVCUT_FERPLUS.override(
+        {
+            "input_size": 128,
+            "mirror": True,
+            "epochs": 9,
+            "lr": 1e-3,
+            "teacher": "convcut_ferplus",
+            "teacher_share": 0.3,
+            "remedy": "logit_adjusted_posthoc",
+            "tau": 0.2,
+            "average": 0.998,
+            "precision": "bfloat16",
+        }
     ),
-    # Beside it, on the same trunk kept frozen: the head alone, and a linear probe
+    # Beside them, on the same trunk kept frozen: the head alone, and a linear probe
     "convcut_ferplus_frozen": Recipe(
         config=ConvCutConfig(trunk="tf_efficientnet_lite0", input_size=112, source_size=48, grey=True),
         epochs=20,

@@ -189,8 +189,9 @@ def release(
         adopt_run(run, folder, recipe_name, trunk_weights)
     elif not (folder / "training.json").exists():
         raise ValueError(f"no released model {name}; there are {', '.join(released_models())}")
-    calibrate(folder, dataset)
-    write_golden(folder)
+    calibrate(folder, dataset)  # renews a golden pair that is there
+    if run:
+        write_golden(folder)
     model = load_model(folder)
     for file, clean in (("report", False), ("report_clean", True)):
         report = {"name": name, **evaluate(model, dataset, clean=clean)}

@@ -16,8 +16,6 @@ from ferlib.predict import Predictor
 from ferlib.training import release as module
 from ferlib.training.release import release
 
-SMALL = {"grey": True, "source_size": 48}
-
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, drawn_faces):
@@ -26,7 +24,14 @@ def run(tmp_path, monkeypatch, drawn_faces):
         monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
     folder = tmp_path / "run"
     model = create_model(
-        "convcut", trunk="test_convnext", keep_stages=2, input_size=64, width=32, classes=drawn_faces.classes, **SMALL
+        "convcut",
+        trunk="test_convnext",
+        keep_stages=2,
+        input_size=64,
+        width=32,
+        classes=drawn_faces.classes,
+        grey=True,
+        source_size=48,
     )
     model.save_pretrained(str(folder / "best"))
     history = {"epoch": [0, 1, 2], "accuracy": [0.3, 0.5, 0.4], "balanced_accuracy": [0.1, 0.2, 0.3]}
@@ -82,7 +87,7 @@ def test_the_card_names_the_most_frequent_confusions():
     assert module._confusions(["a", "b", "c"], counts) == ["c: a (3 of 10)", "a: b (2 of 10)"]
 
 
-def test_calibration_makes_an_overconfident_model_mean_what_it_says(run, tmp_path, drawn_faces, monkeypatch):
+def test_calibration_makes_an_overconfident_model_mean_what_it_says(run, drawn_faces):
     """The logits of a model that knows nothing are blown up: the temperature takes that back, no answer changes."""
     folder = run / "best"
     model = load_model(folder)
