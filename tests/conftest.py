@@ -17,6 +17,12 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic_dataset import load_synthetic
 
 
+@pytest.fixture(autouse=True)
+def same_draw() -> None:
+    """Models that a test makes start from the same random weights in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder with the real data sets; tests that use it carry the mark `data`."""

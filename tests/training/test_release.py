@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.explain.embed import penultimate
 from ferlib.models import zoo
 from ferlib.models.listing import read_figures
 from ferlib.models.zoo import create_model, load_model, released_models
@@ -87,25 +90,32 @@ def test_the_card_names_the_most_frequent_confusions():
     assert module._confusions(["a", "b", "c"], counts) == ["c: a (3 of 10)", "a: b (2 of 10)"]
 
 
-def test_calibration_makes_an_overconfident_model_mean_what_it_says(run, drawn_faces):
-    """The logits of a model that knows nothing are blown up: the temperature takes that back, no answer changes."""
+def test_calibration_finds_how_much_too_sure_a_model_is(run, drawn_faces):
+    """Labels are drawn from a model's own probabilities, then its logits are tripled: the temperature is near 3."""
     folder = run / "best"
     model = load_model(folder)
-    with torch.no_grad():
-        model.classifier.weight.mul_(300)
+    logits = penultimate(model, drawn_faces.pixels)[0] @ model.classifier.weight.detach().numpy().T
+    scale = 2 / logits.std(axis=0).mean()
+    model.classifier.weight.data *= 3 * scale
+    model.classifier.bias.data = torch.from_numpy(-3 * scale * logits.mean(axis=0))
     model.save_pretrained(str(folder))
-    part = drawn_faces.split("validation")
+    chances = tempered(predict_dataset(model, drawn_faces), 3)
+    rng = np.random.default_rng(0)
+    labels = [rng.choice(len(row), p=row) for row in chances]
+    frame = drawn_faces.frame.assign(label=labels, split="validation")
+    faces = FaceDataset("guessed", drawn_faces.classes, frame, drawn_faces.pixels)
+    part = faces.split("validation")
     before = predict_dataset(load_model(folder), part)
-    temperature, error, left = module.calibrate(folder, drawn_faces)
+    temperature, error, left = module.calibrate(folder, faces)
     after = predict_dataset(load_model(folder), part)
-    assert temperature > 2 and left < error / 2
+    assert 2 < temperature < 4.5 and left < error / 2
     assert load_model(folder).config.temperature == pytest.approx(temperature, abs=1e-4)
     assert (after.argmax(1) == before.argmax(1)).all()
     assert after == pytest.approx(tempered(before, temperature), abs=1e-4)
     pixels = [face[0].numpy() for face in part.pixels]
     assert Predictor(load_model(folder)).classify(pixels)[0] == pytest.approx(after, abs=1e-5)
-    again, plain, _ = module.calibrate(folder, drawn_faces)
+    again, plain, _ = module.calibrate(folder, faces)
     assert again == pytest.approx(temperature, rel=1e-3) and plain == pytest.approx(error, abs=1e-3)
-    report = evaluate(load_model(folder), drawn_faces, "validation")["metrics"]
+    report = evaluate(load_model(folder), faces, "validation")["metrics"]
     assert report["ece"]["value"] == pytest.approx(left, abs=1e-3)
     assert report["ece_uncalibrated"]["value"] == pytest.approx(error, abs=1e-3)
