@@ -1,6 +1,6 @@
 """The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -18,11 +18,10 @@ from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
 from ferlib.faces import Face, crop_box, crop_face, crop_landmarks, detect_faces
 from ferlib.images import ImageError, read_image
 from ferlib.models.base import FaceModel, place
-from ferlib.models.zoo import load_model
+from ferlib.models.zoo import load_model, released_onnx
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
-QUICK_SIDE = 640  # long side in pixels at which a live picture is searched for faces
 
 Picture = str | PathLike | bytes | Image.Image | np.ndarray
 
@@ -113,13 +112,11 @@ class FoundFaces:
     image: np.ndarray | None = field(default=None, repr=False)
 
 
-def find_faces(source: Picture | None, thorough: bool = True) -> FoundFaces:
+def find_faces(source: Picture | None) -> FoundFaces:
     """Read a photo and find the faces in it, for any number of models to judge.
 
     Args:
         source: a path, bytes, PIL image or array, see `ferlib.images.read_image`; None is an error like any other.
-        thorough: search for small faces, and for turned ones where no other is found; a live picture is searched
-            without, several times as fast.
 
     Returns:
         The faces, or why there are none: never an exception for a bad picture.
@@ -129,7 +126,7 @@ def find_faces(source: Picture | None, thorough: bool = True) -> FoundFaces:
         image = read_image(source)
     except ImageError as error:
         return FoundFaces(name, error=str(error))
-    faces = detect_faces(image) if thorough else detect_faces(image, fallback=False, max_side=QUICK_SIDE)
+    faces = detect_faces(image)
     if not faces:
         return FoundFaces(name, error="No face was found in the picture.", image=image)
     return FoundFaces(name, tuple(faces), image=image)
@@ -155,18 +152,24 @@ class Predictor:
         model: any trained `FaceModel`; put into evaluation mode.
         device: where it runs.
         batch_size: faces a pass.
+        onnx: the same model exported (`ferlib.models.export`), or None. Where no explanation is asked for it answers in
+            the model's place, several times as fast for a single face. Only on the CPU.
     """
 
-    def __init__(self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32):
+    def __init__(
+        self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32, onnx: Path | None = None
+    ):
         self.model = model.eval()
         place(model, device)
         self.device, self.batch_size = device, batch_size
         self.preprocess = Preprocess.of(model.config)
+        self._logits = self._by_torch if onnx is None else _by_onnxruntime(onnx)
 
     @classmethod
     def load(cls, name_or_dir: str | Path = DEFAULT_MODEL, device: str | torch.device = "cpu") -> "Predictor":
         """With a released model, or one from a folder; see `ferlib.models.zoo.load_model`."""
-        return cls(load_model(name_or_dir), device)
+        on_cpu = torch.device(device).type == "cpu"
+        return cls(load_model(name_or_dir), device, onnx=released_onnx(name_or_dir) if on_cpu else None)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -236,7 +239,21 @@ class Predictor:
                 logits, heat = explain_batch(self.model, x, explain)
                 maps.append(self.preprocess.whole_face(heat).cpu())
             else:
-                with torch.inference_mode():
-                    logits = self.model(x)
+                logits = self._logits(x)
             probabilities.append((logits.float() / self.model.config.temperature).softmax(dim=1).cpu())
         return torch.cat(probabilities).numpy(), torch.cat(maps).numpy() if maps else None
+
+    def _by_torch(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return self.model(x)
+
+
+def _by_onnxruntime(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """An exported model as a function: normalised images (B, C, H, W) -> logits (B, classes)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(["logits"], {"image": x.numpy()})[0])

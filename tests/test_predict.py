@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from ferlib.explain import METHODS
-from ferlib.models.zoo import WEIGHTS, create_model
+from ferlib.models.zoo import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
 
 
@@ -51,6 +51,16 @@ def test_the_answer_is_the_same_alone_and_in_company(predictor, portrait, astron
         assert np.abs(alone[0] - together[i]).max() < 1e-4
         assert np.abs(own_map[0] - maps[i]).max() < 1e-3
         assert np.abs(plain - alone).max() < 1e-5 and none is None
+
+
+@pytest.mark.parametrize("name", [name for name in released_models() if released_onnx(name)])
+def test_the_exported_model_answers_as_the_model_does(name):
+    """Which is that of the weights that stand beside it, at its temperature, for one face and for several."""
+    fast, plain = Predictor.load(name), Predictor(load_model(name))
+    assert fast._logits != fast._by_torch and plain._logits == plain._by_torch
+    faces = list(load_file(released_models()[name] / "golden.safetensors")["faces"])
+    for some in (faces, faces[:1]):
+        assert fast.classify(some)[0] == pytest.approx(plain.classify(some)[0], abs=1e-5)
 
 
 def test_nobody_there(predictor):

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -28,8 +29,8 @@ class BatchingPredictor(Predictor):
     Only for models whose answer for a face does not depend on the others of its batch.
     """
 
-    def __init__(self, model: FaceModel, batch_size: int = 32):
-        super().__init__(model, batch_size=batch_size)
+    def __init__(self, model: FaceModel, batch_size: int = 32, onnx: Path | None = None):
+        super().__init__(model, batch_size=batch_size, onnx=onnx)
         if self.model.mixes_batch:
             raise ValueError(f"{self.model.config.architecture} mixes the faces of a batch; visitors would be mixed up")
         self._waiting: list[_Request] = []

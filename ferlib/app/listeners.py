@@ -29,7 +29,8 @@ thinks or is like; people show the same feeling differently, and the model errs,
 Do not use it to judge anybody.
 
 **The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these". Faces are found by dlib, whose landmark file is for non-commercial research only.
+It cannot answer "none of these". Faces are found by BlazeFace, their landmarks by dlib with a file that is for
+non-commercial research only.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
@@ -156,7 +157,7 @@ class Listeners:
         url = image.get("url") or ""
         source = base64.b64decode(url.partition(",")[2]) if url.startswith("data:") else _path(image)
         try:
-            (result,) = self.service.look(source, model, thorough=False)
+            (result,) = self.service.look(source, model)
         except NoAnswer:
             return gr.skip(), gr.skip()  # the next picture comes soon
         if result.error:

@@ -57,14 +57,14 @@ class Service:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
         try:
             from ferlib.app.batching import BatchingPredictor
-            from ferlib.models.zoo import load_model, released_models
+            from ferlib.models.zoo import load_model, released_models, released_onnx
             from ferlib.predict import DEFAULT_MODEL
 
             first = self.first_model or DEFAULT_MODEL
             models = {first: load_model(first)}
             models |= {name: load_model(name) for name in released_models() if name != first}
             predictors = {
-                Path(name).name if Path(name).is_dir() else name: BatchingPredictor(model)
+                Path(name).name if Path(name).is_dir() else name: BatchingPredictor(model, onnx=released_onnx(name))
                 for name, model in models.items()
                 if name == first or not model.mixes_batch
             }
@@ -93,7 +93,7 @@ class Service:
         return self.models[model]
 
     def look(
-        self, source: "Picture | None", *models: str | None, explain: str | None = None, thorough: bool = True
+        self, source: "Picture | None", *models: str | None, explain: str | None = None
     ) -> "list[ImagePrediction]":
         """Find the faces of a photo and have them judged by one model or several, one result each.
 
@@ -101,7 +101,6 @@ class Service:
             source: see `ferlib.predict.find_faces`.
             *models: names; None is the default model.
             explain: one of the models' methods, or None. A model that does not have it goes without.
-            thorough: see `ferlib.predict.find_faces`.
 
         Raises:
             NoAnswer: the queue is full, or the service is closed.
@@ -111,7 +110,7 @@ class Service:
             chosen = [self.predictor(name) for name in models or (None,)]
             if not any(explain in (None, *predictor.methods) for predictor in chosen):
                 chosen[0].require_method(explain)
-            found = self.find(source, thorough)
+            found = self.find(source)
             return [one.judge(found, explain if explain in one.methods else None) for one in chosen]
 
     def among_neighbours(self, source: "Picture | None") -> "Companies":
@@ -146,12 +145,12 @@ class Service:
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
         return text.strip(), json.loads(report.read_text()) if report.is_file() else None
 
-    def find(self, source: "Picture | None", thorough: bool = True) -> "FoundFaces":
+    def find(self, source: "Picture | None") -> "FoundFaces":
         """`ferlib.predict.find_faces`, for a few photos at a time."""
         from ferlib.predict import find_faces
 
         with self._reading:
-            return find_faces(source, thorough)
+            return find_faces(source)
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -102,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
                          "without it a released model is calibrated and measured again")  # fmt: skip
     release.add_argument("--recipe", default="", help="name of the recipe it was trained by, for the card")
     release.add_argument("--trunk-weights", metavar="FILE", help="that it was trained with, for the card")
+    release.add_argument("--onnx", action="store_true", help="add model.onnx, which predictions on a CPU then use")
     release.set_defaults(run=run_release)
     return parser
 
@@ -284,5 +285,5 @@ def run_release(options: argparse.Namespace) -> int:
     from ferlib.training.release import release
 
     data = load_dataset(options.data, options.root)
-    print(release(options.name, data, options.run_folder, options.recipe, options.trunk_weights))
+    print(release(options.name, data, options.run_folder, options.recipe, options.trunk_weights, options.onnx))
     return 0

@@ -118,6 +118,12 @@ def released_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
 
 
+def released_onnx(name_or_dir: str | Path) -> Path | None:
+    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU."""
+    folder = released_models().get(str(name_or_dir))
+    return folder / "model.onnx" if folder and (folder / "model.onnx").is_file() else None
+
+
 def load_model(name_or_dir: str | Path) -> FaceModel:
     """A trained model, in evaluation mode.
 

@@ -4,6 +4,7 @@ model.safetensors, config.json    the weights, and the config with a temperature
 training.json                     recipe, chosen epoch, versions
 report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
 golden.safetensors                faces, and the model's answers for them
+model.onnx                        where it was asked for: the same model, which `Predictor.load` runs on a CPU
 README.md                         the model card, written from these
 """
 
@@ -21,6 +22,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.models.export import export_onnx
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import MODELS, WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
@@ -108,7 +110,7 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
     """Fit a model's temperature on validation faces and write it into its config.json.
 
     Args:
-        folder: of the model; a golden pair in it is made anew.
+        folder: of the model; a golden pair and a model.onnx in it are made anew.
         dataset: with a validation split, and the model's classes.
 
     Returns:
@@ -127,6 +129,8 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if (folder / "golden.safetensors").exists():
         write_golden(folder)
+    if (folder / "model.onnx").exists():
+        export_onnx(load_model(folder), folder / "model.onnx")
     before, after = (calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
     return temperature, before, after
 
@@ -168,6 +172,7 @@ def release(
     run: Path | None = None,
     recipe_name: str = "",
     trunk_weights: str | None = None,
+    onnx: bool = False,
 ) -> Path:
     """Make `ferlib/weights/<name>/`, or measure a released model again: calibration, reports, golden pair and card.
 
@@ -176,6 +181,7 @@ def release(
         dataset: the data set it was trained on, with validation and test split.
         run: a run folder to take the model from; None: it is released already.
         recipe_name, trunk_weights: of the run, for the card.
+        onnx: add model.onnx.
 
     Returns:
         The folder.
@@ -189,10 +195,12 @@ def release(
         adopt_run(run, folder, recipe_name, trunk_weights)
     elif not (folder / "training.json").exists():
         raise ValueError(f"no released model {name}; there are {', '.join(released_models())}")
-    calibrate(folder, dataset)  # renews a golden pair that is there
+    calibrate(folder, dataset)  # renews the golden pair and model.onnx where they are
     if run:
         write_golden(folder)
     model = load_model(folder)
+    if onnx and not (folder / "model.onnx").exists():
+        export_onnx(model, folder / "model.onnx")
     for file, clean in (("report", False), ("report_clean", True)):
         report = {"name": name, **evaluate(model, dataset, clean=clean)}
         (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")

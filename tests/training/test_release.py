@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
@@ -69,7 +70,8 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
 
 
 def test_measuring_a_released_model_again_changes_nothing(run, drawn_faces):
-    folder = release("some_model", drawn_faces, run, "some_recipe")
+    folder = release("some_model", drawn_faces, run, "some_recipe", onnx=True)
+    assert zoo.released_onnx("some_model") == folder / "model.onnx"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert release("some_model", drawn_faces) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -83,6 +85,15 @@ def test_a_model_without_a_trunk_says_so(run, drawn_faces):
     card = (release("small_ivsa", drawn_faces, run, "ivsa") / "README.md").read_text()
     assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
     assert "    python -m ferlib train ivsa --data synthetic\n" in card and "{" not in card.partition("```json")[0]
+
+
+def test_a_new_temperature_is_written_into_the_exported_model_too(run, drawn_faces):
+    folder = release("some_model", drawn_faces, run, onnx=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"temperature": 3.0}))
+    fitted, *_ = module.calibrate(folder, drawn_faces)
+    stored = {prop.key: prop.value for prop in onnx.load(folder / "model.onnx").metadata_props}
+    assert float(stored["temperature"]) == pytest.approx(fitted, abs=1e-4)
 
 
 def test_the_card_names_the_most_frequent_confusions():

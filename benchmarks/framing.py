@@ -1,0 +1,101 @@
+"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/faces.py` and prints what they reach.
+
+    FERLIB_DATA=… python benchmarks/framing.py
+
+Training rows of FER2013, drawn at random with a fixed seed, are shown to the detector: as they are, and at a random
+size and place on a black canvas. Where one face is found, the square that FER2013 has is known. From half of the rows
+each rule's side and shift are fitted (medians, in its own unit); on the other half the overlap (IoU) of its square with
+the true one is taken. Also printed: where eyes and mouth lie in the 48 x 48 pixels, and how tilted the heads are.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ferlib.data.catalogue import load_dataset
+from ferlib.faces import Face, detect_faces
+
+Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture
+EYES, MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 68)
+
+
+def centroid(face: Face) -> Anchor:
+    middle = face.landmarks.mean(axis=0)
+    return middle, float(np.sqrt(((face.landmarks - middle) ** 2).sum(axis=1).mean()))
+
+
+def box(face: Face) -> Anchor:
+    corners = np.reshape(face.box, (2, 2))
+    return corners.mean(axis=0), float((corners[1] - corners[0]).mean())
+
+
+def extent(face: Face) -> Anchor:
+    low, high = face.landmarks.min(axis=0), face.landmarks.max(axis=0)
+    return (low + high) / 2, float((high - low).mean())
+
+
+def eyes_and_mouth(face: Face) -> Anchor:
+    left, right, mouth = (face.landmarks[part].mean(axis=0) for part in (*EYES, MOUTH))
+    eyes = (left + right) / 2
+    return (eyes + mouth) / 2, float(np.linalg.norm(mouth - eyes))
+
+
+def eyes(face: Face) -> Anchor:
+    left, right = (face.landmarks[part].mean(axis=0) for part in EYES)
+    return (left + right) / 2, float(np.linalg.norm(right - left))
+
+
+RULES: dict[str, Callable[[Face], Anchor]] = {
+    "centroid and RMS radius of all 68 landmarks": centroid,
+    "the detector's box": box,
+    "landmarks' bounding box": extent,
+    "eyes, and eye-to-mouth distance": eyes_and_mouth,
+    "eyes, and distance between them": eyes,
+}
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of squares (N, 3): x and y of the centre, side."""
+    low = np.maximum(a[:, :2] - a[:, 2:] / 2, b[:, :2] - b[:, 2:] / 2)
+    high = np.minimum(a[:, :2] + a[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2)
+    common = (high - low).clip(0).prod(axis=1)
+    return common / (a[:, 2] ** 2 + b[:, 2] ** 2 - common)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1060)
+    rows = parser.parse_args().rows
+    rng = np.random.default_rng(0)
+    train = load_dataset("fer2013").split("train")
+    faces, true, plain = [], [], []
+    for index in rng.choice(len(train), rows, replace=False):
+        picture = Image.fromarray(train.pixels[index, 0].numpy()).convert("RGB")
+        plain += [one for one in [detect_faces(np.asarray(picture))] if len(one) == 1]
+        side = int(rng.integers(60, 200))
+        x, y = rng.integers(0, 256 - side, size=2)
+        canvas = Image.new("RGB", (256, 256))
+        canvas.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (int(x), int(y)))
+        found = detect_faces(np.asarray(canvas))
+        if len(found) == 1:
+            faces.append(found[0])
+            true.append((x + side / 2, y + side / 2, side))
+    squares, half = np.array(true), len(true) // 2
+    print(f"{rows} rows: one face in {len(plain) / rows:.1%} as they are, in {len(faces) / rows:.1%} on a canvas")
+    marks = np.array([[one[0].landmarks[part].mean(axis=0) for part in (*EYES, MOUTH)] for one in plain])
+    print("median centres of eyes and mouth:", np.median(marks, axis=0).round(1).tolist())
+    print("eyes apart:", np.median(np.linalg.norm(marks[:, 1] - marks[:, 0], axis=1)).round(1))
+    print(f"tilt within 15 degrees: {np.mean([abs(one[0].roll) <= 15 for one in plain]):.1%}")
+    for name, rule in RULES.items():
+        anchors = [rule(face) for face in faces]
+        points, units = np.array([point for point, _ in anchors]), np.array([[unit] for _, unit in anchors])
+        side = np.median(squares[:half, 2:] / units[:half])
+        shift = np.median((squares[:half, :2] - points[:half]) / units[:half], axis=0)
+        made = np.hstack([points + shift * units, side * units])
+        print(f"{name:45} side {side:.3f}, shift {shift.round(3).tolist()}, IoU {iou(made, squares)[half:].mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()
