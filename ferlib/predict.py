@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
 from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
-from ferlib.faces import Face, crop_box, crop_face, crop_landmarks, detect_faces
+from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks
 from ferlib.images import ImageError, read_image
 from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model, released_onnx
@@ -33,15 +34,15 @@ class FacePrediction:
     Attributes:
         box: the square (x0, y0, x1, y1) that the model saw, in the photo's pixels; may reach beyond its edge.
         scores: probability of every class, in the model's order; they sum to 1.
-        face: the square as shown, (224, 224, 3) uint8.
+        crop: the square in the photo's own pixels, (S, S, 3) uint8.
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
         parts: for every part of the face (`ferlib.explain.regions.REGIONS`) its share of the heat map and its share of
-            the square, where there are a heat map and landmarks.
+            the square, where there is a heat map.
     """
 
     box: tuple[int, int, int, int]
     scores: dict[str, float]
-    face: np.ndarray = field(repr=False)
+    crop: np.ndarray = field(repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
     parts: dict[str, tuple[float, float]] | None = field(default=None, repr=False)
 
@@ -62,6 +63,11 @@ class FacePrediction:
         """How far the first class is ahead of the second, 0..1: small means undecided."""
         first, second = sorted(self.scores.values(), reverse=True)[:2]
         return first - second
+
+    @cached_property
+    def face(self) -> np.ndarray:
+        """The square as it is shown, (224, 224, 3) uint8."""
+        return np.array(Image.fromarray(self.crop).resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.BICUBIC))
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
         """The heat map over the face, (224, 224, 3) uint8.
@@ -132,14 +138,14 @@ def find_faces(source: Picture | None) -> FoundFaces:
     return FoundFaces(name, tuple(faces), image=image)
 
 
-def shares_of_parts(heatmap: np.ndarray, face: Face) -> dict[str, tuple[float, float]] | None:
+def shares_of_parts(heatmap: np.ndarray, image: np.ndarray, face: Face) -> dict[str, tuple[float, float]] | None:
     """Where a heat map (S, S) over a face's square lies: part -> (its share of the map, its share of the square).
 
-    None for a face without landmarks, and for an empty map.
+    None for an empty map.
     """
-    points = crop_landmarks(face, len(heatmap))
-    if points is None or not heatmap.any():
+    if not heatmap.any():
         return None
+    points = crop_points(find_landmarks(image, face), face, len(heatmap))
     regions = landmark_regions(points, len(heatmap))[None]
     shares = zip(energies(heatmap[None], regions)[0].tolist(), areas(regions)[0].tolist(), strict=True)
     return dict(zip(REGIONS, shares, strict=True))
@@ -147,6 +153,9 @@ def shares_of_parts(heatmap: np.ndarray, face: Face) -> dict[str, tuple[float, f
 
 class Predictor:
     """A trained model behind face detection.
+
+    Attributes:
+        methods: what `explain` may be, those of `METHODS` that the model allows.
 
     Args:
         model: any trained `FaceModel`; put into evaluation mode.
@@ -163,6 +172,7 @@ class Predictor:
         place(model, device)
         self.device, self.batch_size = device, batch_size
         self.preprocess = Preprocess.of(model.config)
+        self.methods = methods_of(self.model)
         self._logits = self._by_torch if onnx is None else _by_onnxruntime(onnx)
 
     @classmethod
@@ -175,11 +185,6 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the probabilities."""
         return self.model.config.classes
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """What `explain` may be: those of `METHODS` that the model allows."""
-        return methods_of(self.model)
 
     def predict(self, source: Picture, explain: str | None = None) -> ImagePrediction:
         """Find and classify every face in a photo.
@@ -199,19 +204,19 @@ class Predictor:
         self.require_method(explain)
         if found.image is None or not found.faces:
             return ImagePrediction(found.name, (), found.error, found.image)
-        probabilities, heatmaps = self.classify([self.crop(found.image, face) for face in found.faces], explain)
+        crops = [crop_face(found.image, face) for face in found.faces]
+        probabilities, heatmaps = self.classify([self._sized(crop) for crop in crops], explain)
         faces = []
         for i, face in enumerate(found.faces):
             scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
             heatmap = None if heatmaps is None else heatmaps[i]
-            parts = None if heatmap is None else shares_of_parts(heatmap, face)
-            view = crop_face(found.image, face, VIEW_SIZE)
-            faces.append(FacePrediction(crop_box(face), scores, view, heatmap, parts))
+            parts = None if heatmap is None else shares_of_parts(heatmap, found.image, face)
+            faces.append(FacePrediction(crop_box(face), scores, crops[i], heatmap, parts))
         return ImagePrediction(found.name, tuple(faces), None, found.image)
 
     def crop(self, image: np.ndarray, face: Face) -> np.ndarray:
         """A found face as `classify` wants it, (S, S, 3) uint8."""
-        return crop_face(image, face, self.preprocess.source_size or self.preprocess.input_size)
+        return self._sized(crop_face(image, face))
 
     def require_method(self, explain: str | None) -> None:
         """Raises a `ValueError` for an explanation that does not exist, or that the model does not have."""
@@ -242,6 +247,10 @@ class Predictor:
                 logits = self._logits(x)
             probabilities.append((logits.float() / self.model.config.temperature).softmax(dim=1).cpu())
         return torch.cat(probabilities).numpy(), torch.cat(maps).numpy() if maps else None
+
+    def _sized(self, crop: np.ndarray) -> np.ndarray:
+        size = self.preprocess.source_size or self.preprocess.input_size
+        return np.array(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC))
 
     def _by_torch(self, x: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():

