@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from onnxruntime import InferenceSession, SessionOptions
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
@@ -61,6 +60,7 @@ from ferlib.labels import SYNTHETIC
 from ferlib.models.base import FaceModel
 from ferlib.models.export import export_onnx
 from ferlib.models.zoo import load_model
+from ferlib.onnx_session import open_session
 
 SIDE = 48
 BATCH = 32
@@ -130,9 +130,7 @@ class Exported(nn.Module):
         super().__init__()
         if not path.exists():
             export_onnx(model, path)
-        options = SessionOptions()
-        options.intra_op_num_threads = 1
-        self.config, self.session = model.config, InferenceSession(path, options)
+        self.config, self.session = model.config, open_session(path)
         x = Preprocess.of(model.config).normalise(faces)
         with torch.inference_mode():
             assert torch.allclose(self(x), model(x), atol=1e-3)

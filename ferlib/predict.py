@@ -20,6 +20,7 @@ from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, f
 from ferlib.images import ImageError, read_image
 from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model, released_onnx
+from ferlib.onnx_session import open_session
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
@@ -259,10 +260,5 @@ class Predictor:
 
 def _by_onnxruntime(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     """An exported model as a function: normalised images (B, C, H, W) -> logits (B, classes)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session = open_session(file, torch.get_num_threads())
     return lambda x: torch.from_numpy(session.run(["logits"], {"image": x.numpy()})[0])

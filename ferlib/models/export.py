@@ -12,6 +12,7 @@ import torch
 from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
 from ferlib.models.base import FaceModel, evaluating
+from ferlib.onnx_session import open_session
 
 if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
@@ -75,10 +76,10 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
         ValueError: the file is not there or not a readable ONNX file.
         ImportError: onnxruntime is missing.
     """
-    import onnxruntime
-
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = open_session(path, torch.get_num_threads())
+    except ImportError:
+        raise
     except Exception as error:  # onnxruntime's own, one class for every complaint, none of them public
         raise ValueError(f"{path} is not a readable ONNX file ({error})") from error
     pixels = torch.from_numpy(faces)

@@ -1,0 +1,35 @@
+"""What onnxruntime does beside its work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+CODE = """
+import numpy as np
+from ferlib.blazeface import detect
+detect(np.zeros((128, 128, 3), np.uint8))
+"""
+SUPPRESSING = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
+
+
+def files_left(folder: Path, before: str = "") -> list[str]:
+    """What a process that finds no face leaves in its home and temporary folder."""
+    places = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
+    environment = {name: value for name, value in os.environ.items() if name not in SUPPRESSING}
+    code = [sys.executable, "-c", before + CODE]
+    subprocess.run(code, env=environment | places, cwd=Path(__file__).parents[1], check=True)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_nothing_is_kept_for_its_maker(tmp_path):
+    """Its telemetry writes an identifier of the device, and its events until they are sent."""
+    assert files_left(tmp_path) == []
+
+
+def test_it_would_be_kept_otherwise(tmp_path):
+    """Or else the test above says nothing."""
+    assert files_left(tmp_path, "import onnxruntime; onnxruntime.SessionOptions()") != []
