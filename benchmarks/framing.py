@@ -6,6 +6,9 @@ Training rows of FER2013, drawn at random with a fixed seed, are shown to the de
 size and place on a black canvas. Where one face is found, the square that FER2013 has is known. From half of the rows
 each rule's side and shift are fitted (medians, in its own unit); on the other half the overlap (IoU) of its square with
 the true one is taken. Also printed: where eyes and mouth lie in the 48 x 48 pixels, and how tilted the heads are.
+
+Last, what a rule is worth: photos of facial_expressions, up to --photos of every class, are cut by it (not turned), and
+the released models' labels compared with the given ones.
 """
 
 import argparse
@@ -14,8 +17,13 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ferlib.data.catalogue import load_dataset
+from ferlib.data.catalogue import find_dataset, load_dataset
+from ferlib.data.facial_expressions import read_legend
 from ferlib.faces import Face, detect_faces, find_landmarks
+from ferlib.images import read_image
+from ferlib.labels import FACIAL_EXPRESSIONS
+from ferlib.models.zoo import released_models
+from ferlib.predict import Predictor
 
 Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture
 EYES, MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 68)
@@ -67,7 +75,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1060)
-    rows = parser.parse_args().rows
+    parser.add_argument("--photos", type=int, default=700, help="of a class")
+    options = parser.parse_args()
+    rows = options.rows
     rng = np.random.default_rng(0)
     train = load_dataset("fer2013").split("train")
     faces, true, marks, rolls = [], [], [], []
@@ -92,13 +102,45 @@ def main() -> None:
     print("median centres of eyes and mouth:", np.median(middles, axis=0).round(1).tolist())
     print("eyes apart:", np.median(np.linalg.norm(middles[:, 1] - middles[:, 0], axis=1)).round(1))
     print(f"tilt within 15 degrees: {np.mean(np.abs(rolls) <= 15):.1%}")
+    squares_by = {}
     for name, rule in RULES.items():
         anchors = [rule(*face) for face in faces]
         points, units = np.array([point for point, _ in anchors]), np.array([[unit] for _, unit in anchors])
         side = np.median(squares[:half, 2:] / units[:half])
         shift = np.median((squares[:half, :2] - points[:half]) / units[:half], axis=0)
         made = np.hstack([points + shift * units, side * units])
+        squares_by[name] = side, shift
         print(f"{name:45} side {side:.3f}, shift {shift.round(3).tolist()}, IoU {iou(made, squares)[half:].mean():.3f}")
+    agreement(squares_by, options.photos)
+
+
+def agreement(squares: dict[str, tuple[float, np.ndarray]], per_class: int) -> None:
+    """Print in how many photos the models agree with the label, by rule: name -> side and shift in the rule's unit."""
+    folder = find_dataset("facial_expressions")
+    shuffled = read_legend(folder).sample(frac=1, random_state=0)
+    crops, given = {name: [] for name in squares}, []
+    for row in shuffled.groupby("label").head(per_class).itertuples():
+        image = read_image(folder / "images" / row.file)
+        found = detect_faces(image)
+        if not found:
+            continue
+        face = max(found, key=lambda one: one.side)
+        landmarks = find_landmarks(image, face)
+        given.append(FACIAL_EXPRESSIONS[row.label])
+        for name, (side, shift) in squares.items():
+            point, unit = RULES[name](face, landmarks)
+            x, y = point + unit * shift
+            reach = unit * side / 2
+            box = tuple(round(value) for value in (x - reach, y - reach, x + reach, y + reach))
+            crop = Image.fromarray(image).crop(box).resize((48, 48), Image.Resampling.BICUBIC)
+            crops[name].append(np.asarray(crop))
+    for model in released_models():
+        predictor = Predictor.load(model)
+        known = np.isin(given, predictor.classes)
+        print(f"{model}, {known.sum()} photos")
+        for name, faces in crops.items():
+            said = np.array(predictor.classes)[predictor.classify(faces)[0].argmax(axis=1)]
+            print(f"    {name:45} {np.mean((said == given)[known]):.1%}")
 
 
 if __name__ == "__main__":

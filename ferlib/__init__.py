@@ -22,6 +22,7 @@ _HOME = {
     # photos
     "Predictor": "ferlib.predict",
     "detect_faces": "ferlib.faces",
+    "find_landmarks": "ferlib.faces",
     "crop_face": "ferlib.faces",
     "read_image": "ferlib.images",
     # data

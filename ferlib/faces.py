@@ -6,7 +6,7 @@ for those who ask for them, come from the iBUG 300-W predictor (`shape_predictor
 
 **Framing.** The networks are trained on FER2013's 48 x 48 crops, so a photo is cut where those were. Measured with
 this very module on 1,060 random training rows (`benchmarks/framing.py`): a face is found in 98 %; median eye centres
-(14.9, 18.7) and (32.7, 18.6), mouth (24.0, 37.7), eyes 17.6 apart, in pixels of the 48; head tilt within ±15° for 85 %.
+(14.9, 18.8) and (32.6, 18.7), mouth (24.0, 37.8), eyes 17.6 apart, in pixels of the 48; head tilt within ±15° for 85 %.
 The rows were also put on a black canvas at a random size and place; from half of them every candidate rule for the
 square was fitted, and on the other half the overlap (IoU) of its square with the true frame taken:
 
@@ -15,10 +15,11 @@ square was fitted, and on the other half the overlap (IoU) of its square with th
     centroid and RMS radius of the 6 keypoints    0.78   <- used; side = 3.50 radii
     eyes, and eye-to-mouth distance               0.76
     the detector's box                            0.75
-    eyes, and distance between them               0.74
+    eyes, and distance between them               0.75
 
-FER2013's own scatter (about 15 % in scale) bounds all of them. The keypoints cost nothing, where landmarks take as long
-as the detector. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and beyond it reduced to that: no face looks unlike
+FER2013's own scatter (about 15 % in scale) bounds all of them, and which rule it is hardly matters to the models: on
+2,289 photos the default one agrees with the label in 69.9 % by the keypoints, in 69.1 to 70.3 % by the others. The
+keypoints cost nothing, where landmarks take as long as the detector. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and beyond it reduced to that: no face looks unlike
 the training set, and none jumps when its tilt passes a threshold.
 """
 
