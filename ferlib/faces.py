@@ -19,8 +19,9 @@ square was fitted, and on the other half the overlap (IoU) of its square with th
 
 FER2013's own scatter (about 15 % in scale) bounds all of them, and which rule it is hardly matters to the models: on
 2,289 photos the default one agrees with the label in 69.9 % by the keypoints, in 69.1 to 70.3 % by the others. The
-keypoints cost nothing, where landmarks take as long as the detector. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and beyond it reduced to that: no face looks unlike
-the training set, and none jumps when its tilt passes a threshold.
+keypoints cost nothing, where landmarks take as long as the detector. Tilt is left alone up to `MAX_ROLL`, as in
+FER2013, and beyond it reduced to that: no face looks unlike the training set, and none jumps when its tilt passes a
+threshold.
 """
 
 import math
