@@ -63,9 +63,10 @@ def test_better_than_the_fer_package_on_the_same_rows():
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", sorted(released_models()))
-def test_shipped_weights_give_the_reported_figures(name, data_root):
-    report = read(name)
-    again = evaluate(load_model(name), load_dataset(report["data"], data_root), report["split"])
+@pytest.mark.parametrize("clean", [False, True])
+def test_shipped_weights_give_the_reported_figures(name, clean, data_root):
+    report = read(f"{name}_clean" if clean else name)
+    again = evaluate(load_model(name), load_dataset(report["data"], data_root), report["split"], clean=clean)
     for metric, values in report["metrics"].items():
         for key, value in values.items():
             assert again["metrics"][metric][key] == pytest.approx(value, abs=5e-5)
