@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# before anything imports the hub's client or asks for the cache
-os.environ["HF_HUB_OFFLINE"] = "1"
+# before anything imports the hub's client or onnxruntime, or asks for the cache
+os.environ["HF_HUB_OFFLINE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["FERLIB_CACHE"] = tempfile.mkdtemp(prefix="ferlib-tests-")
 
 import numpy as np

@@ -118,6 +118,8 @@ def _program(model: FaceModel) -> "ONNXProgram":
     shape = program.model.graph.inputs[0].shape
     if shape is None or isinstance(shape[0], int):
         raise RuntimeError(f"{config.architecture} takes batches of one size only and is not exported")
+    for node in program.model.graph:
+        node.metadata_props.clear()  # where in whose folders it was made
     program.model.doc_string = HOW_TO_USE
     program.model.metadata_props.update(
         architecture=json.dumps(config.architecture),
