@@ -209,12 +209,20 @@ def _square(face: Face) -> tuple[np.ndarray, float]:
 
 
 def _cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Cut (x0, y0, x1, y1) out of `(H, W, 3)`, which it overlaps, repeating edge pixels where it reaches beyond."""
+    """Cut (x0, y0, x1, y1) out of `(H, W, 3)`, repeating edge pixels where the box reaches beyond it."""
     x0, y0, x1, y1 = box
-    height, width = image.shape[:2]
-    inside = image[max(y0, 0) : y1, max(x0, 0) : x1]
-    beyond = (max(-y0, 0), max(y1 - height, 0)), (max(-x0, 0), max(x1 - width, 0)), (0, 0)
-    return np.pad(inside, beyond, mode="edge") if np.any(beyond) else inside
+    rows, above_below = _within(y0, y1, image.shape[0])
+    columns, beside = _within(x0, x1, image.shape[1])
+    inside = image[rows, columns]
+    return np.pad(inside, (above_below, beside, (0, 0)), mode="edge") if any(above_below + beside) else inside
+
+
+def _within(start: int, end: int, length: int) -> tuple[slice, tuple[int, int]]:
+    """What of start..end lies in 0..length, at least the pixel next to it; and how many are missing on either side."""
+    first, last = (min(max(place, 0), length - 1) for place in (start, end - 1))
+    missing = end - start - (last - first + 1)
+    before = max(0, min(-start, missing))
+    return slice(first, last + 1), (before, missing - before)
 
 
 def _around(face: Face, zoom: float) -> tuple[int, int, int, int]:

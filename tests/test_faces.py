@@ -163,6 +163,16 @@ def test_crop_beyond_the_border_repeats_edge_pixels(portrait, face):
     assert crop_face(cut, inside, 224).shape == (224, 224, 3)
 
 
+@pytest.mark.parametrize("x", [-30, -6, -2, 0, 2, 5, 9, 40])
+@pytest.mark.parametrize("y", [-20, -1, 3, 7, 25])
+@pytest.mark.parametrize("side", [1, 4, 30])
+def test_a_square_anywhere_has_the_nearest_pixels(x, y, side):
+    """Also one that does not touch the picture, as of a guess in the margin."""
+    picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    rows, columns = np.arange(y, y + side).clip(0, 6), np.arange(x, x + side).clip(0, 8)
+    assert np.array_equal(faces._cut(picture, (x, y, x + side, y + side)), picture[rows[:, None], columns])
+
+
 def test_a_tight_picture_of_a_face_is_still_a_face(portrait, face):
     """What FER2013 itself looks like: nothing around the face."""
     tight = crop_face(portrait, face, 48)
