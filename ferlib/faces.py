@@ -36,6 +36,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.blazeface import SMALLEST, detect
+from ferlib.errors import MissingPackage
 
 __all__ = ["MAX_ROLL", "Face", "crop_box", "crop_face", "crop_points", "detect_faces", "find_landmarks"]
 
@@ -310,7 +311,7 @@ def _dlib() -> ModuleType:
     try:
         import dlib
     except ImportError as error:
-        raise ImportError(f"Finding landmarks needs dlib, not installed: {_INSTALL}") from error
+        raise MissingPackage(f"Finding landmarks needs dlib, not installed: {_INSTALL}") from error
     return dlib
 
 
@@ -319,10 +320,10 @@ def _model_file(name: str) -> str:
     try:
         import face_recognition_models
     except ImportError as error:
-        raise ImportError(f"Finding landmarks needs dlib's model files, not installed: {_INSTALL}") from error
+        raise MissingPackage(f"Finding landmarks needs dlib's model files, not installed: {_INSTALL}") from error
     path = getattr(face_recognition_models, name)()
     if not Path(path).is_file():
-        raise ImportError(f"Finding landmarks needs {path}, which is missing; reinstall it: {_INSTALL}")
+        raise MissingPackage(f"Finding landmarks needs {path}, which is missing; reinstall it: {_INSTALL}")
     return path
 
 

@@ -4,6 +4,8 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ferlib.errors import UserError
+
 
 def check_types(settings: Any) -> None:
     """Assert that every field of a dataclass instance is of the type its annotation names.
@@ -17,7 +19,7 @@ def check_types(settings: Any) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if not _fits(value, hints[field.name]):
-            raise ValueError(f"{field.name} must be {_words(hints[field.name])}, not {value!r}")
+            raise UserError(f"{field.name} must be {_words(hints[field.name])}, not {value!r}")
 
 
 def check_range(settings: Any, low: float, high: float, *names: str, exclusive: bool = False) -> None:
@@ -34,7 +36,7 @@ def check_range(settings: Any, low: float, high: float, *names: str, exclusive: 
         if not inside:
             least = f"above {low:g}" if exclusive else f"at least {low:g}"
             most = "" if high == float("inf") else f" and below {high:g}" if exclusive else f" and at most {high:g}"
-            raise ValueError(f"{name} must be {least}{most}, not {value!r}")
+            raise UserError(f"{name} must be {least}{most}, not {value!r}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -19,6 +19,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ferlib.errors import UserError
+
 __all__ = ["MAX_PIXELS", "ImageError", "read_image"]
 
 MAX_PIXELS = 52_000_000
@@ -36,7 +38,7 @@ _FLOAT_SLACK = 1e-3  # how far resampling may push floats out of 0..1 before the
 _decoding = threading.Lock()
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """A picture that cannot be read; the message is one sentence for the person who sent it."""
 
 

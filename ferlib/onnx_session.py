@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.errors import MissingPackage
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -28,7 +30,7 @@ def open_session(file: Path, threads: int = 1) -> "InferenceSession":
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(f"{file.name} needs onnxruntime, not installed: {_INSTALL}") from error
+        raise MissingPackage(f"{file.name} needs onnxruntime, not installed: {_INSTALL}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others

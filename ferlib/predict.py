@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ferlib.data.transforms import Preprocess
+from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
@@ -50,9 +51,9 @@ class FacePrediction:
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
         if not (x0 < x1 and y0 < y1):
-            raise ValueError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
+            raise UserError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
         if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
-            raise ValueError(f"scores must be probabilities that sum to 1, not {self.scores}")
+            raise UserError(f"scores must be probabilities that sum to 1, not {self.scores}")
 
     @property
     def label(self) -> str:
@@ -77,7 +78,7 @@ class FacePrediction:
             ValueError: no explanation was asked for.
         """
         if self.heatmap is None:
-            raise ValueError("there is no heat map; predict with explain='gradcam'")
+            raise UserError("there is no heat map; predict with explain='gradcam'")
         return overlay(self.face, self.heatmap, opacity)
 
 
@@ -99,7 +100,7 @@ class ImagePrediction:
 
     def __post_init__(self) -> None:
         if bool(self.faces) == bool(self.error):
-            raise ValueError("a result has either faces or an error")
+            raise UserError("a result has either faces or an error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,9 +223,9 @@ class Predictor:
     def require_method(self, explain: str | None) -> None:
         """Raises a `ValueError` for an explanation that does not exist, or that the model does not have."""
         if explain not in (None, *METHODS):
-            raise ValueError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
+            raise UserError(f"unknown explanation {explain!r}, expected one of {', '.join(METHODS)}")
         if explain not in (None, *self.methods):
-            raise ValueError(f"{self.model.config.architecture} has no {explain}; there is {', '.join(self.methods)}")
+            raise UserError(f"{self.model.config.architecture} has no {explain}; there is {', '.join(self.methods)}")
 
     def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Classify face crops, without detection.

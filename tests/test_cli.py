@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferlib.cli import main, parse_settings
+from ferlib.cli import main
+from ferlib.cli.settings import parse_settings
 from ferlib.labels import FERPLUS, SYNTHETIC
 from ferlib.models.export import export_onnx
 from ferlib.models.listing import model_rows
@@ -330,3 +331,18 @@ def test_label_proposes_and_train_reads_it(photos, tmp_path, capsys):
     assert (tmp_path / "own" / "tired").is_dir() and "unsorted" in capsys.readouterr().out
     assert main(["label", str(tmp_path / "nowhere"), "--out", str(tmp_path / "faces")]) == 1
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_keeps_its_traceback_and_an_error_of_the_user_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault() -> list:
+        raise ValueError("an index went wrong")
+
+    monkeypatch.setattr("ferlib.models.listing.model_rows", fault)
+    with pytest.raises(ValueError, match="an index went wrong"):
+        main(["models"])
+    assert main(["train", "nosuch", "--data", "synthetic"]) == 1
+    assert "unknown recipe 'nosuch'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="unknown recipe"):
+        main(["--debug", "train", "nosuch", "--data", "synthetic"])

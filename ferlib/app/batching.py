@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.predict import Predictor
 
@@ -32,7 +33,7 @@ class BatchingPredictor(Predictor):
     def __init__(self, model: FaceModel, batch_size: int = 32, onnx: Path | None = None):
         super().__init__(model, batch_size=batch_size, onnx=onnx)
         if self.model.mixes_batch:
-            raise ValueError(f"{self.model.config.architecture} mixes the faces of a batch; visitors would be mixed up")
+            raise UserError(f"{self.model.config.architecture} mixes the faces of a batch; visitors would be mixed up")
         self._waiting: list[_Request] = []
         self._list = threading.Lock()  # guards the list
         self._turn = threading.Lock()  # held by the thread that runs the model

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.app.drawing import example_pictures
+from ferlib.errors import UserError
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.app.batching import BatchingPredictor
@@ -44,7 +45,7 @@ class Service:
 
     def __init__(self, model: str | None = None, queue_size: int = 32, failed: Callable[[], None] = lambda: None):
         if queue_size < 1:
-            raise ValueError(f"the queue needs at least one place, not {queue_size}")
+            raise UserError(f"the queue needs at least one place, not {queue_size}")
         self.first_model, self.queue_size, self.failed = model, queue_size, failed
         self.error: Exception | None = None
         self.inside = 0
@@ -89,7 +90,7 @@ class Service:
         if model is None:
             return next(iter(self.models.values()))
         if model not in self.models:
-            raise ValueError(f"There is no model {model!r}; there are {', '.join(self.models)}.")
+            raise UserError(f"There is no model {model!r}; there are {', '.join(self.models)}.")
         return self.models[model]
 
     def look(

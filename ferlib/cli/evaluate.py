@@ -1,6 +1,4 @@
-"""`python -m ferlib evaluate`: a model on a split, by the honest or the published protocol, and its audit; `calibrate`:
-its temperature, fitted on validation faces.
-"""
+"""`python -m ferlib evaluate`: a model on a split, by the honest or the published protocol, and its audit."""
 
 import argparse
 import json
@@ -8,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.cli.settings import parse_settings
+from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.evaluation.audit import AuditReport
@@ -56,29 +55,6 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.set_defaults(run=run_evaluate)
 
 
-def add_calibrate(commands: argparse._SubParsersAction) -> None:
-    """Put the command into the parser of `ferlib.cli`."""
-    calibrate = commands.add_parser("calibrate", help="fit a model's temperature on validation faces, into its folder")
-    calibrate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
-    calibrate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    calibrate.add_argument("--root", metavar="DIR", help="where the data set is")
-    calibrate.set_defaults(run=run_calibrate)
-
-
-def run_calibrate(options: argparse.Namespace) -> int:
-    """`ferlib calibrate`."""
-    from ferlib.data.catalogue import load_dataset
-    from ferlib.models.zoo import released_models
-    from ferlib.training.release import calibrate
-
-    folder = released_models().get(options.model, Path(options.model))
-    temperature, before, after = calibrate(folder, load_dataset(options.data, options.root))
-    print(
-        f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"
-    )
-    return 0
-
-
 def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
@@ -90,13 +66,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.models.zoo import load_model
 
     if options.history and not options.audit:
-        raise ValueError("--history is for the audit: give --audit too")
+        raise UserError("--history is for the audit: give --audit too")
     data = load_dataset(options.data, options.root)
     settings = parse_settings(options.set)
     if ":" in options.model:
         model = load_guest(options.model, data.classes, settings)
     elif settings:
-        raise ValueError(f"--set is for a {GUEST} without a config; {options.model} has one")
+        raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:
         model = load_model(options.model)
     result = evaluate(

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ferlib.errors import UserError
+
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """["epochs=3", "attention=none"] -> {"epochs": 3, "attention": "none"}; values are JSON where they can be."""
@@ -11,7 +13,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set takes FIELD=VALUE, not {pair!r}")
+            raise UserError(f"--set takes FIELD=VALUE, not {pair!r}")
         try:
             settings[name] = json.loads(text)
         except json.JSONDecodeError:

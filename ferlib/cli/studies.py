@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.errors import UserError
+
 if TYPE_CHECKING:
     from ferlib.evaluation.study import Trunk
 
@@ -107,7 +109,7 @@ def run_ablate(options: argparse.Namespace) -> int:
 
     rows = {row.name: row for row in ablation.TABLES[options.table]}
     if unknown := sorted(set(options.rows or ()) - set(rows)):
-        raise ValueError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
+        raise UserError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
     data, trunk = thinned(load_dataset(options.data, options.root), options.train_faces), _trunk(options)
     recipes, runs = {}, {}
     for name in options.rows or rows:

@@ -3,6 +3,8 @@
 import kornia.augmentation as K
 from torch import nn
 
+from ferlib.errors import UserError
+
 AUGMENTATIONS = ("none", "flip", "flip_contrast", "flip_affine", "flip_affine_erase", "ivsa")
 
 
@@ -37,7 +39,7 @@ def augmentation(name: str, crop: int | None = None) -> nn.Module:
         "none": [],
     }
     if name not in AUGMENTATIONS:
-        raise ValueError(f"unknown augmentation {name!r}, expected one of {AUGMENTATIONS}")
+        raise UserError(f"unknown augmentation {name!r}, expected one of {AUGMENTATIONS}")
     chosen = [step for part in name.split("_") for step in steps[part]]
     if crop and name != "none":
         chosen.append(K.RandomCrop((crop, crop)))

@@ -7,13 +7,14 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ferlib.errors import UserError
 from ferlib.labels import mapping
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("label", "split", "group", "row")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A data set is missing, incomplete or not what it claims to be. The message says what to do."""
 
 
@@ -76,7 +77,7 @@ class FaceDataset(Dataset):
             ValueError: there is no such split.
         """
         if name not in SPLITS:
-            raise ValueError(f"unknown split {name!r}, expected one of {SPLITS}")
+            raise UserError(f"unknown split {name!r}, expected one of {SPLITS}")
         return self.subset((self.frame["split"] == name).to_numpy())
 
     def of_classes(self, classes: Sequence[str]) -> "FaceDataset":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ferlib.errors import UserError
+
 ACTION_UNITS = {
     "AU1": "inner brow raiser",
     "AU2": "outer brow raiser",
@@ -91,10 +93,10 @@ def complete(action_units: Mapping[str, float]) -> dict[str, float]:
     """
     unknown = [unit for unit in action_units if unit not in ACTION_UNITS]
     if unknown:
-        raise ValueError(f"unknown action units {unknown}, expected some of {list(ACTION_UNITS)}")
+        raise UserError(f"unknown action units {unknown}, expected some of {list(ACTION_UNITS)}")
     for unit, intensity in action_units.items():
         if not 0 <= intensity <= 1:
-            raise ValueError(f"the intensity of {unit} must lie in 0..1, not {intensity}")
+            raise UserError(f"the intensity of {unit} must lie in 0..1, not {intensity}")
     return dict.fromkeys(ACTION_UNITS, 0.0) | {unit: float(value) for unit, value in action_units.items()}
 
 
@@ -150,7 +152,7 @@ class Identity:
             ("eye_colour", EYE_COLOURS),
         ):
             if getattr(self, field) not in table:
-                raise ValueError(f"unknown {field} {getattr(self, field)!r}, expected one of {tuple(table)}")
+                raise UserError(f"unknown {field} {getattr(self, field)!r}, expected one of {tuple(table)}")
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Identity":

@@ -15,6 +15,7 @@ import torch
 from ferlib import labels
 from ferlib.data.cache import cached_array, file_state, short_key
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
 
 FILES = ("fer2013.csv", "fer2013.csv.gz")
 SIDE = 48
@@ -87,19 +88,19 @@ def _parse(path: Path) -> np.ndarray:
         csv = pd.read_csv(path, dtype={"emotion": np.uint8, "pixels": str, "Usage": "category"}, keep_default_na=False)
         missing = [column for column in ("emotion", "pixels", "Usage") if column not in csv]
         if missing or csv.empty:
-            raise ValueError(f"it lacks the columns {missing}" if missing else "it has no rows")
+            raise UserError(f"it lacks the columns {missing}" if missing else "it has no rows")
         if csv["emotion"].max() >= len(labels.FER2013):
-            raise ValueError(f"label {csv['emotion'].max()}, expected 0 to {len(labels.FER2013) - 1}")
+            raise UserError(f"label {csv['emotion'].max()}, expected 0 to {len(labels.FER2013) - 1}")
         unknown = sorted(set(csv["Usage"]) - set(SPLIT_OF_USAGE))
         if unknown:
-            raise ValueError(f"usage {unknown[0]!r}, expected one of {', '.join(SPLIT_OF_USAGE)}")
+            raise UserError(f"usage {unknown[0]!r}, expected one of {', '.join(SPLIT_OF_USAGE)}")
         table = np.empty((len(csv), 2 + SIDE * SIDE), np.uint8)
         table[:, 0] = csv["emotion"]
         table[:, 1] = csv["Usage"].map({usage: i for i, usage in enumerate(SPLIT_OF_USAGE)}).astype(np.uint8)
         for index, text in enumerate(csv["pixels"]):
             values = np.fromstring(text, dtype=np.int64, sep=" ")
             if len(values) != SIDE * SIDE or (values >> 8).any():  # any bit above the eighth: negative or over 255
-                raise ValueError(f"row {index} has {len(values)} pixels, expected {SIDE * SIDE} from 0 to 255")
+                raise UserError(f"row {index} has {len(values)} pixels, expected {SIDE * SIDE} from 0 to 255")
             table[index, 2:] = values
     except (ValueError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"FER2013: {path} is not the fer2013.csv of the challenge ({error})") from error

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import DataError
+from ferlib.errors import UserError
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -52,7 +53,7 @@ def split_by_group(
         ValueError: a share is not above 0, or they do not sum to 1.
     """
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
+        raise UserError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
     column = pd.Series(groups)
     codes = pd.factorize(column, sort=True)[0].astype(np.int64)
     unknown = column.eq(-1).to_numpy()

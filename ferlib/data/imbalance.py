@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ferlib.errors import UserError
+
 BETA = 0.999
 
 
@@ -53,7 +55,7 @@ def effective_number(counts: Sequence[int] | np.ndarray, beta: float = BETA) -> 
         ValueError: beta is not in [0, 1).
     """
     if not 0 <= beta < 1:
-        raise ValueError(f"beta must be at least 0 and below 1, not {beta!r}")
+        raise UserError(f"beta must be at least 0 and below 1, not {beta!r}")
     counts = np.asarray(counts, dtype=np.float64)
     if beta == 0:
         return np.minimum(counts, 1.0)
@@ -106,7 +108,7 @@ def sampling_weights(labels: Sequence[int] | np.ndarray) -> np.ndarray:
     """
     labels = np.asarray(labels)
     if not len(labels):
-        raise ValueError("there are no faces to draw from")
+        raise UserError("there are no faces to draw from")
     counts = np.bincount(labels)
     return 1 / (counts[labels] * np.count_nonzero(counts))
 
@@ -115,7 +117,7 @@ def _checked(counts: Sequence[int] | np.ndarray, positive: bool = False) -> np.n
     """As float64, refused when no class has faces, or with `positive` when one has none."""
     counts = np.asarray(counts, dtype=np.float64)
     if not len(counts) or counts.min() < 0 or not counts.any():
-        raise ValueError(f"class counts must be zero or more, and not all zero, not {counts.tolist()}")
+        raise UserError(f"class counts must be zero or more, and not all zero, not {counts.tolist()}")
     if positive and not counts.all():
-        raise ValueError(f"there are classes without faces: {np.flatnonzero(counts == 0).tolist()}")
+        raise UserError(f"there are classes without faces: {np.flatnonzero(counts == 0).tolist()}")
     return counts

@@ -19,6 +19,7 @@ import numpy as np
 from ferlib.data.face_drawing import draw, part_masks
 from ferlib.data.face_geometry import FaceGeometry
 from ferlib.data.face_parameters import ACTION_UNITS, EXPRESSIONS, MOVED_PARTS, Identity, Scene, complete
+from ferlib.errors import UserError
 
 __all__ = [
     "ACTION_UNITS",
@@ -96,9 +97,9 @@ def prototype(expression: str, intensity: float = 1.0) -> dict[str, float]:
         ValueError: unknown expression, or an intensity outside 0..1.
     """
     if expression not in EXPRESSIONS:
-        raise ValueError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
+        raise UserError(f"unknown expression {expression!r}, expected one of {list(EXPRESSIONS)}")
     if not 0 <= intensity <= 1:
-        raise ValueError(f"the intensity of an expression must lie in 0..1, not {intensity}")
+        raise UserError(f"the intensity of an expression must lie in 0..1, not {intensity}")
     return {name: value * intensity for name, value in EXPRESSIONS[expression].items()}
 
 
@@ -177,7 +178,7 @@ def sample_faces(
     for expression, count in counts.items():
         prototype(expression)  # must exist
         if count < 0:
-            raise ValueError(f"cannot draw {count} faces of {expression}")
+            raise UserError(f"cannot draw {count} faces of {expression}")
     _check_size(size)
     rng = np.random.default_rng(seed)
     labels = [expression for expression, count in counts.items() for _ in range(count)]
@@ -194,4 +195,4 @@ def sample_faces(
 
 def _check_size(size: int) -> None:
     if size < SMALLEST:
-        raise ValueError(f"a face needs at least {SMALLEST} pixels, not {size}")
+        raise UserError(f"a face needs at least {SMALLEST} pixels, not {size}")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, ten_crop
 
+from ferlib.errors import UserError
 from ferlib.models.base import ModelConfig
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L")
@@ -65,7 +66,7 @@ class Preprocess:
             ValueError: the model sees whole faces, there is nothing to crop from.
         """
         if not self.centre_crop:
-            raise ValueError("ten-crop evaluation is for models with centre_crop, which see a part of the face")
+            raise UserError("ten-crop evaluation is for models with centre_crop, which see a part of the face")
         return torch.stack([self.normalise(crop) for crop in ten_crop(self.scale(pixels), self.input_size)])
 
     def whole_face(self, maps: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import find_duplicates, find_flaws
+from ferlib.errors import UserError
 from ferlib.evaluation.batches import Logits, compose, pixel_logits, predict_batches
 from ferlib.evaluation.guest import AnyModel
 from ferlib.models.base import evaluating
@@ -270,7 +271,7 @@ def audit_batches(
                 raise
             continue  # a batch norm that wants more than one value a channel, say; any other error comes again
         if not np.isfinite(probabilities).all():
-            raise ValueError("the model gives probabilities that are not numbers")
+            raise UserError("the model gives probabilities that are not numbers")
         alone = probabilities if composition == "single" else alone
         predicted, changes = probabilities.argmax(axis=1), (np.nan, np.nan, np.nan)
         if alone is not None:
@@ -326,7 +327,7 @@ def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: st
         ValueError: a column is missing.
     """
     if missing := [name for name in (validation, test) if name not in history]:
-        raise ValueError(f"the history has no column {', '.join(missing)}; it has {', '.join(map(str, history))}")
+        raise UserError(f"the history has no column {', '.join(missing)}; it has {', '.join(map(str, history))}")
     values = history[[validation, test]].to_numpy()
     last = len(values) - 1
     epoch, claimed = (last - int(values[::-1, column].argmax()) for column in (0, 1))

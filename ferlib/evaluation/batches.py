@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.errors import UserError
 from ferlib.evaluation.guest import AnyModel
 from ferlib.labels import mapping
 from ferlib.models.base import FaceModel
@@ -44,9 +45,9 @@ def compose(
     """
     labels = np.asarray(labels)
     if composition not in COMPOSITIONS:
-        raise ValueError(f"composition must be one of {', '.join(COMPOSITIONS)}, not {composition!r}")
+        raise UserError(f"composition must be one of {', '.join(COMPOSITIONS)}, not {composition!r}")
     if batch_size < 1:
-        raise ValueError(f"batch_size must be positive, not {batch_size}")
+        raise UserError(f"batch_size must be positive, not {batch_size}")
     if composition == "sorted":
         order = np.argsort(labels, kind="stable")
     elif composition == "shuffled":

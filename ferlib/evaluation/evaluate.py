@@ -9,6 +9,7 @@ import numpy as np
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
+from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.calibration import tempered
@@ -90,7 +91,7 @@ def evaluate(
         ValueError: unknown protocol.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+        raise UserError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     part = clean_split(dataset, split) if clean else dataset.split(split)
     classes = [name for name in dataset.classes if name not in without]
     part = part.of_classes(classes)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 
 
@@ -26,7 +27,7 @@ class Guest(nn.Module):
         logits, expected = self.model(x), (len(x), len(self.config.classes))
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(
+            raise UserError(
                 f"{self.config.architecture} must give logits of shape {expected}, images by classes, not {given}"
             )
         return logits
@@ -53,16 +54,16 @@ def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | 
     try:
         build = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name!r} is not a MODULE:CALLABLE that can be imported: {error}") from error
+        raise UserError(f"{name!r} is not a MODULE:CALLABLE that can be imported: {error}") from error
     model = build()
     if not isinstance(model, nn.Module):
-        raise ValueError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")
+        raise UserError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")
     settings = dict(settings or {})
     if isinstance(getattr(model, "config", None), ModelConfig):
         if settings:
-            raise ValueError(f"{name} brings a config of its own, so {', '.join(settings)} cannot be set")
+            raise UserError(f"{name} brings a config of its own, so {', '.join(settings)} cannot be set")
         return cast(FaceModel, model.eval())  # by its kind, if not by its class
     known = [field.name for field in fields(ModelConfig) if field.name != "architecture"]
     if unknown := sorted(settings.keys() - set(known)):
-        raise ValueError(f"no setting {', '.join(unknown)}; a model has {', '.join(known)}")
+        raise UserError(f"no setting {', '.join(unknown)}; a model has {', '.join(known)}")
     return Guest(model, ModelConfig(name, **{"classes": tuple(classes)} | settings)).eval()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ferlib.errors import UserError
+
 RESULTS = Path(__file__).parents[2] / "results"
 TABLES = {
     "convcut_table1": "Conv-cut, Table 1: accuracy beside other methods",
@@ -31,7 +33,7 @@ def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
         ValueError: there is no such table.
     """
     if table not in TABLES:
-        raise ValueError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
+        raise UserError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
     return pd.read_csv(results / "published" / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
 
 

@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
@@ -87,7 +88,7 @@ def watched_run(
     """
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
-        raise ValueError(f"{folder} holds a run of another recipe; take another work folder")
+        raise UserError(f"{folder} holds a run of another recipe; take another work folder")
     watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ferlib.errors import UserError
 from ferlib.explain.maps import enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import SpatialGate, TokenAttention
@@ -50,7 +51,7 @@ def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[st
     """
     layers = attention_layers(model)
     if not layers:
-        raise ValueError(f"{model.config.architecture} has no attention over positions to show")
+        raise UserError(f"{model.config.architecture} has no attention over positions to show")
     with evaluating(model), torch.no_grad(), recorded(layers) as seen:
         logits = model.forward_head(model.forward_features(x))  # of a model with `mirror` one side only
         maps = {}

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferlib.errors import UserError
 from ferlib.explain import CAMS
 from ferlib.explain.maps import Targets, chosen_classes, enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating
@@ -49,7 +50,7 @@ def predict_with_cam(
         ValueError: unknown method or class.
     """
     if method not in CAMS:
-        raise ValueError(f"unknown method {method!r}, expected one of {', '.join(CAMS)}")
+        raise UserError(f"unknown method {method!r}, expected one of {', '.join(CAMS)}")
     with evaluating(model):
         with torch.no_grad():
             features = model.forward_features(x)

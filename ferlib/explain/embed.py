@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ferlib.data.transforms import Preprocess
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, evaluating
 
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -63,7 +64,7 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
             return UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit_transform(x)
         finally:
             torch.set_num_threads(threads)
-    raise ValueError(f"unknown projection {method!r}, expected one of {', '.join(PROJECTIONS)}")
+    raise UserError(f"unknown projection {method!r}, expected one of {', '.join(PROJECTIONS)}")
 
 
 def purity(points: np.ndarray, labels: np.ndarray, neighbours: int = 10) -> np.ndarray:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.data.transforms import Preprocess
+from ferlib.errors import UserError
 from ferlib.explain.maps import to_unit_range
 from ferlib.models.base import FaceModel, evaluating
 
@@ -52,7 +53,7 @@ def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
         place = (torch.arange(size) + 0.5) / size - 0.5
         blob = torch.exp(-(place[:, None].square() + place.square()) / (2 * 0.25**2))
         return to_unit_range(blob[None]).repeat(count, 1, 1)
-    raise ValueError(f"unknown control {kind!r}, expected one of {', '.join(CONTROLS)}")
+    raise UserError(f"unknown control {kind!r}, expected one of {', '.join(CONTROLS)}")
 
 
 def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch_size: int = 128) -> Tensor:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferlib.errors import UserError
+
 Targets = Tensor | int | None
 
 
@@ -22,9 +24,9 @@ def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:
     chosen = torch.as_tensor(targets, device=logits.device)
     chosen = chosen.expand(len(logits)) if chosen.ndim == 0 else chosen
     if chosen.shape != logits.shape[:1] or chosen.is_floating_point():
-        raise ValueError(f"targets must be {len(logits)} class indices, not {tuple(chosen.shape)} {chosen.dtype}")
+        raise UserError(f"targets must be {len(logits)} class indices, not {tuple(chosen.shape)} {chosen.dtype}")
     if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
-        raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}, not {chosen.tolist()}")
+        raise UserError(f"targets must lie in 0..{logits.shape[1] - 1}, not {chosen.tolist()}")
     return chosen.clone() if chosen.is_inference() else chosen  # autograd refuses tensors made in inference mode
 
 

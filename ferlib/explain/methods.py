@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ferlib.errors import UserError
 from ferlib.explain import CAMS, METHODS
 from ferlib.explain.attention import attention_layers, attention_map, predict_with_attention
 from ferlib.explain.cam import predict_with_cam
@@ -41,4 +42,4 @@ def explain(model: FaceModel, x: Tensor, method: str, targets: Targets = None) -
     if method == "attention":
         logits, maps = predict_with_attention(model, x)
         return logits, attention_map(maps, x.shape[-2:])
-    raise ValueError(f"unknown explanation {method!r}, expected one of {', '.join(METHODS)}")
+    raise UserError(f"unknown explanation {method!r}, expected one of {', '.join(METHODS)}")

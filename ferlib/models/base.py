@@ -14,6 +14,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ferlib import labels
+from ferlib.errors import UserError
 from ferlib.fields import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -57,14 +58,14 @@ class ModelConfig:
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
         check_types(self)
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must be at least two different names, not {self.classes}")
+            raise UserError(f"classes must be at least two different names, not {self.classes}")
         if self.input_size < 1:
-            raise ValueError(f"input_size must be positive, not {self.input_size}")
+            raise UserError(f"input_size must be positive, not {self.input_size}")
         if self.centre_crop and (self.source_size or 0) < self.input_size:
-            raise ValueError("centre_crop needs a source_size of at least input_size to crop from")
+            raise UserError("centre_crop needs a source_size of at least input_size to crop from")
         check_range(self, 0, math.inf, "temperature", exclusive=True)
         if len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
-            raise ValueError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
+            raise UserError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
 
     @property
     def channels(self) -> int:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import GoogLeNet
 
+from ferlib.errors import RunError, UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import global_average_pool
 from ferlib.models.pretrained import State, load_timm_weights, load_weights_file
@@ -44,9 +45,9 @@ class BaselineConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.backbone not in SMALLEST:
-            raise ValueError(f"backbone must be one of {', '.join(SMALLEST)}, not {self.backbone!r}")
+            raise UserError(f"backbone must be one of {', '.join(SMALLEST)}, not {self.backbone!r}")
         if self.channels != 3:
-            raise ValueError("the baselines take three channels, like their weights; a grey face is repeated")
+            raise UserError("the baselines take three channels, like their weights; a grey face is repeated")
 
 
 class TimmBackbone(nn.Module):
@@ -99,7 +100,7 @@ class GoogLeNetBackbone(nn.Module):
     def load(self, weights: str | Path) -> None:
         """Load a .safetensors file with torchvision's names; RuntimeError for "imagenet", which the hub lacks."""
         if weights == "imagenet":
-            raise RuntimeError(
+            raise RunError(
                 "the Hugging Face hub has no ImageNet weights of GoogLeNet; give torchvision's, saved as safetensors, "
                 "with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
             )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.models.convcut import ConvCut
 from ferlib.models.ivsa import IVSA, Reduction
@@ -86,7 +87,7 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
             "dense layer": [model.bottleneck],
         }
     else:
-        raise ValueError(f"a {type(model).__name__} has no parts with names; Conv-cut, IVSA and PAtt-Lite have")
+        raise UserError(f"a {type(model).__name__} has no parts with names; Conv-cut, IVSA and PAtt-Lite have")
     found["classifier"] = [model.classifier]
     used = {
         name: [module for module in modules if not isinstance(module, nn.Identity)] for name, modules in found.items()
@@ -192,7 +193,7 @@ def _one(size: int | tuple[int, ...]) -> int:
     """
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) > 1:
-        raise ValueError(f"receptive fields are computed for square kernels and strides only, not for {size}")
+        raise UserError(f"receptive fields are computed for square kernels and strides only, not for {size}")
     return sides.pop()
 
 

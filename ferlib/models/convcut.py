@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
 from ferlib.models.layers import DetailExtraction, TokenAttention, global_average_pool, pooled_attention
 from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
@@ -51,7 +52,7 @@ class ConvCutConfig(TrunkModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.attention == "token" and self.bottleneck is not None:
-            raise ValueError("token attention runs before pooling and takes no bottleneck")
+            raise UserError("token attention runs before pooling and takes no bottleneck")
 
 
 class ConvCut(TrunkModel):

@@ -11,6 +11,7 @@ import torch
 
 from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
+from ferlib.errors import RunError, UserError
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.onnx_session import open_session
 
@@ -81,7 +82,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
     except ImportError:
         raise
     except Exception as error:  # onnxruntime's own, one class for every complaint, none of them public
-        raise ValueError(f"{path} is not a readable ONNX file ({error})") from error
+        raise UserError(f"{path} is not a readable ONNX file ({error})") from error
     pixels = torch.from_numpy(faces)
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     images = Preprocess.of(model.config)(pixels)
@@ -113,11 +114,11 @@ def _program(model: FaceModel) -> "ONNXProgram":
             )
         except torch.onnx.errors.OnnxExporterError as error:  # its own text is a page of advice
             cause = str(error.__cause__ or error).partition("\n")[0]
-            raise RuntimeError(f"{config.architecture} cannot be expressed in ONNX ({cause})") from error
+            raise RunError(f"{config.architecture} cannot be expressed in ONNX ({cause})") from error
     assert program is not None  # the new exporter always returns one
     shape = program.model.graph.inputs[0].shape
     if shape is None or isinstance(shape[0], int):
-        raise RuntimeError(f"{config.architecture} takes batches of one size only and is not exported")
+        raise RunError(f"{config.architecture} takes batches of one size only and is not exported")
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose folders it was made
     program.model.doc_string = HOW_TO_USE

@@ -16,6 +16,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from ferlib import labels
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import CBAM, SalientAttentionBlock
 
@@ -65,11 +66,11 @@ class IVSAConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block not in BLOCKS:
-            raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {self.block!r}")
+            raise UserError(f"block must be one of {', '.join(BLOCKS)}, not {self.block!r}")
         if self.block_place not in ("after", "before"):
-            raise ValueError(f"block_place must be 'after' or 'before', not {self.block_place!r}")
+            raise UserError(f"block_place must be 'after' or 'before', not {self.block_place!r}")
         if self.input_size < 2 ** len(self.widths):
-            raise ValueError(f"{len(self.widths)} stages need an input of at least {2 ** len(self.widths)} px")
+            raise UserError(f"{len(self.widths)} stages need an input of at least {2 ** len(self.widths)} px")
 
 
 class Convolutions(nn.Sequential):
@@ -130,7 +131,7 @@ class IVSA(FaceModel):
     def __init__(self, config: IVSAConfig, trunk_weights: str | Path | None = None):
         super().__init__()
         if trunk_weights is not None:
-            raise ValueError("IVSA is trained from scratch and has no trunk to load weights into")
+            raise UserError("IVSA is trained from scratch and has no trunk to load weights into")
         self.config = config
         inputs = (config.channels, *config.widths)
         self.convolutions = nn.ModuleList(

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
+
 ATTENTIONS = ("none", "batch", "channel", "token")
 
 
@@ -71,9 +73,9 @@ class DetailExtraction(nn.Module):
     def __init__(self, channels: int, width: int = 256, layers: int = 2, norm: str = "before", dropout: float = 0.1):
         super().__init__()
         if layers not in range(len(self.KERNELS) + 1):
-            raise ValueError(f"detail_layers must be 0 to {len(self.KERNELS)}, not {layers!r}")
+            raise UserError(f"detail_layers must be 0 to {len(self.KERNELS)}, not {layers!r}")
         if norm not in ("before", "after"):
-            raise ValueError(f"norm must be 'before' or 'after', not {norm!r}")
+            raise UserError(f"norm must be 'before' or 'after', not {norm!r}")
         self.out_channels = width if layers else channels
         blocks: list[nn.Module] = []
         if layers and norm == "before":
@@ -209,7 +211,7 @@ class ChannelGate(nn.Module):
     ):
         super().__init__()
         if sum_pools not in ("before", "after"):
-            raise ValueError(f"sum_pools must be 'before' or 'after', not {sum_pools!r}")
+            raise UserError(f"sum_pools must be 'before' or 'after', not {sum_pools!r}")
         self.pools, self.sum_pools = pools, sum_pools
         middle = max(channels // reduction, 1)
         self.mlp = nn.Sequential(
@@ -239,9 +241,9 @@ class SpatialGate(nn.Module):
     def __init__(self, kernel: int = 7, combine: str = "concat"):
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, not {kernel!r}")
+            raise UserError(f"kernel must be odd, not {kernel!r}")
         if combine not in ("concat", "sum"):
-            raise ValueError(f"combine must be 'concat' or 'sum', not {combine!r}")
+            raise UserError(f"combine must be 'concat' or 'sum', not {combine!r}")
         self.combine = combine
         self.conv = nn.Conv2d(2 if combine == "concat" else 1, 1, kernel, padding=kernel // 2)
 
@@ -317,7 +319,7 @@ class SalientAttentionBlock(nn.Module):
             ("gamma", gamma, ("stage", "own")),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+                raise UserError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
         self.rescale = rescale
         self.norm = nn.BatchNorm2d(channels) if gamma == "own" else None
         self.channel = ChannelGate(channels, ("avg", "max", l2), sum_pools, reduction)

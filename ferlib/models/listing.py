@@ -9,6 +9,7 @@ import torch
 from huggingface_hub.repocard import metadata_load
 from torch.utils.flop_counter import FlopCounterMode
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.models.layers import unwarned
 from ferlib.models.trunk import parameter_count
@@ -100,7 +101,7 @@ def read_figures(report: Path) -> TestFigures | None:
         values = (metrics[name]["value"] for name in ("accuracy", "balanced_accuracy"))
         return TestFigures(content["data"], content["split"], content["faces"], *values)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{report} is not a report of `ferlib evaluate`: {error!r}") from error
+        raise UserError(f"{report} is not a report of `ferlib evaluate`: {error!r}") from error
 
 
 def count_flops(model: FaceModel) -> int:

@@ -31,6 +31,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
 from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average_pool, pooled_attention
 from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
@@ -62,13 +63,13 @@ class PAttLiteConfig(TrunkModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels != 3:
-            raise ValueError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
+            raise UserError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
         if self.cut not in ("published", "stage"):
-            raise ValueError(f"cut must be 'published' or 'stage', not {self.cut!r}")
+            raise UserError(f"cut must be 'published' or 'stage', not {self.cut!r}")
         if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
-            raise ValueError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
+            raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
         if self.cut == "published" and self.keep_stages != 3:
-            raise ValueError("the published cut is inside the third stage; for another give cut='stage'")
+            raise UserError("the published cut is inside the third stage; for another give cut='stage'")
 
 
 def cut_inside_block_9(trunk: Trunk) -> None:
@@ -148,7 +149,7 @@ class PAttLite(TrunkModel):
             ValueError: a batch of one in training mode, which batch norm cannot normalise.
         """
         if self.training and len(features) == 1:
-            raise ValueError("PAtt-Lite has a batch norm after its pooling and needs at least two faces in training")
+            raise UserError("PAtt-Lite has a batch norm after its pooling and needs at least two faces in training")
         patches = self.token_attention(self.patches(features))  # (B, width, h', w')
         y = self.bottleneck(self.dropout(global_average_pool(patches)))  # (B, bottleneck)
         y = self.pooled_attention(y)

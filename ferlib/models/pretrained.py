@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ferlib.errors import RunError
 from ferlib.models.hub import hub_folder
 
 State = dict[str, Tensor]
@@ -53,10 +54,10 @@ def load_weights_file(
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = own.keys() - state.keys() - counters
     if missing:
-        raise RuntimeError(f"{path} lacks {len(missing)} of {len(own)} trunk parameters, e.g. {min(missing)}")
+        raise RunError(f"{path} lacks {len(missing)} of {len(own)} trunk parameters, e.g. {min(missing)}")
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if wrong:
-        raise RuntimeError(f"{path} does not fit the trunk: {min(wrong)} has another shape")
+        raise RunError(f"{path} does not fit the trunk: {min(wrong)} has another shape")
     net.load_state_dict({key: state.get(key, own[key]) for key in own}, strict=True)
 
 
@@ -64,7 +65,7 @@ def _download(name: str) -> Path:
     try:
         return hub_folder(f"timm/{name}", ["model.safetensors"]) / "model.safetensors"
     except OSError as error:
-        raise RuntimeError(
+        raise RunError(
             f"the pretrained weights of {name} could not be downloaded ({error}); give a "
             "local file with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
         ) from error
@@ -72,8 +73,8 @@ def _download(name: str) -> Path:
 
 def _read(path: Path) -> State:
     if not path.is_file():
-        raise RuntimeError(f"no weights file {path}")
+        raise RunError(f"no weights file {path}")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise RuntimeError(f"{path} is not a readable safetensors file ({error})") from error
+        raise RunError(f"{path} is not a readable safetensors file ({error})") from error

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import ATTENTIONS
 from ferlib.models.pretrained import load_timm_weights
@@ -34,15 +35,15 @@ class Trunk(nn.Module):
     def __init__(self, name: str, keep_stages: int, two_depths: bool = False):
         super().__init__()
         if keep_stages not in (2, 3, 4):
-            raise ValueError(f"keep_stages must be 2, 3 or 4, not {keep_stages!r}")
+            raise UserError(f"keep_stages must be 2, 3 or 4, not {keep_stages!r}")
         if not timm.is_model(name):
-            raise ValueError(f"timm has no model {name!r}; timm.list_models('*name*') finds names")
+            raise UserError(f"timm has no model {name!r}; timm.list_models('*name*') finds names")
         self.stride = 2 ** (keep_stages + 1)
         # the getter truncates every architecture alike and keeps timm's parameter names
         with torch.device("meta"):
             strides = _features(name).feature_info.reduction()
         if self.stride not in strides:
-            raise ValueError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
+            raise UserError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
         last = len(strides) - 1
         wanted = (self.stride // 2, self.stride) if two_depths else (self.stride,)
         indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
@@ -99,7 +100,7 @@ class TrunkModelConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
+            raise UserError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
 
 
 class TrunkModel(FaceModel):

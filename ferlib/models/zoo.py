@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.baselines import Baseline, BaselineConfig
 from ferlib.models.convcut import ConvCut, ConvCutConfig
@@ -88,12 +89,12 @@ def create_model(
         RuntimeError: the weights could not be had or do not fit.
     """
     if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}, expected one of {', '.join(MODELS)}")
+        raise UserError(f"unknown model {name!r}, expected one of {', '.join(MODELS)}")
     entry = MODELS[name]
     known = {field.name for field in fields(entry.config)}
     unknown = sorted(overrides.keys() - known)
     if unknown:
-        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        raise UserError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     weights = trunk_weights if trunk_weights is not None else "imagenet" if pretrained else None
     return build_model(replace(entry.config, **overrides), weights)
 
@@ -138,7 +139,7 @@ def load_model(name_or_dir: str | Path) -> FaceModel:
         try:
             folder = hub_folder(str(name_or_dir), ["config.json", "model.safetensors"])
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"no model {str(name_or_dir)!r}: expected one of {', '.join(released_models())}, a folder with "
                 f"config.json and model.safetensors, or a name on the Hugging Face hub ({error})"
             ) from error
@@ -146,4 +147,4 @@ def load_model(name_or_dir: str | Path) -> FaceModel:
         architecture = json.loads((folder / "config.json").read_text())["architecture"]
         return MODELS[architecture].model.from_pretrained(str(folder)).eval()
     except Exception as error:  # damaged JSON, unknown fields, missing tensors, truncated safetensors
-        raise ValueError(f"the model in {folder} cannot be read: {error}") from error
+        raise UserError(f"the model in {folder} cannot be read: {error}") from error

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import compose
 from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel, place
@@ -107,7 +108,7 @@ def fit(
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else it knows no processes on CPUs
     device, processes, main = accelerator.device, accelerator.num_processes, accelerator.is_main_process
     if recipe.batch_size % processes:
-        raise ValueError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+        raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
     folder = RunFolder(out)
     folder.check(recipe, model, resume)
 
@@ -173,7 +174,7 @@ def fit(
         train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
         train_seconds = time.perf_counter() - began
         if not math.isfinite(train_loss):
-            raise RuntimeError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
+            raise RunError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
 
         if processes > 1:  # each has batch-norm statistics of its own
             broadcast([*model.buffers(), *(averaged.buffers() if averaged else ())])

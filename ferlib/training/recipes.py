@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ferlib.data.augmentation import AUGMENTATIONS
+from ferlib.errors import UserError
 from ferlib.fields import check_range, check_types
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
@@ -93,14 +94,14 @@ class Recipe:
             ("compile", COMPILE_MODES),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+                raise UserError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         check_range(self, 0, math.inf, "lr", "clip_norm", exclusive=True)
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
         check_range(self, 0, math.inf, "weight_decay", "seed", "tau")
         check_range(self, 0, 1, "average", exclusive=True)
         check_range(self, 0, 1, "teacher_share")
         if (self.teacher or self.target_kind == "soft") and REMEDIES[self.remedy].hard_only:
-            raise ValueError(f"the remedy {self.remedy} needs one true class a face: hard targets, no teacher")
+            raise UserError(f"the remedy {self.remedy} needs one true class a face: hard targets, no teacher")
 
     @property
     def target_kind(self) -> str:
@@ -121,7 +122,7 @@ class Recipe:
         model = {f.name for f in fields(self.config)}
         unknown = sorted(settings.keys() - own - model)
         if unknown:
-            raise ValueError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model))}")
+            raise UserError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model))}")
         config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
         return replace(self, config=config, **{key: value for key, value in settings.items() if key in own})
 

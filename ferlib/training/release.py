@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
+from ferlib.errors import UserError
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.models.export import export_onnx
@@ -194,7 +195,7 @@ def release(
     if run:
         adopt_run(run, folder, recipe_name, trunk_weights)
     elif not (folder / "training.json").exists():
-        raise ValueError(f"no released model {name}; there are {', '.join(released_models())}")
+        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
     calibrate(folder, dataset)  # renews the golden pair and model.onnx where they are
     if run:
         write_golden(folder)

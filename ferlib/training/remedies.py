@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ferlib.data import imbalance
 from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training import losses
 
@@ -195,12 +196,12 @@ def create_remedy(name: str, train: FaceDataset, tau: float = 1.0) -> Remedy:
         ValueError: unknown name, or a class without training faces under a remedy that divides by class sizes.
     """
     if name not in REMEDIES:
-        raise ValueError(f"remedy must be one of {', '.join(REMEDIES)}, not {name!r}")
+        raise UserError(f"remedy must be one of {', '.join(REMEDIES)}, not {name!r}")
     labels = train.labels().numpy()
     counts = np.bincount(labels, minlength=len(train.classes))
     empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
     if empty and REMEDIES[name].uses_counts:
-        raise ValueError(
+        raise UserError(
             f"the remedy {name} goes by class sizes, but {train.name} has no training faces of {', '.join(empty)}; "
             "leave these classes out or take another remedy"
         )
@@ -220,7 +221,7 @@ def output_layer(model: FaceModel) -> nn.Linear:
     while isinstance(layer, nn.Sequential):
         layer = layer[-1]
     if not isinstance(layer, nn.Linear) or layer.bias is None:
-        raise ValueError(
+        raise UserError(
             f"{type(model).__name__} has no `classifier` ending in a linear layer with a bias, so its logits cannot "
             "be shifted; take another remedy, e.g. logit_adjusted"
         )

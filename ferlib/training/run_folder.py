@@ -26,6 +26,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ferlib.data.cache import written_whole
+from ferlib.errors import UserError
 from ferlib.evaluation.evaluate import commit
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
@@ -65,7 +66,7 @@ class RunFolder:
             before, now = json.loads((self.path / "recipe.json").read_text()), json.loads(json.dumps(recipe.to_json()))
             changes = _differences(before, now)
             if changes:
-                raise ValueError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
+                raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
         self.path.mkdir(parents=True, exist_ok=True)
         whole = sum(value.nbytes for value in model.state_dict().values())
         trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,31 @@
+"""`python -m ferlib export`: a model as an ONNX file, compared with PyTorch."""
+
+import argparse
+from pathlib import Path
+
+from ferlib.errors import RunError
+
+
+def add_export(commands: argparse._SubParsersAction) -> None:
+    """Put the command into the parser of `ferlib.cli`."""
+    export = commands.add_parser("export", help="write a model as an ONNX file and compare it with PyTorch")
+    export.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
+    export.set_defaults(run=run_export)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """`ferlib export`; an error when the file does not compute what the model does."""
+    from ferlib.data.synthetic import sample_faces
+    from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
+    from ferlib.models.zoo import load_model
+
+    model = load_model(options.model)
+    path = export_onnx(model, options.out)
+    faces, _, _ = sample_faces(1, grey=False)
+    difference = largest_difference(model, path, faces)
+    print(f"{path}, {path.stat().st_size / 1e6:.1f} MB, at most {difference:.1e} from PyTorch in a logit "
+          f"({len(faces)} drawn faces)")  # fmt: skip
+    if not difference <= TOLERANCE:  # not a number, too
+        raise RunError(f"{path} does not compute what the model does; rounding explains {TOLERANCE:.0e} at most")
+    return 0
