@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ferlib.errors import UserError
 from ferlib.explain.maps import enlarge_map, to_unit_range
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import FaceModel, evaluating, map_of, mean_of
 from ferlib.models.layers import SpatialGate, TokenAttention
 
 
@@ -41,10 +41,11 @@ def recorded(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, T
 
 
 def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (B, classes) for the images as they are, and the attention of every layer, name -> (B, h, w) in its size.
+    """Logits (B, classes) of images (B, C, H, W), and the attention of every layer, name -> (B, h, w) in its size.
 
     A spatial gate's map is its weight in 0..1. Token attention has a row of weights a position; its map is how much a
-    position is attended to, the mean over the rows, and sums to 1.
+    position is attended to, the mean over the rows, and sums to 1. Of a model that looks at both sides of a face a map
+    is the mean of the two, that of the mirror image turned back.
 
     Raises:
         ValueError: the model has no attention over positions.
@@ -52,16 +53,18 @@ def predict_with_attention(model: FaceModel, x: Tensor) -> tuple[Tensor, dict[st
     layers = attention_layers(model)
     if not layers:
         raise UserError(f"{model.config.architecture} has no attention over positions to show")
+    logits: list[Tensor] = []
+    maps: dict[str, list[Tensor]] = {name: [] for name in layers}
     with evaluating(model), torch.no_grad(), recorded(layers) as seen:
-        logits = model.forward_head(model.forward_features(x))  # of a model with `mirror` one side only
-        maps = {}
-        for name, layer in layers.items():
-            inputs, output = seen[name]
-            if isinstance(layer, TokenAttention):
-                maps[name] = layer.weights(inputs).mean(dim=1).unflatten(1, inputs.shape[-2:])
-            else:
-                maps[name] = output[:, 0]
-    return logits, maps
+        for side in model.sides(x):
+            logits.append(model.forward_head(model.forward_features(side)))
+            for name, layer in layers.items():
+                inputs, output = seen[name]
+                if isinstance(layer, TokenAttention):
+                    maps[name].append(layer.weights(inputs).mean(dim=1).unflatten(1, inputs.shape[-2:]))
+                else:
+                    maps[name].append(output[:, 0])
+    return mean_of(logits), {name: map_of(sides) for name, sides in maps.items()}
 
 
 def attention_map(maps: dict[str, Tensor], size: torch.Size) -> Tensor:

@@ -10,12 +10,17 @@ With A the feature map (C, h, w) that `forward_features` gives, and G the gradie
     scorecam   ReLU(Σ_c s_c A_c), s the softmax over c of the target's logit when the image is
                multiplied by A_c scaled to 0..1        Wang et al. 2020
 
-The trunk runs once and without a graph: gradients are needed only from the feature map on. So this works for frozen
-trunks, needs no hooks, and costs little more than the prediction. Score-CAM is the exception, one more prediction a
-channel. Tests compare every formula with pytorch-grad-cam on every model.
+A model that looks at both sides of a face (`FaceModel.sides`) is the mean of one network over them, and its map is the
+mean of that network's maps for the same target, the one of the mirror image turned back, before the ReLU. Where a
+formula is linear in G (gradcam, hirescam, layercam) that is the formula for the mean logit itself. The component of
+eigencam is one for the positions of both sides, as two would have two signs.
+
+The trunk runs once a side and without a graph: gradients are needed only from the feature map on. So this works for
+frozen trunks, needs no hooks, and costs little more than the prediction. Score-CAM is the exception, one more
+prediction a channel. Tests compare every formula with pytorch-grad-cam on every model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +28,8 @@ from torch import Tensor
 
 from ferlib.errors import UserError
 from ferlib.explain import CAMS
-from ferlib.explain.maps import Targets, chosen_classes, enlarge_map, to_unit_range
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.explain.maps import Targets, chosen_classes, enlarge_map, left_inference_mode, to_unit_range
+from ferlib.models.base import FaceModel, evaluating, map_of, mean_of
 
 SCORE_BATCH = 64  # masked images a pass in Score-CAM
 
@@ -51,29 +56,32 @@ def predict_with_cam(
     """
     if method not in CAMS:
         raise UserError(f"unknown method {method!r}, expected one of {', '.join(CAMS)}")
-    with evaluating(model):
-        with torch.no_grad():
-            features = model.forward_features(x)
+    with evaluating(model), left_inference_mode(x) as images:
+        sides = model.sides(images)
+        features = [model.forward_features(side) for side in sides]
         if method in FORMULAS:
             logits, gradients = _gradients(model, features, targets)
-            maps = FORMULAS[method](features, gradients)
+            parts = [FORMULAS[method](*pair) for pair in zip(features, gradients, strict=True)]
         else:
-            with torch.no_grad():
-                logits = model.forward_head(features)
-                chosen = chosen_classes(logits, targets)
-                maps = first_component(features) if method == "eigencam" else _score(model, x, features, chosen)
-    maps = to_unit_range(maps.relu())  # before enlarging, or a flat map would become rounding noise
-    return logits, to_unit_range(enlarge_map(maps, x.shape[-2:]))
+            logits = mean_of([model.forward_head(side) for side in features])
+            chosen = chosen_classes(logits, targets)
+            if method == "eigencam":
+                parts = list(first_component(torch.cat(features, dim=-1)).chunk(len(features), dim=-1))
+            else:
+                parts = [_score(model, *pair, chosen) for pair in zip(sides, features, strict=True)]
+        maps = to_unit_range(map_of(parts).relu())  # before enlarging, or a flat map would become rounding noise
+        return logits, to_unit_range(enlarge_map(maps, x.shape[-2:]))
 
 
-def _gradients(model: FaceModel, features: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Logits (B, classes), and the gradient of the targets' logits over the features (B, C, h, w)."""
-    features = features.detach().requires_grad_()
+def _gradients(model: FaceModel, features: Sequence[Tensor], targets: Targets) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Logits (B, classes) from the features (B, C, h, w) of every side, and over each of them the gradient of the
+    targets' logits that the network gives this side."""
+    leaves = [side.detach().requires_grad_() for side in features]
     with torch.enable_grad():
-        logits = model.forward_head(features)
-        chosen = chosen_classes(logits, targets)
-        (gradients,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), features)
-    return logits.detach(), gradients
+        sides = [model.forward_head(leaf) for leaf in leaves]
+        logits = mean_of(sides).detach()
+        chosen = chosen_classes(logits, targets)[:, None]
+        return logits, torch.autograd.grad([side.gather(1, chosen).sum() for side in sides], leaves)
 
 
 def _gradcam(features: Tensor, gradients: Tensor) -> Tensor:
@@ -118,12 +126,16 @@ def first_component(features: Tensor) -> Tensor:
 
 
 def _score(model: FaceModel, x: Tensor, features: Tensor, chosen: Tensor) -> Tensor:
-    """Score-CAM of images (B, C, H, W) with features (B, K, h, w), -> (B, h, w); B times K predictions."""
+    """Score-CAM of one side (B, C, H, W) with features (B, K, h, w), -> (B, h, w); B times K predictions."""
+
+    def one_side(images: Tensor) -> Tensor:
+        return model.forward_head(model.forward_features(images))
+
     masks = F.interpolate(features, x.shape[-2:], mode="bilinear", align_corners=True)  # (B, K, H, W)
     low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
     masks = (masks - low) / (high - low + 1e-8)
     scores = [
-        torch.cat([model(image * part[:, None])[:, target] for part in own.split(SCORE_BATCH)])
+        torch.cat([one_side(image * part[:, None])[:, target] for part in own.split(SCORE_BATCH)])
         for image, own, target in zip(x, masks, chosen.tolist(), strict=True)
     ]
     weights = torch.stack(scores).softmax(dim=1)  # (B, K)

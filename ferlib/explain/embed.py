@@ -15,8 +15,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import device_of
 from ferlib.errors import UserError
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import FaceModel, evaluating, mean_of
 
 PROJECTIONS = ("pca", "tsne", "umap")
 
@@ -24,17 +25,22 @@ PROJECTIONS = ("pca", "tsne", "umap")
 def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Features before the last layer (N, D), and probabilities (N, classes) at temperature 1.
 
+    Of a model that looks at both sides of a face the features are their mean, from which the last layer, being affine,
+    makes the mean of their logits.
+
     Args:
-        model: any; left in the mode it was in.
+        model: any; left where it is and in the mode it was in.
         pixels: faces (N, C, S, S) uint8, in the training set's framing.
         batch_size: faces a pass.
     """
-    preprocess, features, probabilities = Preprocess.of(model.config), [], []
+    preprocess, device = Preprocess.of(model.config), device_of(model)
+    features, probabilities = [], []
     with evaluating(model), torch.inference_mode():
         for batch in pixels.split(batch_size):
-            y = model.forward_head(model.forward_features(preprocess(batch)), pre_logits=True)
-            features.append(y)
-            probabilities.append(model.classifier(y).softmax(dim=1))
+            sides = model.sides(preprocess(batch.to(device)))
+            y = mean_of([model.forward_head(model.forward_features(side), pre_logits=True) for side in sides])
+            features.append(y.cpu())
+            probabilities.append(model.classifier(y).softmax(dim=1).cpu())
     return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
 

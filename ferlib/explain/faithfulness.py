@@ -9,7 +9,8 @@ and does it depend on the model at all (`randomised`, Adebayo et al. 2018)? A ma
 `control_maps`, which know neither model nor picture: smooth noise, and a blob in the middle.
 
 All pixels are those of the faces as the model gets them, before they are enlarged for it (48 x 48 for FER2013), so
-that models with different inputs are measured by the same changes.
+that models with different inputs are measured by the same changes. Faces, maps and targets are on the CPU, where they
+are changed; the model is asked wherever it is.
 """
 
 import copy
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import device_of
 from ferlib.errors import UserError
 from ferlib.explain.maps import to_unit_range
 from ferlib.models.base import FaceModel, evaluating
@@ -61,10 +63,12 @@ def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch
 
     At temperature 1, so that calibrating a model changes no score.
     """
-    preprocess = Preprocess.of(model.config)
+    preprocess, device = Preprocess.of(model.config), device_of(model)
     with evaluating(model), torch.inference_mode():
         parts = zip(faces.split(batch_size), targets.split(batch_size), strict=True)
-        chosen = [model(preprocess.normalise(x)).softmax(dim=1).gather(1, t[:, None])[:, 0] for x, t in parts]
+        chosen = [
+            model(preprocess.normalise(x.to(device))).softmax(dim=1).cpu().gather(1, t[:, None])[:, 0] for x, t in parts
+        ]
     return torch.cat(chosen)
 
 
@@ -171,7 +175,7 @@ def road(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor, shares:
 
 
 def randomised(model: FaceModel, part: str, faces: Tensor, seed: int = 0) -> FaceModel:
-    """A copy of the model with new random weights in a part of it.
+    """A copy of the model, on the same device, with new random weights in a part of it; the same on every device.
 
     Args:
         model: any model, left as it is.
@@ -179,9 +183,10 @@ def randomised(model: FaceModel, part: str, faces: Tensor, seed: int = 0) -> Fac
         faces: (B, C, S, S) in 0..1, to which the batch norms of an "all" copy are fitted: else its maps would be flat.
         seed: of the weights.
     """
-    copied = copy.deepcopy(model).eval()
-    layers: list[nn.Module] = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    # what is copied in inference mode could not be explained by gradients
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.no_grad():
+        copied = copy.deepcopy(model).cpu().eval()
+        layers: list[nn.Module] = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
         torch.manual_seed(seed)
         for layer in layers:
             if callable(reset := getattr(layer, "reset_parameters", None)):
@@ -191,7 +196,7 @@ def randomised(model: FaceModel, part: str, faces: Tensor, seed: int = 0) -> Fac
             for norm in norms:
                 norm.train().momentum = None  # the average of what it sees
             copied(Preprocess.of(model.config).normalise(faces))
-    return copied.eval()
+        return copied.eval().to(device_of(model))
 
 
 def rank_correlations(first: Tensor, second: Tensor) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""What explanations share: the class to explain, and a map to show."""
+"""What explanations share: the class to explain, a place where gradients can be taken, and a map to show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +31,14 @@ def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:
     if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
         raise UserError(f"targets must lie in 0..{logits.shape[1] - 1}, not {chosen.tolist()}")
     return chosen.clone() if chosen.is_inference() else chosen  # autograd refuses tensors made in inference mode
+
+
+@contextmanager
+def left_inference_mode(x: Tensor) -> Iterator[Tensor]:
+    """Inside, gradients can be taken where `torch.enable_grad` says so, also under `torch.inference_mode`; gives the
+    images in a form that autograd takes."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield x.clone() if x.is_inference() else x.detach()
 
 
 def enlarge_map(maps: Tensor, size: torch.Size) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ferlib.devices import device_of
 from ferlib.errors import UserError
 from ferlib.explain import CAMS, METHODS
 from ferlib.explain.attention import attention_layers, attention_map, predict_with_attention
@@ -27,13 +28,14 @@ def explain(model: FaceModel, x: Tensor, method: str, targets: Targets = None) -
 
     Args:
         model: any model; left as it was.
-        x: normalised images.
+        x: normalised images; the answer comes where the model is.
         method: one of `methods_of(model)`.
         targets: class to explain: (B,), one for all, or None for the predicted ones. Attention knows none.
 
     Raises:
         ValueError: unknown method or class, or one that the model does not have.
     """
+    x = x.to(device_of(model))
     if method in CAMS:
         return predict_with_cam(model, x, method, targets)
     if method in _GRADIENTS:

@@ -10,7 +10,7 @@ IVSA's text speaks of the impact on the loss; its reference, and this file, take
 import torch
 from torch import Tensor
 
-from ferlib.explain.maps import Targets, chosen_classes
+from ferlib.explain.maps import Targets, chosen_classes, left_inference_mode
 from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 16  # steps of integrated gradients
@@ -31,11 +31,10 @@ def input_gradients(model: FaceModel, x: Tensor, targets: Targets = None) -> tup
     Raises:
         ValueError: a class that does not exist, or another number of targets than images; so in all of this file.
     """
-    x = x.detach().requires_grad_()
-    with evaluating(model), torch.enable_grad():
-        logits = model(x)
+    with evaluating(model), left_inference_mode(x) as images, torch.enable_grad():
+        logits = model(images.requires_grad_())
         chosen = chosen_classes(logits, targets)
-        (gradients,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), x)
+        (gradients,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), images)
     return logits.detach(), gradients
 
 

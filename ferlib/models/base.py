@@ -4,7 +4,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -76,10 +76,12 @@ class ModelConfig:
 class FaceModel(nn.Module, PyTorchModelHubMixin):
     """An expression classifier.
 
-    Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes); it is
-    `forward_head(forward_features(x))`, of a model with `mirror` the mean of that for both sides. The features are the
-    spatial map (B, C, h, w) that Grad-CAM looks at, the output of `cam_layer`. In evaluation mode a prediction must not
-    depend on the other images of the batch, except for variants that say so in their name.
+    Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes): the mean of
+    `forward_head(forward_features(side))` over `sides(x)`, which is the images alone or, with `mirror`, both sides of
+    them. Whoever takes a model apart goes over `sides` too, and puts it together with `mean_of` and `map_of`; then the
+    answer is that of `forward`. The features are the spatial map (B, C, h, w) that Grad-CAM looks at, the output of
+    `cam_layer`. `classifier` is affine. In evaluation mode a prediction must not depend on the other images of the
+    batch, except for variants that say so in their name.
 
     `save_pretrained(folder)` writes `model.safetensors` and `config.json`; `from_pretrained(folder or hub name)` reads
     them back, strictly by default. `ferlib.models.zoo.load_model` finds the class by the config.
@@ -90,10 +92,12 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.forward_head(self.forward_features(x))
-        if self.config.mirror and not self.training:
-            logits = (logits + self.forward_head(self.forward_features(x.flip(-1)))) / 2
-        return logits
+        return mean_of([self.forward_head(self.forward_features(side)) for side in self.sides(x)])
+
+    def sides(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The views of images (B, channels, H, W) that an answer is the mean over: as they are; with `mirror`, outside
+        training, also their mirror images."""
+        return (x, x.flip(-1)) if self.config.mirror and not self.training else (x,)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised images (B, channels, H, W) -> feature map (B, C, h, w)."""
@@ -120,6 +124,18 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
             return super().from_pretrained(*args, strict=strict, **kwargs)
 
 
+def mean_of(sides: Sequence[Tensor]) -> Tensor:
+    """The answer for an image from those for its sides (`FaceModel.sides`), all of one shape: their mean."""
+    return sides[0] if len(sides) == 1 else torch.stack(tuple(sides)).mean(dim=0)
+
+
+def map_of(sides: Sequence[Tensor]) -> Tensor:
+    """One map (B, h, w) over an image from those over its sides: their mean, the mirror image's turned back."""
+    image, *mirrored = sides
+    return mean_of([image, *(side.flip(-1) for side in mirrored)])
+
+
+@torch.inference_mode(False)  # what is moved inside it could never have gradients again
 def place(model: nn.Module, device: str | torch.device) -> None:
     """Move a model to a device, its weights laid out with the channels last, as convolutions like them."""
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.baselines import Baseline, BaselineConfig
@@ -99,6 +101,7 @@ def create_model(
     return build_model(replace(entry.config, **overrides), weights)
 
 
+@torch.inference_mode(False)  # a model made inside it could be neither trained nor explained
 def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) -> FaceModel:
     """A new, untrained model from its config.
 
@@ -125,6 +128,7 @@ def released_onnx(name_or_dir: str | Path) -> Path | None:
     return folder / "model.onnx" if folder and (folder / "model.onnx").is_file() else None
 
 
+@torch.inference_mode(False)
 def load_model(name_or_dir: str | Path) -> FaceModel:
     """A trained model, in evaluation mode.
 
