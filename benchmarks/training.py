@@ -42,6 +42,7 @@ from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic_dataset import load_synthetic
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import choose_device
 from ferlib.models.base import FaceModel
 from ferlib.models.listing import count_flops
 from ferlib.models.zoo import build_model, create_model
@@ -193,7 +194,7 @@ class OneByOne(Dataset):
 def augmenting() -> dict:
     """IVSA's augmentation: ours for some steps at once and step by step, and image by image in a DataLoader."""
     config, data = RECIPES["ivsa"].config, noise({"train": 6400, "validation": 0})
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     source = PixelSource(data, Preprocess.of(config), "ivsa", device)
     workers = os.cpu_count()
     loader = DataLoader(OneByOne(data, config), 64, shuffle=True, num_workers=workers, persistent_workers=True)
@@ -231,7 +232,7 @@ def overhead() -> dict:
     data = noise({"train": 1280, "validation": 64})
     recipe = RECIPES["ivsa"].override({"epochs": 1, "widths": (32, 64, 128, 256)})
     train_part = data.split("train")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
 
     def bare() -> float:
         torch.manual_seed(0)

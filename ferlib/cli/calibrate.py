@@ -10,6 +10,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
     calibrate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
     calibrate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
     calibrate.add_argument("--root", metavar="DIR", help="where the data set is")
+    calibrate.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     calibrate.set_defaults(run=run_calibrate)
 
 
@@ -20,7 +21,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     from ferlib.training.release import calibrate
 
     folder = released_models().get(options.model, Path(options.model))
-    temperature, before, after = calibrate(folder, load_dataset(options.data, options.root))
+    temperature, before, after = calibrate(folder, load_dataset(options.data, options.root), options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"
     )

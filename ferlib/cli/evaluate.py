@@ -50,6 +50,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="FIELD=VALUE",
         help=f"for a {GUEST} without a config: classes, input_size (224), grey (false), mean and std (ImageNet's) ...",
     )
+    evaluate.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     evaluate.set_defaults(run=run_evaluate)
@@ -60,11 +61,14 @@ def run_evaluate(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from ferlib.data.catalogue import load_dataset
+    from ferlib.devices import choose_device
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import evaluate
     from ferlib.evaluation.guest import load_guest
+    from ferlib.models.base import place
     from ferlib.models.zoo import load_model
 
+    device = choose_device(options.device)
     if options.history and not options.audit:
         raise UserError("--history is for the audit: give --audit too")
     data = load_dataset(options.data, options.root)
@@ -75,6 +79,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:
         model = load_model(options.model)
+    place(model, device)
     result = evaluate(
         model, data, options.split, options.without, options.clean, options.ten_crop, protocol=options.protocol
     )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import device_of
 from ferlib.errors import UserError
 from ferlib.evaluation.guest import AnyModel
 from ferlib.labels import mapping
@@ -67,7 +68,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
         batches: from `compose`; together they are 0..N-1, each once.
     """
     order = np.concatenate(batches)
-    found = torch.cat([logits(torch.from_numpy(rows)).double().softmax(dim=1).cpu() for rows in batches]).numpy()
+    found = torch.cat([logits(torch.from_numpy(rows)).cpu().double().softmax(dim=1) for rows in batches]).numpy()
     probabilities = np.empty_like(found)
     probabilities[order] = found
     return probabilities
@@ -78,7 +79,7 @@ def pixel_logits(
 ) -> Logits:
     """A model over a data set's pixels, for `predict_batches`: its logits, divided by its temperature.
 
-    The model must be in evaluation mode, see `evaluating`.
+    The model must be in evaluation mode, see `evaluating`; it is asked where it is.
 
     Args:
         model: takes normalised images; its `config` says how they are prepared.
@@ -103,7 +104,7 @@ def pixel_logits(
         if not ten_crop:
             return model(preprocess(pixels))[:, wanted] / temperature
         crops = torch.stack(
-            [(model(crop).double() / temperature).log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)]
+            [(model(crop).cpu().double() / temperature).log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)]
         )
         return crops.logsumexp(dim=0)[:, wanted] - np.log(len(crops))
 
@@ -114,15 +115,15 @@ def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
     """A model's head over its frozen trunk's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
 
     For networks in training: unlike those of `pixel_logits`, these logits are not divided by a temperature.
+
+    Raises:
+        ValueError: the model looks at both sides of a face (`mirror`), and this is one.
     """
+    if model.config.mirror:
+        raise UserError("a model with mirror looks at both sides of a face; predict from pixels")
     device = device_of(model)
 
     def logits(rows: Tensor) -> Tensor:
         return model.forward_head(cache.read(rows, torch.zeros_like(rows)).to(device))
 
     return logits
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters are; the CPU for one without any."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ferlib.data.cache import written_whole
 from ferlib.data.dataset import FaceDataset
+from ferlib.devices import device_of
 from ferlib.evaluation.batches import (
     Logits,
     compose,
-    device_of,
     feature_logits,
     pixel_logits,
     predict_batches,

@@ -11,6 +11,7 @@ import torch
 
 from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import device_of
 from ferlib.errors import RunError, UserError
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.onnx_session import open_session
@@ -89,7 +90,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
     differences = []
     for batch in (images, images[:1]):
         with evaluating(model), torch.inference_mode():
-            expected = model(batch.to(next(model.parameters()).device)).cpu().numpy()
+            expected = model(batch.to(device_of(model))).cpu().numpy()
         (logits,) = session.run(["logits"], {"image": batch.contiguous().numpy()})
         differences.append(np.abs(logits - expected).max())
     return float(np.max(differences))
@@ -97,7 +98,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
 
 def _program(model: FaceModel) -> "ONNXProgram":
     """The model as an ONNX program with its metadata, in memory."""
-    config, device = model.config, next(model.parameters()).device
+    config, device = model.config, device_of(model)
     images = torch.zeros(2, config.channels, config.input_size, config.input_size, device=device)  # 1 would be fixed
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch about PyTorch

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.transforms import Preprocess
-from ferlib.models.base import FaceModel, place
+from ferlib.devices import choose_device, device_of
+from ferlib.models.base import FaceModel, evaluating, place
 from ferlib.models.zoo import load_model
 from ferlib.progress import progress
 
@@ -31,6 +32,7 @@ def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, s
         ValueError: there is no such model.
     """
     model = load_model(teacher)
+    place(model, choose_device())
     if model.config.classes != dataset.classes:
         raise DataError(f"the teacher {teacher} has the classes {model.config.classes}, the data {dataset.classes}")
     if targets.ndim == 1:
@@ -41,11 +43,9 @@ def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, s
 @torch.inference_mode()
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
     """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image."""
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    preprocess = Preprocess.of(model.config)
-    place(model.eval(), device)
-    answers = []
-    for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
-        x = preprocess(pixels.to(device))
-        answers.append((model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)).cpu() / 2)
+    preprocess, device, answers = Preprocess.of(model.config), device_of(model), []
+    with evaluating(model):
+        for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
+            x = preprocess(pixels.to(device))
+            answers.append((model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)).cpu() / 2)
     return torch.cat(answers)

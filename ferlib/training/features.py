@@ -23,7 +23,8 @@ from tqdm import tqdm
 from ferlib.data.cache import cache_dir, written_whole
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.transforms import Preprocess
-from ferlib.models.base import FaceModel
+from ferlib.devices import device_of
+from ferlib.models.base import FaceModel, evaluating
 from ferlib.progress import progress
 
 
@@ -53,26 +54,29 @@ class FeatureCache:
 
     @classmethod
     @torch.inference_mode()
-    def build(
-        cls, model: FaceModel, dataset: FaceDataset, batch_size: int = 64, device: torch.device | str = "cpu"
-    ) -> "FeatureCache":
+    def build(cls, model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> "FeatureCache":
         """The cache of this data under this model's trunk; built when it is not there yet.
 
         Memory stays flat: batches are appended to the file as they are computed, and the file gets its name only when
         it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
 
         Args:
-            model: its trunk is asked; it is moved to the device and left in evaluation mode.
+            model: its trunk is asked, where it is and in evaluation mode; the model is left as it was.
             dataset: the faces.
             batch_size: faces a pass.
-            device: where the trunk runs.
 
         Raises:
             OSError: the disk has too little room; nothing is written.
         """
         preprocess = Preprocess.of(model.config)
-        model = model.eval().to(device)
-        shape = model.forward_features(preprocess(dataset.pixels[:1].to(device))).shape[1:]  # (C, h, w)
+        device = device_of(model)
+
+        def maps_of(pixels: Tensor) -> Tensor:
+            x = preprocess(pixels.to(device))
+            with evaluating(model):
+                return torch.stack([model.forward_features(side).half() for side in (x, x.flip(-1))], dim=1)
+
+        shape = maps_of(dataset.pixels[:1]).shape[2:]  # (C, h, w)
         path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset, shape)}.npy"
         if path.exists():
             with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
@@ -88,9 +92,7 @@ class FeatureCache:
             tqdm.write(f"computing the features of {len(dataset):,} faces of {dataset.name}: {size / 1e6:,.0f} MB")
             np.lib.format.write_array_header_1_0(file, header)
             for pixels in progress(dataset.pixels.split(batch_size), f"features of {dataset.name}", "batch"):
-                x = preprocess(pixels.to(device))
-                maps = [model.forward_features(view).half() for view in (x, x.flip(-1))]
-                file.write(torch.stack(maps, dim=1).cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
+                file.write(maps_of(pixels).cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
         return cls(path)
 
     @staticmethod

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.devices import choose_device
 from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import compose
 from ferlib.evaluation.metrics import summary
@@ -105,7 +106,7 @@ def fit(
     remedy = create_remedy(recipe.remedy, train, recipe.tau)
     if remedy.logit_shift is not None:
         output_layer(model)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else it knows no processes on CPUs
+    accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs
     device, processes, main = accelerator.device, accelerator.num_processes, accelerator.is_main_process
     if recipe.batch_size % processes:
         raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")

@@ -16,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.synthetic import EXPRESSIONS, sample_face
+from ferlib.devices import choose_device
 from ferlib.errors import UserError
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.models.base import place
 from ferlib.models.export import export_onnx
 from ferlib.models.trunk import parameter_count
 from ferlib.models.zoo import MODELS, WEIGHTS, load_model, released_models
@@ -107,12 +110,13 @@ def write_golden(folder: Path) -> None:
     save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
 
 
-def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
+def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
     """Fit a model's temperature on validation faces and write it into its config.json.
 
     Args:
         folder: of the model; a golden pair and a model.onnx in it are made anew.
         dataset: with a validation split, and the model's classes.
+        device: where the faces are predicted, see `ferlib.devices.choose_device`.
 
     Returns:
         The temperature, and the expected calibration error on those faces without it and with it.
@@ -121,6 +125,7 @@ def calibrate(folder: Path, dataset: FaceDataset) -> tuple[float, float, float]:
         DataError: the data has no validation faces, or classes that the model does not know.
     """
     model, part = load_model(folder), dataset.split("validation")
+    place(model, choose_device(device))
     if not len(part):
         raise DataError(f"{dataset.name} has no validation faces to calibrate on")
     labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)

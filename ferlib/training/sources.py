@@ -115,7 +115,7 @@ def uses_cache(config: ModelConfig, augment: str) -> bool:
 def create_source(
     model: FaceModel, dataset: FaceDataset, augment: str, device: torch.device
 ) -> PixelSource | FeatureSource:
-    """A split for this model: its cached features where `uses_cache`, else its pixels."""
+    """A split for this model, which is on this device: its cached features where `uses_cache`, else its pixels."""
     if uses_cache(model.config, augment):
-        return FeatureSource(dataset, FeatureCache.build(model, dataset, device=device), augment == "flip", device)
+        return FeatureSource(dataset, FeatureCache.build(model, dataset), augment == "flip", device)
     return PixelSource(dataset, Preprocess.of(model.config), augment, device)
