@@ -34,7 +34,7 @@ class Recipe:
         lr: learning rate, for "onecycle" the highest.
         weight_decay: not applied to biases and norms.
         schedule: "constant"; "onecycle" (cosine up over the first 30 % of the steps, cosine down to zero); "plateau"
-            (times 0.75 whenever the score has not improved for 5 epochs); or "two_phases", see
+            (times 0.75 whenever the score has not improved for 6 epochs); or "two_phases", see
             `ferlib.training.schedules`.
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).

@@ -19,7 +19,7 @@ def schedule(name: str, progress: float, scores: Sequence[float] = ()) -> float:
     if name == "onecycle":
         return one_cycle(progress)
     if name == "plateau":
-        return plateau_factor(scores)
+        return torch_plateau(scores)
     if name == "two_phases":
         return two_phases(scores)
     return 1.0
@@ -32,9 +32,26 @@ def one_cycle(progress: float, rise: float = 0.3) -> float:
     return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
 
 
-def plateau_factor(scores: Sequence[float], factor: float = 0.75, patience: int = 5, least_gain: float = 0.0) -> float:
-    """What ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every `patience` epochs
-    without a new best by more than `least_gain`. The constants are Khairuddin and Chen's (2021).
+def torch_plateau(scores: Sequence[float], factor: float = 0.75, patience: int = 5, threshold: float = 1e-4) -> float:
+    """What PyTorch's ReduceLROnPlateau has made of the learning rate after these scores, higher ones being better.
+
+    × `factor` when more than `patience` epochs in a row, so with 5 every sixth, were not above the best so far by more
+    than `threshold` of it. Factor and patience are Khairuddin and Chen's (2021), the threshold is PyTorch's own.
+    """
+    rate, best, waited = 1.0, -math.inf, 0
+    for score in scores:
+        if score > best * (1 + threshold):
+            best, waited = score, 0
+        else:
+            waited += 1
+        if waited > patience:
+            rate, waited = rate * factor, 0
+    return rate
+
+
+def plateau_factor(scores: Sequence[float], factor: float, patience: int, least_gain: float) -> float:
+    """What Keras's ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every
+    `patience` epochs without a new best by more than `least_gain`.
     """
     stalled = epochs_without_gain(scores, least_gain)
     return factor ** sum(waited > 0 and waited % patience == 0 for waited in stalled)

@@ -19,7 +19,7 @@ from ferlib.models.base import evaluating
 from ferlib.training import sources
 from ferlib.training.recipes import RECIPES
 from ferlib.training.run_folder import RunFolder, best_epoch
-from ferlib.training.schedules import plateau_factor
+from ferlib.training.schedules import torch_plateau
 
 FINETUNE = {"freeze_trunk": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
 
@@ -122,7 +122,7 @@ def test_ivsa_trains_and_is_judged_on_crops(faces, tmp_path):
     plan = RECIPES["ivsa"].override(sizes | {"epochs": 8, "lr": 0.05, "batch_size": 16})
     model, history = train(plan, faces, tmp_path / "whole")
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
-    assert (history["lr"] == [0.05 * plateau_factor(history["accuracy"][:i]) for i in range(8)]).all()
+    assert (history["lr"] == [0.05 * torch_plateau(history["accuracy"][:i]) for i in range(8)]).all()
     test = faces.split("test")
     one, ten = (predict_dataset(model, test, ten_crop=ten_crop) for ten_crop in (False, True))
     preprocess = Preprocess.of(model.config)

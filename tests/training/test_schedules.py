@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ferlib.training.schedules import epochs_without_gain, plateau_factor, schedule, two_phases
+from ferlib.training.schedules import epochs_without_gain, plateau_factor, schedule, torch_plateau, two_phases
 
 
 def test_schedules():
@@ -13,27 +13,50 @@ def test_schedules():
     assert shares[:31] == sorted(shares[:31]) and shares[30:] == sorted(shares[30:], reverse=True)
 
 
-def test_plateau_lowers_the_rate_after_five_epochs_without_a_new_best():
-    assert plateau_factor([]) == 1
-    assert plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3]) == 1  # four since the best
-    assert plateau_factor([0.5, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2]) == 0.75
-    assert plateau_factor([0.5] + [0.4] * 10) == 0.75**2
-    assert plateau_factor([0.5] + [0.4] * 5 + [0.6] + [0.4] * 4) == 0.75
-    assert schedule("plateau", 0.9, [0.5] + [0.4] * 5) == 0.75
+def test_plateau_lowers_the_rate_after_six_epochs_without_a_new_best():
+    """PyTorch's patience of 5: five are borne, the sixth is not; and less than 0.01 % more is no new best."""
+    assert torch_plateau([]) == 1
+    assert torch_plateau([0.5, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2]) == 1  # five since the best
+    assert torch_plateau([0.5, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]) == 0.75
+    assert torch_plateau([0.5] + [0.4] * 12) == 0.75**2
+    assert torch_plateau([0.5] + [0.4] * 5 + [0.6] + [0.4] * 5) == 1
+    assert torch_plateau([0.5] + [0.50004] * 6) == 0.75 and torch_plateau([0.5] + [0.50006] * 6) == 1
+    assert schedule("plateau", 0.9, [0.5] + [0.4] * 5) == 1 and schedule("plateau", 0.9, [0.5] + [0.4] * 6) == 0.75
 
 
-def test_plateau_is_pytorchs():
-    generator = torch.Generator().manual_seed(0)
-    scores = (torch.rand(80, generator=generator) * torch.linspace(0.2, 1, 80)).tolist()
-    for factor, patience, gain in ((0.75, 5, 0.0), (0.1, 3, 0.003)):
+@pytest.mark.parametrize("seed", range(8))
+def test_plateau_is_pytorchs_step_by_step(seed):
+    """Scores that rise, stall, fall, and creep up by about the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = (
+        torch.rand(120, generator=generator)
+        * torch.tensor([2e-2, 2e-4, 1e-4, 0.0, -1e-4, -1e-2])[torch.randint(6, (120,), generator=generator)]
+    )
+    scores = (0.5 + steps.cumsum(0)).double().tolist()
+    for settings in ({}, {"factor": 0.1, "patience": 3, "threshold": 3e-3}):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
         official = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=factor, patience=patience - 1, threshold=gain, threshold_mode="abs", eps=0
+            optimizer, mode="max", eps=0, **({"factor": 0.75, "patience": 5} | settings)
         )
-        for count in range(1, 81):
+        rates = []
+        for count in range(1, 121):
             official.step(scores[count - 1])
-            rate = optimizer.param_groups[0]["lr"]
-            assert plateau_factor(scores[:count], factor, patience, gain) == pytest.approx(rate)
+            rates.append(optimizer.param_groups[0]["lr"])
+            assert torch_plateau(scores[:count], **settings) == pytest.approx(rates[-1], rel=1e-12), count
+        assert rates[-1] < 1  # else nothing is compared
+
+
+def test_kerass_plateau_waits_an_epoch_less():
+    """PyTorch's with one less to bear and an absolute threshold."""
+    generator = torch.Generator().manual_seed(0)
+    scores = (torch.rand(80, generator=generator) * torch.linspace(0.2, 1, 80)).tolist()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    official = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.1, patience=2, threshold=0.003, threshold_mode="abs", eps=0
+    )
+    for count in range(1, 81):
+        official.step(scores[count - 1])
+        assert plateau_factor(scores[:count], 0.1, 3, 0.003) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 def test_two_phases():
