@@ -304,7 +304,7 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
 def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
-    small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
+    small = {"trunk": "test_convnext", "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
     create_model("convcut_published", **small).save_pretrained(str(tmp_path))
     rest = [str(tmp_path), "--data", "folder", "--root", str(face_folder), "--format", "json"]
     results = {}

@@ -17,7 +17,7 @@ from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
 from ferlib.models.base import FaceModel, ModelConfig
-from ferlib.models.zoo import MODELS, build_model
+from ferlib.models.zoo import MODELS, build_model, with_normalisation
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 from ferlib.training.sources import uses_cache
@@ -86,6 +86,7 @@ def watched_run(
     Raises:
         ValueError: the folder holds a run of another recipe.
     """
+    recipe = replace(recipe, config=with_normalisation(recipe.config, trunk_weights if has_trunk(recipe) else None))
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder")

@@ -12,6 +12,7 @@ batch norm, which sees a process's share of the batch, and the draws of augmenta
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,7 @@ def fit(
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
     """
+    recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
     judging = "test" if recipe.protocol == "published" else "validation"
     train, judged = data.split("train"), data.split(judging)
     if data.classes != model.config.classes:

@@ -7,7 +7,7 @@ from typing import Any
 from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.errors import UserError
 from ferlib.fields import check_range, check_types
-from ferlib.models.base import ModelConfig
+from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.pattlite import PAttLiteConfig
@@ -128,7 +128,8 @@ class Recipe:
 
 
 # The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
-# one detail layer; after two it would be a single one, with nothing to attend to.
+# one detail layer; after two it would be a single one, with nothing to attend to. It was trained with ImageNet's mean
+# and std, where its trunk was pretrained with 0.5: fine-tuned whole, it has learnt them.
 CONVCUT_FERPLUS = Recipe(
     config=ConvCutConfig(
         trunk="tf_efficientnet_lite0",
@@ -137,6 +138,8 @@ CONVCUT_FERPLUS = Recipe(
         input_size=112,
         source_size=48,
         grey=True,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     epochs=10,
     batch_size=64,
