@@ -312,8 +312,13 @@ def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
         assert main(["evaluate", *rest, "--protocol", protocol]) == 0
         results[protocol] = json.loads(capsys.readouterr().out)
     assert results["honest"]["protocol"].startswith("every face alone")
-    assert results["published"]["protocol"].startswith("class by class in batches of 64, as the published code")
+    assert results["published"]["protocol"].startswith("class by class in batches of 32, as the published code")
     assert results["honest"]["metrics"] != results["published"]["metrics"]
+    assert main(["evaluate", *rest, "--protocol", "published", "--batch-size", "1"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["confusion"] == results["honest"]["confusion"] and "batches of 1," in alone["protocol"]
+    assert main(["evaluate", *rest, "--batch-size", "16"]) == 1
+    assert "--batch-size is for --protocol published" in capsys.readouterr().err
     assert main(["evaluate", *rest, "--audit"]) == 1
     assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]
 

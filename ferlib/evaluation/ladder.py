@@ -23,11 +23,11 @@ from ferlib.data.splits import find_flaws
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.study import Trunk, fitted_config, judge_runs
+from ferlib.evaluation.study import Trunk, judge_runs
 from ferlib.evaluation.watch import SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.zoo import MODELS, with_normalisation
-from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 
 #: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "code" is what Conv-cut's
 #: authors ran.

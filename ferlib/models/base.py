@@ -78,6 +78,11 @@ class ModelConfig:
         """Input channels C."""
         return len(self.mean or IMAGENET_MEAN)
 
+    @property
+    def side(self) -> int:
+        """Side in pixels at which pictures are to be loaded: what the model sees of them, and no more."""
+        return max(self.input_size, self.source_size or 0)
+
     def own_normalisation(self) -> Normalisation:
         """Mean and std that the backbone of this architecture is pretrained with; ImageNet's if it has none."""
         return IMAGENET_MEAN, IMAGENET_STD
