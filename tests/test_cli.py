@@ -304,7 +304,7 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
 def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
-    small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
+    small = {"trunk": "test_convnext", "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
     create_model("convcut_published", **small).save_pretrained(str(tmp_path))
     rest = [str(tmp_path), "--data", "folder", "--root", str(face_folder), "--format", "json"]
     results = {}
@@ -312,8 +312,13 @@ def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
         assert main(["evaluate", *rest, "--protocol", protocol]) == 0
         results[protocol] = json.loads(capsys.readouterr().out)
     assert results["honest"]["protocol"].startswith("every face alone")
-    assert results["published"]["protocol"].startswith("class by class in batches of 64, as the published code")
+    assert results["published"]["protocol"].startswith("class by class in batches of 32, as the published code")
     assert results["honest"]["metrics"] != results["published"]["metrics"]
+    assert main(["evaluate", *rest, "--protocol", "published", "--batch-size", "1"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["confusion"] == results["honest"]["confusion"] and "batches of 1," in alone["protocol"]
+    assert main(["evaluate", *rest, "--batch-size", "16"]) == 1
+    assert "--batch-size is for --protocol published" in capsys.readouterr().err
     assert main(["evaluate", *rest, "--audit"]) == 1
     assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]
 

@@ -17,11 +17,13 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
     from ferlib.data.catalogue import load_dataset
-    from ferlib.models.zoo import released_models
+    from ferlib.models.zoo import load_model, released_models
     from ferlib.training.release import calibrate
 
     folder = released_models().get(options.model, Path(options.model))
-    temperature, before, after = calibrate(folder, load_dataset(options.data, options.root), options.device)
+    size = load_model(folder).config.side if options.data == "folder" else None
+    data = load_dataset(options.data, options.root, size)
+    temperature, before, after = calibrate(folder, data, options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"
     )

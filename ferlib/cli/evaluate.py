@@ -35,6 +35,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="honest (default): every face alone; published: in class-sorted batches, as the papers' code",
     )
     evaluate.add_argument(
+        "--batch-size", type=int, metavar="N", help="of --protocol published; default: 32, that of the papers' code"
+    )
+    evaluate.add_argument(
         "--audit",
         action="store_true",
         help="also predict in sorted and shuffled batches of several sizes, and without duplicates; "
@@ -63,25 +66,35 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.data.catalogue import load_dataset
     from ferlib.devices import choose_device
     from ferlib.evaluation.audit import audit
-    from ferlib.evaluation.evaluate import evaluate
+    from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
     from ferlib.evaluation.guest import load_guest
     from ferlib.models.base import place
     from ferlib.models.zoo import load_model
 
     device = choose_device(options.device)
+    if options.batch_size is not None and options.protocol != "published":
+        raise UserError("--batch-size is for --protocol published; an honest figure does not depend on it")
     if options.history and not options.audit:
         raise UserError("--history is for the audit: give --audit too")
-    data = load_dataset(options.data, options.root)
     settings = parse_settings(options.set)
     if ":" in options.model:
+        data = load_dataset(options.data, options.root)
         model = load_guest(options.model, data.classes, settings)
     elif settings:
         raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:
         model = load_model(options.model)
+        data = load_dataset(options.data, options.root, model.config.side if options.data == "folder" else None)
     place(model, device)
     result = evaluate(
-        model, data, options.split, options.without, options.clean, options.ten_crop, protocol=options.protocol
+        model,
+        data,
+        options.split,
+        options.without,
+        options.clean,
+        options.ten_crop,
+        options.protocol,
+        options.batch_size or PUBLISHED_BATCH,
     )
     result = {"name": str(options.model), **result}
     report = None

@@ -2,23 +2,41 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ferlib.cli.settings import parse_settings
-from ferlib.errors import UserError
+from ferlib.errors import RunError
+
+
+class Help(argparse.Action):
+    """`--help` with the recipes' names, which are looked up only when it is asked for: that takes seconds."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str):
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="show this and the recipes")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from ferlib.training.recipes import RECIPES
+
+        parser.epilog = f"recipes: {', '.join(RECIPES)}"
+        parser.print_help()
+        parser.exit()
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
-    train = commands.add_parser("train", help="train a model by a recipe")
-    train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see ferlib/training/recipes.py")
+    train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
+    train.add_argument("-h", "--help", action=Help)
+    train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see below")
     train.add_argument("--data", required=True, metavar="SET", help="a data set's name, see `ferlib data`")
     train.add_argument("--root", metavar="DIR", help="where the data set is")
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
         "--trunk-weights",
-        metavar="FILE",
-        help=".safetensors of the trunk, imagenet (downloaded by timm, the default where there is a trunk) or none",
+        metavar="WEIGHTS",
+        help="of the trunk: a .safetensors file, a released model's name, a model folder, imagenet (downloaded by "
+        "timm, the default where there is a trunk) or none",
     )
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
@@ -27,31 +45,41 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
-    import torch
+    from dataclasses import replace
 
     from ferlib.data.catalogue import load_dataset
-    from ferlib.models.zoo import MODELS, build_model
-    from ferlib.training.loop import fit
-    from ferlib.training.recipes import RECIPES
+    from ferlib.models.pretrained import NoPretrainedWeights
+    from ferlib.models.zoo import MODELS
+    from ferlib.training.phases import fit_phases
+    from ferlib.training.recipes import fitted_config, phases
     from ferlib.training.run_folder import best_epoch
 
-    if options.recipe not in RECIPES:
-        raise UserError(f"unknown recipe {options.recipe!r}, expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[options.recipe].override(parse_settings(options.set))
-    data = load_dataset(options.data, options.root)
-    recipe = recipe.override({"classes": data.classes})
+    settings = parse_settings(options.set)
+    recipes = phases(options.recipe, settings)
+    recipe = recipes[-1]
+    size = recipe.config.side if options.data == "folder" else None
+    data = load_dataset(options.data, options.root, size, published=recipe.protocol == "published")
+    kept = {key: value for key, value in settings.items() if key in ("grey", "source_size")}
+    recipes = [replace(one, config=fitted_config(one.config, data)).override(kept) for one in recipes]
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
     say(data)
-    torch.manual_seed(recipe.seed)
+    if size:
+        say(f"pictures scaled to {size}x{size}, which is what the model sees")
     weights = options.trunk_weights or ("imagenet" if MODELS[recipe.config.architecture].model.has_trunk else "none")
-    model = build_model(recipe.config, None if weights == "none" else weights)
     out = options.out or Path("runs") / options.recipe
     try:
-        history = fit(model, data, recipe, out, resume=options.resume)
+        model, history = fit_phases(recipes, data, out, None if weights == "none" else weights, resume=options.resume)
+    except NoPretrainedWeights as error:
+        raise RunError(
+            f"{error.reason}; give a file or a released model's name with --trunk-weights, or take random weights with "
+            "--trunk-weights none"
+        ) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume goes on after the last finished epoch") from stop
-    best = history.loc[best_epoch(history)]
+    best = history.loc[best_epoch(history, least_gain=recipe.kept_gain)]
     chosen_on = "TEST, as published" if recipe.protocol == "published" else "validation"
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "macro_f1"))
     say(f"best epoch {int(best['epoch']) + 1} of {len(history)} on {chosen_on}: {figures}; model in {out / 'best'}")
+    if model.config.mean:
+        say(f"pixels normalised by mean {model.config.mean}, std {model.config.std}")
     return 0

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ferlib.data import fer2013
@@ -10,7 +11,7 @@ from ferlib.data.cache import cache_dir
 from ferlib.data.ckplus import load_ckplus
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.facial_expressions import load_facial_expressions
-from ferlib.data.folder import load_folder
+from ferlib.data.folder import SIDE, load_folder
 from ferlib.data.rafdb import load_rafdb
 from ferlib.data.synthetic_dataset import load_synthetic
 
@@ -21,6 +22,7 @@ class Source:
 
     Attributes:
         load: reads it from its folder.
+        load_published: reads it as the code of Conv-cut and PAtt-Lite does, where that is another way.
         folder: the folder's name below a data root.
         needs: the files that tell it is there, each with its alternatives.
         obtain: how to get it, one sentence.
@@ -30,6 +32,7 @@ class Source:
     folder: str
     needs: tuple[tuple[str, ...], ...]
     obtain: str
+    load_published: Callable[[Path], FaceDataset] | None = None
 
 
 SOURCES = {
@@ -54,6 +57,7 @@ SOURCES = {
         "ask its authors for access by e-mail from a university's address (non-commercial research; the form of the "
         "request is on http://www.whdeng.cn/RAF/model1.html) and unpack the basic set into rafdb/, so that there are "
         "EmoLabel/list_patition_label.txt and Image/aligned/",
+        partial(load_rafdb, validation_share=0),
     ),
     "ckplus": Source(
         load_ckplus,
@@ -71,7 +75,9 @@ SOURCES = {
         "https://github.com/muxspace/facial_expressions (Apache-2.0)",
     ),
 }
-NAMES = (*SOURCES, "folder", "synthetic")
+#: Other labels for the faces of a set: name -> the set's name and the loader.
+RELABELLED = {"ferplus_most_votes": ("ferplus", partial(fer2013.load_ferplus, rule="most_votes"))}
+NAMES = (*SOURCES, *RELABELLED, "folder", "synthetic")
 
 
 def data_roots(root: str | Path | None = None) -> list[Path]:
@@ -90,12 +96,16 @@ def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
     return next(complete, None)
 
 
-def load_dataset(name: str, root: str | Path | None = None) -> FaceDataset:
+def load_dataset(
+    name: str, root: str | Path | None = None, size: int | None = None, published: bool = False
+) -> FaceDataset:
     """A data set by name.
 
     Args:
         name: one of `NAMES`.
         root: where it is; see `data_roots`. Needed for "folder"; "synthetic" needs none.
+        size: side in pixels to which the pictures of "folder" are scaled; default 112.
+        published: as the code of Conv-cut and PAtt-Lite reads it, which chooses on test: RAF-DB has no validation part.
 
     Raises:
         DataError: unknown name, or the set is missing or damaged; the message says how to get it.
@@ -105,11 +115,16 @@ def load_dataset(name: str, root: str | Path | None = None) -> FaceDataset:
     if name == "folder":
         if root is None:
             raise DataError("folder: say which folder, with --root DIR or root=")
-        return load_folder(Path(root))
-    if name not in SOURCES:
+        return load_folder(Path(root), size or SIDE)
+    if name not in NAMES:
         raise DataError(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
+    load: Callable[[Path], FaceDataset]
+    if name in RELABELLED:
+        name, load = RELABELLED[name]
+    else:
+        load = (published and SOURCES[name].load_published) or SOURCES[name].load
     folder = find_dataset(name, root)
     if folder is None:
         looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
         raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
-    return SOURCES[name].load(folder)
+    return load(folder)

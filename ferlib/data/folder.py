@@ -16,9 +16,10 @@ SPLIT_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 UNSORTED = "unsorted"
 #: What stands before it in a picture's name is the person: "anna--beach.jpg-1.png".
 PERSON_MARK = "--"
+SIDE = 112  # pixels
 
 
-def load_folder(root: Path, size: int = 112) -> FaceDataset:
+def load_folder(root: Path, size: int = SIDE) -> FaceDataset:
     """Pictures sorted into folders by class, RGB, scaled to `size` x `size`.
 
     Class folders may use any common spelling ("happy", "Joy"); expressions the project knows get its names and

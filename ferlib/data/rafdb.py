@@ -24,7 +24,9 @@ COMPOUND = 11  # classes of the compound labels, which come in a list of the sam
 VALIDATION_SHARE = 0.1
 
 
-def load_rafdb(folder: Path, size: int = 100, check: bool = True) -> FaceDataset:
+def load_rafdb(
+    folder: Path, size: int = 100, check: bool = True, validation_share: float = VALIDATION_SHARE
+) -> FaceDataset:
     """The aligned photos, RGB, with the seven basic labels.
 
     Test is the published test split; a tenth of each class of the published training split, chosen by a hash of the
@@ -34,6 +36,7 @@ def load_rafdb(folder: Path, size: int = 100, check: bool = True) -> FaceDataset
         folder: holds `EmoLabel/` and `Image/aligned/`, or `DATASET/`.
         size: side of the pictures in pixels; 100 is how they are published.
         check: refuse anything but the published number of faces of each label.
+        validation_share: of the training faces; 0 leaves all 12,271 to training, for protocols that choose on test.
 
     Raises:
         DataError: files are missing, not readable or in the folder of the other split, labels are compound,
@@ -53,7 +56,7 @@ def load_rafdb(folder: Path, size: int = 100, check: bool = True) -> FaceDataset
         _check_counts(table, folder)
     if table.empty:
         raise DataError(f"RAF-DB: no pictures in {folder}")
-    split = table["split"].where(~_validation(table), "validation")
+    split = table["split"].where(~_validation(table, validation_share), "validation")
     frame = pd.DataFrame({"label": table["id"] - 1, "split": split, "group": -1, "row": np.arange(len(table))})
     return FaceDataset(
         "rafdb", labels.RAFDB, frame.assign(file=table["file"]), cached_pictures("RAF-DB", list(table["path"]), size)
@@ -122,9 +125,9 @@ def _check_counts(table: pd.DataFrame, folder: Path) -> None:
             )
 
 
-def _validation(table: pd.DataFrame) -> pd.Series:
-    """Which faces are validation: of each training class the tenth whose file names have the smallest hashes."""
+def _validation(table: pd.DataFrame, share: float) -> pd.Series:
+    """Which faces are validation: of each training class this share, whose file names have the smallest hashes."""
     train = table[table["split"] == "train"]
     rank = train["file"].map(place_of).groupby(train["id"]).rank()
-    chosen = rank <= (train.groupby("id")["file"].transform("size") * VALIDATION_SHARE).round()
+    chosen = rank <= (train.groupby("id")["file"].transform("size") * share).round()
     return chosen.reindex(table.index, fill_value=False)

@@ -39,7 +39,9 @@ class Preprocess:
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Preprocess":
-        """The one a model was trained with."""
+        """The one a model was trained with; ValueError for a config whose model is not built yet."""
+        if config.mean is None or config.std is None:
+            raise UserError("mean and std are those of the backbone: build the model first and take its config")
         return cls(config.input_size, config.source_size, config.grey, config.mean, config.std, config.centre_crop)
 
     def scale(self, pixels: Tensor) -> Tensor:

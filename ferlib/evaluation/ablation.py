@@ -24,12 +24,12 @@ from ferlib.evaluation.ladder import on_trunk
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.published import read_published
 from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.study import Trunk, fitted_config, judge_runs
+from ferlib.evaluation.study import Trunk, judge_runs
 from ferlib.evaluation.watch import SINGLE, SORTED, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.zoo import MODELS
-from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 
 BATCH, TOKEN, NONE = "convcut_batch", "convcut", "convcut_none"
 

@@ -23,13 +23,11 @@ from ferlib.data.splits import find_flaws
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.study import Trunk, fitted_config, judge_runs
+from ferlib.evaluation.study import Trunk, judge_runs
 from ferlib.evaluation.watch import SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
 from ferlib.models.base import ModelConfig
-from ferlib.models.convcut import ConvCutConfig
-from ferlib.models.pattlite import PAttLiteConfig
-from ferlib.models.zoo import MODELS
-from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.models.zoo import MODELS, with_normalisation
+from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 
 #: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "code" is what Conv-cut's
 #: authors ran.
@@ -73,15 +71,14 @@ MARKS = (
 
 
 def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
-    """A Conv-cut's or PAtt-Lite's config on this trunk.
-
-    PAtt-Lite's input is normalised as the trunk was trained, not as its own MobileNet was.
-    """
-    place: dict[str, Any] = {"trunk": trunk.name, "keep_stages": trunk.keep_stages, "input_size": trunk.input_size}
-    if isinstance(config, PAttLiteConfig):
-        usual = ConvCutConfig()
-        return replace(config, **place, cut="stage", mean=usual.mean, std=usual.std)
-    return replace(config, **place)
+    """A Conv-cut's or PAtt-Lite's config on this trunk, cut after its stage, its input normalised as it was trained."""
+    place: dict[str, Any] = {
+        "trunk": trunk.name,
+        "keep_stages": trunk.keep_stages,
+        "input_size": trunk.input_size,
+        "cut": "stage",
+    }
+    return with_normalisation(replace(config, **place), trunk.weights)
 
 
 def variant(model: str, network: str, trunk: Trunk) -> ModelConfig:

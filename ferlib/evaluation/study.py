@@ -16,8 +16,8 @@ from ferlib.errors import UserError
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
 from ferlib.evaluation.watch import BATCHINGS, Batching, Watch, WatchedRun
-from ferlib.models.base import FaceModel, ModelConfig
-from ferlib.models.zoo import MODELS, build_model
+from ferlib.models.base import FaceModel
+from ferlib.models.zoo import MODELS, build_model, with_normalisation
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 from ferlib.training.sources import uses_cache
@@ -42,13 +42,6 @@ class Trunk:
     def to_json(self) -> dict:
         """For a result's file, without the folder of the weights."""
         return asdict(self) | {"weights": self.weights and Path(self.weights).name}
-
-
-def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
-    """The config for this data: its classes; grey where the pictures are; not made of more pixels than they have."""
-    side = data.pixels.shape[-1]
-    source = config.source_size or (side if side < config.input_size else None)
-    return replace(config, classes=data.classes, grey=data.pixels.shape[1] == 1, source_size=source)
 
 
 def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
@@ -86,6 +79,7 @@ def watched_run(
     Raises:
         ValueError: the folder holds a run of another recipe.
     """
+    recipe = replace(recipe, config=with_normalisation(recipe.config, trunk_weights if has_trunk(recipe) else None))
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder")

@@ -18,6 +18,7 @@ from ferlib.errors import UserError
 from ferlib.fields import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class ModelConfig:
         grey: whether colour is removed from the input, as in the training faces.
         mirror: outside training, logits are the mean of those for the image and for its mirror image: for twice the
             time, an answer that does not depend on which side is left.
-        mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input.
+        mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input. None
+            stands for what the backbone was pretrained with, and is replaced by numbers when the model is built, see
+            `ferlib.models.zoo.build_model`.
         temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
             faces (`ferlib calibrate`), so that they mean what they say, else 1.
 
@@ -48,8 +51,8 @@ class ModelConfig:
     centre_crop: bool = False
     grey: bool = False
     mirror: bool = False
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[float, ...] | None = IMAGENET_MEAN
+    std: tuple[float, ...] | None = IMAGENET_STD
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -64,13 +67,25 @@ class ModelConfig:
         if self.centre_crop and (self.source_size or 0) < self.input_size:
             raise UserError("centre_crop needs a source_size of at least input_size to crop from")
         check_range(self, 0, math.inf, "temperature", exclusive=True)
-        if len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
+        if self.mean is None or self.std is None:
+            if self.mean != self.std:
+                raise UserError("give both mean and std, or neither for those of the backbone")
+        elif len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
             raise UserError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
 
     @property
     def channels(self) -> int:
         """Input channels C."""
-        return len(self.mean)
+        return len(self.mean or IMAGENET_MEAN)
+
+    @property
+    def side(self) -> int:
+        """Side in pixels at which pictures are to be loaded: what the model sees of them, and no more."""
+        return max(self.input_size, self.source_size or 0)
+
+    def own_normalisation(self) -> Normalisation:
+        """Mean and std that the backbone of this architecture is pretrained with; ImageNet's if it has none."""
+        return IMAGENET_MEAN, IMAGENET_STD
 
 
 class FaceModel(nn.Module, PyTorchModelHubMixin):

@@ -19,10 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import GoogLeNet
 
-from ferlib.errors import RunError, UserError
-from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.errors import UserError
+from ferlib.models.base import FaceModel, ModelConfig, Normalisation
 from ferlib.models.layers import global_average_pool
-from ferlib.models.pretrained import State, load_timm_weights, load_weights_file
+from ferlib.models.pretrained import (
+    NoPretrainedWeights,
+    State,
+    load_timm_weights,
+    load_weights_file,
+    timm_normalisation,
+)
 
 # smallest side in pixels that each can take, as torchvision documents it (`min_size`)
 SMALLEST = {"vgg16": 32, "resnet18": 1, "googlenet": 15, "inception_v3": 75}
@@ -39,6 +45,8 @@ class BaselineConfig(ModelConfig):
     """
 
     architecture: str = "resnet18"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     backbone: str = "resnet18"
     dropout: float = 0.0
 
@@ -48,6 +56,11 @@ class BaselineConfig(ModelConfig):
             raise UserError(f"backbone must be one of {', '.join(SMALLEST)}, not {self.backbone!r}")
         if self.channels != 3:
             raise UserError("the baselines take three channels, like their weights; a grey face is repeated")
+
+    def own_normalisation(self) -> Normalisation:
+        """timm's; of GoogLeNet, whose weights torchvision takes from TensorFlow, pixels in -1..1."""
+        half = (0.5, 0.5, 0.5)
+        return timm_normalisation(TIMM_NAMES[self.backbone]) if self.backbone in TIMM_NAMES else (half, half)
 
 
 class TimmBackbone(nn.Module):
@@ -100,9 +113,8 @@ class GoogLeNetBackbone(nn.Module):
     def load(self, weights: str | Path) -> None:
         """Load a .safetensors file with torchvision's names; RuntimeError for "imagenet", which the hub lacks."""
         if weights == "imagenet":
-            raise RunError(
-                "the Hugging Face hub has no ImageNet weights of GoogLeNet; give torchvision's, saved as safetensors, "
-                "with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
+            raise NoPretrainedWeights(
+                "the Hugging Face hub has no ImageNet weights of GoogLeNet", "torchvision's, saved as safetensors,"
             )
         load_weights_file(self.net, Path(weights), prefix="backbone.net.")
 

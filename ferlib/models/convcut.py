@@ -9,11 +9,20 @@ The paper leaves open over what the attention runs. Four readings are offered (`
 - "batch": over the images of the batch, which is what the published code computes, and what makes its predictions
   depend on their neighbours (see ferlib.evaluation);
 - "none".
+
+`convcut_published` is that code: the trunk cut inside a block (`cut_inside_stage_3`), two separable convolutions with a
+ReLU each, pooling, a dense layer of 32 with batch norm, Keras's `Attention(use_scale=True)` of the vector with itself,
+dropout after pooling and attention. Its training has two phases, with different dropout, and a layer norm in the first
+only: see `ferlib.training.phases`. Ours differs in PyTorch's ways to draw weights, and its constants of batch norm and
+Adam.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from timm.models import is_model_in_modules
+from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
@@ -29,15 +38,18 @@ class ConvCutConfig(TrunkModelConfig):
         trunk: a timm model name.
         keep_stages: trunk stages kept, 2, 3 or 4 (4: not truncated). The paper says both "truncating the third and
             fourth stages" (2) and "the first three stages retained" (3).
+        cut: "stage" (the map after `keep_stages`) or "published": inside the fourth block from the end of ConvNeXt's
+            third stage, as the authors' code cuts ConvNeXt-Base. No such block is in other trunks: there it is "stage".
         two_depths: the map of the stage before goes along, see `Trunk`; our addition, not the paper's.
         freeze_trunk: the trunk is not trained and stays in evaluation mode.
         detail_layers: separable convolutions in Detail Extraction, 0 to 3.
-        detail_norm: "before" (Algorithm 1) or "after" (published code).
+        detail_norm: "before" (Algorithm 1), "after" or "none" (published code, first and second phase).
         width: channels of Detail Extraction.
         bottleneck: size of a dense layer with batch norm before the attention (published code: 32), or None.
         attention: "token", "channel", "batch" or "none".
         learned_scale: a learned scalar in place of 1/√d in batch attention (published code).
         dropout: spatial dropout in Detail Extraction.
+        head_dropout: share of the vector zeroed in training after pooling and after the attention (published code).
     """
 
     architecture: str = "convcut"
@@ -48,11 +60,43 @@ class ConvCutConfig(TrunkModelConfig):
     bottleneck: int | None = None
     learned_scale: bool = False
     dropout: float = 0.1
+    head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.cut == "published" and not is_model_in_modules(self.trunk, {"convnext"}):
+            object.__setattr__(self, "cut", "stage")
         super().__post_init__()
+        if self.cut == "published" and self.two_depths:
+            raise UserError("two_depths takes the maps after two stages; give cut='stage'")
         if self.attention == "token" and self.bottleneck is not None:
             raise UserError("token attention runs before pooling and takes no bottleneck")
+
+
+class HalfBlock(nn.Module):
+    """The first half of a ConvNeXt block: depthwise convolution and layer norm, without the residual; same shape."""
+
+    def __init__(self, block: ConvNeXtBlock):
+        super().__init__()
+        self.conv_dw, self.norm = block.conv_dw, block.norm
+        self.channels_first = block.use_conv_mlp  # what its norm takes
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_dw(x)
+        return self.norm(x) if self.channels_first else self.norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def cut_inside_stage_3(trunk: Trunk) -> None:
+    """Remove what lies behind the first half of the fourth block from the end of a ConvNeXt trunk's third stage.
+
+    Keras's `layers[-57]` is that in ConvNeXt-Base: the layer norm in the 24th of 27 blocks. 51.64 M parameters are left
+    of the 60.12 M of three stages; the map keeps its size. Other ConvNeXts are cut at the block with the same place
+    from the end. No `feature_info` names a place inside a block.
+    """
+    blocks = cast(nn.Sequential, cast(nn.Sequential, trunk.net.model.stages)[2].blocks)
+    if len(blocks) < 4:
+        raise UserError(f"a third stage of {len(blocks)} blocks has no fourth from the end; give cut='stage'")
+    blocks[-4] = HalfBlock(cast(ConvNeXtBlock, blocks[-4]))
+    del blocks[-3:]
 
 
 class ConvCut(TrunkModel):
@@ -67,7 +111,10 @@ class ConvCut(TrunkModel):
     config: ConvCutConfig
 
     def __init__(self, config: ConvCutConfig, trunk_weights: str | Path | None = None):
-        super().__init__(config, Trunk(config.trunk, config.keep_stages, config.two_depths), trunk_weights)
+        trunk = Trunk(config.trunk, config.keep_stages, config.two_depths)
+        if config.cut == "published":
+            cut_inside_stage_3(trunk)
+        super().__init__(config, trunk, trunk_weights)
         self.detail = DetailExtraction(
             self.trunk.channels, config.width, config.detail_layers, config.detail_norm, config.dropout
         )
@@ -80,10 +127,12 @@ class ConvCut(TrunkModel):
         else:
             self.bottleneck = nn.Identity()
         self.pooled_attention = pooled_attention(config.attention, dim, config.learned_scale)
+        self.dropout = nn.Dropout(config.head_dropout)
         self.classifier = nn.Linear(dim, len(config.classes))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
         details = self.token_attention(self.detail(features))  # (B, width, h', w')
-        y = self.pooled_attention(self.bottleneck(global_average_pool(details)))  # (B, D)
+        y = self.bottleneck(self.dropout(global_average_pool(details)))  # (B, D)
+        y = self.dropout(self.pooled_attention(y))
         return y if pre_logits else self.classifier(y)

@@ -18,15 +18,12 @@ ATTENTIONS = ("none", "batch", "channel", "token")
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zero-pad (B, C, H, W) at the lower right so that a convolution gives ceil(H / stride) x ceil(W / stride).
+    """Zero-pad (B, C, H, W) so that a convolution gives ceil(H / stride) x ceil(W / stride), as Keras's "same".
 
-    Half of an even padding would go to each side in Keras's "same"; with kernel = stride, as here, the padding only
-    completes the last patch, and all of it goes to the end.
+    Half of the zeros go to each side, an odd one to the end: 14 positions in patches of 4 get one zero on each side.
     """
-    height, width = x.shape[-2:]
-    down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
-    right = max((-(-width // stride) - 1) * stride + kernel - width, 0)
-    return F.pad(x, (0, right, 0, down)) if down or right else x
+    down, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
+    return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)) if down or right else x
 
 
 class SeparableConv2d(nn.Module):
@@ -43,7 +40,10 @@ class SeparableConv2d(nn.Module):
 
 
 class ChannelLayerNorm(nn.LayerNorm):
-    """Layer norm over the channels of every position, (B, C, H, W) -> (B, C, H, W)."""
+    """Layer norm over the channels of every position, (B, C, H, W) -> (B, C, H, W), with ConvNeXt's ε of 1e-6."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
@@ -56,15 +56,17 @@ class DetailExtraction(nn.Module):
     in the model. `layers` keeps the first 0 to 3 convolutions (paper's Table 3); the third, 1x1, is PAtt-Lite's.
     With 0 layers only the spatial dropout is left. Any map size works; incomplete patches are padded with zeros.
 
-    Departures: Algorithm 1 names no activation, which would make the block linear; a ReLU follows every convolution,
-    as in PAtt-Lite, from which the block is derived. `norm="after"` is the published code (a layer norm after the
-    convolutions) where the paper's pseudo code has a batch norm before them.
+    Algorithm 1 names no activation, which would make the block linear; the authors' code has a ReLU after each of its
+    two convolutions, and so have we, after each of up to three. The norm of Algorithm 1 is a batch norm before the
+    convolutions. The code has a layer norm after them, and that in the first phase of training only ("after"); in the
+    second, and in evaluation, there is none ("none"). Its second convolution leaves out an incomplete patch where ours
+    completes it; at 224 px there is none.
 
     Args:
         channels: C of the trunk's map.
         width: output channels.
         layers: number of separable convolutions, 0 to 3.
-        norm: "before" (batch norm, Algorithm 1) or "after" (layer norm, published code).
+        norm: "before" (batch norm, Algorithm 1), "after" (layer norm, the code's first phase) or "none" (its second).
         dropout: share of channels zeroed in training.
     """
 
@@ -74,8 +76,8 @@ class DetailExtraction(nn.Module):
         super().__init__()
         if layers not in range(len(self.KERNELS) + 1):
             raise UserError(f"detail_layers must be 0 to {len(self.KERNELS)}, not {layers!r}")
-        if norm not in ("before", "after"):
-            raise UserError(f"norm must be 'before' or 'after', not {norm!r}")
+        if norm not in ("before", "after", "none"):
+            raise UserError(f"norm must be 'before', 'after' or 'none', not {norm!r}")
         self.out_channels = width if layers else channels
         blocks: list[nn.Module] = []
         if layers and norm == "before":

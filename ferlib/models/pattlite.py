@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
@@ -38,12 +37,12 @@ from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
 @dataclass(frozen=True)
 class PAttLiteConfig(TrunkModelConfig):
-    """How a PAtt-Lite is built. Pixels are scaled to -1..1, as MobileNet's weights expect in Keras and in timm.
+    """How a PAtt-Lite is built.
 
     Attributes:
         trunk: a timm model name.
-        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map after `keep_stages`).
         keep_stages: trunk stages kept, 2 or 3 (stride 8 or 16); the published cut is in the third.
+        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map after `keep_stages`).
         freeze_trunk: the trunk is not trained and stays in evaluation mode.
         width: channels of the patch extraction.
         bottleneck: size of the dense layer with batch norm.
@@ -52,8 +51,6 @@ class PAttLiteConfig(TrunkModelConfig):
     """
 
     architecture: str = "pattlite"
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
     trunk: str = "mobilenetv1_100"
     cut: str = "published"
     width: int = 256
@@ -64,12 +61,8 @@ class PAttLiteConfig(TrunkModelConfig):
         super().__post_init__()
         if self.channels != 3:
             raise UserError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
-        if self.cut not in ("published", "stage"):
-            raise UserError(f"cut must be 'published' or 'stage', not {self.cut!r}")
         if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
             raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
-        if self.cut == "published" and self.keep_stages != 3:
-            raise UserError("the published cut is inside the third stage; for another give cut='stage'")
 
 
 def cut_inside_block_9(trunk: Trunk) -> None:
@@ -103,18 +96,12 @@ class PatchExtraction(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *rest = self
-        x = first(self.pad(x))
+        x = first(x)
         # "valid" drops an incomplete patch, unless nothing would be left: then the layer pads
         x = x[:, :, : max(x.shape[2] // 2 * 2, 1), : max(x.shape[3] // 2 * 2, 1)]
         for layer in rest:
             x = layer(x)
         return x
-
-    @staticmethod
-    def pad(x: Tensor) -> Tensor:
-        """Keras's "same" for 4x4 stride 4: half of the zeros on each side, an odd one at the end."""
-        down, right = -x.shape[2] % 4, -x.shape[3] % 4
-        return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
 
 
 class PAttLite(TrunkModel):

@@ -1,17 +1,74 @@
-"""Pretrained weights for a backbone: timm's from the Hugging Face hub, or a local file; always loaded strictly."""
+"""Pretrained weights for a backbone: timm's from the Hugging Face hub, or a local file; always loaded strictly.
 
+And how the backbone wants its pixels: as it was pretrained, which is not ImageNet's mean and std for every one.
+"""
+
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors import SafetensorError
+import timm
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from ferlib.errors import RunError
+from ferlib.errors import RunError, UserError
+from ferlib.models.base import Normalisation
 from ferlib.models.hub import hub_folder
 
 State = dict[str, Tensor]
+
+
+class NoPretrainedWeights(RunError):
+    """ImageNet weights are not to be had; the message names the two ways out.
+
+    Attributes:
+        reason: why, without the ways out, for a caller that has other words for them.
+    """
+
+    def __init__(self, reason: str, file: str = "a local file"):
+        super().__init__(
+            f"{reason}; give {file} with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
+        )
+        self.reason = reason
+
+
+def check_timm_name(name: str) -> None:
+    """Assert that timm has a model of this name; ValueError if not."""
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model {name!r}; timm.list_models('*name*') finds names")
+
+
+def timm_normalisation(name: str) -> Normalisation:
+    """Mean and std that timm's weights of this model were trained with."""
+    check_timm_name(name)
+    source = cast(PretrainedCfg, timm.get_pretrained_cfg(name))  # None only for unknown names
+    return tuple(source.mean), tuple(source.std)
+
+
+def noted_normalisation(path: Path) -> Normalisation | None:
+    """Mean and std that a weights file was trained with, where it says so; else None.
+
+    They stand in the file's metadata, as JSON lists `mean` and `std`, or, where the file is the model.safetensors of a
+    model of this project, in the config.json beside it.
+
+    Raises:
+        RuntimeError: what stands there are no numbers.
+    """
+    config = path.with_name("config.json")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = {key: json.loads(text) for key, text in (file.metadata() or {}).items() if key in ("mean", "std")}
+        if not notes and path.name == "model.safetensors" and config.is_file():
+            notes = json.loads(config.read_text())
+        mean, std = notes.get("mean"), notes.get("std")
+        return None if mean is None or std is None else (tuple(map(float, mean)), tuple(map(float, std)))
+    except (SafetensorError, OSError):  # said when the weights are loaded
+        return None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"the mean and std noted for {path} are no lists of numbers ({error})") from error
 
 
 def load_timm_weights(
@@ -65,10 +122,7 @@ def _download(name: str) -> Path:
     try:
         return hub_folder(f"timm/{name}", ["model.safetensors"]) / "model.safetensors"
     except OSError as error:
-        raise RunError(
-            f"the pretrained weights of {name} could not be downloaded ({error}); give a "
-            "local file with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
-        ) from error
+        raise NoPretrainedWeights(f"the pretrained weights of {name} could not be downloaded ({error})") from error
 
 
 def _read(path: Path) -> State:

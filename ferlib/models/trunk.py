@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.base import FaceModel, ModelConfig, Normalisation
 from ferlib.models.layers import ATTENTIONS
-from ferlib.models.pretrained import load_timm_weights
+from ferlib.models.pretrained import check_timm_name, load_timm_weights, timm_normalisation
 
 if TYPE_CHECKING:
     from timm.models._features import FeatureGetterNet
@@ -36,8 +36,7 @@ class Trunk(nn.Module):
         super().__init__()
         if keep_stages not in (2, 3, 4):
             raise UserError(f"keep_stages must be 2, 3 or 4, not {keep_stages!r}")
-        if not timm.is_model(name):
-            raise UserError(f"timm has no model {name!r}; timm.list_models('*name*') finds names")
+        check_timm_name(name)
         self.stride = 2 ** (keep_stages + 1)
         # the getter truncates every architecture alike and keeps timm's parameter names
         with torch.device("meta"):
@@ -88,12 +87,16 @@ class TrunkModelConfig(ModelConfig):
     Attributes:
         trunk: a timm model name.
         keep_stages: trunk stages kept, see `Trunk`.
+        cut: "stage" (the map after `keep_stages`) or "published" (inside a block, as the authors' code).
         freeze_trunk: the trunk is not trained and stays in evaluation mode.
         attention: one of `ATTENTIONS`.
     """
 
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     trunk: str = "convnext_base"
     keep_stages: int = 3
+    cut: str = "stage"
     freeze_trunk: bool = True
     attention: str = "token"
 
@@ -101,6 +104,14 @@ class TrunkModelConfig(ModelConfig):
         super().__post_init__()
         if self.attention not in ATTENTIONS:
             raise UserError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
+        if self.cut not in ("published", "stage"):
+            raise UserError(f"cut must be 'published' or 'stage', not {self.cut!r}")
+        if self.cut == "published" and self.keep_stages != 3:
+            raise UserError("the published cut is inside the third stage; for another give cut='stage'")
+
+    def own_normalisation(self) -> Normalisation:
+        """What the trunk's weights in timm were trained with."""
+        return timm_normalisation(self.trunk)
 
 
 class TrunkModel(FaceModel):

@@ -14,6 +14,7 @@ from ferlib.models.convcut import ConvCut, ConvCutConfig
 from ferlib.models.hub import hub_folder
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.pattlite import PAttLite, PAttLiteConfig
+from ferlib.models.pretrained import noted_normalisation
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -28,9 +29,15 @@ class Entry:
 
 
 _PUBLISHED = ConvCutConfig(
-    architecture="convcut_published", detail_norm="after", bottleneck=32, attention="batch", learned_scale=True
+    "convcut_published",
+    cut="published",
+    detail_norm="none",
+    bottleneck=32,
+    attention="batch",
+    learned_scale=True,
+    dropout=0.2,
+    head_dropout=0.2,
 )
-_HALF = (0.5, 0.5, 0.5)  # mean and std for pixels in -1..1
 MODELS = {
     "convcut": Entry(ConvCut, ConvCutConfig(), "Conv-cut with attention over the positions of one image"),
     "convcut_channel": Entry(
@@ -59,12 +66,10 @@ MODELS = {
     ),
     "vgg16": Entry(Baseline, BaselineConfig("vgg16", backbone="vgg16", dropout=0.5), "VGG-16 with batch norm"),
     "resnet18": Entry(Baseline, BaselineConfig(), "ResNet-18"),
-    "googlenet": Entry(
-        Baseline, BaselineConfig("googlenet", backbone="googlenet", dropout=0.2, mean=_HALF, std=_HALF), "GoogLeNet"
-    ),
+    "googlenet": Entry(Baseline, BaselineConfig("googlenet", backbone="googlenet", dropout=0.2), "GoogLeNet"),
     "inception_v3": Entry(
         Baseline,
-        BaselineConfig("inception_v3", backbone="inception_v3", dropout=0.5, input_size=299, mean=_HALF, std=_HALF),
+        BaselineConfig("inception_v3", backbone="inception_v3", dropout=0.5, input_size=299),
         "Inception v3",
     ),
 }
@@ -83,7 +88,7 @@ def create_model(
     Args:
         name: one of `list_models()`.
         pretrained: start the trunk from ImageNet weights, downloaded by timm. Raises when they cannot be had.
-        trunk_weights: start the trunk from this .safetensors file instead.
+        trunk_weights: start the trunk from this .safetensors file, released model or model folder instead.
         **overrides: fields of the model's config, e.g. `trunk="tf_efficientnet_lite0"`, `keep_stages=2`.
 
     Raises:
@@ -106,15 +111,38 @@ def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) ->
     """A new, untrained model from its config.
 
     Args:
-        config: names the architecture, a key of `MODELS`, and says how it is built.
-        trunk_weights: of the pretrained part: "imagenet" (downloaded by timm), a .safetensors file, or None for random
-            ones.
+        config: names the architecture, a key of `MODELS`, and says how it is built. Where it leaves mean and std to the
+            backbone, the model's config has them in numbers.
+        trunk_weights: of the pretrained part: "imagenet" (downloaded by timm), a .safetensors file, a released model's
+            name or a model folder, or None for random ones.
 
     Raises:
         ValueError: a value of the config is impossible, or weights are given to a model without a pretrained part.
         RuntimeError: the weights could not be had or do not fit.
     """
-    return MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
+    weights = weights_source(trunk_weights)
+    return MODELS[config.architecture].model(with_normalisation(config, weights), trunk_weights=weights)
+
+
+def weights_source(trunk_weights: str | Path | None) -> str | Path | None:
+    """What `build_model` accepts, with the weights file in place of a released model's name or a model folder."""
+    if trunk_weights is None or trunk_weights == "imagenet":
+        return trunk_weights
+    folder = released_models().get(str(trunk_weights), Path(trunk_weights))
+    return folder / "model.safetensors" if folder.is_dir() else folder
+
+
+def with_normalisation(config: ModelConfig, trunk_weights: str | Path | None) -> ModelConfig:
+    """The config with mean and std in numbers, which it may leave to its backbone.
+
+    Those noted in the weights file or in the config of the model it is of come first; else timm's for the backbone.
+    """
+    if config.mean is not None:
+        return config
+    weights = weights_source(trunk_weights)
+    noted = noted_normalisation(Path(weights)) if weights is not None and weights != "imagenet" else None
+    mean, std = noted or config.own_normalisation()
+    return replace(config, mean=mean, std=std)
 
 
 def released_models() -> dict[str, Path]:

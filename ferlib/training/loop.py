@@ -12,6 +12,7 @@ batch norm, which sees a process's share of the batch, and the draws of augmenta
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from ferlib.training.board import Board
 from ferlib.training.distillation import taught_targets
 from ferlib.training.recipes import Recipe
 from ferlib.training.remedies import create_remedy, output_layer, shifted
-from ferlib.training.run_folder import RunFolder
+from ferlib.training.run_folder import RunFolder, best_epoch
 from ferlib.training.schedules import epochs_without_gain, schedule
 from ferlib.training.sources import FeatureSource, PixelSource, create_source, targets_of
 
@@ -83,8 +84,8 @@ def fit(
             into the history. For watching a run, e.g. what another protocol would have said.
 
     Returns:
-        One row an epoch: epoch, lr, train_loss, the validation metrics, what was observed, train_seconds (the
-        steps alone) and seconds (with judging).
+        One row an epoch: epoch, lr, train_loss, train_accuracy (over the steps, with augmentation and dropout), the
+        validation metrics, what was observed, train_seconds (the steps alone) and seconds (with judging).
 
     Raises:
         DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
@@ -94,6 +95,7 @@ def fit(
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
     """
+    recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
     judging = "test" if recipe.protocol == "published" else "validation"
     train, judged = data.split("train"), data.split(judging)
     if data.classes != model.config.classes:
@@ -141,11 +143,14 @@ def fit(
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
+    truth = targets.argmax(dim=1) if targets.ndim == 2 else targets
+    epochs = recipe.epochs - recipe.first_epoch
     steps = max(len(train) // recipe.batch_size, 1)
     share = slice(accelerator.process_index, None, processes)
-    for epoch in range(start, recipe.epochs):
+    for epoch in range(start, epochs):
         scores = [entry[select_by] for entry in history]
-        if recipe.patience and scores and epochs_without_gain(scores)[-1] >= recipe.patience:
+        watched = scores if recipe.patience_on == "score" else [entry["train_accuracy"] for entry in history]
+        if recipe.patience and history and epochs_without_gain(watched, recipe.least_gain)[-1] >= recipe.patience:
             break
         began = time.perf_counter()
         seed = recipe.seed * 100_003 + epoch
@@ -154,16 +159,17 @@ def fit(
         inputs = train_source.training_batches(order, share)
         torch.manual_seed(seed * 1009 + accelerator.process_index)  # for augmentation and dropout
         network.train()
-        loss_sum = torch.zeros((), device=device)
+        loss_sum, hits = torch.zeros((), device=device), torch.zeros((), device=device)
         work = zip(order[:, share], inputs, strict=True)
-        for step, (rows, x) in enumerate(progress(work, f"epoch {epoch + 1}/{recipe.epochs}", "step", main, steps)):
-            done = (epoch * steps + step) / (recipe.epochs * steps)
-            lr = recipe.lr * schedule(recipe.schedule, done, scores)
+        for step, (rows, x) in enumerate(progress(work, f"epoch {epoch + 1}/{epochs}", "step", main, steps)):
+            done = (epoch * steps + step) / (epochs * steps)
+            lr = recipe.lr * schedule(recipe.schedule, done, scores, recipe.first_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             with autocast():
                 logits = step_network(x)
-            loss = remedy.loss(logits.float(), targets[rows.to(device)], done)
+            rows = rows.to(device)
+            loss = remedy.loss(logits.float(), targets[rows], done)
             accelerator.backward(loss)
             if recipe.clip_norm:
                 accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
@@ -172,7 +178,9 @@ def fit(
             if averaged:
                 averaged.update(model, epoch * steps + step)
             loss_sum += loss.detach()
+            hits += (logits.detach().argmax(dim=1) == truth[rows]).sum()
         train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
+        train_accuracy = float(accelerator.reduce(hits, "sum")) / order.numel()
         train_seconds = time.perf_counter() - began
         if not math.isfinite(train_loss):
             raise RunError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
@@ -183,17 +191,17 @@ def fit(
             judge = Head(candidate) if cached else candidate
             with autocast():
                 probabilities = predict_shared(judge, judged_source, batches, accelerator)
-            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss}
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "train_accuracy": train_accuracy}
             row |= summary(judged_source.labels, probabilities.numpy())
             row |= observe(candidate) if observe else {}
             history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
-            if main and row[select_by] >= max([*scores, -math.inf]):
+            if main and best_epoch(pd.DataFrame(history), select_by, recipe.kept_gain) == epoch:
                 folder.save_best(candidate)
         if main:
             folder.save_last(model, averaged, optimizer, epoch + 1, history)
             board.add(history[-1])
             figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
-            tqdm.write(f"epoch {epoch + 1}/{recipe.epochs}: {figures}")
+            tqdm.write(f"epoch {epoch + 1}/{epochs}: {figures}")
     frame = pd.DataFrame(history)
     if main:
         board.close()

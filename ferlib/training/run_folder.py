@@ -30,6 +30,7 @@ from ferlib.errors import UserError
 from ferlib.evaluation.evaluate import commit
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
+from ferlib.training.schedules import epochs_without_gain
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class RunFolder:
 
     def finish(self, history: pd.DataFrame, select_by: str, recipe: Recipe) -> None:
         """Write metrics.json: what the best epoch reached on the faces that chose it."""
-        best = history.loc[best_epoch(history, select_by)]
+        best = history.loc[best_epoch(history, select_by, recipe.kept_gain)]
         figures = {"epochs": len(history), "select_by": select_by, "protocol": recipe.protocol, "best": best.to_dict()}
         self._write_json("metrics.json", figures)
 
@@ -149,9 +150,15 @@ class RunFolder:
             partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def best_epoch(history: pd.DataFrame, select_by: str = "accuracy") -> int:
-    """Row of the epoch that is kept: the highest score, the last of equals."""
-    return int(history[::-1][select_by].idxmax())
+def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: float = 0.0) -> int:
+    """Row of the epoch that is kept: the highest score, the last of equals.
+
+    With `least_gain` it is the last one that was better by more than that than the best one before it.
+    """
+    if not least_gain:
+        return int(history[::-1][select_by].idxmax())
+    stalled = epochs_without_gain(history[select_by].tolist(), least_gain)
+    return max(epoch for epoch, waited in enumerate(stalled) if waited == 0)
 
 
 def environment() -> dict:

@@ -5,21 +5,26 @@ the steps taken and from the validation scores of the finished epochs, so a resu
 import math
 from collections.abc import Sequence
 
-SCHEDULES = ("constant", "onecycle", "plateau", "two_phases")
+SCHEDULES = ("constant", "onecycle", "plateau", "keras_plateau", "inverse_time", "two_phases")
 
 
-def schedule(name: str, progress: float, scores: Sequence[float] = ()) -> float:
+def schedule(name: str, progress: float, scores: Sequence[float] = (), first_epoch: int = 0) -> float:
     """Share of the recipe's learning rate.
 
     Args:
         name: one of `SCHEDULES`.
         progress: share of the run's steps already taken, 0 to 1.
-        scores: what selects the epoch, of every finished epoch, for "plateau" and "two_phases".
+        scores: what selects the epoch, of every finished epoch, for the last four of `SCHEDULES`.
+        first_epoch: number of the run's first epoch, for "inverse_time".
     """
     if name == "onecycle":
         return one_cycle(progress)
     if name == "plateau":
         return torch_plateau(scores)
+    if name == "keras_plateau":
+        return keras_plateau(scores)
+    if name == "inverse_time":
+        return inverse_time(first_epoch + len(scores))
     if name == "two_phases":
         return two_phases(scores)
     return 1.0
@@ -49,26 +54,27 @@ def torch_plateau(scores: Sequence[float], factor: float = 0.75, patience: int =
     return rate
 
 
-def plateau_factor(scores: Sequence[float], factor: float, patience: int, least_gain: float) -> float:
-    """What Keras's ReduceLROnPlateau has made of the learning rate after these scores: × `factor` after every
-    `patience` epochs without a new best by more than `least_gain`.
+def keras_plateau(scores: Sequence[float]) -> float:
+    """The first phase of Conv-cut's and PAtt-Lite's code: Keras's ReduceLROnPlateau after these scores.
+
+    × 0.1 after every 3 epochs without a new best by more than 0.003, not below 1e-3 (1e-6 where the rate is 1e-3).
     """
-    stalled = epochs_without_gain(scores, least_gain)
-    return factor ** sum(waited > 0 and waited % patience == 0 for waited in stalled)
+    stalled = epochs_without_gain(scores, least_gain=0.003)
+    return max(0.1 ** sum(waited > 0 and waited % 3 == 0 for waited in stalled), 1e-3)
+
+
+def inverse_time(epoch: int) -> float:
+    """The second phase of Conv-cut's and PAtt-Lite's code: Keras's InverseTimeDecay over 80 epochs, 1 / (1 + e/80)."""
+    return 1 / (1 + epoch / 80)
 
 
 def two_phases(scores: Sequence[float]) -> float:
-    """The rates of Conv-cut's published code, where the recipe's is 1e-3.
+    """Both phases of PAtt-Lite's code in one run, with one optimiser, where the recipe's rate is 1e-3.
 
-    First phase: Keras's ReduceLROnPlateau (× 0.1 after 3 epochs, not below 1e-6) until 5 epochs have brought no gain of
-    0.003. Second phase: 1e-5 / (1 + e/80) in epoch e of the run. The code watches the test accuracy for both; here, it
-    is whatever selects the epoch.
+    The first ends when 5 epochs have brought no gain of 0.003. The second begins at a hundredth of the rate.
     """
     stalled = epochs_without_gain(scores, least_gain=0.003)
-    first = next((epoch + 1 for epoch, waited in enumerate(stalled) if waited == 5), None)
-    if first is None:
-        return max(plateau_factor(scores, factor=0.1, patience=3, least_gain=0.003), 1e-3)
-    return 0.01 / (1 + len(scores) / 80)
+    return 0.01 * inverse_time(len(scores)) if 5 in stalled else keras_plateau(scores)
 
 
 def epochs_without_gain(scores: Sequence[float], least_gain: float = 0.0) -> list[int]:

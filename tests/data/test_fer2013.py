@@ -119,6 +119,31 @@ def test_ferplus_keeps_what_the_majority_rule_keeps(tmp_path):
         assert dataset.pixels[place].flatten().tolist() == rows[row][1].tolist()
 
 
+def test_ferplus_by_most_votes(tmp_path):
+    """Single votes count, half of them is not needed, the first of equals has it; unknown and NF are left out."""
+    rows = made_rows(count=300)
+    votes = made_votes(rows)
+    votes[:5] = [
+        [5, 5, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1] * 10,
+        [0, 3, 2, 2, 0, 0, 0, 0, 2, 1],
+        [3, 0, 0, 0, 0, 0, 0, 0, 4, 3],  # unknown
+        [4, 0, 0, 0, 0, 0, 0, 0, 1, 5],  # not a face
+    ]
+    write(tmp_path, csv_text(rows))
+    write_votes(tmp_path, rows, votes)
+    dataset = load_dataset("ferplus_most_votes", tmp_path)
+    expected = {row: vote.index(max(vote)) for row, vote in enumerate(votes) if vote.index(max(vote)) < 8}
+    found = dict(zip(dataset.frame["row"], dataset.frame["label"], strict=True))
+    assert dataset.name == "ferplus_most_votes" and found == expected
+    assert (found[0], found[1], found[2]) == (0, 0, 1) and not {3, 4} & set(found)
+    soft = dataset.soft_labels()
+    assert soft[1].tolist() == pytest.approx([1 / 8] * 8) and not soft.isnan().any()
+    assert len(load_ferplus(tmp_path)) < len(dataset)
+    with pytest.raises(ValueError, match="rule must be one of majority, most_votes"):
+        load_ferplus(tmp_path, rule="plurality")
+
+
 def test_soft_labels_are_shares_of_the_votes(tmp_path):
     rows = made_rows()
     votes = made_votes(rows)
@@ -304,6 +329,18 @@ def test_facts_of_ferplus(data_root):
     assert counts["validation"].tolist() == [1182, 865, 415, 351, 287, 24, 62, 13]
     assert counts["test"].tolist() == [1090, 893, 396, 384, 273, 18, 83, 16]
     assert dataset.soft_labels().sum(dim=1).allclose(torch.ones(len(dataset)))
+
+
+@pytest.mark.data
+def test_facts_of_ferplus_by_most_votes(data_root):
+    """Conv-cut prints contempt 0.58, disgust 0.67, fear 2.29 %; of the training faces, cut after two digits."""
+    counts = load_dataset("ferplus_most_votes", data_root).counts()
+    assert counts.sum().tolist() == [28_389, 3_553, 3_546]
+    assert counts["test"].tolist() == [1262, 928, 444, 444, 325, 23, 93, 27]
+    shares = 100 * counts["train"] / counts["train"].sum()
+    assert [int(100 * shares[name]) for name in ("contempt", "disgust", "fear")] == [58, 67, 229]
+    majority = load_dataset("ferplus", data_root).counts()["train"]
+    assert int(10_000 * majority["contempt"] / majority.sum()) == 47
 
 
 @pytest.mark.data

@@ -162,6 +162,16 @@ def test_catalogue(tmp_path):
         load_dataset("rafdb", tmp_path)
 
 
+def test_the_published_protocol_trains_on_all_training_faces(tmp_path, monkeypatch):
+    for name, split in (("TRAIN_COUNTS", "train"), ("TEST_COUNTS", "test")):
+        monkeypatch.setattr(rafdb, name, tuple(LABELS[split].count(number) for number in range(1, 8)))
+    monkeypatch.setattr(rafdb, "PUBLISHED", {split: len(ids) for split, ids in LABELS.items()})
+    write_rafdb_list(tmp_path, LABELS)
+    assert load_dataset("rafdb", tmp_path).counts().sum().tolist() == [63, 7, 8]
+    assert load_dataset("rafdb", tmp_path, published=True).counts().sum().tolist() == [70, 0, 8]
+    assert load_rafdb(tmp_path, size=24, validation_share=0.2).counts().sum().tolist() == [56, 14, 8]
+
+
 @pytest.mark.slow
 def test_the_whole_size(tmp_path):
     write_rafdb_list(tmp_path, {"train": [4], "test": [4]})

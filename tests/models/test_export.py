@@ -38,7 +38,7 @@ def small(name: str) -> FaceModel:
     if config.input_size > SIDE:
         settings["input_size"] = SIDE
     if isinstance(config, ConvCutConfig):
-        settings |= SMALL_TRUNK
+        settings |= SMALL_TRUNK | ({"keep_stages": 3} if config.cut == "published" else {})
     torch.manual_seed(0)
     model = create_model(name, **settings).eval()
     for module in model.modules():

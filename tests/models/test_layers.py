@@ -33,9 +33,18 @@ def attention_loop(queries, keys, values, scale) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "height", "width"), [(4, 4, 8, 8), (4, 4, 7, 14), (2, 2, 5, 3), (1, 1, 4, 6)]
+    ("kernel", "stride", "height", "width", "before"),
+    [
+        (4, 4, 8, 8, (0, 0)),
+        (4, 4, 7, 14, (0, 1)),  # a row is missing: below; two columns are: one on each side
+        (4, 4, 14, 5, (1, 1)),  # three columns: one before, two behind
+        (2, 2, 5, 3, (0, 0)),
+        (1, 1, 4, 6, (0, 0)),
+        (3, 2, 6, 7, (0, 1)),
+    ],
 )
-def test_separable_conv_is_depthwise_then_pointwise(kernel, stride, height, width):
+def test_separable_conv_is_depthwise_then_pointwise_padded_as_keras_does(kernel, stride, height, width, before):
+    """`before`: rows above and columns to the left, by TensorFlow's rule for "same", counted by hand."""
     torch.manual_seed(0)
     layer = SeparableConv2d(3, 5, kernel, stride).double().requires_grad_(False)
     x = torch.randn(2, 3, height, width, dtype=torch.double)
@@ -48,8 +57,8 @@ def test_separable_conv_is_depthwise_then_pointwise(kernel, stride, height, widt
                 for c in range(3):
                     for u in range(kernel):
                         for v in range(kernel):
-                            y, z = i * stride + u, j * stride + v
-                            if y < height and z < width:  # zeros outside
+                            y, z = i * stride + u - before[0], j * stride + v - before[1]
+                            if 0 <= y < height and 0 <= z < width:  # zeros outside
                                 sums[c] += float(x[b, c, y, z] * layer.depthwise.weight[c, 0, u, v])
                 for o in range(5):
                     weights = layer.pointwise.weight[o, :, 0, 0]

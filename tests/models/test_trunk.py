@@ -1,10 +1,13 @@
 """The trunk: its sizes, where it is cut, its maps of two depths."""
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from ferlib.models.trunk import Trunk, parameter_count
+from ferlib.models.zoo import create_model
 
 
 def test_published_sizes():
@@ -13,6 +16,52 @@ def test_published_sizes():
     assert counts[3] == 60_121_216  # three stages, 60.12 M
     assert counts[4] == 88_591_464 - 1025 * 1000 - 2 * 1024  # ConvNeXt-Base, 88.59 M, less its head and last norm
     assert counts[2] < counts[3]
+
+
+def test_the_published_cut_leaves_what_the_authors_code_leaves():
+    """Less than three stages by blocks 25 to 27 and the second half of the 24th, each of 512 channels."""
+    with torch.device("meta"):
+        model = create_model("convcut_published")
+        assert model.forward_features(torch.empty(2, 3, 224, 224)).shape == (2, 512, 14, 14)
+    second_half = (512 * 2048 + 2048) + (2048 * 512 + 512) + 512  # two dense layers, layer scale
+    first_half = (7 * 7 * 512 + 512) + 2 * 512  # depthwise convolution, layer norm
+    assert parameter_count(model.trunk) == 60_121_216 - 4 * second_half - 3 * first_half == 51_640_448
+
+
+@pytest.mark.parametrize(("trunk", "block"), [("convnext_atto", 2), ("convnext_tiny", 5), ("test_convnext", 0)])
+def test_the_published_cut_is_inside_a_block(trunk, block, tmp_path):
+    """Whether its norm takes channels first or last, and from a file of the whole backbone or of its first stages."""
+    torch.manual_seed(0)
+    whole = timm.create_model(trunk).eval()
+    seen = []
+    whole.stages[2].blocks[block].norm.register_forward_hook(lambda *call: seen.append(call[-1]))
+    state = whole.state_dict()
+    kept = {key: value for key, value in state.items() if key.startswith(("stem", "stages.0", "stages.1", "stages.2"))}
+    for name, tensors in (("whole", state), ("part", kept)):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        whole(x)
+        expected = seen[0] if trunk == "convnext_atto" else seen[0].permute(0, 3, 1, 2)
+        for name in ("whole", "part"):
+            weights = tmp_path / f"{name}.safetensors"
+            model = create_model("convcut_published", trunk=trunk, trunk_weights=weights).eval()
+            assert torch.equal(model.forward_features(x), expected) and expected.shape[2:] == (4, 4)
+    missing = f"stages.2.blocks.{block}.norm.weight"
+    save_file({key: value for key, value in kept.items() if key != missing}, tmp_path / "less.safetensors")
+    with pytest.raises(RuntimeError, match=f"lacks 1 of .* {missing}"):
+        create_model("convcut_published", trunk=trunk, trunk_weights=tmp_path / "less.safetensors")
+
+
+def test_where_there_is_no_such_block():
+    assert create_model("convcut_published", trunk="resnet18").config.cut == "stage"
+    for settings, message in (
+        ({"keep_stages": 2}, "inside the third stage"),
+        ({"two_depths": True}, "two_depths"),
+        ({"cut": "nowhere"}, "cut must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            create_model("convcut_published", **settings)
 
 
 @pytest.mark.parametrize("trunk", ["convnext_nano", "tf_efficientnet_lite0", "mobilenetv1_100", "resnet18"])

@@ -22,6 +22,8 @@ from ferlib.training.recipes import RECIPES, Recipe
         ({"clip_norm": 0}, "clip_norm must be above 0"),
         ({"average": 1.0}, "average must be above 0 and below 1, not 1.0"),
         ({"patience": 0}, "patience must be at least 1"),
+        ({"patience_on": "mood"}, "patience_on must be one of score, train_accuracy"),
+        ({"epochs": 3, "first_epoch": 3}, "first_epoch must be at least 0 and at most 2, not 3"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"optimizer": "magic"}, "optimizer must be one of"),
         ({"protocol": "wishful"}, "protocol must be one of honest, published"),
@@ -49,5 +51,5 @@ def test_every_recipe_goes_through_json_and_names_a_model(name):
 
 def test_published_recipes_say_so():
     published = {name for name, recipe in RECIPES.items() if recipe.protocol == "published"}
-    assert published == {"convcut_published", "pattlite_published"}
+    assert published == {"convcut_published_phase1", "convcut_published", "pattlite_published"}
     assert all(RECIPES[name].config.attention == "batch" for name in published)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ferlib.training.schedules import epochs_without_gain, plateau_factor, schedule, torch_plateau, two_phases
+from ferlib.training.schedules import epochs_without_gain, schedule, torch_plateau, two_phases
 
 
 def test_schedules():
@@ -46,17 +46,23 @@ def test_plateau_is_pytorchs_step_by_step(seed):
         assert rates[-1] < 1  # else nothing is compared
 
 
-def test_kerass_plateau_waits_an_epoch_less():
-    """PyTorch's with one less to bear and an absolute threshold."""
+def test_keras_plateau_is_pytorchs_with_kerass_constants():
     generator = torch.Generator().manual_seed(0)
-    scores = (torch.rand(80, generator=generator) * torch.linspace(0.2, 1, 80)).tolist()
+    scores = (torch.rand(40, generator=generator) * torch.linspace(0.2, 1, 40)).tolist()
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
     official = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, mode="max", factor=0.1, patience=2, threshold=0.003, threshold_mode="abs", eps=0
+        optimizer, mode="max", factor=0.1, patience=2, threshold=0.003, threshold_mode="abs", min_lr=1e-3, eps=0
     )
-    for count in range(1, 81):
+    for count in range(1, 41):
         official.step(scores[count - 1])
-        assert plateau_factor(scores[:count], 0.1, 3, 0.003) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert schedule("keras_plateau", 0.5, scores[:count]) == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert schedule("keras_plateau", 0.5, [0.5] * 40) == 1e-3
+
+
+def test_inverse_time():
+    assert [schedule("inverse_time", 0.9, [0.1] * done, first_epoch=7) for done in (0, 1)] == pytest.approx(
+        [80 / 87, 80 / 88]
+    )
 
 
 def test_two_phases():

@@ -1,0 +1,72 @@
+"""Training in phases: each goes on from the best weights of the one before, with a model and an optimiser of its own.
+
+Conv-cut's authors train so: a head with a layer norm first, then the same without it, with more dropout and at a
+hundredth of the rate (`convcut_published` in recipes.py, which comes `after` another recipe).
+
+Every phase is a run of `fit` in a folder of its own, and what it starts from stands on disk when it starts. So phases
+can be killed at any moment and resumed like any run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.errors import RunError
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.zoo import build_model
+from ferlib.training.loop import fit
+from ferlib.training.recipes import Recipe
+
+
+def fit_phases(
+    recipes: Sequence[Recipe],
+    data: FaceDataset,
+    out: Path,
+    trunk_weights: str | Path | None = None,
+    **options: Any,
+) -> tuple[FaceModel, pd.DataFrame]:
+    """Train a new model by one recipe after the other; the model of the last one's best epoch, and its history.
+
+    As in the authors' code, a phase counts its epochs on from the best one of the phase before, not from its last.
+
+    Args:
+        recipes: see `ferlib.training.recipes.phases`; one alone is a plain run.
+        data: see `fit`.
+        out: run folder of the last phase; those before have `phase1` and so on in it.
+        trunk_weights: of the first model's pretrained part, see `build_model`.
+        **options: see `fit`: `resume`, `select_by`, `observe`, for every phase.
+
+    Raises:
+        RuntimeError: a phase's model has parameters that the one before has not; or as `build_model` and `fit` do.
+    """
+    torch.manual_seed(recipes[0].seed)
+    model = build_model(recipes[0].config, trunk_weights)
+    first_epoch = 0
+    for number, (recipe, following) in enumerate(pairwise(recipes), start=1):
+        recipe = replace(recipe, first_epoch=first_epoch)
+        history = fit(model, data, recipe, out / f"phase{number}", **options)
+        model = continued(model, following.config)
+        first_epoch += max(len(history) - (recipe.patience or 0), 0)
+        first_epoch = min(first_epoch, following.epochs - 1)  # one epoch at least
+    return model, fit(model, data, replace(recipes[-1], first_epoch=first_epoch), out, **options)
+
+
+def continued(model: FaceModel, config: ModelConfig) -> FaceModel:
+    """A model of this config with the weights of another, fed alike; what it has no place for is left out.
+
+    Raises:
+        RuntimeError: it has parameters that the other has not, or of another shape.
+    """
+    follower = build_model(replace(config, mean=model.config.mean, std=model.config.std))
+    state, own = model.state_dict(), follower.state_dict()
+    unlike = sorted(key for key in own if key not in state or own[key].shape != state[key].shape)
+    if unlike:
+        raise RunError(f"the next phase's model cannot go on from this one: {unlike[0]} is new or of another shape")
+    follower.load_state_dict({key: state[key] for key in own})
+    return follower

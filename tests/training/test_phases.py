@@ -1,0 +1,130 @@
+"""Training in phases: what Conv-cut's authors ran, each part of it against the run folders it leaves."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import SMALL
+
+from ferlib.models.zoo import create_model, load_model
+from ferlib.training import phases as module
+from ferlib.training.loop import fit
+from ferlib.training.phases import continued, fit_phases
+from ferlib.training.recipes import RECIPES, phases
+from ferlib.training.run_folder import RunFolder, best_epoch
+
+pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+LAYER_NORM = {"detail.blocks.4.weight", "detail.blocks.4.bias"}
+
+
+@pytest.fixture(scope="module")
+def faces(drawn_faces):
+    return drawn_faces
+
+
+def plan(faces, epochs: tuple[int, int] = (2, 2), **settings) -> list:
+    """The published recipes, small, with so many epochs each (counted from 0) and augmentation that can be cached."""
+    recipes = phases("convcut_published", SMALL | {"classes": faces.classes, "augment": "flip"} | settings)
+    return [replace(recipe, epochs=count) for recipe, count in zip(recipes, epochs, strict=True)]
+
+
+def test_the_recipes_are_the_authors_two_phases():
+    first, second = phases("convcut_published")
+    assert (first.epochs, first.lr, first.clip_norm, first.batch_size, first.optimizer) == (100, 1e-3, 3.0, 16, "adam")
+    assert (first.patience, first.patience_on, first.least_gain) == (5, "score", 0.003)
+    assert (second.epochs, second.lr, second.clip_norm, second.batch_size) == (60, 1e-5, 3.0, 16)
+    assert (second.patience, second.patience_on, second.least_gain) == (20, "train_accuracy", 0.003)
+    assert (first.remedy, second.remedy) == ("weights", "none")  # their second `fit` is given no class weights
+    assert first.augment == second.augment == "flip_contrast"
+    assert first.protocol == second.protocol == "published"
+    assert (first.config.detail_norm, first.config.dropout, first.config.head_dropout) == ("after", 0.1, 0.1)
+    assert (second.config.detail_norm, second.config.dropout, second.config.head_dropout) == ("none", 0.2, 0.2)
+    assert first.config.freeze_trunk and second.config.freeze_trunk
+    assert first.config.cut == second.config.cut == "published" and first.config.bottleneck == 32
+    assert phases("convcut") == [RECIPES["convcut"]]
+
+
+def test_the_second_phase_goes_on_without_the_layer_norm(faces, tmp_path, monkeypatch):
+    started = []
+
+    def record(model, data, recipe, out, **options):
+        started.append({key: value.clone() for key, value in model.state_dict().items()})
+        return fit(model, data, recipe, out, **options)
+
+    monkeypatch.setattr(module, "fit", record)
+    model, history = fit_phases(plan(faces), faces, tmp_path)
+    first = load_file(tmp_path / "phase1" / "best" / "model.safetensors")
+    assert first.keys() - started[1].keys() == LAYER_NORM and not started[1].keys() - first.keys()
+    assert all(torch.equal(value, first[key]) for key, value in started[1].items())
+    assert not torch.equal(first["classifier.weight"], started[0]["classifier.weight"])
+    assert len(history) == 2 and history["lr"].tolist() == pytest.approx([1e-5, 1e-5 / (1 + 1 / 80)])
+    config = json.loads((tmp_path / "best" / "config.json").read_text())
+    assert config["detail_norm"] == "none" and config["dropout"] == config["head_dropout"] == 0.2
+    assert load_model(tmp_path / "best").config == model.config
+    optimizer = load_file(tmp_path / "last.safetensors")["optimizer.0.step"]
+    steps = (faces.frame["split"] == "train").sum() // 16
+    assert float(optimizer) == 2 * steps, "a new optimiser has taken the second phase's steps alone"
+
+
+def test_epochs_and_choice_are_keras(faces, tmp_path):
+    """Scores as `val_accuracy`: EarlyStopping restores the last epoch that gained 0.003, and counts from there."""
+    values = iter([0.1, 0.5, 0.502, 0.4, 0.502, 0.5, 0.501, 0.7, 0.7, 0.6])
+    options = {"select_by": "score", "observe": lambda model: {"score": next(values)}}
+    recipes = plan(faces, (100, 5))
+    _, history = fit_phases(recipes, faces, tmp_path, **options)
+    metrics = json.loads((tmp_path / "phase1" / "metrics.json").read_text())
+    assert metrics["epochs"] == 7 and metrics["best"]["epoch"] == 1  # five epochs without 0.003 more than 0.5
+    rates = [1e-3] * 5 + [1e-4] * 2  # cut after three of them
+    assert pd.read_csv(tmp_path / "phase1" / "history.csv")["lr"].tolist() == pytest.approx(rates)
+    # initial_epoch = history.epoch[-5] = 2, up to epoch 5
+    assert history["lr"].tolist() == pytest.approx([1e-5 / (1 + epoch / 80) for epoch in (2, 3, 4)])
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["best"]["epoch"] == 1  # ModelCheckpoint needs no least gain
+    assert json.loads((tmp_path / "recipe.json").read_text())["first_epoch"] == 2
+
+
+def test_the_second_phase_stops_on_training_accuracy(faces, tmp_path):
+    """At a rate of nothing the training accuracy stands still, however much the score rises."""
+    rising = iter(range(100))
+    recipe = replace(plan(faces)[1], epochs=30, lr=1e-30, patience=3, least_gain=0.5, after=None)
+    options = {"select_by": "score", "observe": lambda model: {"score": next(rising)}}
+    _, history = fit_phases([recipe], faces, tmp_path, **options)
+    assert len(history) == 4 and best_epoch(history, "score") == 3
+    train = faces.split("train")
+    assert history["train_accuracy"].between(0, 1).all()
+    assert (history["train_accuracy"] * (len(train) // 16 * 16)).tolist() == pytest.approx(
+        (history["train_accuracy"] * (len(train) // 16 * 16)).round().tolist(), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_killed_in_either_phase_and_resumed_it_ends_with_the_same_weights(faces, tmp_path, monkeypatch, stop):
+    recipes = plan(faces)
+    whole, expected = fit_phases(recipes, faces, tmp_path / "whole")
+    saves, save = [], RunFolder.save_last
+
+    def stop_after(*arguments):
+        save(*arguments)
+        saves.append(arguments)
+        if len(saves) == stop:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "save_last", stop_after)
+        fit_phases(recipes, faces, tmp_path / "cut")
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        fit_phases(recipes, faces, tmp_path / "cut")
+    resumed, history = fit_phases(recipes, faces, tmp_path / "cut", resume=True)
+    assert whole.state_dict().keys() == resumed.state_dict().keys()
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+    assert history["train_loss"].tolist() == expected["train_loss"].tolist()
+
+
+def test_a_model_with_more_parameters_cannot_go_on():
+    with torch.device("meta"):
+        plain, published = create_model("convcut"), create_model("convcut_published")
+    with pytest.raises(RuntimeError, match="is new or of another shape"):
+        continued(plain, published.config)
