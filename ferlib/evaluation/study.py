@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
@@ -51,6 +51,16 @@ def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
     return replace(config, classes=data.classes, grey=data.pixels.shape[1] == 1, source_size=source)
 
 
+def check_splits(data: FaceDataset) -> None:
+    """Refuse data that a study would stumble over only after its trainings.
+
+    Raises:
+        DataError: a split has no faces.
+    """
+    if empty := [split for split in ("train", "validation", "test") if not len(data.split(split))]:
+        raise DataError(f"{data.name} has no {' and no '.join(empty)} faces; a study needs all three splits")
+
+
 def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
     """The data with so many training faces, drawn at random but always the same; the other splits are left as they are.
 
@@ -88,7 +98,7 @@ def watched_run(
     """
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
-        raise UserError(f"{folder} holds a run of another recipe; take another work folder")
+        raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
