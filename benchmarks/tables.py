@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ferlib.evaluation.published import read_published
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,8 +37,7 @@ HEAD = "| model | faces | accuracy, % | balanced accuracy, % | macro-F1, % |\n|-
 
 def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str:
     """A table of reports, name of the results file -> label, and what a paper's table claims for its model."""
-    published = pd.read_csv(ROOT / "results" / "published" / f"{table}.csv")
-    claim = published.query("model == @model and data == @data and metric == 'accuracy'").iloc[0]
+    claim = read_published(table).query("model == @model and data == @data and metric == 'accuracy'").iloc[0]
     lines = [HEAD.replace(" |\n", " | calibration error, % |\n") + "---|"]
     for name, label in models.items():
         report = read(name)

@@ -1,12 +1,23 @@
-"""The package as a whole: what importing it costs."""
+"""The package as a whole: what importing it costs, what its pages and messages say of it, where it looks for files."""
 
+import ast
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from ferlib.cli import build_parser, main
+from ferlib.cli.settings import parse_settings
+from ferlib.data.catalogue import NAMES
+from ferlib.training.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("ferlib/**/*.md")]
 
 HEAVY = ("torch", "gradio", "dlib", "umap", "plotly", "timm", "pandas", "matplotlib", "sklearn")
 
@@ -44,9 +55,67 @@ def test_training_needs_no_app():
 
 
 def test_the_two_lists_of_pins_agree_on_every_python():
-    root = Path(__file__).parents[1]
     pin = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
-    direct = {name.lower(): version for name, version in pin.findall((root / "requirements.txt").read_text())}
-    closure = [(name.lower(), version) for name, version in pin.findall((root / "constraints.txt").read_text())]
+    direct = {name.lower(): version for name, version in pin.findall((ROOT / "requirements.txt").read_text())}
+    closure = [(name.lower(), version) for name, version in pin.findall((ROOT / "constraints.txt").read_text())]
     assert len(direct) > 20 and direct.keys() <= dict(closure).keys()
     assert all(direct.get(name, version) == version for name, version in closure)
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The words after `ferlib` of every command line in a page's code blocks."""
+    text = re.sub(r"\\\n\s*", "", page.read_text())
+    lines = re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines += block.splitlines()
+    found = (re.match(r"(?:.*-m ferlib|ferlib) +(.*)", line) for line in lines)
+    return [shlex.split(match[1], comments=True) for match in found if match]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if commands_of(page)], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_command_line_of_a_page_is_one(page):
+    for words in commands_of(page):
+        options = build_parser().parse_args(words)
+        if words[0] == "train":
+            assert options.recipe in RECIPES
+            RECIPES[options.recipe].override(parse_settings(options.set))
+        data = getattr(options, "data", None) or []
+        assert {data} if isinstance(data, str) else set(data) <= set(NAMES)
+
+
+def test_the_readme_shows_every_command():
+    (action,) = (action for action in build_parser()._actions if action.choices)
+    assert {words[0] for words in commands_of(ROOT / "README.md")} == set(action.choices)
+
+
+def test_scripts_and_folders_that_pages_name_exist():
+    for page in PAGES:
+        for name in re.findall(r"\b(?:benchmarks|ferlib|results|notebooks)/[\w/.-]*\w", page.read_text()):
+            assert "NAME" in name or list(ROOT.glob(name + "*")), f"{page.name} names {name}"
+
+
+def test_nothing_in_the_package_is_looked_for_outside_it():
+    """A file beside a module goes with it into a wheel; `results/` and all else of a checkout does not."""
+    for path in ROOT.glob("ferlib/**/*.py"):
+        levels = len(path.relative_to(ROOT).parts) - 1  # parents[levels - 1] is the package's folder
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.value, ast.Attribute)
+                and node.value.attr == "parents"
+            ):
+                assert isinstance(node.slice, ast.Constant) and node.slice.value < levels, f"{path}, line {node.lineno}"
+
+
+def test_messages_name_the_options_of_the_command(few_faces, tmp_path, capsys):
+    (tmp_path / "last.safetensors").touch()
+    train = ["train", "ivsa", "--data", "synthetic", "--set", "widths=[4,4,8,8]", "hidden=8", "--out", str(tmp_path)]
+    assert main(train) == 1
+    assert "already holds a run; continue it (--resume) or choose another folder (--out)" in capsys.readouterr().err
+    face = tmp_path / "faces" / "test" / "drowsy" / "face.png"
+    face.parent.mkdir(parents=True)
+    Image.new("L", (48, 48)).save(face)
+    assert main(["evaluate", "convcut_ferplus", "--data", "folder", "--root", str(tmp_path / "faces")]) == 1
+    assert "leave them out (--without drowsy)" in capsys.readouterr().err

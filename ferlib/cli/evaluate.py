@@ -76,6 +76,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
         raise UserError("--batch-size is for --protocol published; an honest figure does not depend on it")
     if options.history and not options.audit:
         raise UserError("--history is for the audit: give --audit too")
+    history = pd.read_csv(options.history) if options.history else None
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = parse_settings(options.set)
     if ":" in options.model:
         data = load_dataset(options.data, options.root)
@@ -99,11 +102,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     result = {"name": str(options.model), **result}
     report = None
     if options.audit:
-        history = pd.read_csv(options.history) if options.history else None
         report = audit(model, data, options.split, without=options.without, history=history)
         result["audit"] = report.to_json()
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.format == "json":
         print(json.dumps(result))

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from ferlib.errors import UserError
 
 if TYPE_CHECKING:
+    from ferlib.data.dataset import FaceDataset
     from ferlib.evaluation.study import Trunk
 
 SEEDS = (0, 1, 2)
+LADDER = ("batch", "token")  # networks that no ladder can do without
+#: What tells the entries of a results file apart.
+LADDER_KEYS, TABLE_KEYS = ("data", "model", "trunk"), ("table", "data", "trunk")
 
 
 def add_studies(commands: argparse._SubParsersAction) -> None:
@@ -75,15 +79,29 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
     return shlex.join([*words, "--seeds", *map(str, options.seeds), "--out", options.out.name])
 
 
-def run_ladder(options: argparse.Namespace) -> int:
-    """`ferlib ladder`."""
+def _load(options: argparse.Namespace, name: str) -> "FaceDataset":
+    """A data set with everything a study needs."""
     from ferlib.data.catalogue import load_dataset
+    from ferlib.evaluation.study import check_splits
+
+    data = load_dataset(name, options.root)
+    check_splits(data)
+    return data
+
+
+def run_ladder(options: argparse.Namespace) -> int:
+    """`ferlib ladder`. Whatever cannot work is refused before anything is trained."""
     from ferlib.evaluation import ladder
     from ferlib.evaluation.study import thinned, watched_runs
 
+    for model in options.models if options.networks else ():
+        if unknown := sorted(set(options.networks) - set(ladder.NETWORKS[model])):
+            raise UserError(f"{model} has no network {', '.join(unknown)}; it has {', '.join(ladder.NETWORKS[model])}")
+        if missing := [name for name in LADDER if name not in options.networks]:
+            raise UserError(f"a ladder needs the network {missing[0]} too: --networks {' '.join(LADDER)} ...")
     trunk = _trunk(options)
-    for name in options.data:
-        whole = load_dataset(name, options.root)
+    _entries(options.out, LADDER_KEYS)
+    for name, whole in [(name, _load(options, name)) for name in options.data]:
         data = thinned(whole, options.train_faces)
         for model in options.models:
             recipes = ladder.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
@@ -95,22 +113,24 @@ def run_ladder(options: argparse.Namespace) -> int:
             entry = ladder.ladder_entry(model, trunk, recipes, runs, data, whole)
             networks = ("--networks", *options.networks) if options.networks else ()
             entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
-            entries = _merge(options.out, entry, ("data", "model", "trunk"), ladder.__doc__)
+            entries = _merge(options.out, entry, LADDER_KEYS, ladder.__doc__)
             ladder.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
             print(ladder.sentence(entry), flush=True)
     return 0
 
 
 def run_ablate(options: argparse.Namespace) -> int:
-    """`ferlib ablate`."""
-    from ferlib.data.catalogue import load_dataset
+    """`ferlib ablate`. Whatever cannot work is refused before anything is trained."""
     from ferlib.evaluation import ablation
     from ferlib.evaluation.study import thinned, watched_runs
 
     rows = {row.name: row for row in ablation.TABLES[options.table]}
     if unknown := sorted(set(options.rows or ()) - set(rows)):
         raise UserError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
-    data, trunk = thinned(load_dataset(options.data, options.root), options.train_faces), _trunk(options)
+    if unknown_seeds := sorted(set(options.within_seeds or ()) - set(options.seeds)):
+        raise UserError(f"--within-seeds has {unknown_seeds[0]}, which is not among --seeds")
+    _entries(options.out, TABLE_KEYS)
+    data, trunk = thinned(_load(options, options.data), options.train_faces), _trunk(options)
     recipes, runs = {}, {}
     for name in options.rows or rows:
         recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)
@@ -122,7 +142,7 @@ def run_ablate(options: argparse.Namespace) -> int:
     entry = ablation.table_entry(options.table, trunk, recipes, runs, data)
     within = () if options.within_seeds is None else ("--within-seeds", *map(str, options.within_seeds))
     entry["command"] = _command(options, "ablate", options.table, "--data", options.data, *within)
-    entries = _merge(options.out, entry, ("table", "data", "trunk"), ablation.__doc__)
+    entries = _merge(options.out, entry, TABLE_KEYS, ablation.__doc__)
     table = ablation.ablation_table(entries)
     table.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
     shown = table[(table["table"] == options.table) & (table["data"] == options.data) & (table["metric"] == "accuracy")]
@@ -130,12 +150,32 @@ def run_ablate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _entries(path: Path, keys: Sequence[str]) -> list[dict]:
+    """The entries of a results file, none where new; its folder is made. A file that cannot be used is refused."""
+    if path.suffix == ".csv":
+        raise UserError(f"--out {path}: the results are JSON, and a .csv of the same name goes beside them")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file in (path, path.with_suffix(".csv")):
+        new = not file.exists()
+        file.open("a").close()  # the system's own error says what is wrong: a folder, no rights
+        if new:
+            file.unlink()
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_text())["entries"]
+        if all(key in entry for entry in entries for key in keys):
+            return entries
+    except (json.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise UserError(f"{path} is not a results file of this command; take another --out")
+
+
 def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dict]:
     """Put an entry into a results file, in place of the one with the same keys or at the end; returns all entries."""
     by_keys: dict[str, dict] = {}
-    for one in [*(json.loads(path.read_text())["entries"] if path.exists() else ()), entry]:
+    for one in [*_entries(path, keys), entry]:
         by_keys[json.dumps([one[key] for key in keys], sort_keys=True)] = one
     entries = list(by_keys.values())
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
     return entries

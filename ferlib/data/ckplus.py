@@ -152,5 +152,5 @@ def _check_counts(names: pd.Series, expected: dict[str, int], path: Path) -> Non
         details = ", ".join(f"{name} {found.get(name, 0):,} instead of {expected.get(name, 0):,}" for name in wrong)
         raise DataError(
             f"CK+: found {len(names):,} faces in {path}, expected {sum(expected.values()):,} ({details}); "
-            "to load it anyway: load_ckplus(folder, check=False)"
+            "in Python, load_ckplus(folder, check=False) loads it anyway"
         )

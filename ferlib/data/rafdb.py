@@ -111,7 +111,7 @@ def _label_id(text: str, place: str) -> int:
 def _check_counts(table: pd.DataFrame, folder: Path) -> None:
     """Raises unless there are as many faces as published, in each split and of each label."""
     found = table["split"].value_counts().reindex(list(PUBLISHED), fill_value=0).to_dict()
-    anyway = "; to load it anyway: load_rafdb(folder, check=False)"
+    anyway = "; in Python, load_rafdb(folder, check=False) loads it anyway"
     if found != PUBLISHED:
         counts = " and ".join(f"{found[split]:,} {split} faces" for split in PUBLISHED)
         published = " and ".join(f"{count:,}" for count in PUBLISHED.values())

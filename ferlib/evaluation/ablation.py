@@ -39,7 +39,7 @@ class Row:
     """One row of a table.
 
     Attributes:
-        name: as in `results/published`, where the paper has the row.
+        name: as in `ferlib.evaluation.published`, where the paper has the row.
         model: the network, a name of the zoo; judged under both protocols.
         within: the network that reads the attention within a face, where there is one to train.
         settings: fields of their configs.

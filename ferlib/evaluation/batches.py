@@ -97,7 +97,10 @@ def pixel_logits(
     temperature = model.config.temperature
     wanted = slice(None) if classes is None else columns
     if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
-        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; leave them out")
+        raise DataError(
+            f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; "
+            f"leave them out (--without {' '.join(unknown)})"
+        )
 
     def logits(rows: Tensor) -> Tensor:
         pixels = dataset.pixels[rows].to(device)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.resampling import Resampling, intervals
@@ -42,6 +42,16 @@ class Trunk:
     def to_json(self) -> dict:
         """For a result's file, without the folder of the weights."""
         return asdict(self) | {"weights": self.weights and Path(self.weights).name}
+
+
+def check_splits(data: FaceDataset) -> None:
+    """Refuse data that a study would stumble over only after its trainings.
+
+    Raises:
+        DataError: a split has no faces.
+    """
+    if empty := [split for split in ("train", "validation", "test") if not len(data.split(split))]:
+        raise DataError(f"{data.name} has no {' and no '.join(empty)} faces; a study needs all three splits")
 
 
 def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
@@ -82,7 +92,7 @@ def watched_run(
     recipe = replace(recipe, config=with_normalisation(recipe.config, trunk_weights if has_trunk(recipe) else None))
     known = folder / "recipe.json"
     if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
-        raise UserError(f"{folder} holds a run of another recipe; take another work folder")
+        raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()

@@ -62,7 +62,9 @@ class RunFolder:
             OSError: the disk has too little room.
         """
         if self.last.exists() and not resume:
-            raise FileExistsError(f"{self.path} already holds a run; continue it with resume, or choose another folder")
+            raise FileExistsError(
+                f"{self.path} already holds a run; continue it (--resume) or choose another folder (--out)"
+            )
         if self.last.exists():
             before, now = json.loads((self.path / "recipe.json").read_text()), json.loads(json.dumps(recipe.to_json()))
             changes = _differences(before, now)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ferlib.cli import main
 from ferlib.evaluation import ablation, study
@@ -162,3 +163,58 @@ def test_ivsa_rows_are_trained_from_pixels(drawn_faces, tmp_path):
     assert (run.predicted["test", "single"] == run.predicted["test", "sorted 16"]).all()
     assert recipe.config.widths == (16, 32, 64, 128) and recipe.schedule == "onecycle"
     assert run_name(recipe, drawn_faces, "trunk.safetensors") == run_name(recipe, drawn_faces, None)  # it has no trunk
+
+
+def face_folder(root, drawn_faces, *splits):
+    """Twelve drawn faces a split as pictures in DIR/<split>/<class>/."""
+    for split in splits:
+        for row in drawn_faces.split(split).frame.groupby("label").head(2).itertuples():
+            folder = root / split / drawn_faces.classes[row.label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+    return root
+
+
+LADDER, TABLE = ["ladder", "--data", "synthetic"], ["ablate", "convcut-layers", "--data", "synthetic"]
+
+
+@pytest.mark.parametrize("command", [LADDER, TABLE])
+@pytest.mark.parametrize("content", ["", "[]", '{"entries": 3}', '{"entries": [{"data": "synthetic"}]}', None])
+def test_a_results_file_that_cannot_be_used_is_refused_before_training(
+    command, content, few_faces, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(study, "fit", None)  # calling it would be a TypeError
+    out = tmp_path / "kept.json"
+    out.mkdir() if content is None else out.write_text(content)
+    assert main([*command, "--out", str(out), "--work", str(tmp_path / "runs"), *SMALL, *SHORT]) == 1
+    message = capsys.readouterr().err
+    assert "not a results file of this command" in message or "Is a directory" in message
+    assert content is None or out.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ([*LADDER, "--networks", "batch"], "a ladder needs the network token too"),
+        ([*LADDER, "--networks", "batch", "token", "nosuch"], "convcut has no network nosuch"),
+        ([*LADDER, "--models", "pattlite", "--networks", "batch", "token", "code"], "pattlite has no network code"),
+        ([*LADDER, "rafdb"], "rafdb was not found"),
+        ([*TABLE, "--within-seeds", "7"], "--within-seeds has 7"),
+        ([*TABLE, "--out", "table.csv"], "the results are JSON"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(command, message, few_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study, "fit", None)
+    monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
+    rest = ["--work", str(tmp_path / "runs"), *SMALL, *SHORT]
+    assert main([command[0], "--out", str(tmp_path / "out.json"), *command[1:], *rest]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_without_a_test_split_is_refused_before_training(drawn_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study, "fit", None)
+    root = face_folder(tmp_path / "faces", drawn_faces, "train", "validation")
+    command = ["ladder", "--data", "folder", "--root", str(root), "--out", str(tmp_path / "out.json")]
+    assert main([*command, "--work", str(tmp_path / "runs"), *SMALL, *SHORT]) == 1
+    assert "has no test faces" in capsys.readouterr().err

@@ -2,10 +2,13 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from ferlib.evaluation.published import ALONE, RESULTS, TABLES, comparison, read_published
+from ferlib.evaluation.published import ALONE, FOLDER, TABLES, comparison, read_published
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -20,7 +23,7 @@ def test_every_figure_has_its_source_and_protocol(name):
 
 
 def test_there_is_no_table_without_a_name():
-    assert {path.stem for path in (RESULTS / "published").glob("*.csv")} == set(TABLES)
+    assert {path.stem for path in FOLDER.glob("*.csv")} == set(TABLES)
     with pytest.raises(ValueError, match="unknown table 'convcut_table9'"):
         read_published("convcut_table9")
 
@@ -69,7 +72,7 @@ def test_only_figures_known_to_mix_neighbours_are_marked_so():
 
 
 def test_ours_stand_beside_the_papers_with_their_protocols():
-    table = comparison("ferplus")
+    table = comparison("ferplus", RESULTS)
     assert table["accuracy"].is_monotonic_decreasing
     best = table.iloc[0]
     assert (best["model"], best["source"], best["accuracy"]) == ("Conv-cut", "Conv-cut, Table 1", 95.69)
@@ -84,7 +87,7 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
         (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
         assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
         assert (row["protocol"] == ALONE) == (rung["batching"]["composition"] == "single")
-    assert len(comparison("rafdb")) == len(values("convcut_table1", "rafdb"))  # which we do not have
+    assert len(comparison("rafdb", RESULTS)) == len(values("convcut_table1", "rafdb"))  # which we do not have
     ours = {f"results/{name}.json" for name in ("ivsa_fer2013", "ivsa_fer2013_ten_crop", "convcut_fer2013_head")}
-    assert set(comparison("fer2013")["source"]) == {"IVSA, Table I", *ours}
-    assert len(comparison("ckplus")) == 5
+    assert set(comparison("fer2013", RESULTS)["source"]) == {"IVSA, Table I", *ours}
+    assert len(comparison("ckplus", RESULTS)) == 5

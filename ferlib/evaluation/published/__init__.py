@@ -1,4 +1,4 @@
-"""What the papers' tables say, as data: `results/published/*.csv`, every figure with its source and protocol."""
+"""The papers' tables as data, a CSV file each beside this one: every figure with its source and protocol."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pandas as pd
 
 from ferlib.errors import UserError
 
-RESULTS = Path(__file__).parents[2] / "results"
+FOLDER = Path(__file__).parent
 TABLES = {
     "convcut_table1": "Conv-cut, Table 1: accuracy beside other methods",
     "convcut_table2": "Conv-cut, Table 2: attention and Detail Extraction",
@@ -18,23 +18,22 @@ TABLES = {
 }
 
 
-def read_published(table: str, results: Path = RESULTS) -> pd.DataFrame:
+def read_published(table: str) -> pd.DataFrame:
     """One of `TABLES`, a row a figure.
 
     Args:
         table: its name.
-        results: the project's results folder.
 
     Returns:
         `paper`, `table` (its number there), `model`, `year`, `data`, `metric`, `value` (percent), `protocol` (how the
         figure came about, as far as known), `cites` (the reference the paper names), `note`.
 
     Raises:
-        ValueError: there is no such table.
+        UserError: there is no such table.
     """
     if table not in TABLES:
         raise UserError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
-    return pd.read_csv(results / "published" / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
+    return pd.read_csv(FOLDER / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
 
 
 #: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
@@ -60,18 +59,21 @@ RUNG_PROTOCOLS = {
 }
 
 
-def comparison(data: str, results: Path = RESULTS) -> pd.DataFrame:
+def comparison(data: str, results: Path) -> pd.DataFrame:
     """The accuracies that the papers print for a test set, and ours, each with its protocol; best first.
 
     Args:
         data: "rafdb", "ferplus", "fer2013" or "ckplus".
-        results: the project's results folder.
+        results: folder with our reports, the project's `results/` or one of the same form; it is in no wheel.
 
     Returns:
         `model`, `source` (the paper's table, or our results file), `accuracy`, `low`, `high` (percent; the papers give
         no intervals), `seeds` (where there are several), `protocol`.
+
+    Raises:
+        UserError: a report is not in the folder.
     """
-    tables = (read_published(name, results) for name in ("convcut_table1", "ivsa_table1", "ivsa_table2"))
+    tables = (read_published(name) for name in ("convcut_table1", "ivsa_table1", "ivsa_table2"))
     printed = pd.concat(tables).query("data == @data and metric == 'accuracy'")
     rows = [
         {
@@ -83,7 +85,10 @@ def comparison(data: str, results: Path = RESULTS) -> pd.DataFrame:
         for row in printed.itertuples()
     ]
     for file, model in REPORTS.get(data, {}).items():
-        report = json.loads((results / f"{file}.json").read_text())
+        path = results / f"{file}.json"
+        if not path.is_file():
+            raise UserError(f"no report {path}; give the folder that holds it, a checkout's results/ say")
+        report = json.loads(path.read_text())
         rows.append(_ours(model, f"results/{file}.json", report["metrics"]["accuracy"], ALONE))
     ladder = results / "ladder.json"
     for entry in json.loads(ladder.read_text())["entries"] if ladder.exists() else ():
