@@ -13,7 +13,9 @@ from ferlib.data.cache import written_whole
 from ferlib.data.transforms import Preprocess
 from ferlib.devices import device_of
 from ferlib.errors import RunError, UserError
+from ferlib.explain.cam import predict_with_cam
 from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.gradcam_graph import TRACED, trace
 from ferlib.onnx_session import open_session
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # largest difference of a logit to PyTorch that rounding explains
 HOW_TO_USE = """\
 Input "image": float32 (batch, channels, input_size, input_size). Output "logits": float32 (batch, classes); softmax of
-logits / `temperature` is the probabilities of `classes`.
+logits / `temperature` is the probabilities of `classes`. Output "heatmap": float32 (batch, input_size, input_size), 0
+to 1: Grad-CAM of the most probable class, over the model's input; all 0 where nothing speaks for that class.
 Faces are square crops, RGB or grey, 0..255, prepared by `preprocessing`:
 divide by 255; if `grey`, 0.299 R + 0.587 G + 0.114 B; if `source_size`, resize to that side; then take the middle
 (`centre_crop`) or resize to `input_size`; repeat a single channel as often as `mean` has numbers; subtract `mean` and
@@ -32,9 +35,10 @@ divide by `std`, channel by channel. To resize is bilinear, antialiased where it
 def export_onnx(model: FaceModel, path: Path) -> Path:
     """Write a model, as it is in evaluation mode, as one self-contained ONNX file.
 
-    Input "image" (batch, channels, input_size, input_size) and output "logits" (batch, classes), float32, the batch of
-    any size. The file's metadata are JSON: `architecture`, `classes` in the order of the logits, `temperature`, and
-    `preprocessing` (the fields of `ferlib.data.transforms.Preprocess`); its doc string says in words how to use them.
+    Input "image" (batch, channels, input_size, input_size), outputs "logits" (batch, classes) and "heatmap" (batch,
+    input_size, input_size), the Grad-CAM of the most probable class; all float32, the batch of any size. The file's
+    metadata are JSON: `architecture`, `classes` in the order of the logits, `temperature`, and `preprocessing` (the
+    fields of `ferlib.data.transforms.Preprocess`); its doc string says in words how to use them.
 
     A model with attention over the batch (`attention="batch"`) is exported as it is: its logits depend on the other
     images of the batch in the file too, and for one image alone that attention does nothing.
@@ -64,7 +68,7 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
 
 
 def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float:
-    """The largest absolute difference of a logit between a model and its exported file, run by onnxruntime.
+    """The largest absolute difference of a logit or of a heat map between a model and its exported file.
 
     Args:
         model: the one that was exported; its modes are the same afterwards.
@@ -89,31 +93,32 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
     images = Preprocess.of(model.config)(pixels)
     differences = []
     for batch in (images, images[:1]):
-        with evaluating(model), torch.inference_mode():
-            expected = model(batch.to(device_of(model))).cpu().numpy()
-        (logits,) = session.run(["logits"], {"image": batch.contiguous().numpy()})
-        differences.append(np.abs(logits - expected).max())
+        found = session.run(["logits", "heatmap"], {"image": batch.contiguous().numpy()})
+        predicted = torch.from_numpy(found[0].argmax(axis=1))
+        expected = predict_with_cam(model, batch.to(device_of(model)), targets=predicted)
+        differences += [np.abs(one - two.cpu().numpy()).max() for one, two in zip(found, expected, strict=True)]
     return float(np.max(differences))
 
 
 def _program(model: FaceModel) -> "ONNXProgram":
     """The model as an ONNX program with its metadata, in memory."""
     config, device = model.config, device_of(model)
-    images = torch.zeros(2, config.channels, config.input_size, config.input_size, device=device)  # 1 would be fixed
+    images = torch.zeros(TRACED, config.channels, config.input_size, config.input_size, device=device)
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch about PyTorch
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
+            graph = trace(model, images)
             program = torch.onnx.export(
-                model,
+                graph,
                 (images,),
                 dynamo=True,
                 input_names=["image"],
-                output_names=["logits"],
+                output_names=["logits", "heatmap"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
-        except torch.onnx.errors.OnnxExporterError as error:  # its own text is a page of advice
+        except Exception as error:  # every layer of PyTorch's tracing has exceptions of its own
             cause = str(error.__cause__ or error).partition("\n")[0]
             raise RunError(f"{config.architecture} cannot be expressed in ONNX ({cause})") from error
     assert program is not None  # the new exporter always returns one

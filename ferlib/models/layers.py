@@ -167,7 +167,7 @@ class TokenAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
-        attended = self._weights(tokens) @ self.value(tokens)
+        attended = self._weights(tokens) @ _project(self.value, tokens)
         return attended.transpose(1, 2).unflatten(2, x.shape[-2:])
 
     def weights(self, x: Tensor) -> Tensor:
@@ -175,8 +175,13 @@ class TokenAttention(nn.Module):
         return self._weights(x.flatten(2).transpose(1, 2))
 
     def _weights(self, tokens: Tensor) -> Tensor:
-        scores = self.query(tokens) @ self.key(tokens).transpose(1, 2)
+        scores = _project(self.query, tokens) @ _project(self.key, tokens).transpose(1, 2)
         return torch.softmax(scores / tokens.shape[-1] ** 0.5, dim=-1)
+
+
+def _project(layer: nn.Linear, tokens: Tensor) -> Tensor:
+    """The layer's output for every token, (B, N, C) -> (B, N, C). `F.linear` itself would fix B when it is exported."""
+    return tokens @ layer.weight.T + layer.bias
 
 
 def channel_pools(x: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ferlib.data.synthetic import sample_faces
 from ferlib.data.transforms import Preprocess
+from ferlib.explain.cam import predict_with_cam
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
@@ -82,12 +83,16 @@ class Tiny(FaceModel):
         self.classifier = nn.Linear(4, 2)
         self.stem[1].running_mean.fill_(0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         if self.fault == "raises":
             raise ValueError("no such luck")
         if self.fault == "one batch size":
-            x = x.reshape(2, 3, 8, 8)
-        return self.classifier(self.stem(x).mean(dim=(2, 3)))
+            x = x.reshape(7, 3, 8, 8)
+        return self.stem(x)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        y = features.mean(dim=(2, 3))
+        return y if pre_logits else self.classifier(y)
 
 
 def half_trained(fault: str | None = None) -> Tiny:
@@ -104,14 +109,17 @@ def state(model: nn.Module) -> list:
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_logits_are_those_of_pytorch(exported, batch):
+def test_logits_and_heat_maps_are_those_of_pytorch(exported, batch):
     model, _, session = exported
     images = blobs(model.config, batch)
+    expected, maps = (tensor.numpy() for tensor in predict_with_cam(model, images))
     with torch.inference_mode():
-        expected = model(images).numpy()
-    (logits,) = session.run(["logits"], {"image": images.numpy()})
-    assert logits.shape == (batch, len(model.config.classes))
+        assert np.abs(model(images).numpy() - expected).max() <= 1e-6
+    logits, heat = session.run(["logits", "heatmap"], {"image": images.numpy()})
+    assert logits.shape == expected.shape == (batch, len(model.config.classes))
     assert np.abs(logits - expected).max() <= TOLERANCE
+    assert heat.shape == maps.shape == (batch, *images.shape[2:])
+    assert np.abs(heat - maps).max() <= 10 * TOLERANCE and maps.max() == pytest.approx(1)
     assert spread(model) > 0.9 * SPREAD  # or the agreement says nothing
 
 
@@ -119,10 +127,11 @@ def test_the_file_is_whole_valid_and_says_how_to_use_it(exported):
     model, path, session = exported
     assert list(path.parent.iterdir()) == [path]
     onnx.checker.check_model(path, full_check=True)
-    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    (image,), (logits, heat) = session.get_inputs(), session.get_outputs()
     config = model.config
     assert (image.name, image.shape) == ("image", ["batch", config.channels, config.input_size, config.input_size])
     assert (logits.name, logits.shape) == ("logits", ["batch", len(config.classes)])
+    assert (heat.name, heat.shape) == ("heatmap", ["batch", config.input_size, config.input_size])
     meta = session.get_modelmeta()
     read = {key: json.loads(value) for key, value in meta.custom_metadata_map.items()}
     preprocess = Preprocess.of(config)
@@ -146,7 +155,7 @@ def test_a_released_file_gives_the_golden_probabilities_by_its_own_metadata(expo
     meta = session.get_modelmeta().custom_metadata_map
     settings, temperature = json.loads(meta["preprocessing"]), json.loads(meta["temperature"])
     pixels = torch.from_numpy(golden["faces"]).permute(0, 3, 1, 2)
-    (logits,) = session.run(None, {"image": Preprocess(**settings)(pixels).contiguous().numpy()})
+    (logits,) = session.run(["logits"], {"image": Preprocess(**settings)(pixels).contiguous().numpy()})
     probabilities = (torch.from_numpy(logits) / temperature).softmax(dim=1).numpy()
     assert np.abs(probabilities - golden["probabilities"]).max() <= TOLERANCE
 
