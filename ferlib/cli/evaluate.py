@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 
@@ -22,8 +23,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="MODEL",
         help=f"a released model's name, a model folder, or {GUEST}, which is imported, called and returns a model",
     )
-    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(evaluate)
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
     evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
@@ -59,7 +59,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
 
-    from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import evaluate
     from ferlib.evaluation.guest import load_guest
@@ -67,7 +66,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     if options.history and not options.audit:
         raise UserError("--history is for the audit: give --audit too")
-    data = load_dataset(options.data, options.root)
+    data = load_from(options)
     settings = parse_settings(options.set)
     if ":" in options.model:
         model = load_guest(options.model, data.classes, settings)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.data_options import add_data_options, add_reading_options, load_from
 from ferlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
     ladder.add_argument(
         "--networks", nargs="+", metavar="NETWORK", help="only these: batch and token, and perhaps none and code"
     )
+    add_reading_options(ladder)
     _common(ladder)
     ladder.set_defaults(run=run_ladder)
 
@@ -34,7 +36,7 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
         choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
         help="which table",
     )
-    ablate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    add_data_options(ablate)
     ablate.add_argument(
         "--within-seeds", nargs="*", type=int, help="seeds of the networks with attention within a face (default: all)"
     )
@@ -44,7 +46,6 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", metavar="DIR", help="where the data is")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.json", help="results; a .csv goes beside it")
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs; processes that share it share the work (default: runs)")  # fmt: skip
@@ -77,13 +78,12 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
 
 def run_ladder(options: argparse.Namespace) -> int:
     """`ferlib ladder`."""
-    from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ladder
     from ferlib.evaluation.study import thinned, watched_runs
 
     trunk = _trunk(options)
     for name in options.data:
-        whole = load_dataset(name, options.root)
+        whole = load_from(options, name)
         data = thinned(whole, options.train_faces)
         for model in options.models:
             recipes = ladder.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
@@ -103,14 +103,13 @@ def run_ladder(options: argparse.Namespace) -> int:
 
 def run_ablate(options: argparse.Namespace) -> int:
     """`ferlib ablate`."""
-    from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation import ablation
     from ferlib.evaluation.study import thinned, watched_runs
 
     rows = {row.name: row for row in ablation.TABLES[options.table]}
     if unknown := sorted(set(options.rows or ()) - set(rows)):
         raise UserError(f"{options.table} has no row {', '.join(unknown)}; it has {', '.join(rows)}")
-    data, trunk = thinned(load_dataset(options.data, options.root), options.train_faces), _trunk(options)
+    data, trunk = thinned(load_from(options), options.train_faces), _trunk(options)
     recipes, runs = {}, {}
     for name in options.rows or rows:
         recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)

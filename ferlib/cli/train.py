@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 
@@ -12,8 +13,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     train = commands.add_parser("train", help="train a model by a recipe")
     train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see ferlib/training/recipes.py")
-    train.add_argument("--data", required=True, metavar="SET", help="a data set's name, see `ferlib data`")
-    train.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
         "--trunk-weights",
@@ -29,7 +29,6 @@ def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     import torch
 
-    from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import MODELS, build_model
     from ferlib.training.loop import fit
     from ferlib.training.recipes import RECIPES
@@ -38,7 +37,7 @@ def run_train(options: argparse.Namespace) -> int:
     if options.recipe not in RECIPES:
         raise UserError(f"unknown recipe {options.recipe!r}, expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe].override(parse_settings(options.set))
-    data = load_dataset(options.data, options.root)
+    data = load_from(options)
     recipe = recipe.override({"classes": data.classes})
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
     say(data)
