@@ -61,7 +61,7 @@ def _slips_question(doubts: Mapping[str, str], meanings: Mapping[str, str]) -> s
 
 def _numbers_question(numbers: Collection[str]) -> str:
     orders = {
-        f"{_pairs({name: order[int(name)] for name in numbers})} (as {source} numbers them)"
+        f"{_pairs({name: order[int(name)] for name in numbers})} (the order of {source})"
         for source, order in labels.NUMBERINGS.items()
         if all(int(name) in order for name in numbers)
     }
