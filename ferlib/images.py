@@ -21,13 +21,18 @@ from PIL import Image, UnidentifiedImageError
 
 from ferlib.errors import UserError
 
-__all__ = ["MAX_PIXELS", "ImageError", "read_image"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "ImageError", "is_picture", "read_image"]
 
 MAX_PIXELS = 52_000_000
 """Largest picture that is decoded, in pixels: 50-megapixel photos of phones (8192 x 6144) just pass."""
 
 # Only formats people have photos in: some of Pillow's others start programs (EPS runs Ghostscript).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+#: What names of picture files end with, in lower case: a file in a folder that ends so is read, or complained about.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
+)
 _READABLE = "JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read"
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 _DAMAGED = "is damaged or cut short: its picture data cannot be read to the end"
@@ -78,6 +83,18 @@ def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray | None)
     if isinstance(source, str | PathLike):
         return _from_path(Path(source))
     raise ImageError(f"A picture is a file path, bytes, a PIL image or a NumPy array, not {type(source).__name__!r}.")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether an ordinary file begins as a picture does that `read_image` takes; its name does not count."""
+    with _quiet_pillow():
+        try:
+            Image.open(path, formats=_FORMATS).close()
+        except Image.DecompressionBombError:
+            return True
+        except Exception:  # no picture, or no more than the beginning of one
+            return False
+    return True
 
 
 def _from_path(path: Path) -> np.ndarray:

@@ -10,9 +10,9 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ferlib.data.dataset import DataError
+from ferlib.data.files import find_pictures
 from ferlib.data.folder import UNSORTED
 from ferlib.data.labelling import LabelFile, folder_of, read_proposals
-from ferlib.data.pictures import find_pictures
 
 
 class Labeller(widgets.VBox):

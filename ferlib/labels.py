@@ -4,7 +4,9 @@ Every expression has one name in this project (the noun: "happiness", not "happy
 own order of them, which is the order of a model's outputs.
 """
 
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 # FERPlus (Barsoum et al. 2016), the column order of fer2013new.csv
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -45,11 +47,56 @@ SYNONYMS = {
     "neutrality": "neutral",
 }
 
+#: Words that most likely mean an expression, but may well be a class of somebody's own: asked about, never replaced.
+LIKELY = {
+    "amazed": "surprise",
+    "astonished": "surprise",
+    "shocked": "surprise",
+    "surprising": "surprise",
+    "cheerful": "happiness",
+    "glad": "happiness",
+    "joyful": "happiness",
+    "smile": "happiness",
+    "smiling": "happiness",
+    "sorrow": "sadness",
+    "unhappy": "sadness",
+    "furious": "anger",
+    "mad": "anger",
+    "rage": "anger",
+    "disgusting": "disgust",
+    "frightened": "fear",
+    "frightening": "fear",
+    "scared": "fear",
+    "scary": "fear",
+    "terrified": "fear",
+    "disdain": "contempt",
+    "scorn": "contempt",
+    "natural": "neutral",
+}
+_ALIKE = 0.75  # of difflib: that of four letters with two swapped
+
+#: What numbers in place of names mean, by the data set that numbers so: a number's class.
+NUMBERINGS = {
+    "FER2013 and CK+": dict(enumerate(CKPLUS)),
+    "FERPlus": dict(enumerate(FERPLUS)),
+    "RAF-DB": dict(enumerate(RAFDB, start=1)),
+}
+
 
 def canonical(name: str) -> str:
     """The project's name of an expression: "Happy" -> "happiness". Unknown names are returned in lower case."""
     name = name.strip().lower()
     return SYNONYMS.get(name, name)
+
+
+def near_miss(name: str) -> str | None:
+    """The expression that an unknown name probably means, "suprise" -> "surprise"; None for a known or unlike name."""
+    if canonical(name) in FERPLUS:
+        return None
+    words = {word: word for word in FERPLUS} | SYNONYMS | LIKELY
+    bare = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", name.lower())  # "0_angry" -> "angry"
+    alike = get_close_matches(bare, words, n=1, cutoff=_ALIKE)
+    return words[alike[0]] if alike else None
 
 
 def mapping(source: Sequence[str], target: Sequence[str]) -> list[int]:

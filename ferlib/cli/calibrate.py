@@ -3,26 +3,26 @@
 import argparse
 from pathlib import Path
 
+from ferlib.cli.data_options import add_data_options, load_from
+
 
 def add_calibrate(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     calibrate = commands.add_parser("calibrate", help="fit a model's temperature on validation faces, into its folder")
     calibrate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
-    calibrate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    calibrate.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(calibrate)
     calibrate.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     calibrate.set_defaults(run=run_calibrate)
 
 
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
-    from ferlib.data.catalogue import load_dataset
     from ferlib.models.zoo import load_model, released_models
     from ferlib.training.release import calibrate
 
     folder = released_models().get(options.model, Path(options.model))
     size = load_model(folder).config.side if options.data == "folder" else None
-    data = load_dataset(options.data, options.root, size)
+    data = load_from(options, size=size)
     temperature, before, after = calibrate(folder, data, options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"

@@ -1,14 +1,21 @@
-"""`python -m ferlib data`: the data sets, and `data get NAME`, which downloads one."""
+"""`python -m ferlib data`: the data sets; `data get NAME` downloads one, `data check NAME` reads one."""
 
 import argparse
+
+from ferlib.cli.data_options import add_reading_options, load_from
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
-    data = commands.add_parser("data", help="list the data sets, or get one: `data get NAME`")
+    data = commands.add_parser("data", help="list the data sets; `data get NAME` gets one, `data check NAME` reads one")
     data.add_argument("--root", metavar="DIR", help="look here instead of $FERLIB_DATA and the user's cache")
     data.set_defaults(run=run_data)
-    get = data.add_subparsers(metavar="get NAME").add_parser("get", help="download it, or say where to apply for it")
+    actions = data.add_subparsers(metavar="get NAME or check NAME")
+    check = actions.add_parser("check", help="read it; say how many faces it has, and what was left out")
+    check.add_argument("name", metavar="NAME", help="a data set's name")
+    add_reading_options(check, root=argparse.SUPPRESS)  # or it would undo `data --root DIR check NAME`
+    check.set_defaults(run=run_data_check)
+    get = actions.add_parser("get", help="download it, or say where to apply for it")
     get.add_argument("name", metavar="NAME", help="a data set's name")
     get.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="put it below this folder")
     get.add_argument("--from", dest="address", metavar="ADDRESS", help="download from here, a mirror say")
@@ -24,6 +31,13 @@ def run_data(options: argparse.Namespace) -> int:
         print(f"{name:<20} {f'found in {folder}' if folder else f'not found; to get it: {source.obtain}'}")
     print(f"{'folder':<20} pictures of your own in DIR/[<split>/]<class>/*: --data folder --root DIR")
     print(f"{'synthetic':<20} drawn faces, always there")
+    return 0
+
+
+def run_data_check(options: argparse.Namespace) -> int:
+    """`ferlib data check`."""
+    data = load_from(options, options.name)
+    print(data.counts().to_string())
     return 0
 
 

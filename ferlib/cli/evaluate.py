@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 
@@ -22,8 +23,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="MODEL",
         help=f"a released model's name, a model folder, or {GUEST}, which is imported, called and returns a model",
     )
-    evaluate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
-    evaluate.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(evaluate)
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
     evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
@@ -63,7 +63,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
 
-    from ferlib.data.catalogue import load_dataset
     from ferlib.devices import choose_device
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
@@ -81,13 +80,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = parse_settings(options.set)
     if ":" in options.model:
-        data = load_dataset(options.data, options.root)
+        data = load_from(options)
         model = load_guest(options.model, data.classes, settings)
     elif settings:
         raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:
         model = load_model(options.model)
-        data = load_dataset(options.data, options.root, model.config.side if options.data == "folder" else None)
+        data = load_from(options, size=model.config.side if options.data == "folder" else None)
     place(model, device)
     result = evaluate(
         model,

@@ -1,6 +1,7 @@
 """`python -m ferlib label`: from photos to faces in folders, a class each, as a model proposes; people correct it."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -22,12 +23,19 @@ def add_label(commands: argparse._SubParsersAction) -> None:
 
 def run_label(options: argparse.Namespace) -> int:
     """`ferlib label`."""
+    from ferlib import labels
+    from ferlib.data.files import search_pictures, skipped_note
     from ferlib.data.labelling import PROPOSALS, UNSORTED, propose_labels
     from ferlib.predict import DEFAULT_MODEL, Predictor
 
     asked = options.model or not options.classes
     predictor = Predictor.load(options.model or DEFAULT_MODEL) if asked else None
     table = propose_labels(options.photos, options.out, predictor, options.classes)
+    skipped = search_pictures(options.photos).skipped
+    skipped = [(path, kind) for path, kind in skipped if options.out not in path.parents]
+    slips = {name: guess for name in options.classes if (guess := labels.near_miss(name))}
+    for note in (*skipped_note(skipped), *(f"did you mean {guess} by {name!r}?" for name, guess in slips.items())):
+        print(f"note: {note}", file=sys.stderr)
     found, problems = table[table["file"] != ""], table[table["problem"] != ""]
     people = found["person"].where(found["person"] != "").nunique()
     who = f"{people:,} people" if people else "nobody named (photos in one folder a person would say who)"
@@ -35,7 +43,7 @@ def run_label(options: argparse.Namespace) -> int:
     for name, count in found["proposed"].replace("", UNSORTED).value_counts().items():
         print(f"  {name:<12} {count:>6,}")
     for row in problems.itertuples():
-        print(f"  not used: {row.photo}: {row.problem}")
+        print(f"  not used: {row.photo}: {row.problem}".encode(errors="backslashreplace").decode())  # broken bytes
     print(
         f"Now move what is wrong to the right folder; {options.out / PROPOSALS} lists the least sure faces first. "
         f"Then: python -m ferlib train convcut --data folder --root {options.out}"

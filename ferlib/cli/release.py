@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from ferlib.cli.data_options import add_data_options, load_from
+
 
 def add_release(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     release = commands.add_parser("release", help="make a finished run a released model, or measure one again")
     release.add_argument("name", metavar="NAME", help="of the released model")
-    release.add_argument("--data", required=True, metavar="SET", help="the data set it was trained on")
-    release.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(release, "the data set it was trained on")
     release.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help="run folder of `ferlib train`; "
                          "without it a released model is calibrated and measured again")  # fmt: skip
     release.add_argument("--recipe", default="", help="name of the recipe it was trained by, for the card")
@@ -20,9 +21,8 @@ def add_release(commands: argparse._SubParsersAction) -> None:
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
-    from ferlib.data.catalogue import load_dataset
     from ferlib.training.release import release
 
-    data = load_dataset(options.data, options.root)
+    data = load_from(options)
     print(release(options.name, data, options.run_folder, options.recipe, options.trunk_weights, options.onnx))
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.data_options import add_data_options, add_reading_options, load_from
 from ferlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
     ladder.add_argument(
         "--networks", nargs="+", metavar="NETWORK", help="only these: batch and token, and perhaps none and code"
     )
+    add_reading_options(ladder)
     _common(ladder)
     ladder.set_defaults(run=run_ladder)
 
@@ -38,7 +40,7 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
         choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
         help="which table",
     )
-    ablate.add_argument("--data", required=True, metavar="SET", help="a data set's name")
+    add_data_options(ablate)
     ablate.add_argument(
         "--within-seeds", nargs="*", type=int, help="seeds of the networks with attention within a face (default: all)"
     )
@@ -48,7 +50,6 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", metavar="DIR", help="where the data is")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.json", help="results; a .csv goes beside it")
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs; processes that share it share the work (default: runs)")  # fmt: skip
@@ -81,10 +82,9 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
 
 def _load(options: argparse.Namespace, name: str) -> "FaceDataset":
     """A data set with everything a study needs."""
-    from ferlib.data.catalogue import load_dataset
     from ferlib.evaluation.study import check_splits
 
-    data = load_dataset(name, options.root)
+    data = load_from(options, name)
     check_splits(data)
     return data
 

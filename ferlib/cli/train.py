@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import RunError
 
@@ -29,8 +30,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
     train.add_argument("-h", "--help", action=Help)
     train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see below")
-    train.add_argument("--data", required=True, metavar="SET", help="a data set's name, see `ferlib data`")
-    train.add_argument("--root", metavar="DIR", help="where the data set is")
+    add_data_options(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
         "--trunk-weights",
@@ -47,7 +47,6 @@ def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     from dataclasses import replace
 
-    from ferlib.data.catalogue import load_dataset
     from ferlib.models.pretrained import NoPretrainedWeights
     from ferlib.models.zoo import MODELS
     from ferlib.training.phases import fit_phases
@@ -58,7 +57,7 @@ def run_train(options: argparse.Namespace) -> int:
     recipes = phases(options.recipe, settings)
     recipe = recipes[-1]
     size = recipe.config.side if options.data == "folder" else None
-    data = load_dataset(options.data, options.root, size, published=recipe.protocol == "published")
+    data = load_from(options, size=size, published=recipe.protocol == "published")
     kept = {key: value for key, value in settings.items() if key in ("grey", "source_size")}
     recipes = [replace(one, config=fitted_config(one.config, data)).override(kept) for one in recipes]
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks

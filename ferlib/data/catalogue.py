@@ -1,7 +1,7 @@
 """All data sets by name: where they are looked for, how to get them, and the loader of each."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,9 @@ from ferlib.data.cache import cache_dir
 from ferlib.data.ckplus import load_ckplus
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.facial_expressions import load_facial_expressions
-from ferlib.data.folder import SIDE, load_folder
+from ferlib.data.fer2013_folders import FOLDERS
+from ferlib.data.files import find_path
+from ferlib.data.folder import load_folder
 from ferlib.data.rafdb import load_rafdb
 from ferlib.data.synthetic_dataset import load_synthetic
 
@@ -21,25 +23,27 @@ class Source:
     """A data set on disk.
 
     Attributes:
-        load: reads it from its folder.
+        load: reads it from its folder; takes `skip_broken` and, where `resizes` is true, `size`.
         load_published: reads it as the code of Conv-cut and PAtt-Lite does, where that is another way.
         folder: the folder's name below a data root.
         needs: the files that tell it is there, each with its alternatives.
         obtain: how to get it, one sentence.
+        resizes: whether its pictures can be loaded at any size.
     """
 
-    load: Callable[[Path], FaceDataset]
+    load: Callable[..., FaceDataset]
     folder: str
     needs: tuple[tuple[str, ...], ...]
     obtain: str
-    load_published: Callable[[Path], FaceDataset] | None = None
+    resizes: bool = False
+    load_published: Callable[..., FaceDataset] | None = None
 
 
 SOURCES = {
     "fer2013": Source(
         fer2013.load_fer2013,
         "fer2013",
-        (fer2013.FILES,),
+        ((*fer2013.FILES, *FOLDERS[0]), (*fer2013.FILES, *FOLDERS[1])),
         "download fer2013.csv from the Kaggle challenge 'Challenges in Representation Learning: Facial Expression "
         "Recognition' (free account, research use) into fer2013/",
     ),
@@ -57,7 +61,8 @@ SOURCES = {
         "ask its authors for access by e-mail from a university's address (non-commercial research; the form of the "
         "request is on http://www.whdeng.cn/RAF/model1.html) and unpack the basic set into rafdb/, so that there are "
         "EmoLabel/list_patition_label.txt and Image/aligned/",
-        partial(load_rafdb, validation_share=0),
+        resizes=True,
+        load_published=partial(load_rafdb, validation_share=0),
     ),
     "ckplus": Source(
         load_ckplus,
@@ -73,6 +78,7 @@ SOURCES = {
         (("data/legend.csv",), ("images",)),
         "run `python -m ferlib data get facial_expressions`, which is git clone "
         "https://github.com/muxspace/facial_expressions (Apache-2.0)",
+        resizes=True,
     ),
 }
 #: Other labels for the faces of a set: name -> the set's name and the loader.
@@ -91,40 +97,52 @@ def data_roots(root: str | Path | None = None) -> list[Path]:
 def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
     """The folder of a data set of `SOURCES` (below a root or the root itself), or None when it is nowhere complete."""
     source = SOURCES[name]
-    candidates = [place for base in data_roots(root) for place in (base / source.folder, base)]
-    complete = (p for p in candidates if all(any((p / file).exists() for file in files) for files in source.needs))
+    candidates = [place for base in data_roots(root) for place in (find_path(base, source.folder), base) if place]
+    complete = (p for p in candidates if all(any(find_path(p, file) for file in files) for files in source.needs))
     return next(complete, None)
 
 
 def load_dataset(
-    name: str, root: str | Path | None = None, size: int | None = None, published: bool = False
+    name: str,
+    root: str | Path | None = None,
+    size: int | None = None,
+    labels: Mapping[str, str] | str | None = None,
+    skip_broken: bool = False,
+    published: bool = False,
 ) -> FaceDataset:
-    """A data set by name.
+    """A data set by name; its `notes` say what was left out or decided.
 
     Args:
         name: one of `NAMES`.
         root: where it is; see `data_roots`. Needed for "folder"; "synthetic" needs none.
-        size: side in pixels to which the pictures of "folder" are scaled; default 112.
+        size: side of the pictures in pixels, 112 by default (RAF-DB: 100). Sets of 48x48 pixels stay as they are.
+        labels: for "folder", what the folders' names mean, {"suprise": "surprise"}, or "keep"; see
+            `ferlib.data.class_names.class_names`.
+        skip_broken: leave out pictures that cannot be read.
         published: as the code of Conv-cut and PAtt-Lite reads it, which chooses on test: RAF-DB has no validation part.
 
     Raises:
         DataError: unknown name, or the set is missing or damaged; the message says how to get it.
     """
+    if labels is not None and name != "folder":
+        raise DataError(f"{name} has names of its own; labels= (--labels) is for folders")
     if name == "synthetic":
         return load_synthetic()
     if name == "folder":
         if root is None:
             raise DataError("folder: say which folder, with --root DIR or root=")
-        return load_folder(Path(root), size or SIDE)
+        return load_folder(Path(root), size, labels, skip_broken)
     if name not in NAMES:
         raise DataError(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
-    load: Callable[[Path], FaceDataset]
+    load: Callable[..., FaceDataset] | None = None
     if name in RELABELLED:
         name, load = RELABELLED[name]
-    else:
-        load = (published and SOURCES[name].load_published) or SOURCES[name].load
+    source = SOURCES[name]
+    load = load or (published and source.load_published) or source.load
     folder = find_dataset(name, root)
     if folder is None:
         looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
         raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
-    return load(folder)
+    if source.resizes:
+        return load(folder, size=size, skip_broken=skip_broken)
+    return load(folder, skip_broken=skip_broken)

@@ -9,11 +9,10 @@ extracts are in use:
 - `ckextended.csv` (columns emotion, pixels, Usage): 920 pictures, one of every labelled film and 593 neutral ones,
   one of every film. It does not say who is on a picture and its `Usage` cuts through people, so `Usage` is ignored. All
   that can be done is to keep near copies together, pairs more alike than `ALIKE`; most pairs of one person are less
-  alike than that. That no subject crosses the splits cannot be verified from this file, and loading it warns so.
+  alike than that. That no subject crosses the splits cannot be verified from this file, and a note says so.
 """
 
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,10 @@ from scipy.sparse.csgraph import connected_components
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.files import find_path, search_pictures, skipped_note
 from ferlib.data.folder import SPLIT_NAMES
 from ferlib.data.groups import assert_groups_apart, split_by_group
-from ferlib.data.pictures import cached_pictures, find_pictures
+from ferlib.data.pictures import cached_pictures, to_grey
 
 SIDE = 48
 CSV_COUNTS = dict(zip(labels.CKPLUS, (45, 59, 25, 69, 28, 83, 593, 18), strict=True))
@@ -33,7 +33,7 @@ FOLDER_COUNTS = {name: 3 * count for name, count in CSV_COUNTS.items() if name !
 ALIKE = 0.9  # correlation of two pictures less the mean picture; a guess, not measured on the csv
 
 
-def load_ckplus(folder: Path, check: bool = True) -> FaceDataset:
+def load_ckplus(folder: Path, check: bool = True, skip_broken: bool = False) -> FaceDataset:
     """CK+ split 6:2:2 by subject (folders) or by likeness (csv, see above); the folders are taken when both are there.
 
     Split folders (`CK+48/<split>/<class>/`) are kept if no subject is in two of them. The frame has the column
@@ -42,20 +42,22 @@ def load_ckplus(folder: Path, check: bool = True) -> FaceDataset:
     Args:
         folder: holds `CK+48/` or `ckextended.csv`.
         check: refuse anything but the usual number of faces of each class.
+        skip_broken: leave out pictures that cannot be read; they count as found. It does nothing for the csv.
 
     Raises:
         DataError: files are missing or not readable, labels are out of range or contradictory, the numbers are wrong,
             or a subject is in two splits.
     """
-    if (folder / "CK+48").is_dir():
-        return _load_folders(folder / "CK+48", check)
-    if (folder / "ckextended.csv").is_file():
-        return _load_csv(folder / "ckextended.csv", check)
+    if root := find_path(folder, "CK+48"):
+        return _load_folders(root, check, skip_broken)
+    if path := find_path(folder, "ckextended.csv"):
+        return _load_csv(path, check)
     raise DataError(f"CK+: neither CK+48/ nor ckextended.csv in {folder}")
 
 
-def _load_folders(root: Path, check: bool) -> FaceDataset:
-    paths = find_pictures(root)
+def _load_folders(root: Path, check: bool, skip_broken: bool) -> FaceDataset:
+    found = search_pictures(root)
+    paths = found.pictures
     frame = pd.DataFrame([_place(path, root) for path in paths], columns=["name", "split", "subject", "file"])
     if frame.empty:
         raise DataError(f"CK+: no pictures in {root}; expected {root}/<class>/S010_004_00000017.png")
@@ -73,9 +75,9 @@ def _load_folders(root: Path, check: bool) -> FaceDataset:
     twice = frame.loc[frame["file"].duplicated(), "file"]
     if len(twice):
         raise DataError(f"CK+: {twice.iat[0]} has two labels in {root}")
-    red, green, blue = cached_pictures("CK+", paths, SIDE).to(torch.int32).unbind(1)
-    grey = (red * 299 + green * 587 + blue * 114 + 500) // 1000  # ITU-R BT.601; leaves grey as it is
-    return FaceDataset("ckplus", classes, frame, grey.to(torch.uint8).unsqueeze(1))
+    pictures = cached_pictures("CK+", paths, SIDE, skip_broken)
+    notes = [*skipped_note(found.skipped), *pictures.notes]
+    return FaceDataset("ckplus", classes, frame[pictures.kept], to_grey(pictures.pixels), notes)
 
 
 def _place(path: Path, root: Path) -> tuple[str, str, str, str]:
@@ -98,7 +100,7 @@ def _place(path: Path, root: Path) -> tuple[str, str, str, str]:
 
 def _load_csv(path: Path, check: bool) -> FaceDataset:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, skipinitialspace=True)
         emotion = table["emotion"].to_numpy()
         pixels = np.array([text.split() for text in table["pixels"]], np.uint8).reshape(len(table), 1, SIDE, SIDE)
     except (KeyError, ValueError, AttributeError, OverflowError, OSError) as error:
@@ -114,15 +116,14 @@ def _load_csv(path: Path, check: bool) -> FaceDataset:
         _check_counts(pd.Series([labels.CKPLUS[i] for i in emotion]), CSV_COUNTS, path)
     if not len(table):
         raise DataError(f"CK+: {path} has no rows")
-    warnings.warn(
-        f"CK+: {path.name} does not say who is on a picture, so people may stand on both sides of a split and results "
-        "on it are too good; the folders CK+48/ tell subjects apart",
-        stacklevel=3,
+    note = (
+        f"{path.name} does not say who is on a picture, so people may stand on both sides of a split and results on it "
+        "are too good; the folders CK+48/ tell subjects apart"
     )
     group = group_alike(pixels)
     frame = pd.DataFrame({"label": emotion, "split": split_by_group(group), "group": group, "row": range(len(table))})
     assert_groups_apart("CK+", frame)
-    return FaceDataset("ckplus", labels.CKPLUS, frame, torch.from_numpy(pixels))
+    return FaceDataset("ckplus", labels.CKPLUS, frame, torch.from_numpy(pixels), [note])
 
 
 def group_alike(pixels: np.ndarray, threshold: float = ALIKE) -> np.ndarray:

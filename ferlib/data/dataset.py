@@ -29,12 +29,20 @@ class FaceDataset(Dataset):
             unknown) and `row` (position in the source file). Votes, where a set has them, stand in the columns
             `votes_<class>`.
         pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB).
+        notes: sentences on what was left out or decided while loading; parts of a data set have none.
 
     Raises:
         DataError: columns are missing, frame and pixels do not fit each other, or a label or split does not exist.
     """
 
-    def __init__(self, name: str, classes: Sequence[str], frame: pd.DataFrame, pixels: torch.Tensor):
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        frame: pd.DataFrame,
+        pixels: torch.Tensor,
+        notes: Sequence[str] = (),
+    ):
         missing = [column for column in COLUMNS if column not in frame]
         if missing:
             raise DataError(f"{name}: the frame lacks the columns {missing}")
@@ -51,6 +59,7 @@ class FaceDataset(Dataset):
         self.classes = tuple(classes)
         self.frame = frame.reset_index(drop=True)
         self.pixels = pixels
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -62,7 +71,8 @@ class FaceDataset(Dataset):
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split} {count:,}" for split, count in self.frame["split"].value_counts(sort=False).items())
         channels, height, width = self.pixels.shape[1:]
-        return f"FaceDataset({self.name}: {sizes}; {len(self.classes)} classes; {channels}x{height}x{width})"
+        notes = f"; notes: {len(self.notes)}" if self.notes else ""
+        return f"FaceDataset({self.name}: {sizes}; {len(self.classes)} classes; {channels}x{height}x{width}{notes})"
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> "FaceDataset":
         """The faces at these positions, or where a boolean mask of length N is true."""

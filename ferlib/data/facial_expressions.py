@@ -14,35 +14,41 @@ import pandas as pd
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.files import find_path
 from ferlib.data.groups import assert_groups_apart, split_of
-from ferlib.data.pictures import cached_pictures
+from ferlib.data.pictures import cached_pictures, reduced_note
+
+SIDE = 112  # pixels
 
 
-def load_facial_expressions(folder: Path, size: int = 112) -> FaceDataset:
+def load_facial_expressions(folder: Path, size: int | None = None, skip_broken: bool = False) -> FaceDataset:
     """The photos, RGB, scaled to `size` x `size`, split 6:2:2 by person.
 
     Rows that repeat a picture with the same label are merged; a picture with two different labels is dropped.
 
     Args:
         folder: the repository's folder, with `data/legend.csv` and `images/`.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels; default `SIDE`, with a note where pictures are larger.
+        skip_broken: leave out pictures that are missing or cannot be read.
 
     Raises:
         DataError: the table or pictures are missing or not readable.
     """
     frame = read_legend(folder)
-    paths = [folder / "images" / name for name in frame["file"]]
-    pixels = cached_pictures("facial_expressions", paths, size)
-    return FaceDataset("facial_expressions", labels.FACIAL_EXPRESSIONS, frame, pixels)
+    images = find_path(folder, "images") or folder / "images"
+    paths = [images / name for name in frame["file"]]
+    pictures = cached_pictures("facial_expressions", paths, size or SIDE, skip_broken)
+    notes = [*pictures.notes, *reduced_note(pictures, size)]
+    return FaceDataset("facial_expressions", labels.FACIAL_EXPRESSIONS, frame[pictures.kept], pictures.pixels, notes)
 
 
 def read_legend(folder: Path) -> pd.DataFrame:
     """The table alone: label, split, group (the person's number), row, file, person; one row a picture."""
-    path = folder / "data" / "legend.csv"
-    if not path.is_file():
+    path = find_path(folder, "data/legend.csv")
+    if path is None:
         raise DataError(f"facial_expressions: no data/legend.csv in {folder}")
     try:
-        table = pd.read_csv(path, dtype=str)
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
     except (ValueError, OSError) as error:
         raise DataError(f"facial_expressions: {path} cannot be read as a table ({error})") from error
     if not {"image", "emotion"} <= set(table):

@@ -1,7 +1,8 @@
 """FER2013 (Goodfellow et al. 2013) and FERPlus (Barsoum et al. 2016): the same 35,887 faces, labelled twice.
 
 FER2013's csv has one label a face; FERPlus has ten people's votes in a second csv, joined to the first by row position
-(its image names drift, its rows do not). Splits are the published ones: Training, PublicTest (used here for
+(its image names drift, its rows do not). Kaggle spreads the first under several names, and as folders of pictures, see
+`ferlib.data.fer2013_folders`. Splits are the published ones: Training, PublicTest (used here for
 validation) and PrivateTest (test).
 """
 
@@ -15,42 +16,51 @@ import torch
 from ferlib import labels
 from ferlib.data.cache import cached_array, file_state, short_key
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.fer2013_folders import FOLDERS, SIDE, SPLIT_OF_USAGE, load_fer2013_folders
+from ferlib.data.files import find_path
 from ferlib.errors import UserError
 
-FILES = ("fer2013.csv", "fer2013.csv.gz")
-SIDE = 48
+FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 ROWS = 35_887
-SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 RULES = ("majority", "most_votes")
 VOTE_COLUMNS = (*labels.FERPLUS, "unknown", "NF")  # NF: not a face
+BROKEN = 255  # the label of a row whose pixels are damaged
+NAMED = 10  # damaged rows that a message names
 
 
 def find_csv(folder: Path) -> Path:
-    """The one of `FILES` that is in the folder.
+    """The first of `FILES` that is in the folder, capitals or not.
 
     Raises:
-        DataError: neither is.
+        DataError: none is.
     """
     for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(f"FER2013: no {' or '.join(FILES)} in {folder}")
+        if path := find_path(folder, name):
+            return path
+    raise DataError(f"FER2013: no {', '.join(FILES[:-1])} or {FILES[-1]} in {folder}")
 
 
-def load_fer2013(folder: Path) -> FaceDataset:
+def load_fer2013(folder: Path, skip_broken: bool = False) -> FaceDataset:
     """FER2013 with its seven labels, 48x48 grey.
 
     Args:
-        folder: holds `fer2013.csv` or `fer2013.csv.gz`.
+        folder: holds one of `FILES`, or folders of pictures.
+        skip_broken: leave out faces whose pixels are damaged.
 
     Raises:
         DataError: the file is missing or is not FER2013's csv.
     """
-    frame, pixels = _read(find_csv(folder))
-    return FaceDataset("fer2013", labels.FER2013, frame, pixels)
+    in_folders = all(any(find_path(folder, name) for name in names) for names in FOLDERS)
+    if in_folders and not any(find_path(folder, name) for name in FILES):
+        return load_fer2013_folders(folder, skip_broken)
+    frame, pixels, notes = _read(find_csv(folder), skip_broken)
+    whole = (frame["label"] != BROKEN).to_numpy()
+    if not whole.all():
+        frame, pixels = frame[whole], pixels[torch.tensor(whole)]
+    return FaceDataset("fer2013", labels.FER2013, frame, pixels, notes)
 
 
-def load_ferplus(folder: Path, rule: str = "majority") -> FaceDataset:
+def load_ferplus(folder: Path, skip_broken: bool = False, rule: str = "majority") -> FaceDataset:
     """FERPlus with eight labels by a rule, and the votes behind them (see `FaceDataset.soft_labels`).
 
     "majority", the published rule: votes given by a single person are dropped; a face is kept when one class has more
@@ -62,6 +72,7 @@ def load_ferplus(folder: Path, rule: str = "majority") -> FaceDataset:
 
     Args:
         folder: holds FER2013's csv and `fer2013new.csv` (FERPlus's votes).
+        skip_broken: leave out faces whose pixels are damaged.
         rule: one of `RULES`.
 
     Raises:
@@ -70,35 +81,43 @@ def load_ferplus(folder: Path, rule: str = "majority") -> FaceDataset:
     """
     if rule not in RULES:
         raise UserError(f"rule must be one of {', '.join(RULES)}, not {rule!r}")
-    frame, pixels = _read(find_csv(folder))
-    path = folder / "fer2013new.csv"
-    if not path.is_file():
+    frame, pixels, notes = _read(find_csv(folder), skip_broken)
+    path = find_path(folder, "fer2013new.csv")
+    if path is None:
         raise DataError(f"FERPlus: no fer2013new.csv in {folder}")
     votes = _read_votes(path, frame)
     if rule == "majority":
         votes = np.where(votes <= 1, 0, votes)
     total, best = votes.sum(axis=1), votes.argmax(axis=1)
-    kept = best < len(labels.FERPLUS)
+    kept = (best < len(labels.FERPLUS)) & (frame["label"] != BROKEN).to_numpy()
     if rule == "majority":
         kept &= votes.max(axis=1) > 0.5 * total
     frame = frame.assign(label=best, **{f"votes_{name}": votes[:, i] for i, name in enumerate(labels.FERPLUS)})
     name = "ferplus" if rule == "majority" else f"ferplus_{rule}"
-    return FaceDataset(name, labels.FERPLUS, frame[kept], pixels[torch.as_tensor(kept)])
+    return FaceDataset(name, labels.FERPLUS, frame[kept], pixels[torch.as_tensor(kept)], notes)
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Frame and pixels (N, 1, 48, 48); the parsed csv is cached as one array, label and usage before the pixels."""
-    table = cached_array("fer2013", short_key(*file_state(path)), lambda: _parse(path))
+def _read(path: Path, skip_broken: bool) -> tuple[pd.DataFrame, torch.Tensor, list[str]]:
+    """Frame, pixels (N, 1, 48, 48) and notes; the parsed csv is cached as one array, label and usage before the pixels.
+
+    A row that is skipped keeps its place, with the label `BROKEN`: FERPlus's votes are joined by it.
+    """
+    key = short_key(*file_state(path), *(["skip_broken"] if skip_broken else []))
+    table = cached_array("fer2013", key, lambda: _parse(path, skip_broken))
     splits = np.array(list(SPLIT_OF_USAGE.values()))
     rows = np.arange(len(table))
     frame = pd.DataFrame({"label": table[:, 0].astype(int), "split": splits[table[:, 1]], "group": -1, "row": rows})
-    return frame, torch.from_numpy(np.ascontiguousarray(table[:, 2:])).view(-1, 1, SIDE, SIDE)
+    lost = rows[table[:, 0] == BROKEN]
+    named = ", ".join(map(str, lost[:NAMED])) + (", ..." if len(lost) > NAMED else "")
+    notes = [f"{len(lost):,} rows of {path.name} are damaged and left out: {named}"] if len(lost) else []
+    return frame, torch.from_numpy(np.ascontiguousarray(table[:, 2:])).view(-1, 1, SIDE, SIDE), notes
 
 
-def _parse(path: Path) -> np.ndarray:
-    """uint8 (N, 2 + 48·48): label, usage (0 Training, 1 PublicTest, 2 PrivateTest), pixels."""
+def _parse(path: Path, skip_broken: bool) -> np.ndarray:
+    """uint8 (N, 2 + 48·48): label or `BROKEN`, usage (0 Training, 1 PublicTest, 2 PrivateTest), pixels."""
+    types = {"emotion": np.uint8, "pixels": str, "Usage": "category"}
     try:
-        csv = pd.read_csv(path, dtype={"emotion": np.uint8, "pixels": str, "Usage": "category"}, keep_default_na=False)
+        csv = pd.read_csv(path, dtype=types, keep_default_na=False, skipinitialspace=True)  # " Usage", " pixels"
         missing = [column for column in ("emotion", "pixels", "Usage") if column not in csv]
         if missing or csv.empty:
             raise UserError(f"it lacks the columns {missing}" if missing else "it has no rows")
@@ -107,14 +126,23 @@ def _parse(path: Path) -> np.ndarray:
         unknown = sorted(set(csv["Usage"]) - set(SPLIT_OF_USAGE))
         if unknown:
             raise UserError(f"usage {unknown[0]!r}, expected one of {', '.join(SPLIT_OF_USAGE)}")
-        table = np.empty((len(csv), 2 + SIDE * SIDE), np.uint8)
+        table = np.zeros((len(csv), 2 + SIDE * SIDE), np.uint8)
         table[:, 0] = csv["emotion"]
         table[:, 1] = csv["Usage"].map({usage: i for i, usage in enumerate(SPLIT_OF_USAGE)}).astype(np.uint8)
+        faults = []
         for index, text in enumerate(csv["pixels"]):
-            values = np.fromstring(text, dtype=np.int64, sep=" ")
+            try:
+                values = np.fromstring(text, dtype=np.int64, sep=" ")
+            except ValueError:
+                values = np.empty(0, np.int64)
             if len(values) != SIDE * SIDE or (values >> 8).any():  # any bit above the eighth: negative or over 255
-                raise UserError(f"row {index} has {len(values)} pixels, expected {SIDE * SIDE} from 0 to 255")
-            table[index, 2:] = values
+                faults.append(f"row {index} has {len(values)} pixels, expected {SIDE * SIDE} from 0 to 255")
+                table[index, 0] = BROKEN
+            else:
+                table[index, 2:] = values
+        if len(faults) == len(csv) or (faults and not skip_broken):
+            more = f"; and {len(faults) - NAMED:,} rows more" if len(faults) > NAMED else ""
+            raise UserError("; ".join(faults[:NAMED]) + more + "; --skip-broken (skip_broken=True) leaves them out")
     except (ValueError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"FER2013: {path} is not the fer2013.csv of the challenge ({error})") from error
     return table

@@ -10,11 +10,12 @@ from ferlib.data.dataset import DataError
 from ferlib.errors import UserError
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+VALIDATION_SHARE = 0.1  # of the training faces, where a data set comes without a validation part
 
 
 def place_of(name: str) -> float:
-    """A number in 0..1 from a hash of the name: the same on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    """A number in 0..1 from a hash of the name: the same on every machine. The name may have broken bytes."""
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big") / 2**64
 
 
 def split_of(group: str) -> str:

@@ -10,6 +10,8 @@ folder. Faces that show nothing clear, or are none, belong into the folder "unso
 """
 
 import csv
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +21,10 @@ import pandas as pd
 from PIL import Image
 
 from ferlib import labels
-from ferlib.data.cache import written_whole
+from ferlib.data.cache import short_key, written_whole
 from ferlib.data.dataset import DataError
+from ferlib.data.files import find_pictures
 from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, person_of
-from ferlib.data.pictures import find_pictures
 from ferlib.faces import crop_box, crop_face, detect_faces
 from ferlib.images import ImageError, read_image
 from ferlib.progress import progress
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ferlib.predict import Predictor
 
 SIDE = 224  # pixels, of a face as it is kept
+LONGEST = 150  # bytes of a photo's name that are kept in those of its faces: file systems take 255 in all
 PROPOSALS = "proposals.csv"
 COLUMNS = ("photo", "face", "x0", "y0", "x1", "y1", "file", "person", "proposed", "confidence", "margin", "problem")
 
@@ -79,7 +82,7 @@ def propose_labels(
         table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
     table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
     with written_whole(out / PROPOSALS) as partial:
-        table.to_csv(partial, index=False)
+        table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
     return read_proposals(out)
 
 
@@ -95,7 +98,8 @@ def read_proposals(out: Path) -> pd.DataFrame:
     whole = dict.fromkeys(("face", "x0", "y0", "x1", "y1"), "Int64")
     numbers = dict.fromkeys((*whole, "confidence", "margin"), "")
     words = dict.fromkeys(set(COLUMNS) - set(numbers), str)  # a person may be called None
-    return pd.read_csv(path, dtype=whole | words, keep_default_na=False, na_values=numbers)
+    types = whole | words
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
 
 
 def tree_labels(root: Path) -> pd.Series:
@@ -122,7 +126,7 @@ def apply_labels(root: Path, said: Mapping[str, str] | pd.Series) -> int:
     moved = [name for name, target in wanted.items() if places[name] != target]
     for name in moved:
         wanted[name].parent.mkdir(exist_ok=True)
-        places[name].replace(wanted[name])
+        shutil.move(places[name], wanted[name])  # perhaps to another disk, through a link
     return len(moved)
 
 
@@ -164,21 +168,27 @@ class LabelFile:
             DataError: the label cannot be a class's name.
         """
         new = not self.path.exists()
-        with self.path.open("a", newline="") as handle:
+        with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as handle:
             csv.writer(handle).writerows([("file", "label")] * new + [(file, folder_of(label))])
 
     def read(self) -> pd.Series:
         """File name -> label, in the order in which the faces came first."""
         if not self.path.exists():
             return pd.Series(dtype=object, name="label").rename_axis("file")
-        lines = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+        lines = pd.read_csv(self.path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
         order = lines["file"].unique()
         return lines.drop_duplicates("file", keep="last").set_index("file")["label"].loc[order]
 
 
 def _face_name(photo: Path) -> str:
-    """What the names of a photo's faces begin with: its path in one word, the person first."""
-    return PERSON_MARK.join(photo.parts)
+    """The beginning of the names of a photo's faces: its path in one word, the person first; a hash of what is long."""
+    *folders, file = (_short(part) for part in photo.parts)
+    name = PERSON_MARK.join([*folders, file])
+    return name if _short(name) == name else PERSON_MARK.join([*folders[:1], short_key(photo.parts)])
+
+
+def _short(word: str) -> str:
+    return word if len(os.fsencode(word)) <= LONGEST else short_key(word)
 
 
 def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None") -> list[dict]:

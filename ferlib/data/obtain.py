@@ -52,6 +52,7 @@ def obtain(name: str, root: str | Path | None = None, address: str | None = None
     if name == "facial_expressions":
         _clone(address or ADDRESSES[name], folder)
     elif name == "ferplus":
+        folder = find_dataset("fer2013", root) or folder
         _get_votes(address or ADDRESSES[name], folder)
     else:
         raise DataError(

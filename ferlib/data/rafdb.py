@@ -13,19 +13,24 @@ import pandas as pd
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.groups import place_of
-from ferlib.data.pictures import cached_pictures, find_pictures
+from ferlib.data.files import find_path, search_pictures, skipped_note
+from ferlib.data.groups import VALIDATION_SHARE, place_of
+from ferlib.data.pictures import cached_pictures, reduced_note
 
-LIST = Path("EmoLabel", "list_patition_label.txt")
+SIDE = 100  # pixels
+LIST = "EmoLabel/list_patition_label.txt"
 PUBLISHED = {"train": 12_271, "test": 3_068}
 TRAIN_COUNTS = (1290, 281, 717, 4772, 1982, 705, 2524)  # of the ids 1 to 7
 TEST_COUNTS = (329, 74, 160, 1185, 478, 162, 680)
 COMPOUND = 11  # classes of the compound labels, which come in a list of the same name
-VALIDATION_SHARE = 0.1
 
 
 def load_rafdb(
-    folder: Path, size: int = 100, check: bool = True, validation_share: float = VALIDATION_SHARE
+    folder: Path,
+    size: int | None = None,
+    check: bool = True,
+    validation_share: float = VALIDATION_SHARE,
+    skip_broken: bool = False,
 ) -> FaceDataset:
     """The aligned photos, RGB, with the seven basic labels.
 
@@ -34,18 +39,20 @@ def load_rafdb(
 
     Args:
         folder: holds `EmoLabel/` and `Image/aligned/`, or `DATASET/`.
-        size: side of the pictures in pixels; 100 is how they are published.
+        size: side of the pictures in pixels; default `SIDE`, as they are published.
         check: refuse anything but the published number of faces of each label.
         validation_share: of the training faces; 0 leaves all 12,271 to training, for protocols that choose on test.
+        skip_broken: leave out pictures that are missing or cannot be read; they count as found.
 
     Raises:
         DataError: files are missing, not readable or in the folder of the other split, labels are compound,
             contradictory or out of range, or the numbers are wrong.
     """
-    if (folder / LIST).is_file():
-        rows = _read_list(folder)
-    elif (folder / "DATASET").is_dir():
-        rows = _read_folders(folder / "DATASET")
+    notes: list[str] = []
+    if path := find_path(folder, LIST):
+        rows = _read_list(path, find_path(folder, "Image/aligned") or folder / "Image" / "aligned")
+    elif root := find_path(folder, "DATASET"):
+        rows, notes = _read_folders(root)
     else:
         raise DataError(f"RAF-DB: neither {LIST} nor DATASET/ in {folder}")
     table = pd.DataFrame(rows, columns=["id", "split", "file", "path"])
@@ -58,41 +65,44 @@ def load_rafdb(
         raise DataError(f"RAF-DB: no pictures in {folder}")
     split = table["split"].where(~_validation(table, validation_share), "validation")
     frame = pd.DataFrame({"label": table["id"] - 1, "split": split, "group": -1, "row": np.arange(len(table))})
-    return FaceDataset(
-        "rafdb", labels.RAFDB, frame.assign(file=table["file"]), cached_pictures("RAF-DB", list(table["path"]), size)
-    )
+    pictures = cached_pictures("RAF-DB", list(table["path"]), size or SIDE, skip_broken)
+    notes += [*pictures.notes, *reduced_note(pictures, size)]
+    return FaceDataset("rafdb", labels.RAFDB, frame.assign(file=table["file"])[pictures.kept], pictures.pixels, notes)
 
 
-def _read_list(folder: Path) -> list[tuple[int, str, str, Path]]:
+def _read_list(path: Path, pictures: Path) -> list[tuple[int, str, str, Path]]:
     """Label id, published split, file name and path of every line of the authors' list."""
     rows = []
-    for number, line in enumerate((folder / LIST).read_text(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        place = f"{folder / LIST}, line {number}"
+        place = f"{path}, line {number}"
         match line.split():
             case (file, text) if file.startswith(("train_", "test_")):
-                aligned = folder / "Image" / "aligned" / f"{Path(file).stem}_aligned.jpg"
+                aligned = pictures / f"{Path(file).stem}_aligned.jpg"
                 rows.append((_label_id(text, place), file.partition("_")[0], file, aligned))
             case _:
                 raise DataError(f"RAF-DB: {place} is {line.strip()[:60]!r}, not like 'train_00001.jpg 5'")
     return rows
 
 
-def _read_folders(root: Path) -> list[tuple[int, str, str, Path]]:
-    """The same from `train/{1..7}/` and `test/{1..7}/`; label tables beside them are not read."""
-    rows = []
+def _read_folders(root: Path) -> tuple[list[tuple[int, str, str, Path]], list[str]]:
+    """The same from `train/{1..7}/` and `test/{1..7}/`, and notes; label tables beside them are not read."""
+    rows, skipped = [], []
     for split, other in (("train", "test"), ("test", "train")):
-        for path in find_pictures(root / split):
+        part = find_path(root, split) or root / split
+        found = search_pictures(part)
+        skipped += found.skipped
+        for path in found.pictures:
             if path.name.startswith(f"{other}_"):
                 raise DataError(f"RAF-DB: {path} is a {other} face among the {split} faces")
-            match path.relative_to(root / split).parts:
+            match path.relative_to(part).parts:
                 case (text, name):
                     file = name.replace("_aligned", "")
                     rows.append((_label_id(text, f"the folder {path.parent}"), split, file, path))
                 case _:
-                    raise DataError(f"RAF-DB: {path} is in no label folder; expected {root / split}/{{1..7}}/")
-    return rows
+                    raise DataError(f"RAF-DB: {path} is in no label folder; expected {part}/{{1..7}}/")
+    return rows, skipped_note(skipped)
 
 
 def _label_id(text: str, place: str) -> int:

@@ -79,6 +79,19 @@ def test_empty_picture(tmp_path):
         load_ckplus(tmp_path, check=False)
 
 
+def test_broken_pictures_can_be_left_out_and_links_are_followed(tmp_path):
+    write_ck48(tmp_path / "disk", range(1, 6))
+    (tmp_path / "disk" / "CK+48" / "anger" / "S001_001_00000016.png").write_bytes(b"")
+    (tmp_path / "ck+48").mkdir()
+    for path in (tmp_path / "disk" / "CK+48").iterdir():
+        (tmp_path / "ck+48" / path.name).symlink_to(path)
+    with pytest.raises(DataError, match=r"S001_001_00000016\.png cannot be used: .* is empty"):
+        load_ckplus(tmp_path, check=False)
+    data = load_ckplus(tmp_path, check=False, skip_broken=True)
+    assert len(data) == 29 and "S001_001_00000016.png" in data.notes[0]
+    assert "S001_001_00000016.png" not in set(data.frame["file"])
+
+
 def test_picture_with_two_labels(tmp_path):
     write_ck48(tmp_path, range(1, 6))
     write_picture(tmp_path / "CK+48" / "fear" / "S001_001_00000016.png")
@@ -106,8 +119,8 @@ def test_folder_numbers_are_checked(tmp_path):
 
 def test_csv(tmp_path):
     who = write_ckextended(tmp_path / "ckextended.csv", COUNTS)
-    with pytest.warns(UserWarning, match="does not say who is on a picture"):
-        data = load_ckplus(tmp_path, check=False)
+    data = load_ckplus(tmp_path, check=False)
+    assert any("does not say who is on a picture" in note for note in data.notes)
     assert data.classes == CKPLUS
     assert data.pixels.shape == (100, 1, 48, 48)
     assert data.counts().sum(axis=1).to_dict() == {name: COUNTS.get(name, 0) for name in CKPLUS}
@@ -129,7 +142,6 @@ def test_alike_pictures_are_one_group():
     assert len(set(group_alike(pixels, threshold=1))) == 8
 
 
-@pytest.mark.filterwarnings("ignore:.*does not say who is on a picture")
 def test_csv_of_the_usual_size_passes_and_another_does_not(tmp_path):
     write_ckextended(tmp_path / "ckextended.csv", CSV_COUNTS, persons=120)
     data = load_dataset("ckplus", tmp_path)

@@ -1,7 +1,7 @@
 """muxspace/facial_expressions: labels, doubles, persons; on generated trees and on the real set."""
 
 import pytest
-from trees import write_facial_expressions
+from trees import write_facial_expressions, write_picture
 
 from ferlib import labels
 from ferlib.data.catalogue import load_dataset
@@ -82,6 +82,30 @@ def test_unreadable_picture(tmp_path):
     (tmp_path / "images" / "Person_C_0001.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"Person_C_0001\.jpg cannot be used: .* is empty"):
         load_facial_expressions(tmp_path, size=24)
+
+
+def test_broken_and_missing_pictures_can_be_left_out(tmp_path):
+    write_facial_expressions(tmp_path, ROWS)
+    whole = load_facial_expressions(tmp_path, size=24)
+    (tmp_path / "images" / "Person_C_0001.jpg").write_bytes(b"")
+    (tmp_path / "images" / "Person_D_0002.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of 36 pictures are missing .*Person_D_0002.*--skip-broken"):
+        load_facial_expressions(tmp_path, size=24)
+    data = load_facial_expressions(tmp_path, size=24, skip_broken=True)
+    left = whole.subset(~whole.frame["file"].isin(["Person_C_0001.jpg", "Person_D_0002.jpg"]).to_numpy())
+    assert data.frame.equals(left.frame) and (data.pixels == left.pixels).all()
+    (note,) = data.notes
+    assert note == "2 of 36 pictures cannot be read and are left out: Person_C_0001.jpg, Person_D_0002.jpg"
+
+
+def test_folders_in_other_capitals_and_pictures_that_are_reduced(tmp_path):
+    write_facial_expressions(tmp_path, ROWS)
+    for name in ("data", "images"):
+        (tmp_path / name).rename(tmp_path / name.upper())
+    write_picture(tmp_path / "IMAGES" / "Person_C_0001.jpg", size=150)
+    data = load_dataset("facial_expressions", tmp_path)
+    assert data.notes == ("1 pictures larger than 112 px were reduced to it; size= loads them larger",)
+    assert load_dataset("facial_expressions", tmp_path, size=150).pixels.shape[2:] == (150, 150)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_soft_labels_are_shares_of_the_votes(tmp_path):
 def test_second_read_comes_from_the_cache_and_is_equal(tmp_path, monkeypatch):
     write(tmp_path, csv_text(made_rows()))
     first = load_fer2013(tmp_path)
-    monkeypatch.setattr("ferlib.data.fer2013._parse", lambda path: pytest.fail("parsed again"))
+    monkeypatch.setattr("ferlib.data.fer2013._parse", lambda *_: pytest.fail("parsed again"))
     second = load_fer2013(tmp_path)
     assert torch.equal(first.pixels, second.pixels)
     assert first.frame.equals(second.frame)
@@ -249,7 +249,7 @@ def test_message_names_the_row_and_the_value(tmp_path):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"no fer2013\.csv or fer2013\.csv\.gz in"):
+    with pytest.raises(DataError, match=r"no fer2013\.csv, fer2013\.csv\.gz, icml_face_data\.csv or .* in"):
         load_fer2013(tmp_path)
     write(tmp_path, csv_text(made_rows()))
     with pytest.raises(DataError, match=r"no fer2013new\.csv in"):
@@ -299,6 +299,55 @@ def test_votes_that_do_not_fit_are_a_clear_error(tmp_path, kind):
     with pytest.raises(DataError, match="FERPlus") as caught:
         load_ferplus(tmp_path)
     assert str(path) in str(caught.value)
+
+
+# --- as Kaggle ships it ---
+
+
+def write_icml(folder: Path, rows: list, name: str = "icml_face_data.csv") -> None:
+    """The columns of icml_face_data.csv: another order, and a blank before two of the names."""
+    lines = [f"{label},{usage},{' '.join(map(str, pixels))}" for label, pixels, usage in rows]
+    (folder / name).write_text("\n".join(["emotion, Usage, pixels", *lines, ""]))
+
+
+@pytest.mark.parametrize("name", ["icml_face_data.csv", "FER2013.csv", "Fer2013.CSV"])
+def test_other_names_of_the_csv(tmp_path, name):
+    rows = made_rows(count=300)
+    (tmp_path / "FER2013").mkdir()
+    write_icml(tmp_path / "FER2013", rows, name)
+    write_votes(tmp_path / "FER2013", rows, made_votes(rows)).rename(tmp_path / "FER2013" / "FER2013new.csv")
+    (tmp_path / "plain").mkdir()
+    write(tmp_path / "plain", csv_text(rows))
+    write_votes(tmp_path / "plain", rows, made_votes(rows))
+    for load, data in ((load_fer2013, "fer2013"), (load_ferplus, "ferplus")):
+        found, expected = load_dataset(data, tmp_path), load(tmp_path / "plain")
+        assert found.frame.equals(expected.frame) and torch.equal(found.pixels, expected.pixels)
+        assert not found.notes
+
+
+def test_damaged_rows_are_named_together_and_can_be_left_out(tmp_path):
+    rows = made_rows(count=300)
+    votes = made_votes(rows)
+    for row in range(0, 40):
+        votes[row] = [10, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    text = csv_text(rows).splitlines()
+    for row in range(3, 33, 2):
+        text[1 + row] = text[1 + row].replace(" ", " x", 1) if row == 3 else text[1 + row].replace(" ", "", 1)
+    write(tmp_path, "\n".join(text))
+    write_votes(tmp_path, rows, votes)
+    for load in (load_fer2013, load_ferplus):
+        with pytest.raises(DataError, match=r"row 3 has 0 pixels.*; row 21 has .*and 5 rows more; --skip-broken"):
+            load(tmp_path)
+        data = load(tmp_path, skip_broken=True)
+        left = set(data.frame["row"])
+        assert not left & set(range(3, 33, 2)) and {2, 4, 32, 34} <= left
+        assert data.notes == (
+            "15 rows of fer2013.csv are damaged and left out: 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, ...",
+        )
+        for place, row in enumerate(data.frame["row"]):  # nothing has moved
+            assert data.pixels[place].flatten().tolist() == rows[row][1].tolist()
+        with pytest.raises(DataError, match="row 3 has 0 pixels"):  # what was left out is not remembered as right
+            load(tmp_path)
 
 
 @pytest.mark.data

@@ -1,12 +1,14 @@
 """Folders of users: both layouts, names as people spell them, and what lies around in such folders."""
 
+import os
+
 import pytest
-from trees import write_picture
+from trees import faces, write_picture
 
 from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.folder import load_folder, person_of
-from ferlib.data.groups import split_of
+from ferlib.data.groups import place_of, split_of
 
 
 def write_tree(root, *files: str) -> None:
@@ -139,3 +141,148 @@ def test_a_person_in_two_split_folders_is_refused(tmp_path):
 def test_unsorted_faces_are_no_class(tmp_path):
     write_tree(tmp_path, "tired/a.png", "unsorted/b.png", "laughing/c.png")
     assert load_folder(tmp_path, size=24).classes == ("laughing", "tired")
+
+
+# --- nothing vanishes without a word ---
+
+
+def test_a_class_behind_a_link_is_read(tmp_path):
+    write_tree(tmp_path / "disk", *(f"{i}.png" for i in range(3)))
+    write_tree(tmp_path / "root", "happy/a.png")
+    (tmp_path / "root" / "sad").symlink_to(tmp_path / "disk")
+    data = load_folder(tmp_path / "root", size=24)
+    assert data.counts().sum(axis=1).to_dict() == {"happiness": 1, "sadness": 3} and not data.notes
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.jfif", "a.jpe", "a.pgm", "A.PNG"])
+def test_pictures_of_every_suffix_are_read(tmp_path, name):
+    write_tree(tmp_path, f"happy/{name}")
+    assert load_folder(tmp_path, size=24).frame["file"].tolist() == [f"happy/{name}"]
+
+
+def test_a_picture_without_a_suffix_is_read(tmp_path):
+    write_tree(tmp_path, "happy/a.png")
+    (tmp_path / "happy" / "a.png").rename(tmp_path / "happy" / "DSC00017")
+    assert load_folder(tmp_path, size=24).frame["file"].tolist() == ["happy/DSC00017"]
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    write_tree(tmp_path, "train/happy/a.png", "val/happy/b.png", "test/happy/b.png", "unsorted/c.png", "test/sad/e.png")
+    (tmp_path / "train" / "fear").mkdir()
+    (tmp_path / "train" / "fear" / "readme.txt").write_text("none yet")
+    (tmp_path / "train" / "happy" / "film.mov").write_text("")
+    (tmp_path / "train" / "happy" / "gone").symlink_to("nowhere")
+    (tmp_path / "labels.csv").write_text("a table beside the faces")
+    data = load_folder(tmp_path, size=24)
+    assert data.classes == ("happiness", "sadness") and len(data) == 4
+    assert data.notes == (
+        "files that are not read: 1 .txt, 1 .mov, 1 link to nothing",
+        "1 pictures in the folder 'unsorted' are not read",
+        "no pictures, so no class or split, in: train/fear",
+    )
+    assert repr(data).endswith("; notes: 3)") and not data.split("test").notes
+
+
+def test_slips_and_numbers_are_asked_about(tmp_path):
+    write_tree(tmp_path, "suprise/a.png", "happy/b.png", "scared/c.png")
+    with pytest.raises(DataError, match=r"in .*, is 'scared' fear, 'suprise' surprise\? .*--labels scared=fear"):
+        load_folder(tmp_path)
+    answers = {"suprise": "surprise", "scared": "scared"}
+    assert load_folder(tmp_path, 24, answers).classes == ("happiness", "surprise", "scared")
+    assert load_dataset("folder", tmp_path, 24, "keep").classes == ("happiness", "scared", "suprise")
+    with pytest.raises(DataError, match="is for folders"):
+        load_dataset("synthetic", labels="keep")
+    write_tree(tmp_path / "numbers", *(f"train/{number}/a.png" for number in range(8)))
+    with pytest.raises(DataError, match="the class folders 0, 1, 2, 3, 4, 5, 6, 7 are numbers"):
+        load_folder(tmp_path / "numbers")
+
+
+def test_two_spellings_of_one_answer_are_one_class(tmp_path):
+    write_tree(tmp_path, "suprise/a.png", "surprised/b.png")
+    data = load_folder(tmp_path, 24, {"suprise": "surprise"})
+    assert data.classes == ("surprise",) and len(data) == 2
+
+
+# --- split folders without validation ---
+
+
+def test_validation_is_taken_from_train_and_new_pictures_move_none(tmp_path):
+    write_tree(tmp_path, *(f"train/{name}/{i}.png" for name in ("happy", "sad") for i in range(60)), "test/sad/a.png")
+    data = load_folder(tmp_path, size=24)
+    old = splits(data)
+    count = list(old.values()).count("validation")
+    assert 2 <= count <= 30 and list(old.values()).count("test") == 1 and old["test/sad/a.png"] == "test"
+    (note,) = data.notes
+    assert note == f"there is no validation folder: {count} of 120 training faces are it, chosen by file name"
+    write_tree(tmp_path, *(f"train/happy/new{i}.png" for i in range(20)))
+    new = splits(load_folder(tmp_path, size=24))
+    assert {file: new[file] for file in old} == old
+
+
+def test_validation_is_taken_by_person(tmp_path):
+    people = [f"p{number}" for number in range(40)]
+    write_tree(tmp_path, *(f"train/{name}/{person}--a.png" for name in ("happy", "sad") for person in people))
+    write_tree(tmp_path, "test/sad/ann--a.png")
+    data = load_folder(tmp_path, size=24)
+    assert data.frame.groupby("person")["split"].nunique().eq(1).all()
+    assert set(data.frame["split"]) == {"train", "validation", "test"} and "by person" in data.notes[0]
+
+
+@pytest.mark.parametrize("people", [2, 3])
+def test_of_few_one_is_validation(tmp_path, people):
+    names = [name for name in map(str, range(200)) if place_of(name) > 0.5][:people]
+    write_tree(tmp_path, *(f"train/{label}/{name}--a.png" for label in ("happy", "sad") for name in names))
+    frame = load_folder(tmp_path, size=24).frame
+    assert frame["split"].value_counts().to_dict() == {"train": 2 * people - 2, "validation": 2}
+
+
+# --- broken pictures, and their size ---
+
+
+def test_broken_pictures_are_named_together_and_can_be_left_out(tmp_path):
+    write_tree(tmp_path, *(f"happy/{i:02d}.png" for i in range(15)), "sad/a.png", "sad/b.png", "fear/a.png")
+    for i in range(12):
+        (tmp_path / "happy" / f"{i:02d}.png").write_bytes(b"")
+    (tmp_path / "fear" / "a.png").unlink()
+    (tmp_path / "fear" / "a.png").symlink_to("nowhere")
+    with pytest.raises(DataError) as caught:
+        load_folder(tmp_path, size=24)
+    text = str(caught.value)
+    assert "13 of 18 pictures cannot be read" in text and text.count("cannot be used") == 10
+    assert "and 3 more" in text and "--skip-broken" in text
+    data = load_dataset("folder", tmp_path, 24, skip_broken=True)
+    assert splits(data).keys() == {"happy/12.png", "happy/13.png", "happy/14.png", "sad/a.png", "sad/b.png"}
+    assert data.classes == ("happiness", "sadness")
+    assert data.notes[-2].startswith("13 of 18 pictures cannot be read and are left out: a.png, 00.png, 01.png")
+    assert data.notes[-1] == "no picture of the class fear can be read"
+    write_tree(tmp_path / "alone", "happy/a.png")
+    write_picture(tmp_path / "alone" / "happy" / "a.png", 16)  # the last of "sad"
+    (alone,) = load_folder(tmp_path / "alone", size=24).pixels
+    assert (data.pixels[data.frame["file"].tolist().index("sad/b.png")] == alone).all()
+
+
+def test_nothing_but_broken_pictures(tmp_path):
+    write_tree(tmp_path, "happy/a.png", "sad/b.png")
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 2 pictures cannot be read"):
+        load_folder(tmp_path, skip_broken=True)
+
+
+def test_a_name_with_a_broken_byte_is_a_name(tmp_path):
+    write_tree(tmp_path, "happy/a.png")
+    os.rename(tmp_path / "happy" / "a.png", os.fsencode(tmp_path) + b"/happy/caf\xe9.png")
+    data = load_folder(tmp_path, size=24)
+    assert data.frame["file"].map(os.fsencode).tolist() == [b"happy/caf\xe9.png"]
+
+
+def test_large_pictures_are_reduced_with_a_word_and_not_where_the_size_is_said(tmp_path):
+    for number, side in enumerate((224, 300, 112, 48)):
+        write_picture(tmp_path / "happy" / f"{side}.png", number, side)
+    data = load_dataset("folder", tmp_path)
+    assert data.pixels.shape == (4, 3, 112, 112)
+    assert data.notes == ("2 pictures larger than 112 px were reduced to it; size= loads them larger",)
+    large = load_dataset("folder", tmp_path, size=224)
+    assert large.pixels.shape == (4, 3, 224, 224) and not large.notes
+    face = large.pixels[large.frame["file"].tolist().index("happy/224.png")]
+    assert (face.permute(1, 2, 0).numpy() == faces(224)[0]).all()  # every pixel of it

@@ -1,5 +1,7 @@
 """From photos to labelled faces: a drawn booth and photos in the public domain, through the real detector and model."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,35 @@ def test_photos_that_cannot_be_used(tmp_path, portrait):
         Image.fromarray(portrait[::8, ::8]).save(tmp_path / "photos" / name)
     with pytest.raises(DataError, match="faces of the same name"):
         propose_labels(tmp_path / "photos", tmp_path / "out")
+
+
+def test_links_odd_names_and_files_without_a_suffix(tmp_path, portrait):
+    """A face of each, found again in the table that is read back, and moved by its label, through a link as well."""
+    photos, out = tmp_path / "photos", tmp_path / "faces"
+    (tmp_path / "disk").mkdir()
+    photos.mkdir()
+    Image.fromarray(portrait).save(tmp_path / "disk" / "a.jfif", "JPEG")
+    (photos / "anna").symlink_to(tmp_path / "disk")
+    Image.fromarray(portrait).save(photos / "DSC00017", "PNG")
+    long = "x" * 245 + ".jpg"
+    (photos / long).write_bytes((tmp_path / "disk" / "a.jfif").read_bytes())
+    os.link(os.fsencode(photos / long), os.fsencode(photos) + b"/caf\xe9.jpg")
+    (photos / "gone.jpg").symlink_to("nowhere")
+    table = propose_labels(photos, out)
+    found = table[table["file"] != ""].set_index("photo")["file"]
+    assert {os.fsencode(name) for name in found.index} == {b"anna/a.jfif", b"DSC00017", long.encode(), b"caf\xe9.jpg"}
+    assert found["anna/a.jfif"] == "anna--a.jfif-1.png" and len(found[long]) < 30
+    assert table[table["problem"] != ""]["photo"].tolist() == ["gone.jpg"]
+    assert len(propose_labels(photos, out)) == 5  # nothing is cut out a second time
+    (tmp_path / "elsewhere").mkdir()
+    (out / "tired").symlink_to(tmp_path / "elsewhere")
+    said = LabelFile(out, "ann")
+    for file in found:
+        said.add(file, "tired")
+    assert apply_labels(out, said.read()) == 4
+    assert set(os.listdir(tmp_path / "elsewhere")) == set(found)
+    assert tree_labels(out).to_dict() == dict.fromkeys(found, "tired")
+    assert set(load_dataset("folder", out).frame["file"]) == {f"tired/{file}" for file in found}
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "..", ".git", "train", "Test", "c:d"])

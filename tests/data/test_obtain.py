@@ -152,6 +152,15 @@ def test_votes_beside_fer2013(site, tmp_path, capsys):
     assert "already there" in capsys.readouterr().out
 
 
+def test_votes_go_where_fer2013_is_whatever_its_folder_is_called(site, tmp_path):
+    folder, address = site
+    write_votes(folder)
+    (tmp_path / "FER2013").mkdir()
+    (tmp_path / "FER2013" / "FER2013.csv").write_text("")
+    assert obtain("ferplus", tmp_path, f"{address}/fer2013new.csv") == tmp_path / "FER2013"
+    assert (tmp_path / "FER2013" / "fer2013new.csv").is_file() and not (tmp_path / "fer2013").exists()
+
+
 def test_votes_without_fer2013_say_what_is_left_to_do(site, tmp_path):
     folder, address = site
     write_votes(folder)

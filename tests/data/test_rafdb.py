@@ -122,6 +122,38 @@ def test_unreadable_picture(tree, content):
         load_rafdb(tree, check=False)
 
 
+def test_broken_pictures_can_be_left_out(tree):
+    whole = load_rafdb(tree, size=24, check=False)
+    next(tree.rglob("test_00003_aligned.jpg")).write_bytes(b"")
+    next(tree.rglob("train_00005_aligned.jpg")).write_text("not a picture")
+    with pytest.raises(DataError, match=r"2 of 78 pictures cannot be read:\s.*train_00005.*\s.*test_00003"):
+        load_rafdb(tree, size=24, check=False)
+    for _ in range(2):  # the second time from the cache
+        data = load_rafdb(tree, size=24, check=False, skip_broken=True)
+        assert any("2 of 78 pictures cannot be read and are left out" in note for note in data.notes)
+        left_out = whole.frame["file"].isin(["test_00003.jpg", "train_00005.jpg"]).to_numpy()
+        assert data.frame.equals(whole.subset(~left_out).frame)
+        assert torch.equal(data.pixels, whole.subset(~left_out).pixels)
+        with pytest.raises(DataError, match="2 of 78 pictures cannot be read"):
+            load_rafdb(tree, size=24, check=False)
+
+
+def test_a_missing_picture_of_the_list_can_be_left_out(tmp_path):
+    write_rafdb_list(tmp_path, LABELS)
+    (tmp_path / "Image" / "aligned" / "test_00003_aligned.jpg").unlink()
+    data = load_rafdb(tmp_path, size=24, check=False, skip_broken=True)
+    assert len(data) == 77 and "test_00003.jpg" not in set(data.frame["file"])
+
+
+def test_folders_in_other_capitals_and_behind_links(tree, tmp_path_factory):
+    whole = load_rafdb(tree, size=24, check=False)
+    folder = tmp_path_factory.mktemp("links")
+    for path in tree.iterdir():
+        (folder / path.name.lower()).symlink_to(path)
+    other = load_rafdb(folder, size=24, check=False)
+    assert other.frame.equals(whole.frame) and torch.equal(other.pixels, whole.pixels)
+
+
 def test_a_replaced_picture_is_read_again(tree):
     before = load_rafdb(tree, size=24, check=False).pixels
     write_picture(next(tree.rglob("test_00001_aligned.jpg")), number=9)

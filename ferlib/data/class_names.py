@@ -1,0 +1,72 @@
+"""From the names of folders to those of classes, with a question where a name is probably a slip."""
+
+import shlex
+from collections.abc import Collection, Mapping
+
+from ferlib import labels
+from ferlib.data.dataset import DataError
+
+KEEP = "keep"
+
+
+def class_names(names: Collection[str], answers: Mapping[str, str] | str | None = None) -> dict[str, str]:
+    """The class each name stands for: the project's name of an expression, else the name itself in lower case.
+
+    Args:
+        names: of the class folders.
+        answers: what names mean, e.g. {"suprise": "surprise"}; a name that means itself is a class of its own. "keep"
+            takes all names as they are.
+
+    Raises:
+        DataError: a name is a number, or close to an expression's without being one, and no answer says what is meant;
+            or an answer is for a name that is not there. The message has the options to choose from.
+    """
+    if answers == KEEP:
+        return {name: labels.canonical(name) for name in names}
+    if isinstance(answers, str):
+        raise DataError(f"labels must be pairs of a folder's name and its class, or {KEEP!r}, not {answers!r}")
+    given = {_key(name): meaning for name, meaning in (answers or {}).items()}
+    if unknown := sorted(given.keys() - {_key(name) for name in names}):
+        raise DataError(f"no class folder is called {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+    numbers = sorted((name for name in names if name.isdecimal() and _key(name) not in given), key=int)
+    if numbers:
+        raise DataError(_numbers_question(numbers))
+    meanings = {name: given.get(_key(name), name) for name in names}
+    doubts = {
+        name: guess
+        for name, meaning in meanings.items()
+        if (_key(name) not in given or _key(meaning) != _key(name)) and (guess := labels.near_miss(meaning))
+    }
+    if doubts:
+        raise DataError(_slips_question(doubts, meanings))
+    return {name: labels.canonical(meaning) for name, meaning in meanings.items()}
+
+
+def _key(name: str) -> str:
+    return name.strip().lower()
+
+
+def _pairs(meanings: Mapping[str, str]) -> str:
+    """The option that answers a question."""
+    return "--labels " + " ".join(shlex.quote(f"{name}={meaning}") for name, meaning in meanings.items())
+
+
+def _slips_question(doubts: Mapping[str, str], meanings: Mapping[str, str]) -> str:
+    asked = ", ".join(f"{meanings[name]!r} {guess}" for name, guess in doubts.items())
+    return (
+        f"is {asked}? If so, rename the class folders or add {_pairs(doubts)} (in Python labels={dict(doubts)}); "
+        f"if not, {_pairs({name: name for name in doubts})} makes classes of their own of these, --labels {KEEP} of all"
+    )
+
+
+def _numbers_question(numbers: Collection[str]) -> str:
+    orders = {
+        f"{_pairs({name: order[int(name)] for name in numbers})} (the order of {source})"
+        for source, order in labels.NUMBERINGS.items()
+        if all(int(name) in order for name in numbers)
+    }
+    choices = [*sorted(orders), f"--labels {KEEP} (classes called by their numbers)"]
+    return (
+        f"the class folders {', '.join(numbers)} are numbers, which mean other expressions in every data set; rename "
+        f"them, or say which with labels= or one of these options:\n  " + "\n  ".join(choices)
+    )
