@@ -17,10 +17,13 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
     from ferlib.data.catalogue import load_dataset
+    from ferlib.errors import UserError
     from ferlib.models.zoo import released_models
-    from ferlib.training.release import calibrate
+    from ferlib.training.release import calibrate, in_checkout
 
     folder = released_models().get(options.model, Path(options.model))
+    if options.model in released_models() and not in_checkout():
+        raise UserError(f"{options.model} is part of the installed package; copy {folder} and calibrate the copy")
     temperature, before, after = calibrate(folder, load_dataset(options.data, options.root), options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"

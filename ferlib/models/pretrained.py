@@ -1,5 +1,6 @@
 """Pretrained weights for a backbone: timm's from the Hugging Face hub, or a local file; always loaded strictly."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,15 @@ from ferlib.errors import RunError
 from ferlib.models.hub import hub_folder
 
 State = dict[str, Tensor]
+
+
+def weights_record(weights: str | Path | None) -> dict[str, str]:
+    """What a run notes of the pretrained weights it starts from, JSON-ready: {"name": "none" or "imagenet"}, or the
+    "name" of a file, without its folder, and its "sha256"."""
+    if weights in (None, "imagenet"):
+        return {"name": str(weights).lower()}
+    path = Path(weights)
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def load_timm_weights(

@@ -14,6 +14,7 @@ from ferlib.models.convcut import ConvCut, ConvCutConfig
 from ferlib.models.hub import hub_folder
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.pattlite import PAttLite, PAttLiteConfig
+from ferlib.models.pretrained import weights_record
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -114,7 +115,9 @@ def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) ->
         ValueError: a value of the config is impossible, or weights are given to a model without a pretrained part.
         RuntimeError: the weights could not be had or do not fit.
     """
-    return MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
+    model = MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
+    model.started_from = weights_record(trunk_weights)
+    return model
 
 
 def released_models() -> dict[str, Path]:
@@ -123,9 +126,13 @@ def released_models() -> dict[str, Path]:
 
 
 def released_onnx(name_or_dir: str | Path) -> Path | None:
-    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU."""
-    folder = released_models().get(str(name_or_dir))
-    return folder / "model.onnx" if folder and (folder / "model.onnx").is_file() else None
+    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU.
+
+    Of a folder too, where `ferlib release` made it; in another, nothing says that the two belong together.
+    """
+    folder = released_models().get(str(name_or_dir), Path(name_or_dir))
+    there = (folder / "model.onnx").is_file() and (folder / "training.json").is_file()
+    return folder / "model.onnx" if there else None
 
 
 @torch.inference_mode(False)
