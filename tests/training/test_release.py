@@ -183,6 +183,21 @@ def test_an_installed_package_is_not_written_into(run, drawn_faces, tmp_path, mo
         release("shipped", drawn_faces, run)
 
 
+def test_the_commands_know_it_too(run, drawn_faces, few_faces, tmp_path, monkeypatch, capsys):
+    command = ["release", "mine", "--data", "synthetic", "--run", str(run), "--device", "cpu"]
+    assert main([*command, "--out", str(tmp_path / "models"), "--licence", "MIT", "--about", "For a test."]) == 0
+    folder = tmp_path / "models" / "mine"
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    assert "license: mit" in (folder / "README.md").read_text() and "For a test." in (folder / "README.md").read_text()
+    assert main(["calibrate", str(folder), "--data", "synthetic"]) == 0
+    assert main([*command, "--out", str(zoo.WEIGHTS)]) == 0
+    (tmp_path / "pyproject.toml").unlink()
+    before = (zoo.WEIGHTS / "mine" / "config.json").read_text()
+    assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
+    assert "mine is part of the installed package; copy" in capsys.readouterr().err
+    assert (zoo.WEIGHTS / "mine" / "config.json").read_text() == before
+
+
 def test_nothing_but_a_model_is_replaced(run, drawn_faces, tmp_path):
     holidays = tmp_path / "holidays"
     holidays.mkdir()
