@@ -7,6 +7,7 @@ import pytest
 import torch
 from fake_device import FAKE, FarTensor, fake_device
 
+from ferlib.cli import main
 from ferlib.data.transforms import Preprocess
 from ferlib.devices import choose_device, device_of
 from ferlib.evaluation.audit import audit
@@ -168,7 +169,8 @@ def test_explanations_and_what_judges_them_run_where_the_model_is(faces, monkeyp
         assert all(torch.allclose(value.cpu(), random[name]) for name, value in copied.state_dict().items())
 
 
-def test_a_teacher_and_a_model_to_be_calibrated_go_to_the_device(faces, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("few_faces")
+def test_teachers_and_what_the_commands_load_go_to_the_device(faces, tmp_path, monkeypatch, capsys):
     network(faces).save_pretrained(str(tmp_path / "model"))
     part, used = faces.split("validation"), []
     expected = taught_targets(part.labels(), part, tmp_path / "model", 0.5)
@@ -178,6 +180,9 @@ def test_a_teacher_and_a_model_to_be_calibrated_go_to_the_device(faces, tmp_path
     with fake_device(monkeypatch):
         assert torch.allclose(taught_targets(part.labels(), part, tmp_path / "model", 0.5), expected, atol=1e-5)
         assert release.calibrate(tmp_path / "model", faces)[0] == pytest.approx(temperature, rel=1e-2)
+        assert main(["evaluate", str(tmp_path / "model"), "--data", "synthetic"]) == 0
     assert set(used) == {FAKE}
     release.calibrate(tmp_path / "model", faces, device="cpu")
     assert used[-1] == torch.device("cpu")
+    assert main(["evaluate", str(tmp_path / "model"), "--data", "synthetic", "--device", "cuda:7"]) == 1
+    assert "there is no cuda:7 here" in capsys.readouterr().err

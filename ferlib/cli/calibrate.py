@@ -17,10 +17,13 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
+    from ferlib.errors import UserError
     from ferlib.models.zoo import load_model, released_models
-    from ferlib.training.release import calibrate
+    from ferlib.training.release import calibrate, in_checkout
 
     folder = released_models().get(options.model, Path(options.model))
+    if options.model in released_models() and not in_checkout():
+        raise UserError(f"{options.model} is part of the installed package; copy {folder} and calibrate the copy")
     size = load_model(folder).config.side if options.data == "folder" else None
     data = load_from(options, size=size)
     temperature, before, after = calibrate(folder, data, options.device)

@@ -9,13 +9,17 @@ from ferlib.cli.data_options import add_data_options, load_from
 def add_release(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     release = commands.add_parser("release", help="make a finished run a released model, or measure one again")
-    release.add_argument("name", metavar="NAME", help="of the released model")
+    release.add_argument("name", metavar="NAME", help="of the released model; without --run, also a released folder")
     add_data_options(release, "the data set it was trained on")
     release.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help="run folder of `ferlib train`; "
                          "without it a released model is calibrated and measured again")  # fmt: skip
-    release.add_argument("--recipe", default="", help="name of the recipe it was trained by, for the card")
-    release.add_argument("--trunk-weights", metavar="FILE", help="that it was trained with, for the card")
+    release.add_argument("--out", type=Path, metavar="DIR", help="where NAME is made (default: ferlib/weights "
+                         "of a checkout, else the current folder)")  # fmt: skip
+    release.add_argument("--licence", metavar="ID", help="of the weights, for the card: Apache-2.0, CC-BY-NC-4.0 …")
+    release.add_argument("--about", metavar="TEXT", help="for the card, what the run does not know: whose pictures "
+                         "these are and what may be done with them, what the model is for")  # fmt: skip
     release.add_argument("--onnx", action="store_true", help="add model.onnx, which predictions on a CPU then use")
+    release.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     release.set_defaults(run=run_release)
 
 
@@ -23,6 +27,7 @@ def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
     from ferlib.training.release import release
 
-    data = load_from(options)
-    print(release(options.name, data, options.run_folder, options.recipe, options.trunk_weights, options.onnx))
+    data, run = load_from(options), options.run_folder
+    said = {"licence": options.licence, "about": options.about}
+    print(release(options.name, data, run, options.out, **said, onnx=options.onnx, device=options.device))
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ferlib import __version__
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.splits import clean_split
 from ferlib.errors import UserError
@@ -128,10 +129,16 @@ def evaluate(
     }
 
 
-def commit() -> str | None:
-    """The project's git commit, with "+" when files differ from it; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+def commit() -> str:
+    """The git commit that the project's code is in, with "+" when files differ from it; else "ferlib 0.1.0" or so.
+
+    The repository around an installed package is its user's: this file must be one of those that git tracks there.
+    """
+    file = Path(__file__)
+    git = ["git", "-C", str(file.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
+        describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return f"ferlib {__version__}"

@@ -105,6 +105,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     config: ModelConfig
     classifier: nn.Module  # the last layer, (B, D) -> logits (B, classes)
     has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
+    started_from: dict[str, str] | None = None  # `weights_record` of its trunk's weights; None: not known
 
     def forward(self, x: Tensor) -> Tensor:
         return mean_of([self.forward_head(self.forward_features(side)) for side in self.sides(x)])

@@ -3,6 +3,7 @@
 And how the backbone wants its pixels: as it was pretrained, which is not ImageNet's mean and std for every one.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,15 @@ def noted_normalisation(path: Path) -> Normalisation | None:
         return None
     except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"the mean and std noted for {path} are no lists of numbers ({error})") from error
+
+
+def weights_record(weights: str | Path | None) -> dict[str, str]:
+    """What a run notes of the pretrained weights it starts from, JSON-ready: {"name": "none" or "imagenet"}, or the
+    "name" of a file, without its folder, and its "sha256"."""
+    if weights in (None, "imagenet"):
+        return {"name": str(weights).lower()}
+    path = Path(weights)
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def load_timm_weights(

@@ -14,7 +14,7 @@ from ferlib.models.convcut import ConvCut, ConvCutConfig
 from ferlib.models.hub import hub_folder
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.pattlite import PAttLite, PAttLiteConfig
-from ferlib.models.pretrained import noted_normalisation
+from ferlib.models.pretrained import noted_normalisation, weights_record
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -121,7 +121,11 @@ def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) ->
         RuntimeError: the weights could not be had or do not fit.
     """
     weights = weights_source(trunk_weights)
-    return MODELS[config.architecture].model(with_normalisation(config, weights), trunk_weights=weights)
+    model = MODELS[config.architecture].model(with_normalisation(config, weights), trunk_weights=weights)
+    model.started_from = weights_record(weights)
+    if weights is not None:
+        model.started_from["name"] = Path(trunk_weights or "").name  # a released model's name says more than its file's
+    return model
 
 
 def weights_source(trunk_weights: str | Path | None) -> str | Path | None:
@@ -151,9 +155,13 @@ def released_models() -> dict[str, Path]:
 
 
 def released_onnx(name_or_dir: str | Path) -> Path | None:
-    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU."""
-    folder = released_models().get(str(name_or_dir))
-    return folder / "model.onnx" if folder and (folder / "model.onnx").is_file() else None
+    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU.
+
+    Of a folder too, where `ferlib release` made it; in another, nothing says that the two belong together.
+    """
+    folder = released_models().get(str(name_or_dir), Path(name_or_dir))
+    there = (folder / "model.onnx").is_file() and (folder / "training.json").is_file()
+    return folder / "model.onnx" if there else None
 
 
 @torch.inference_mode(False)

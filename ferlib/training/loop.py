@@ -130,7 +130,8 @@ def fit(
     precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
     accelerator.wait_for_everyone()  # all have looked into the folder
     if main:
-        folder.start(recipe, device=str(device), processes=processes, precision=precision, epoch=start)
+        facts = {"data": described(data), "trunk_weights": model.started_from, "device": str(device)}
+        folder.start(recipe, **facts, processes=processes, precision=precision, epoch=start)
         board = Board(out / "tensorboard", start)
 
     with accelerator.local_main_process_first():  # a cache is built by one process a machine and found by the others
@@ -210,6 +211,12 @@ def fit(
     model.load_state_dict(type(model).from_pretrained(str(folder.best)).state_dict())
     model.eval()
     return frame
+
+
+def described(data: FaceDataset) -> dict:
+    """What a run notes of its data, JSON-ready: name, faces of every split, shape of a picture (C, H, W)."""
+    faces = data.frame["split"].value_counts(sort=False)
+    return {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
 
 
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:

@@ -1,17 +1,18 @@
 """From a finished run to a released model: a folder with
 
 model.safetensors, config.json    the weights, and the config with a temperature fitted on validation faces
-training.json                     recipe, chosen epoch, versions
+training.json                     what the run recorded (data, weights it started from, recipe, epoch, versions), and
+                                  what was said of it (licence, about)
 report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
 golden.safetensors                faces, and the model's answers for them
 model.onnx                        where it was asked for: the same model, which `Predictor.load` runs on a CPU
-README.md                         the model card, written from these
+README.md                         the model card, written from these by `ferlib.training.card`
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -27,74 +28,26 @@ from ferlib.evaluation.calibration import calibration_error, fit_temperature, te
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.models.base import place
 from ferlib.models.export import export_onnx
-from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import MODELS, WEIGHTS, load_model, released_models
+from ferlib.models.pretrained import weights_record
+from ferlib.models.zoo import WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
+from ferlib.training.card import card, check_licence
 from ferlib.training.run_folder import best_epoch
 
-CARD = """---
-license: apache-2.0
-library_name: ferlib
-pipeline_tag: image-classification
----
+ROOT = Path(__file__).parents[2]  # of a checkout; of an installed package, the folder of all packages
 
-# {name}
-
-{about}; {parameters:.2f} M parameters ({megabytes:.1f} MB) for {size} px grey faces, {classes}.
-
-## Data and rights
-
-Trained on the training rows of {data}, selected on its validation split, measured once on its test split. {rights}
-{origin} The weights here are released under Apache-2.0.
-
-## Test figures
-
-{faces:,} faces, each classified alone; {clean_faces:,} without those that stand twice in the data, conflict with one
-another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Commit {commit}.
-
-| metric | all | duplicates removed |
-|---|---|---|
-{metrics}
-
-`ece` is the expected calibration error. Probabilities are softmax(logits / {temperature}); that temperature was fitted
-on the validation split (`python -m ferlib calibrate`). `ece uncalibrated` is the error without it.
-
-| class | faces | precision | F1 | recall | recall, duplicates removed |
-|---|---|---|---|---|---|
-{per_class}
-
-## How it was trained
-
-    python -m ferlib train {recipe_name} --data {data}{trunk_option}
-
-Epoch {best_epoch} of {epochs} had the best validation accuracy ({validation:.4f}) and was kept.
-Seed {seed}, PyTorch {torch}. The whole recipe:
-
-```json
-{recipe}
-```
-
-## Known biases
-
-What test faces of each class are most often called by mistake: {confusions}.
-
-## Limits
-
-- It names the expression that people would see in a picture of a face. That is not what the person feels.
-- **Not for judging people**: not for hiring, policing, schooling, medicine, or any decision about a person.
-- The training faces are small grey crops of web photos{labelled}. Some expressions are rare in them, and the
-  per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were not labelled, so no
-  figures by group can be given.
-- Strongly turned, covered or badly lit faces are often wrong, and detection fails on some.
-"""
-
-RIGHTS = {
-    "ferplus": """FER2013's pictures were
-collected from the web for research; FERPlus's labels are MIT-licensed; neither is part of this project.""",
-    "fer2013": """Its pictures were
-collected from the web for research, and are not part of this project.""",
+#: Pretrained weights whose origin is known, by their SHA-256.
+KNOWN_WEIGHTS = {
+    "70a4e097668ff6c70ebf1e6fc0a633e5f89a83d7d3f7503223d50d05bacee513": (
+        "ImageNet weights of `tf_efficientnet_lite0` (Apache-2.0)"
+    ),
+    "2affbc0df286b920db51544d9020665b66be59b731a3b05beace84250b30079f": (
+        "a `mobilenetv1_100` trained on faces, VGGFace2 identities, then age and gender (HSE-FaceRes; MIT)"
+    ),
+    "2a1f515ac6335daa1b1da34157b36c27fe789d5655df7865ac3cae86352c6c7e": (
+        "the first stages of `convnext_nano`, trained on ImageNet, then hand gestures (MIT and CC BY-SA)"
+    ),
 }
-LABELLED = {"ferplus": ", labelled by ten people each", "fer2013": ", with labels that are often wrong"}
 
 
 def golden_faces() -> np.ndarray:
@@ -141,134 +94,155 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
     return temperature, before, after
 
 
-def adopt_run(run: Path, folder: Path, recipe_name: str, trunk_weights: str | None = None) -> None:
-    """Make a new model folder from a run folder: the kept model and training.json.
+def adopt_run(run: Path, folder: Path) -> None:
+    """Make a new model folder from a run folder: the kept model and training.json, which says what the run recorded.
 
     Args:
-        run: written by `ferlib.training.loop.fit`.
-        folder: to make; one that is there is replaced.
-        recipe_name: for the card.
-        trunk_weights: the option the run was started with, for the card.
+        run: written by `ferlib.training.loop.fit`, finished.
+        folder: to make; a model that is there is replaced.
 
     Raises:
-        FileNotFoundError: the run folder lacks a file of a finished run.
+        FileNotFoundError: the run folder lacks a file of a finished run; nothing is changed.
+        ValueError: the folder is there and holds something else than a model.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    for file in ("model.safetensors", "config.json"):
-        shutil.copyfile(run / "best" / file, folder / file)
-    history = pd.read_csv(run / "history.csv")
-    best = history.loc[best_epoch(history)]
+    recipe, starts, metrics = (
+        json.loads((run / f"{name}.json").read_text()) for name in ("recipe", "environment", "metrics")
+    )
+    history, start = pd.read_csv(run / "history.csv"), starts[-1]
+    best = history.loc[best_epoch(history, metrics["select_by"])]
+    weights = start.get("trunk_weights")
     training = {
-        "recipe_name": recipe_name,
-        "trunk_weights": trunk_weights,
+        "command": command_of(start["arguments"]),
+        "data": start.get("data"),
+        "trunk_weights": weights and {"about": _known(weights.get("sha256"))} | weights,
         "best_epoch": int(best["epoch"]) + 1,
         "epochs": len(history),
-        "validation_accuracy": round(float(best["accuracy"]), 6),
-        "torch": version("torch"),
-        "recipe": json.loads((run / "recipe.json").read_text()),
+        "selected": {
+            "split": "test" if metrics["protocol"] == "published" else "validation",
+            "by": metrics["select_by"],
+            "value": round(float(best[metrics["select_by"]]), 6),
+        },
+        "torch": start["torch"],
+        "licence": None,
+        "about": None,
+        "recipe": recipe,
     }
-    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    files = {file: (run / "best" / file).read_bytes() for file in ("model.safetensors", "config.json")}
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "training.json").is_file():
+            raise UserError(f"{folder} is there and is no released model; choose another name or --out")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    _write_training(folder, training)
+
+
+def command_of(arguments: Sequence[str]) -> str | None:
+    """The `ferlib train` command of a run from its arguments, without where things were on that machine; None for a
+    run that was started otherwise, from a notebook say."""
+    if "train" not in arguments[:2]:
+        return None
+    kept, words = ["train"], list(arguments[list(arguments).index("train") + 1 :])
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if name == "--resume":
+            continue
+        if name in ("--root", "--out", "--trunk-weights") and not equals:
+            value = words.pop(0)
+        if name == "--trunk-weights":
+            kept += [name, Path(value).name if Path(value).is_absolute() else value]
+        elif name not in ("--root", "--out"):
+            kept.append(name + equals + value)
+    return shlex.join(kept)
 
 
 def release(
     name: str,
     dataset: FaceDataset,
     run: Path | None = None,
-    recipe_name: str = "",
-    trunk_weights: str | None = None,
+    out: Path | None = None,
+    licence: str | None = None,
+    about: str | None = None,
     onnx: bool = False,
+    device: str | torch.device = "auto",
 ) -> Path:
-    """Make `ferlib/weights/<name>/`, or measure a released model again: calibration, reports, golden pair and card.
+    """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
 
     Args:
-        name: of the released model.
+        name: of the new model; without a run, a released model's name or a folder that was made here.
         dataset: the data set it was trained on, with validation and test split.
-        run: a run folder to take the model from; None: it is released already.
-        recipe_name, trunk_weights: of the run, for the card.
+        run: a finished run's folder to take the model from; None: it is released already.
+        out: the folder is made in here; None: in `ferlib/weights` of a checkout, else in the current folder. A folder
+            that is measured again stays where it is.
+        licence: of the weights, an SPDX identifier; None: as it was, or none is named.
+        about: sentences for the card, on what no run knows: whose pictures these are, what the model is for.
         onnx: add model.onnx.
+        device: where the faces are predicted, see `ferlib.devices.choose_device`.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: no run is given, and there is no such released model.
+        ValueError: there is no such released model; the run was on other data; or a new model's name is a path, or the
+            name of something else in that folder.
         DataError: the data lacks a split, or has classes that the model does not know.
+        FileNotFoundError: the run is not finished.
     """
-    folder = WEIGHTS / name
+    if licence:
+        check_licence(licence)
+    folder = _folder(name, run is not None, out)
     if run:
-        adopt_run(run, folder, recipe_name, trunk_weights)
-    elif not (folder / "training.json").exists():
-        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
-    calibrate(folder, dataset)  # renews the golden pair and model.onnx where they are
+        adopt_run(run, folder)
+    training = json.loads((folder / "training.json").read_text())
+    if training["data"] and training["data"]["name"] != dataset.name:
+        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
+    calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if run:
         write_golden(folder)
-    model = load_model(folder)
     if onnx and not (folder / "model.onnx").exists():
-        export_onnx(model, folder / "model.onnx")
+        export_onnx(load_model(folder), folder / "model.onnx")
+    model = load_model(folder)
+    place(model, choose_device(device))
     for file, clean in (("report", False), ("report_clean", True)):
-        report = {"name": name, **evaluate(model, dataset, clean=clean)}
+        report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
         (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "README.md").write_text(card(folder))
     return folder
 
 
-def card(folder: Path) -> str:
-    """The model card of a released folder, from the other files in it."""
-    model = load_model(folder)
-    training, report, clean = (
-        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "report", "report_clean")
-    )
-    trunk = getattr(model.config, "trunk", None)
-    return CARD.format(
-        name=folder.name,
-        about=MODELS[model.config.architecture].about,
-        parameters=parameter_count(model) / 1e6,
-        megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
-        size=model.config.input_size,
-        classes=f"{len(model.config.classes)} classes: {', '.join(model.config.classes)}",
-        data=report["data"],
-        rights=RIGHTS.get(report["data"], ""),
-        labelled=LABELLED.get(report["data"], ""),
-        origin=f"The trunk started from ImageNet weights of `{trunk}` (Apache-2.0)."
-        if trunk
-        else "Nothing is pretrained.",
-        trunk_option=f" --trunk-weights {training['trunk_weights']}" if training["trunk_weights"] else "",
-        faces=report["faces"],
-        clean_faces=clean["faces"],
-        commit=report["commit"],
-        temperature=model.config.temperature,
-        metrics="\n".join(
-            f"| {key.replace('_', ' ')} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
-            for key, metric in report["metrics"].items()
-        ),
-        per_class="\n".join(_class_row(key, row, clean["per_class"][key]) for key, row in report["per_class"].items()),
-        confusions="; ".join(_confusions(**report["confusion"])),
-        recipe_name=training["recipe_name"],
-        best_epoch=training["best_epoch"],
-        epochs=training["epochs"],
-        validation=training["validation_accuracy"],
-        seed=training["recipe"]["seed"],
-        torch=training["torch"],
-        recipe=json.dumps(training["recipe"], indent=2),
-    )
+def in_checkout() -> bool:
+    """Whether the project is run from its source, whose released models may be changed; not so of an installed one."""
+    return (ROOT / "pyproject.toml").is_file()
 
 
-def _with_interval(metric: dict) -> str:
-    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+def _folder(name: str, new: bool, out: Path | None) -> Path:
+    """The folder that is released into; one with a model in it, if it is not a new one."""
+    home = out or (WEIGHTS if in_checkout() else Path())
+    if new:
+        shipped = name in released_models() and home.resolve() != WEIGHTS.resolve()
+        if Path(name).name != name or shipped:
+            raise UserError(f"a new model cannot be called {name!r}, {'which is released' if shipped else 'a path'}")
+        return home / name
+    source = released_models().get(name, Path(name))
+    if not (source / "training.json").is_file():
+        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
+    target = home / source.name if name in released_models() or out else source
+    if target.resolve() != source.resolve():
+        if target.exists():
+            raise UserError(f"{target} is there already; choose another folder with --out, or measure that one")
+        shutil.copytree(source, target)
+    return target
 
 
-def _class_row(name: str, row: dict, clean: dict) -> str:
-    recalls = [f"{one['recall']:.3f} ({one['recall_low']:.3f} to {one['recall_high']:.3f})" for one in (row, clean)]
-    return f"| {name} | {row['support']:.0f} | {row['precision']:.3f} | {row['f1']:.3f} | {' | '.join(recalls)} |"
+def _known(sha256: str | None) -> str | None:
+    """Words for the origin of weights, where it is known."""
+    for name, folder in released_models().items():
+        if weights_record(folder / "model.safetensors")["sha256"] == sha256:
+            return f"the released model `{name}`"
+    return KNOWN_WEIGHTS.get(sha256 or "")
 
 
-def _confusions(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
-    """For each class the other one that its faces are called most often, by falling share of its faces."""
-    found = []
-    for i, row in enumerate(counts):
-        hits, j = max((hits, j) for j, hits in enumerate(row) if j != i)
-        if hits:
-            found.append((hits / sum(row), f"{classes[i]}: {classes[j]} ({hits} of {sum(row):,})"))
-    return [text for _, text in sorted(found, reverse=True)]
+def _write_training(folder: Path, training: dict) -> None:
+    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """What a training run leaves on disk, each file written whole or not at all, and no pickle:
 
 recipe.json         everything that decided the run
-environment.json    one entry a start: commit, versions, machine, processes
+environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
 history.csv         one row an epoch
 last.safetensors    model, averaged model and optimiser after the last finished epoch, to go on from
 best/               the model of the best epoch, for `load_model`

@@ -61,7 +61,9 @@ def test_a_released_model_is_described_by_its_own_folder(rows, name):
     assert f"\nlicense: {row.licence}\n" in card
     assert f"| accuracy | {row.test.accuracy:.4f} (" in card
     assert f"| balanced accuracy | {row.test.balanced_accuracy:.4f} (" in card
-    assert f"{row.test.faces:,} faces" in card and f"training rows of {row.test.data}," in card
+    assert (
+        f"{row.test.faces:,} faces" in card and f" of {row.test.data}, the epoch chosen on its validation split" in card
+    )
 
 
 def test_architectures_have_their_default_settings(rows):
