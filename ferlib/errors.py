@@ -6,7 +6,13 @@ keeps its traceback.
 
 
 class UserError(ValueError):
-    """Something the user can mend; the message is a sentence that says what."""
+    """Something the user can mend; the message is a sentence that says what.
+
+    Attributes:
+        command_line: the same in the words of the command line, where a way out has another name there; or None.
+    """
+
+    command_line: str | None = None
 
 
 class MissingPackage(UserError, ImportError):

@@ -65,9 +65,11 @@ def test_help_names_the_recipes(capsys):
 
 
 def test_without_weights_the_commands_own_option_is_named(few_faces, tmp_path, capsys):
-    assert train(tmp_path, "convcut", weights="imagenet") == 1
-    said = capsys.readouterr().err
-    assert "could not be downloaded" in said and "--trunk-weights none" in said and "pretrained=False" not in said
+    ladder = ["ladder", "--data", "synthetic", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "ladder.json")]
+    for command in (["train", "convcut", "--data", "synthetic", "--out", str(tmp_path / "run")], ladder):
+        assert main(command) == 1
+        said = capsys.readouterr().err
+        assert "could not be downloaded" in said and "--trunk-weights none" in said and "pretrained=False" not in said
 
 
 def test_a_released_model_gives_its_trunk(few_faces, tmp_path):

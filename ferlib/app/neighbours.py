@@ -16,7 +16,7 @@ from ferlib.models.zoo import load_model
 from ferlib.predict import Predictor
 
 PUBLISHED = Path(__file__).with_name("batch_attention")  # a model folder; its card says how it came to be
-COMPANY = 15  # neighbours; the published code evaluates in batches of 16
+COMPANY = 15  # neighbours; the published code chooses its epoch in batches of 16
 EXPRESSIONS = ("happiness", "surprise", "sadness", "anger", "neutral")
 SHOWN = 5  # neighbours that a visitor is shown
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:  # any other exception is a fault of ours and keeps its traceback
         if options.debug:
             raise
-        print(f"ferlib: {error}", file=sys.stderr)
+        print(f"ferlib: {getattr(error, 'command_line', None) or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"ferlib: interrupted; {stop}" if stop.args else "ferlib: interrupted", file=sys.stderr)

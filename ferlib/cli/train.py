@@ -8,7 +8,6 @@ from typing import Any
 
 from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
-from ferlib.errors import RunError
 
 
 class Help(argparse.Action):
@@ -47,7 +46,6 @@ def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     from dataclasses import replace
 
-    from ferlib.models.pretrained import NoPretrainedWeights
     from ferlib.models.zoo import MODELS
     from ferlib.training.phases import fit_phases
     from ferlib.training.recipes import fitted_config, phases
@@ -68,11 +66,6 @@ def run_train(options: argparse.Namespace) -> int:
     out = options.out or Path("runs") / options.recipe
     try:
         model, history = fit_phases(recipes, data, out, None if weights == "none" else weights, resume=options.resume)
-    except NoPretrainedWeights as error:
-        raise RunError(
-            f"{error.reason}; give a file or a released model's name with --trunk-weights, or take random weights with "
-            "--trunk-weights none"
-        ) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume goes on after the last finished epoch") from stop
     best = history.loc[best_epoch(history, least_gain=recipe.kept_gain)]

@@ -1,8 +1,9 @@
 """The papers' ablation tables, every row under the published protocol and an honest one.
 
 A row is one network, or the same with its attention read over the positions of a face ("honest reading"). Each trained
-network is read twice: as published (class-sorted batches of 16, epoch chosen on test) and one face at a time (epoch
-chosen on validation). For a network that sees every face alone, the two differ in the choice of the epoch only.
+network is read twice: as published (class-sorted batches of 16, epoch chosen on test; the papers' own figures are from
+batches of 32) and one face at a time (epoch chosen on validation). For a network that sees every face alone, the two
+differ in the choice of the epoch only.
 
 Departures from the papers: all rows of a Conv-cut table stand on the same truncated trunk (the paper's first row is the
 whole ConvNeXt; "convcut-trunk" has that comparison), and follow Algorithm 1 with attention over the batch, which is

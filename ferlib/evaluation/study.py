@@ -140,6 +140,7 @@ def judge_runs(
     batching: Batching,
     draws: Resampling,
     kept: np.ndarray | None = None,
+    chosen_in: Batching | None = None,
 ) -> tuple[dict, np.ndarray, np.ndarray]:
     """What one protocol reports of the runs of one network.
 
@@ -149,12 +150,13 @@ def judge_runs(
         batching: of the faces that are predicted, in that split and in the test split.
         draws: of the test split (N faces), for as many seeds as there are runs.
         kept: bool (N,), which test faces count; None: all.
+        chosen_in: of the faces that choose the epoch, where that is another batching.
 
     Returns:
         The "metrics" with intervals, those of every seed, and the chosen epochs (from 1), JSON-ready; then what each
         seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3), for differences.
     """
-    epochs = [run.best_epoch(selected_on, batching) for run in runs.values()]
+    epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
     predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
     exact, resampled = draws.measure(predicted, kept)
     report = {

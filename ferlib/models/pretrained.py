@@ -23,17 +23,16 @@ State = dict[str, Tensor]
 
 
 class NoPretrainedWeights(RunError):
-    """ImageNet weights are not to be had; the message names the two ways out.
-
-    Attributes:
-        reason: why, without the ways out, for a caller that has other words for them.
-    """
+    """ImageNet weights are not to be had; the message names the two ways out."""
 
     def __init__(self, reason: str, file: str = "a local file"):
         super().__init__(
             f"{reason}; give {file} with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
         )
-        self.reason = reason
+        self.command_line = (
+            f"{reason}; give a file or a released model's name with --trunk-weights, or take random weights with "
+            "--trunk-weights none"
+        )
 
 
 def check_timm_name(name: str) -> None:

@@ -89,12 +89,13 @@ def test_rungs_are_what_the_networks_of_every_epoch_say(runs, recipes, faces, tm
         networks[network] = snapshots
     for rung, entry in zip(RUNGS + MARKS, report["rungs"] + report["marks"], strict=True):
         judged = {
-            split: np.stack([right(m, faces.split(split), rung.batching, seed) for m in networks[rung.network]])
+            (split, batching): np.stack([right(m, faces.split(split), batching, seed) for m in networks[rung.network]])
             for split in ("validation", "test")
+            for batching in {rung.batching, rung.chosen_in or rung.batching}
         }
-        chosen = judged[rung.selected_on].mean(axis=1)
+        chosen = judged[rung.selected_on, rung.chosen_in or rung.batching].mean(axis=1)
         best = max(range(EPOCHS), key=lambda epoch: (chosen[epoch], epoch))
-        expected = judged["test"][best][kept if rung.clean else slice(None)].mean()
+        expected = judged["test", rung.batching][best][kept if rung.clean else slice(None)].mean()
         assert entry["best_epochs"][1] == best + 1, rung.name
         assert entry["seeds"]["1"]["accuracy"] == pytest.approx(expected, abs=0.012), (
             rung.name

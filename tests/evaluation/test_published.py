@@ -71,6 +71,21 @@ def test_only_figures_known_to_mix_neighbours_are_marked_so():
     assert set(table.loc[table["protocol"].str.contains("batch attention"), "model"]) == {"Conv-cut", "PAtt-Lite"}
 
 
+def test_every_rival_says_how_it_was_judged_or_why_that_is_not_known():
+    table = read_published("convcut_table1")
+    assert (
+        table["protocol"]
+        .str.contains("test accuracy|best on test|chosen on test|no public code|no official code")
+        .all()
+    )
+    known = set(table.loc[table["protocol"].str.startswith("every face alone"), "model"])
+    assert known == {"DMUE", "EAC", "POSTER", "APViT", "LNSU-Net", "CEPrompt"}
+    f1 = read_published("convcut_table3").query("metric == 'macro_f1'")
+    assert f1["note"].str.contains("macro average").all() and len(f1) == 3
+    cross = read_published("ivsa_table2").set_index("model")["note"]
+    assert cross[["LDL-ALSG", "IPA2LT", "AGRA"]].str.contains("not like with like").all()
+
+
 def test_ours_stand_beside_the_papers_with_their_protocols():
     table = comparison("ferplus", RESULTS)
     assert table["accuracy"].is_monotonic_decreasing
