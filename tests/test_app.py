@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from photos import BAD, GOOD, crowd, write_photos
@@ -19,6 +21,9 @@ pytest.importorskip("gradio")
 from gradio_client import Client, handle_file
 
 import app
+from ferlib import cli
+from ferlib.app.page import build_app
+from ferlib.app.server import launch
 from ferlib.app.service import FULL, Service
 from ferlib.labels import FERPLUS
 
@@ -31,13 +36,24 @@ def service():
 
 
 @pytest.fixture(scope="module")
-def url(service, tmp_path_factory):
+def folder(tmp_path_factory):
+    """Where uploads lie."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def served(service, folder):
     """A running server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = app.build_app(service)
-        yield app.launch(page, service, port=free_port())
-        page.close(verbose=False)
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        served = launch(build_app(service), service, port=0)
+        yield served
+        served.close()
+
+
+@pytest.fixture(scope="module")
+def url(served):
+    return served.url
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +79,7 @@ def test_nothing_loads_torch_or_anything_from_outside():
     for source in (folder / "app.py", *(folder / "ferlib" / "app").glob("*.*")):
         text = source.read_text()
         assert "import torch" not in text
-        assert not re.search(r"https?://(?!127\.0\.0\.1)", text)
+        assert not re.search(r"https?://(?!127\.0\.0\.1|\{name\})", text)
 
 
 # --- the endpoint ---
@@ -84,7 +100,9 @@ def test_two_faces(client, service, portrait, astronaut, tmp_path):
     data, annotated, overlays = client.predict(handle_file(tmp_path / "both.png"), api_name="/predict")
     assert data["error"] is None and data["size"] == [1024, 512]
     assert [one["number"] for one in data["faces"]] == [1, 2]
-    for one, truth in zip(data["faces"], service.look(both)[0].faces, strict=True):
+    with service.look(both) as (truths,):
+        faces = truths.faces
+    for one, truth in zip(data["faces"], faces, strict=True):
         assert tuple(one["box"]) == truth.box and one["label"] == truth.label == next(iter(one["scores"]))
         assert one["scores"] == pytest.approx(truth.scores, abs=1e-5)
         assert list(one["scores"].values()) == sorted(one["scores"].values(), reverse=True)
@@ -185,23 +203,21 @@ def test_an_animation_and_a_strip(client, portrait, tmp_path):
         assert data["error"] == "No face was found in the picture." and data["size"] == list(size)
 
 
-def test_a_full_queue_is_a_sentence_and_then_it_goes_on(client, service, photos):
-    places = [service.place() for _ in range(service.queue_size)]
-    for place in places:
-        place.__enter__()
-    try:
-        data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
-        assert data["error"] == FULL and data["faces"] == []
-    finally:
-        for place in places:
-            place.__exit__(None, None, None)
-    data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
-    assert len(data["faces"]) == 1
+def test_a_full_queue_is_a_sentence_and_then_it_goes_on(url, service, photos):
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        (path,) = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
+        with ExitStack() as places:
+            for _ in range(service.queue_size):
+                places.enter_context(service.place())
+            refused = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")})
+            assert refused.status_code == 503 and refused.text == FULL  # before a byte of it is kept
+            answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
+            assert answer.json()["data"][0] == {"faces": [], "error": FULL, "size": None}
+        answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
+        assert len(answer.json()["data"][0]["faces"]) == 1
 
 
 def test_somebody_who_leaves_early_takes_no_place(url, client, service, photos):
-    import httpx
-
     with httpx.Client(base_url=url) as visitor:
         (path,) = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
         body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", ""]}
@@ -215,16 +231,12 @@ def test_somebody_who_leaves_early_takes_no_place(url, client, service, photos):
 
 
 def test_health(url, service):
-    import httpx
-
     answer = httpx.get(f"{url}health")
     assert answer.status_code == 200 and answer.json() == service.health()
     assert answer.json()["status"] == "ok" and "convcut_ferplus" in answer.json()["models"]
 
 
 def test_files_of_the_server_stay_closed(url):
-    import httpx
-
     for path in (Path(app.__file__), Path("/etc/passwd")):
         assert httpx.get(f"{url}gradio_api/file={path}").status_code in (403, 404)
 
@@ -242,19 +254,26 @@ def keep_signals():
 def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert app.main(["--port", str(port)]) == 1
+        assert cli.main(["app", "--port", str(port)]) == 1
     said = capsys.readouterr().err
     assert f"port {port}: Address already in use" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "70000"], ["--host", "192.0.2.1"], ["--model", "no/such-model"], ["--model", "/nowhere"]]
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--host", "192.0.2.1"],
+        ["--model", "no/such-model"],
+        ["--model", "/nowhere"],
+        ["--model", "nosuch"],
+    ],
 )
 def test_what_cannot_work_is_one_sentence(arguments, capsys, keep_signals):
     port = [] if "--port" in arguments else ["--port", str(free_port())]
-    assert app.main([*arguments, *port]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("app.py: ") and said.count("\n") == 1
+    assert cli.main(["app", *arguments, *port]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ferlib: ") and said.err.count("\n") == 1 and "Open" not in said.out
 
 
 @pytest.mark.slow
