@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from photos import BAD, GOOD, crowd, write_photos
@@ -19,6 +21,9 @@ pytest.importorskip("gradio")
 from gradio_client import Client, handle_file
 
 import app
+from ferlib import cli
+from ferlib.app.page import build_app
+from ferlib.app.server import launch
 from ferlib.app.service import FULL, Service
 from ferlib.labels import FERPLUS
 
@@ -31,13 +36,24 @@ def service():
 
 
 @pytest.fixture(scope="module")
-def url(service, tmp_path_factory):
+def folder(tmp_path_factory):
+    """Where uploads lie."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def served(service, folder):
     """A running server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = app.build_app(service)
-        yield app.launch(page, service, port=free_port())
-        page.close(verbose=False)
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        served = launch(build_app(service), service, port=0)
+        yield served
+        served.close()
+
+
+@pytest.fixture(scope="module")
+def url(served):
+    return served.url
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +79,7 @@ def test_nothing_loads_torch_or_anything_from_outside():
     for source in (folder / "app.py", *(folder / "ferlib" / "app").glob("*.*")):
         text = source.read_text()
         assert "import torch" not in text
-        assert not re.search(r"https?://(?!127\.0\.0\.1)", text)
+        assert not re.search(r"https?://(?!127\.0\.0\.1|\{name\})", text)
 
 
 # --- the endpoint ---
@@ -84,7 +100,9 @@ def test_two_faces(client, service, portrait, astronaut, tmp_path):
     data, annotated, overlays = client.predict(handle_file(tmp_path / "both.png"), api_name="/predict")
     assert data["error"] is None and data["size"] == [1024, 512]
     assert [one["number"] for one in data["faces"]] == [1, 2]
-    for one, truth in zip(data["faces"], service.look(both)[0].faces, strict=True):
+    with service.look(both) as (truths,):
+        faces = truths.faces
+    for one, truth in zip(data["faces"], faces, strict=True):
         assert tuple(one["box"]) == truth.box and one["label"] == truth.label == next(iter(one["scores"]))
         assert one["scores"] == pytest.approx(truth.scores, abs=1e-5)
         assert list(one["scores"].values()) == sorted(one["scores"].values(), reverse=True)
@@ -185,23 +203,21 @@ def test_an_animation_and_a_strip(client, portrait, tmp_path):
         assert data["error"] == "No face was found in the picture." and data["size"] == list(size)
 
 
-def test_a_full_queue_is_a_sentence_and_then_it_goes_on(client, service, photos):
-    places = [service.place() for _ in range(service.queue_size)]
-    for place in places:
-        place.__enter__()
-    try:
-        data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
-        assert data["error"] == FULL and data["faces"] == []
-    finally:
-        for place in places:
-            place.__exit__(None, None, None)
-    data, _, _ = client.predict(handle_file(photos / "cmyk.jpg"), api_name="/predict")
-    assert len(data["faces"]) == 1
+def test_a_full_queue_is_a_sentence_and_then_it_goes_on(url, service, photos):
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        (path,) = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
+        with ExitStack() as places:
+            for _ in range(service.queue_size):
+                places.enter_context(service.place())
+            refused = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")})
+            assert refused.status_code == 503 and refused.text == FULL  # before a byte of it is kept
+            answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
+            assert answer.json()["data"][0] == {"faces": [], "error": FULL, "size": None}
+        answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
+        assert len(answer.json()["data"][0]["faces"]) == 1
 
 
 def test_somebody_who_leaves_early_takes_no_place(url, client, service, photos):
-    import httpx
-
     with httpx.Client(base_url=url) as visitor:
         (path,) = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
         body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", ""]}
@@ -215,18 +231,65 @@ def test_somebody_who_leaves_early_takes_no_place(url, client, service, photos):
 
 
 def test_health(url, service):
-    import httpx
-
     answer = httpx.get(f"{url}health")
     assert answer.status_code == 200 and answer.json() == service.health()
     assert answer.json()["status"] == "ok" and "convcut_ferplus" in answer.json()["models"]
 
 
 def test_files_of_the_server_stay_closed(url):
-    import httpx
-
     for path in (Path(app.__file__), Path("/etc/passwd")):
         assert httpx.get(f"{url}gradio_api/file={path}").status_code in (403, 404)
+
+
+# --- where it is served ---
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("localhost", "localhost")])
+def test_it_is_served_at_any_kind_of_address(host, shown, service, folder, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    try:
+        served = launch(build_app(service), service, host, 0)
+    except OSError as error:
+        pytest.skip(str(error))
+    try:
+        assert served.url.startswith(f"http://{shown}:")
+        assert httpx.get(f"{served.url}health").json()["status"] == "ok"
+        assert "Facial expressions" in httpx.get(served.url).text
+    finally:
+        served.close()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(served.url)
+
+
+@pytest.mark.parametrize("root", ["/faces", "https://example.org/faces/"])
+@pytest.mark.parametrize("stripped", [True, False], ids=["the proxy cuts the path off", "the proxy hands it on"])
+def test_a_proxy_serves_it_below_a_path(root, stripped, service, folder, photos, monkeypatch):
+    """As nginx does it: the outer name in X-Forwarded-Host, which must be allowed, or stands in --root-path."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    allowed = [] if ":" in root else ["example.org"]
+    served = launch(build_app(service), service, port=0, root=root, allowed=allowed)
+    forwarded = {"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https", "Origin": "https://example.org"}
+    try:
+        with httpx.Client(base_url=served.url + ("" if stripped else "faces/"), headers=forwarded, timeout=60) as proxy:
+            assert '"root":"https://example.org/faces"' in proxy.get("").text.replace(": ", ":")
+            (path,) = proxy.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
+            answer = proxy.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]}).json()
+            assert len(answer["data"][0]["faces"]) == 1
+            address = answer["data"][1]["url"]
+            assert address.startswith("https://example.org/faces/gradio_api/file=")
+            assert proxy.get(address.removeprefix("https://example.org/faces/")).status_code == 200
+    finally:
+        served.close()
+
+
+def test_sites_that_are_named_may_show_it_within_theirs(service, folder, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    served = launch(build_app(service), service, port=0, frames=["https://example.org"])
+    try:
+        policy = httpx.get(served.url).headers["content-security-policy"]
+        assert policy.endswith("frame-ancestors 'self' https://example.org")
+    finally:
+        served.close()
 
 
 # --- the command ---
@@ -242,19 +305,41 @@ def keep_signals():
 def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert app.main(["--port", str(port)]) == 1
+        assert cli.main(["app", "--port", str(port)]) == 1
     said = capsys.readouterr().err
     assert f"port {port}: Address already in use" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "70000"], ["--host", "192.0.2.1"], ["--model", "no/such-model"], ["--model", "/nowhere"]]
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--host", "192.0.2.1"],
+        ["--model", "no/such-model"],
+        ["--model", "/nowhere"],
+        ["--model", "nosuch"],
+    ],
 )
 def test_what_cannot_work_is_one_sentence(arguments, capsys, keep_signals):
     port = [] if "--port" in arguments else ["--port", str(free_port())]
-    assert app.main([*arguments, *port]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("app.py: ") and said.count("\n") == 1
+    assert cli.main(["app", *arguments, *port]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ferlib: ") and said.err.count("\n") == 1 and "Open" not in said.out
+
+
+def test_a_word_that_is_no_model_is_told_at_once_without_torch_and_without_a_hub():
+    code = (
+        "import sys; sys.addaudithook(lambda event, args: event == 'socket.connect' and print('ASKED', args[1])); "
+        "import app; code = app.main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    for name in ("nosuch", "a missing/folder", "/nowhere", "./no/where"):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, "--model", name, "--port", "0"],
+            cwd=Path(app.__file__).parent, env=environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert ended.returncode == 1 and ended.stdout == "False\n", ended
+        assert ended.stderr.startswith(f"ferlib: no model {name!r}") and ended.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -266,7 +351,8 @@ def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):
         "import app; sys.exit(app.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", spy, "--port", str(free_port())]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    proxy = "http://192.0.2.1:9"  # nobody is there; the page must not ask for itself by it
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     server = subprocess.Popen(command, cwd=Path(app.__file__).parent, env=environment, **pipes)
     try:
@@ -277,9 +363,11 @@ def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):
                 break
         else:
             pytest.fail(server.stderr.read())
-        client = Client(found[1], verbose=False, download_files=False)
-        data, _, _ = client.predict(handle_file(photos / "lying.jpg"), api_name="/predict")
-        assert len(data["faces"]) == 1
+        with httpx.Client(base_url=found[1], timeout=120, trust_env=False) as visitor:
+            files = {"files": ("lying.jpg", (photos / "lying.jpg").read_bytes())}
+            (path,) = visitor.post("gradio_api/upload", files=files).json()
+            answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]}).json()
+        assert len(answer["data"][0]["faces"]) == 1
         (folder,) = tmp_path.glob("ferlib-app-*")
         assert any(folder.rglob("lying.jpg"))
         server.send_signal(signal.SIGINT)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from photos import BAD, GOOD, crowd
 from PIL import Image
-from test_app import photos, service, url  # noqa: F401 - fixtures
+from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
+
+from ferlib.app.upkeep import all_files
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -44,13 +46,15 @@ def visitor(browser):
 
 @pytest.fixture
 def page(request, visitor, url):  # noqa: F811
-    """The loaded page; after each test: no request left this machine, no script failed, nothing sticks out sideways."""
+    """The loaded page; after each test: no request left this machine, no script failed or was forbidden, nothing sticks
+    out sideways."""
     width = getattr(request, "param", 1280)
     page = visitor.new_page()
     page.set_viewport_size({"width": width, "height": 844})
     requests, errors = [], []
     page.on("request", lambda sent: requests.append(sent.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: "Content Security Policy" in said.text and errors.append(said.text))
     page.goto(url)
     page.get_by_text(WELCOME).wait_for(timeout=TIMEOUT)
     yield page
@@ -159,7 +163,8 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     with page.expect_download() as download:
         save.click()
     assert download.value.suggested_filename == "faces.csv"
-    rows = list(csv.DictReader(download.value.path().open()))
+    assert download.value.path().read_bytes().startswith("\ufefffile,".encode())
+    rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
     assert [row["file"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
     assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["problem"]
 
@@ -182,12 +187,28 @@ def test_the_model_is_described(page):
     sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7)
 
 
-def test_a_live_webcam_is_answered(page):
+def test_a_live_webcam_is_answered_keeps_no_picture_and_ends_with_its_tab(page, folder):  # noqa: F811
     """Chromium's fake camera shows a green test picture: no face, and that is said."""
-    page.get_by_role("tab", name="Webcam").click()
-    page.get_by_text("Click to Access Webcam").click()
-    page.locator("#camera button", has_text="Record").or_(
-        page.locator("#camera .button-wrap button").first
-    ).first.click()
-    sync_api.expect(page.locator("#said")).to_contain_text("No face was found")
-    sync_api.expect(page.locator("#seen img")).to_be_visible()
+    sent, before = [], all_files(folder)
+    page.on("request", lambda request: "/stream/" in request.url and sent.append(request.url))
+    for _ in range(2):  # it can be started again
+        page.get_by_role("tab", name="Webcam").click()
+        page.get_by_text("Click to Access Webcam").click()
+        page.locator("#camera button", has_text="Record").or_(
+            page.locator("#camera .button-wrap button").first
+        ).first.click()
+        sync_api.expect(page.locator("#said")).to_contain_text("No face was found")
+        sync_api.expect(page.locator("#seen img")).to_be_visible()
+        page.wait_for_timeout(2000)
+        tracks = page.locator("#camera video").evaluate_handle("video => video.srcObject.getTracks()")
+        assert tracks.evaluate("all => all.map(one => one.readyState)") == ["live"]
+        number = len(sent)
+        assert number > 1
+        page.get_by_role("tab", name="About").click()
+        sync_api.expect(page.locator("#camera video")).to_have_count(0)
+        assert tracks.evaluate("all => all.map(one => one.readyState)") == ["ended"]
+        page.wait_for_timeout(500)  # what was on its way
+        number = len(sent)
+        page.wait_for_timeout(2000)
+        assert len(sent) == number
+    assert all_files(folder) == before

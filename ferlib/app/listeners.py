@@ -1,19 +1,23 @@
 """What the page's listeners and endpoints do; the docstrings of the public ones are the documentation of the API."""
 
-import base64
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from ferlib.app.cards import WELCOME, classes_table, companies_table, problem, report
-from ferlib.app.drawing import annotate
+from ferlib.app.drawing import annotate, data_url
 from ferlib.app.many import COLUMNS, MOST_FILES, as_csv, table_rows
 from ferlib.app.service import NoAnswer, Service
+from ferlib.app.uploads import Uploads
 from ferlib.app.words import METHOD_TITLES, as_data, sentence
+from ferlib.errors import UserError
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import ImagePrediction
@@ -22,6 +26,7 @@ Boxed = Image.Image | None  # a photo with its faces boxed
 Shown = tuple[Boxed, str]  # and the HTML below it
 AGAIN = "Please try again."
 QUEUED = 30  # seconds that one of many photos waits for a place
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 PROGRESS = gr.Progress()  # as a default argument, Gradio fills it in
 NOTES = """
 **An expression in a picture is not a feeling.** The model names what a face looks like to it, not what somebody feels,
@@ -38,10 +43,10 @@ page can show it, then deleted. Nothing is sent anywhere else, nothing about a f
 
 
 class Listeners:
-    """The functions behind the page and its endpoints, for one service."""
+    """The functions behind the page and its endpoints, for one service and one folder of uploads."""
 
-    def __init__(self, service: Service):
-        self.service = service
+    def __init__(self, service: Service, uploads: Uploads):
+        self.service, self.uploads = service, uploads
 
     def show(self, image: dict | None, model: str | None, method: str | None, other: str | None) -> Shown:
         """A photo -> the boxed picture and the cards of its faces."""
@@ -50,10 +55,10 @@ class Listeners:
         names = [model or next(iter(self.service.models))]
         names += [other] if other and other not in names else []
         try:
-            results = self.service.look(_path(image), *names, explain=method)
-        except (NoAnswer, ValueError) as error:
+            with self.service.look(self.uploads.sent(image), *names, explain=method) as results:
+                return annotate(results[0]), report(results, names, method)
+        except (NoAnswer, UserError) as error:
             return None, problem(str(error), AGAIN)
-        return annotate(results[0]), report(results, names, method)
 
     def predict(self, image: dict | None, model: str | None, method: str | None) -> tuple[dict, Boxed, list[tuple]]:
         """Find every face in a picture and say which expression it shows.
@@ -78,11 +83,11 @@ class Listeners:
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
         """
         try:
-            (result,) = self.service.look(_path(image), model or None, explain=method or "gradcam")
-        except (NoAnswer, ValueError) as error:
+            with self.service.look(self.uploads.sent(image), model or None, explain=method or "gradcam") as (result,):
+                overlays = [(face.overlay(), sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
+                return as_data(result), annotate(result), overlays
+        except (NoAnswer, UserError) as error:
             return {"faces": [], "error": str(error), "size": None}, None, []
-        overlays = [(face.overlay(), sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
-        return as_data(result), annotate(result), overlays
 
     def compare(self, image: dict | None, model: str, other: str) -> dict:
         """Two models on the same faces.
@@ -96,10 +101,10 @@ class Listeners:
             {model: as /predict's faces, other: the same}, or {"error": one sentence}.
         """
         try:
-            results = self.service.look(_path(image), model, other)
-        except (NoAnswer, ValueError) as error:
+            with self.service.look(self.uploads.sent(image), model, other) as results:
+                return dict(zip((model, other), map(as_data, results), strict=True))
+        except (NoAnswer, UserError) as error:
             return {"error": str(error)}
-        return dict(zip((model, other), map(as_data, results), strict=True))
 
     def look_at_many(
         self, files: list[dict] | None, model: str | None, progress: Callable = PROGRESS
@@ -139,38 +144,41 @@ class Listeners:
         """One photo of many: a full queue is waited for."""
         from ferlib.predict import ImagePrediction
 
-        name = file.get("orig_name") or Path(file["path"]).name
+        name = Path(file.get("orig_name") or file.get("path") or "").name
         for _ in range(QUEUED):
             try:
-                (result,) = self.service.look(_path(file), model)
+                with self.service.look(self.uploads.sent(file), model) as (result,):
+                    faces = tuple(replace(face, crop=NO_PIXELS) for face in result.faces)  # of 500 photos: gigabytes
+                    return ImagePrediction(name, faces, result.error, None)
             except NoAnswer as error:
                 said = str(error)
                 time.sleep(1)
-            else:
-                return ImagePrediction(name, result.faces, result.error, None)
         return ImagePrediction(name, (), said)
 
-    def look_live(self, image: dict | None, model: str | None) -> Shown:
-        """A picture of a live webcam -> the boxed picture and a sentence for every face."""
+    def look_live(self, image: dict | None, model: str | None) -> tuple[str, str]:
+        """A picture of a live webcam -> the HTML of the boxed picture, and a sentence for every face.
+
+        The picture travels inside the HTML, so that no file is written.
+        """
         if image is None:
-            return None, ""
-        url = image.get("url") or ""
-        source = base64.b64decode(url.partition(",")[2]) if url.startswith("data:") else _path(image)
+            return "", ""
         try:
-            (result,) = self.service.look(source, model)
+            with self.service.look(self.uploads.sent(image), model) as (result,):
+                seen = annotate(result)
+                pixels = result.image if seen is None else np.asarray(seen)
+                shown = "" if pixels is None else f'<img src="{data_url(pixels)}" alt="What the camera sees">'
+                said = [result.error] if result.error else [sentence(i, one) for i, one in enumerate(result.faces, 1)]
+                return shown, "".join(f"<p>{escape(line)}</p>" for line in said)
         except NoAnswer:
             return gr.skip(), gr.skip()  # the next picture comes soon
-        if result.error:
-            return None if result.image is None else Image.fromarray(result.image), f"<p>{result.error}</p>"
-        return annotate(result), "".join(f"<p>{sentence(i, face)}</p>" for i, face in enumerate(result.faces, start=1))
 
     def show_neighbours(self, image: dict | None) -> str:
         """A photo -> the table of its largest face among different neighbours."""
         if image is None:
             return '<div class="note">Choose a photo with a face.</div>'
         try:
-            found = self.service.among_neighbours(_path(image))
-        except NoAnswer as error:
+            found = self.service.among_neighbours(self.uploads.sent(image))
+        except (NoAnswer, UserError) as error:
             return problem(str(error), AGAIN)
         return companies_table(found)
 
@@ -185,8 +193,8 @@ class Listeners:
             same}]}, or {"error": one sentence}.
         """
         try:
-            found = self.service.among_neighbours(_path(image))
-        except NoAnswer as error:
+            found = self.service.among_neighbours(self.uploads.sent(image))
+        except (NoAnswer, UserError) as error:
             return {"error": str(error)}
         rows = [{"neighbours": row.expression, "published": row.published, "honest": row.honest} for row in found.rows]
         return {"companies": rows}
@@ -223,8 +231,3 @@ class Listeners:
         """The explanations that a model allows."""
         allowed = self.service.predictor(model).methods
         return gr.Dropdown(choices=[(METHOD_TITLES[name], name) for name in allowed], value="gradcam")
-
-
-def _path(image: dict | None) -> str | None:
-    """Where an upload lies."""
-    return image["path"] if image and image.get("path") else None

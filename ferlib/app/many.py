@@ -1,16 +1,17 @@
 """Many photos at once: a row a face, as a table and as CSV."""
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from ferlib.csv_safety import SafeWriter
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import ImagePrediction
 
 COLUMNS = ("file", "face", "expression", "probability, %", "margin, %", "problem")
-TYPES = ("str", "number", "str", "number", "number", "str")
+TYPES: tuple[Literal["str", "number"], ...] = ("str", "number", "str", "number", "number", "str")
 MOST_FILES = 500
 
 
@@ -26,9 +27,12 @@ def table_rows(result: "ImagePrediction") -> list[list]:
 
 
 def as_csv(results: "Sequence[ImagePrediction]", classes: Sequence[str]) -> str:
-    """All faces as CSV: file, face, box, expression, margin, the probability of every class, problem."""
+    """All faces as CSV: file, face, box, expression, margin, the probability of every class, problem.
+
+    No cell is a formula (`ferlib.csv_safety`); a file of it begins with `BOM`.
+    """
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = SafeWriter(text)
     writer.writerow(["file", "face", "x0", "y0", "x1", "y1", "expression", "margin", *classes, "problem"])
     for result in results:
         name = Path(result.name).name

@@ -5,22 +5,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+
+from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
+from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
+from ferlib.images import MAX_PIXELS, ImageError
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.app.batching import BatchingPredictor
     from ferlib.app.neighbours import Companies
-    from ferlib.predict import FoundFaces, ImagePrediction, Picture
+    from ferlib.predict import FoundFaces, ImagePrediction
 
-READING = 2  # photos that are decoded and searched at a time: a large one takes some 150 MB
+READING = 2  # photos that are decoded and searched at a time
+UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
+UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
 PATIENCE = 15  # seconds that closing waits for requests in progress
+
+Source = Upload | np.ndarray | None
 
 
 class NoAnswer(RuntimeError):
@@ -32,7 +41,8 @@ class Service:
 
     It can be asked before it is loaded (torch takes longer to import than the page takes to open); whoever asks then
     waits. At most `queue_size` requests are inside; further ones are refused with a sentence. Of these `READING` read
-    and search their photos at a time, and faces that wait for a model go through it together.
+    and search their photos at a time, all their photos together have at most `UNFOLDED` pixels, and faces that wait for
+    a model go through it together.
 
     Args:
         model: a released model's name or a model folder to begin with; None is the default model.
@@ -53,6 +63,7 @@ class Service:
         self._loaded: Future[dict[str, BatchingPredictor]] = Future()
         self._changed = threading.Condition()
         self._reading = threading.Semaphore(READING)
+        self._pixels = Budget(UNFOLDED)
 
     def load(self) -> None:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
@@ -93,13 +104,16 @@ class Service:
             raise UserError(f"There is no model {model!r}; there are {', '.join(self.models)}.")
         return self.models[model]
 
+    @contextmanager
     def look(
-        self, source: "Picture | None", *models: str | None, explain: str | None = None
-    ) -> "list[ImagePrediction]":
+        self, source: Source, *models: str | None, explain: str | None = None
+    ) -> "Iterator[list[ImagePrediction]]":
         """Find the faces of a photo and have them judged by one model or several, one result each.
 
+        The results hold the whole photo; use them within the `with`, which ends when another photo may be unfolded.
+
         Args:
-            source: see `ferlib.predict.find_faces`.
+            source: an upload, or see `ferlib.predict.find_faces`.
             *models: names; None is the default model.
             explain: one of the models' methods, or None. A model that does not have it goes without.
 
@@ -111,18 +125,17 @@ class Service:
             chosen = [self.predictor(name) for name in models or (None,)]
             if not any(explain in (None, *predictor.methods) for predictor in chosen):
                 chosen[0].require_method(explain)
-            found = self.find(source)
-            return [one.judge(found, explain if explain in one.methods else None) for one in chosen]
+            with self.find(source) as found:
+                yield [one.judge(found, explain if explain in one.methods else None) for one in chosen]
 
-    def among_neighbours(self, source: "Picture | None") -> "Companies":
+    def among_neighbours(self, source: Source) -> "Companies":
         """The largest face of a photo among different neighbours, see `ferlib.app.neighbours`.
 
         Raises:
             NoAnswer: as `look`, or there is no face.
         """
-        with self.place():
+        with self.place(), self.find(source) as found:
             honest = self.predictor()
-            found = self.find(source)
             if found.image is None or not found.faces:
                 raise NoAnswer(found.error or "No face was found.")
             from ferlib.app.neighbours import among_neighbours
@@ -146,18 +159,33 @@ class Service:
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
         return text.strip(), json.loads(report.read_text()) if report.is_file() else None
 
-    def find(self, source: "Picture | None") -> "FoundFaces":
-        """`ferlib.predict.find_faces`, for a few photos at a time."""
-        from ferlib.predict import find_faces
+    @contextmanager
+    def find(self, source: Source) -> "Iterator[FoundFaces]":
+        """`ferlib.predict.find_faces`, for a few photos at a time, while the `with` lasts."""
+        with ExitStack() as pixels:
+            yield self._found(source, pixels)
 
-        with self._reading:
-            return find_faces(source)
+    def _found(self, source: Source, pixels: ExitStack) -> "FoundFaces":
+        """The faces of a photo whose pixels are borrowed until `pixels` is closed."""
+        from ferlib.predict import FoundFaces, find_faces
+
+        try:
+            with ExitStack() as opened:
+                photo: np.ndarray | BinaryIO | None
+                photo = opened.enter_context(source.open()) if isinstance(source, Upload) else source
+                pixels.enter_context(self._pixels.hold(pixels_of(photo), UNFOLDING))
+                with self._reading:
+                    return find_faces(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())
+        except ImageError as error:
+            return FoundFaces("image", error=str(error))
+        except TimeoutError as error:
+            raise NoAnswer(FULL) from error
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place inside while the `with` lasts; raises `NoAnswer` where there is none."""
         with self._changed:
-            if self.closed or self.inside >= self.queue_size:
+            if self.full():
                 raise NoAnswer(CLOSED if self.closed else FULL)
             self.inside += 1
         try:
@@ -166,6 +194,10 @@ class Service:
             with self._changed:
                 self.inside -= 1
                 self._changed.notify_all()
+
+    def full(self) -> bool:
+        """Whether nobody else is let in now."""
+        return self.closed or self.inside >= self.queue_size
 
     def health(self) -> dict:
         """For whoever watches over the server: {"status": "ok", "loading", "failed" or "closed", ...}."""

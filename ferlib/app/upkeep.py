@@ -4,6 +4,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,6 +27,28 @@ def keep_memory_compact() -> None:
 def all_files(folder: Path) -> set[Path]:
     """All files below a folder."""
     return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def files_by_age(folder: Path) -> list[tuple[float, int, Path]]:
+    """All files below a folder, the oldest first: when they came (seconds since the epoch), bytes, path."""
+    found = []
+    for path in all_files(folder):
+        with suppress(OSError):  # gone meanwhile
+            info = path.lstat()
+            found.append((info.st_ctime, info.st_size, path))
+    return sorted(found)
+
+
+def delete_oldest(folder: Path, kept: Collection[Path], max_bytes: int, max_files: int, age: float) -> None:
+    """Delete the oldest files below a folder until the rest is within the limits; none younger than `age` seconds."""
+    files = files_by_age(folder)
+    number, size = len(files), sum(one for _, one, _ in files)
+    for came, one, path in files:
+        if (size <= max_bytes and number <= max_files) or came > time.time() - age:
+            break
+        if path not in kept:
+            path.unlink(missing_ok=True)
+            number, size = number - 1, size - one
 
 
 def delete_old(folder: Path, kept: Collection[Path], age: float, now: float | None = None) -> None:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ferlib.cli.app import add_app
 from ferlib.cli.calibrate import add_calibrate
 from ferlib.cli.data import add_data
 from ferlib.cli.evaluate import add_evaluate
@@ -21,8 +22,8 @@ from ferlib.cli.train import add_train
 from ferlib.errors import UserError
 
 COMMANDS = (
-    add_predict, add_models, add_export, add_data, add_label, add_train, add_evaluate, add_calibrate, add_studies,
-    add_release,
+    add_predict, add_app, add_models, add_export, add_data, add_label, add_train, add_evaluate, add_calibrate,
+    add_studies, add_release,
 )  # fmt: skip
 
 

@@ -26,3 +26,9 @@ def test_the_csv_holds_everything():
     assert [float(rows[1][side]) for side in ("x0", "y0", "x1", "y1")] == [1, 2, 31, 32]
     assert sum(float(rows[0][name]) for name in FERPLUS) == pytest.approx(1, abs=1e-5)
     assert rows[2]["problem"] == BAD.error and rows[2]["face"] == rows[2]["fear"] == ""
+
+
+def test_no_name_is_a_formula():
+    named = ImagePrediction("=cmd|' calc'!A0.jpg", (), "-1 is not among the pictures")
+    (row,) = csv.DictReader(io.StringIO(as_csv([named], FERPLUS)))
+    assert row["file"] == "'=cmd|' calc'!A0.jpg" and row["problem"].startswith("'-1")

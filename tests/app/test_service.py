@@ -16,8 +16,14 @@ def service():
     return service
 
 
+def look(service, *arguments, **settings):
+    with service.look(*arguments, **settings) as (result,):
+        return result
+
+
 def test_it_answers_as_the_predictor_does(service, portrait):
-    (result,) = service.look(portrait, explain="gradcam")
+    with service.look(portrait, explain="gradcam") as (result,):
+        assert service.inside == 1
     truth = Predictor.load().predict(portrait, "gradcam")
     assert [face.box for face in result.faces] == [face.box for face in truth.faces]
     assert result.faces[0].scores == pytest.approx(truth.faces[0].scores, abs=1e-5)
@@ -25,14 +31,15 @@ def test_it_answers_as_the_predictor_does(service, portrait):
 
 
 def test_two_models_judge_the_same_faces(service, portrait):
-    first, second = service.look(portrait, "convcut_ferplus", "ivsa_fer2013", explain="gradcam")
+    with service.look(portrait, "convcut_ferplus", "ivsa_fer2013", explain="gradcam") as (first, second):
+        pass
     assert [face.box for face in first.faces] == [face.box for face in second.faces]
     assert len(first.faces[0].scores) == 8 and len(second.faces[0].scores) == 7
     assert all(face.heatmap is not None for result in (first, second) for face in result.faces)
 
 
 def test_a_bad_picture_is_an_answer(service):
-    assert service.look(None)[0].error == "No picture was given."
+    assert look(service, None).error == "No picture was given."
 
 
 @pytest.mark.parametrize(
@@ -40,16 +47,16 @@ def test_a_bad_picture_is_an_answer(service):
 )
 def test_what_there_is_not_is_one_sentence(service, portrait, model, method, said):
     with pytest.raises(ValueError, match=said):
-        service.look(portrait, model, explain=method)
+        look(service, portrait, model, explain=method)
     assert service.inside == 0
 
 
 def test_a_full_queue_refuses_politely_and_lets_the_next_one_in(service, portrait):
     with service.place(), service.place():
         with pytest.raises(NoAnswer, match=FULL):
-            service.look(portrait)
+            look(service, portrait)
         assert service.health()["inside"] == 2
-    assert service.look(portrait)[0].faces
+    assert look(service, portrait).faces
 
 
 def test_no_model_that_mixes_its_batch_is_offered(service):
@@ -67,7 +74,7 @@ def test_before_it_is_loaded_it_says_so_and_requests_wait(portrait):
     service = Service()
     assert service.health()["status"] == "loading"
     found = []
-    thread = threading.Thread(target=lambda: found.extend(service.look(portrait)))
+    thread = threading.Thread(target=lambda: found.append(look(service, portrait)))
     thread.start()
     time.sleep(0.2)
     assert not found
@@ -106,7 +113,7 @@ def test_closing_waits_for_those_inside(portrait):
     entered.wait(30)
     assert not service.close(patience=0.05)
     with pytest.raises(NoAnswer, match=CLOSED):
-        service.look(portrait)
+        look(service, portrait)
     threading.Timer(0.1, leave.set).start()
     assert service.close(patience=30)
     thread.join()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ferlib.app.upkeep import all_files, delete_old, delete_regularly
+from ferlib.app.upkeep import all_files, delete_old, delete_oldest, delete_regularly, files_by_age
 
 
 @pytest.fixture
@@ -41,3 +41,15 @@ def test_files_that_come_later_are_deleted_regularly_until_the_end(folder):
     stop.set()
     thread.join(10)
     assert not thread.is_alive() and len(all_files(folder)) == 3
+
+
+def test_the_oldest_give_way(folder):
+    own = {folder / "own" / "image.webp"}
+    order = [path for _, _, path in files_by_age(folder)]
+    assert {*order} == all_files(folder)
+    delete_oldest(folder, own, max_bytes=10**9, max_files=0, age=60)
+    assert len(all_files(folder)) == 3  # all are needed still
+    delete_oldest(folder, own, max_bytes=14, max_files=9, age=-1)
+    assert all_files(folder) == own | {order[-1]}
+    delete_oldest(folder, own, max_bytes=10**9, max_files=0, age=-1)
+    assert all_files(folder) == own

@@ -20,7 +20,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import penultimate
-from ferlib.models import zoo
+from ferlib.models import released, zoo
 from ferlib.models.listing import read_figures
 from ferlib.models.pretrained import weights_record
 from ferlib.models.zoo import create_model, load_model, released_models
@@ -51,7 +51,7 @@ def trained(tmp_path_factory, drawn_faces):
 @pytest.fixture
 def run(tmp_path, monkeypatch, trained):
     """A copy of that run, and an empty checkout for released models."""
-    for owner in (module, zoo):
+    for owner in (module, released):
         monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "pyproject.toml").touch()
@@ -175,7 +175,7 @@ def test_an_installed_package_is_not_written_into(run, drawn_faces, tmp_path, mo
     assert release(str(mine), drawn_faces) == mine  # again, in place
     assert release("here", drawn_faces, run).resolve() == tmp_path / "here"
     assert release("shipped", drawn_faces, licence="MIT").resolve() == tmp_path / "shipped"
-    assert list(zoo.WEIGHTS.iterdir()) == [shipped]
+    assert list(released.WEIGHTS.iterdir()) == [shipped]
     assert {path: path.read_bytes() for path in shipped.rglob("*")} == before
     with pytest.raises(ValueError, match="shipped is there already"):
         release("shipped", drawn_faces)
@@ -190,12 +190,12 @@ def test_the_commands_know_it_too(run, drawn_faces, few_faces, tmp_path, monkeyp
     assert capsys.readouterr().out.splitlines()[-1] == str(folder)
     assert "license: mit" in (folder / "README.md").read_text() and "For a test." in (folder / "README.md").read_text()
     assert main(["calibrate", str(folder), "--data", "synthetic"]) == 0
-    assert main([*command, "--out", str(zoo.WEIGHTS)]) == 0
+    assert main([*command, "--out", str(released.WEIGHTS)]) == 0
     (tmp_path / "pyproject.toml").unlink()
-    before = (zoo.WEIGHTS / "mine" / "config.json").read_text()
+    before = (released.WEIGHTS / "mine" / "config.json").read_text()
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
     assert "mine is part of the installed package; copy" in capsys.readouterr().err
-    assert (zoo.WEIGHTS / "mine" / "config.json").read_text() == before
+    assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
 
 
 def test_nothing_but_a_model_is_replaced(run, drawn_faces, tmp_path):

@@ -1,0 +1,178 @@
+"""The only place that opens what a client names: the pictures sent to this page, and the folder they lie in."""
+
+import base64
+import binascii
+import io
+import os
+import stat
+import threading
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ferlib.app.upkeep import delete_oldest, files_by_age
+from ferlib.images import MAX_PIXELS, ImageError
+
+MAX_FILE = 100_000_000  # bytes of one picture
+MAX_LIVE = 1_500_000  # bytes of a live camera's picture, after decoding
+MAX_BYTES, MAX_FILES = 2_000_000_000, 10_000  # in the folder together, boxed pictures included
+NEEDED = 60  # seconds for which an upload stays even if the folder is full
+RECOUNT = 5  # seconds between two looks into the folder
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, and told in a sentence
+SHOWN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")  # what a browser shows, and none of them can hold a script
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that a client sent or named, not opened yet."""
+
+    folder: Path
+    path: str | None
+    data: bytes | None = None
+
+    def open(self) -> BinaryIO:
+        """The picture's bytes.
+
+        Raises:
+            ImageError: it was not sent to this page; the sentence is the same whether or not there is such a file.
+        """
+        return io.BytesIO(self.data) if self.data is not None else _open_below(self.folder, self.path or "")
+
+
+def _open_below(folder: Path, path: str) -> BinaryIO:
+    """Open a regular file below a folder; whatever lies elsewhere is not even looked at."""
+    name = printable(path.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "The picture"
+    refusal = (
+        f"{name if len(name) <= 80 else name[:80] + '…'} is not among the pictures sent to this page, or it has been "
+        "deleted since; please send it again."
+    )
+    root = folder.resolve()
+    try:
+        plain = Path(os.path.normpath(path))
+        if "\0" in path or not (plain.is_relative_to(root) or plain.is_relative_to(folder)) or plain == root:
+            raise ImageError(refusal)
+        real = plain.resolve(strict=True)
+        if not real.is_relative_to(root):
+            raise ImageError(refusal)
+        # a link that took the file's place in between is not followed; a pipe does not make us wait
+        file = os.fdopen(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError(refusal) from error
+    info = os.fstat(file.fileno())
+    if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE:
+        file.close()
+        raise ImageError(refusal)
+    return file
+
+
+def printable(text: str) -> str:
+    """Text without line breaks, control characters and halves of characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@dataclass
+class Uploads:
+    """The folder into which pictures are sent, with room for so much.
+
+    Attributes:
+        folder: uploads, and the pictures that the page makes of them.
+        max_bytes: of all its files together.
+        max_files: how many.
+    """
+
+    folder: Path
+    max_bytes: int = MAX_BYTES
+    max_files: int = MAX_FILES
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _used: tuple[int, int] = (0, 0)  # bytes and files, since the last count
+    _counted: float = -RECOUNT
+    _kept: frozenset[Path] = frozenset()
+
+    def keep(self) -> None:
+        """Files that are there now are the page's own and stay."""
+        self._kept = frozenset(path for _, _, path in files_by_age(self.folder))
+
+    def sent(self, value: dict | None) -> Upload | None:
+        """The picture that a client's value stands for; None without one. Nothing is opened yet.
+
+        Args:
+            value: as Gradio's clients send it: `path` is what /upload answered, or `url` holds the picture itself.
+        """
+        if not value:
+            return None
+        path, url = value.get("path"), value.get("url")
+        if isinstance(url, str) and url.startswith("data:image/"):
+            return Upload(self.folder, None, _decoded(url))
+        if not path and not url:
+            return None
+        return Upload(self.folder, str(path or url))
+
+    def admit(self, size: int) -> bool:
+        """Count `size` more bytes if there is room for them; the oldest files give way, after `NEEDED` seconds."""
+        with self._lock:
+            if time.monotonic() - self._counted > RECOUNT:
+                self._count()
+            if self._fits(size):
+                self._used = self._used[0] + size, self._used[1] + 1
+                return True
+            delete_oldest(self.folder, self._kept, self.max_bytes - size, self.max_files - 1, NEEDED)
+            self._count()
+            if fits := self._fits(size):
+                self._used = self._used[0] + size, self._used[1] + 1
+            return fits
+
+    def _fits(self, size: int) -> bool:
+        return self._used[0] + size <= self.max_bytes and self._used[1] < self.max_files
+
+    def _count(self) -> None:
+        files = files_by_age(self.folder)
+        self._used, self._counted = (sum(size for _, size, _ in files), len(files)), time.monotonic()
+
+    def served(self, path: str) -> tuple[BinaryIO, str | None]:
+        """A file, opened, and its media type if it is a picture that browsers show.
+
+        Raises:
+            ImageError: there is no such file in the folder.
+        """
+        file = _open_below(self.folder, path)
+        return file, picture_type(file)
+
+
+def picture_type(file: BinaryIO) -> str | None:
+    """The media type of a picture by its own header, whatever its name says; None for anything else."""
+    try:
+        with Image.open(file, formats=SHOWN) as image:
+            kind = image.format or ""
+    except Exception:  # whatever a file that only begins like a picture makes Pillow's plugins raise
+        kind = ""
+    file.seek(0)
+    return Image.MIME.get(kind)
+
+
+def pixels_of(file: BinaryIO | np.ndarray | None) -> int:
+    """How many pixels a picture unfolds to by its header; `MAX_PIXELS` where that cannot be told."""
+    if file is None or isinstance(file, np.ndarray):
+        return 0 if file is None else file.shape[0] * file.shape[1]
+    try:
+        with Image.open(file) as image:
+            pixels = image.width * image.height
+    except Exception:
+        pixels = MAX_PIXELS
+    file.seek(0)
+    return min(pixels, MAX_PIXELS)
+
+
+def _decoded(url: str) -> bytes:
+    """The bytes of a picture in a data URL."""
+    text = url.partition(",")[2]
+    if len(text) > MAX_LIVE * 4 / 3 + 4:
+        raise ImageError(f"The camera's picture is too large: at most {MAX_LIVE / 1e6:.1f} MB are read.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ImageError("The camera's picture is damaged or cut short.") from error

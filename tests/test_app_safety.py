@@ -1,0 +1,369 @@
+"""The page as an attacker meets it: what he may read, write, have fetched, and hold."""
+
+import base64
+import http.server
+import io
+import json
+import logging
+import os
+import re
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from PIL import Image
+from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
+
+from ferlib.app import gate, server
+from ferlib.app.upkeep import all_files
+
+SESSION = iter(range(1_000_000))
+BOXES = re.compile(r'"(box|x0|scores|published)"|class="(face|companies)"|^photo\.png,1,', re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory, portrait):
+    """A picture with a face that nobody has sent."""
+    path = tmp_path_factory.mktemp("elsewhere") / "photo.png"
+    Image.fromarray(portrait).save(path)
+    return path
+
+
+@pytest.fixture
+def other_server(secret):
+    """Another web server that has the picture, and what was asked of it."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(secret.read_bytes())
+
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}/photo.png", asked
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def attacks(secret, folder, other_server):  # noqa: F811
+    """Pictures as an attacker names them."""
+    link, mark = folder / "link.png", {"meta": {"_type": "gradio.FileData"}}
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret)
+    address, _ = other_server
+    relative = f"{folder}/../../../../../../../../../..{secret}"
+    paths = [str(secret), relative, "photo.png", str(link), "/dev/zero", "/proc/self/environ", address, str(folder)]
+    yield [
+        *({"path": path, "orig_name": "photo.png"} | more for path in paths for more in ({}, mark)),
+        {"url": address}, {"url": address} | mark, {"path": str(secret), "url": address} | mark,
+        {"path": None, "url": f"file://{secret}"}, {"path": str(secret), "is_stream": True} | mark,
+    ]  # fmt: skip
+    link.unlink()
+
+
+def inputs(function, picture) -> list | None:
+    """Arguments with the picture in them; None for a function that takes none."""
+    kinds = [type(block).__name__ for block in function.inputs]
+    if not {"Image", "File"} & set(kinds):
+        return None
+    given = {"Image": picture, "File": [picture]}
+    words = {"Model": "convcut_ferplus", "Explanation": "gradcam", "model": "convcut_ferplus", "other": "ivsa_fer2013"}
+    return [given.get(kind, words.get(block.label, "")) for kind, block in zip(kinds, function.inputs, strict=True)]
+
+
+def ask(visitor, function, data, way: str, own: bool) -> str:
+    """Everything that a call brings, by one of the ways to make it."""
+    headers = {"Origin": str(visitor.base_url).rstrip("/")} if own else {}
+    session = f"s{next(SESSION)}"
+    body = {"data": data, "session_hash": session, "fn_index": function._id}
+    if way == "run":
+        return visitor.post("gradio_api/run/predict", json=body, headers=headers).text
+    if way == "name":
+        return visitor.post(f"gradio_api/api/{function.api_name}", json={"data": data}, headers=headers).text
+    if way == "call":
+        answer = visitor.post(f"gradio_api/call/{function.api_name}", json={"data": data}, headers=headers)
+        if answer.status_code != 200:
+            return answer.text
+        return first_answer(visitor, f"gradio_api/call/{function.api_name}/{answer.json()['event_id']}")
+    answer = visitor.post("gradio_api/queue/join", json=body, headers=headers)
+    if answer.status_code != 200:
+        return answer.text
+    return first_answer(visitor, f"gradio_api/queue/data?session_hash={session}")
+
+
+def first_answer(visitor, path: str) -> str:
+    """What the server tells until there is an answer; a live camera would wait for more."""
+    said = ""
+    with visitor.stream("GET", path) as stream:
+        for line in stream.iter_lines():
+            said += line
+            if re.search(r"process_completed|process_streaming|^event: error", line) or (
+                line.startswith("data: ") and re.search("event: (complete|generating)", said)
+            ):
+                break
+    return said
+
+
+@pytest.mark.parametrize("way", ["run", "name", "call", "queue"])
+def test_nothing_is_read_written_or_fetched(way, served, folder, attacks, other_server):  # noqa: F811
+    before = all_files(folder)
+    with httpx.Client(base_url=served.url, timeout=60) as visitor:
+        tried = 0
+        for function in served.page.fns.values():
+            for picture in attacks:
+                data = inputs(function, picture)
+                if data is None:
+                    break
+                for own in (False, True):
+                    said = ask(visitor, function, data, way, own)
+                    if function.api_visibility != "public" and not own:
+                        assert "Only the page itself" in said
+                    else:
+                        assert not BOXES.search(said), (function.api_name, picture)
+                        assert "is not among the pictures sent" in said, (function.api_name, picture, said)
+                    assert not re.search(r"(/tmp|/proc|/dev|file:|\.\.)/", said), (function.api_name, picture, said)
+                    tried += 1
+    assert tried > 300
+    assert all_files(folder) == before and other_server[1] == []
+
+
+@pytest.mark.parametrize("name", ["photo.png", "no such photo.png"])
+def test_the_answer_does_not_tell_which_files_exist(name, url, secret):  # noqa: F811
+    answer = httpx.post(f"{url}gradio_api/run/predict", json={"data": [{"path": str(secret.with_name(name))}, "", ""]})
+    said = answer.json()["data"][0]["error"]
+    assert said.replace(name, "X") == "X is not among the pictures sent to this page, or it has been deleted since; " \
+        "please send it again."  # fmt: skip
+
+
+def test_what_was_sent_is_read(url, secret):  # noqa: F811
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        (path,) = visitor.post("gradio_api/upload", files={"files": secret.open("rb")}).json()
+        for body, route in (
+            ({"data": [{"path": path}, "", ""]}, "run/predict"),
+            ({"image": {"path": path}}, "call/v2"),
+        ):
+            if route == "call/v2":
+                event = visitor.post("gradio_api/call/v2/predict", json=body).json()["event_id"]
+                assert '"box"' in visitor.get(f"gradio_api/call/v2/predict/{event}").text
+            else:
+                assert len(visitor.post(f"gradio_api/{route}", json=body).json()["data"][0]["faces"]) == 1
+
+
+def test_doors_of_gradio_that_the_page_does_not_need_are_shut(url, other_server, secret):  # noqa: F811
+    address, asked = other_server
+    for path in (
+        f"file={address}", f"file={secret}", "file=/proc/self/environ", f"proxy={address}", f"file/{secret}",
+        "deep_link?session_hash=s", "runs", "custom_component/1/client/component/x.js", "startup-events",
+    ):  # fmt: skip
+        assert httpx.get(f"{url}gradio_api/{path}").status_code in (403, 404), path
+    for path in ("component_server", "process_recording", "vibe-edit", "run-history/connect", "undo-vibe-edit"):
+        assert httpx.post(f"{url}gradio_api/{path}", json={}).status_code == 404, path
+    assert httpx.get(f"{url}monitoring").status_code == httpx.get(f"{url}docs").status_code == 404
+    assert asked == []
+
+
+# --- who asks ---
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1", "0"]
+)
+def test_a_foreign_name_is_refused(name, url):  # noqa: F811
+    for headers in ({"Host": name}, {"X-Forwarded-Host": name}):
+        for path in ("", "gradio_api/info", "health", "gradio_api/file=/etc/passwd"):
+            assert httpx.get(f"{url}{path}", headers=headers).status_code == 403
+        body = {"data": [None, "", ""]}
+        assert httpx.post(f"{url}gradio_api/run/predict", json=body, headers=headers).status_code == 403
+
+
+def test_another_site_is_refused_and_the_page_itself_is_not(url):  # noqa: F811
+    body = {"data": [None, "", ""]}
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://localhost:1", 403), (url[:-1], 200)):
+        answer = httpx.post(f"{url}gradio_api/run/predict", json=body, headers={"Origin": origin})
+        assert answer.status_code == status, origin
+
+
+# --- bad requests ---
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("run/predict", {"fn_index": -1, "data": []}, 404),
+        ("queue/join", {"fn_index": -1, "data": [], "session_hash": "x"}, 404),
+        ("queue/join", {"fn_index": 10**9, "data": [], "session_hash": "x"}, 404),
+        ("queue/join", {"fn_index": "3", "data": []}, 404),
+        ("run/nosuch", {"data": []}, 404),
+        ("call/nosuch", {"data": []}, 404),
+        ("call/v2/nosuch", {}, 404),
+        ("call/v2/predict", {"picture": None}, 422),
+        ("run/predict", {"data": []}, 422),
+        ("run/predict", {"data": "photo"}, 422),
+        ("run/predict", {"data": ["/etc/passwd", "", ""]}, 422),
+        ("run/predict", {"data": [{"path": 5}, "", ""]}, 422),
+        ("run/predict", {"data": [None, {}, []]}, 422),
+        ("run/batch", {"data": [["photo"], ""]}, 422),
+        ("run/predict", [], 400),
+        ("run/predict", "{", 400),
+        ("run/predict", "[" * 100_000, 400),
+        ("stream/nosuch", {"data": [None, ""]}, 404),
+        ("upload", {}, 400),
+    ],
+)
+def test_a_bad_request_is_told_why_in_one_line(path, body, status, url, caplog, capfd):  # noqa: F811
+    text = body if isinstance(body, str) else json.dumps(body)
+    with caplog.at_level(logging.WARNING):
+        answer = httpx.post(f"{url}gradio_api/{path}", content=text, headers={"Origin": url[:-1]})
+    assert answer.status_code == status
+    if path != "upload":
+        assert answer.json()["error"] == answer.json()["detail"] and len(answer.json()["error"]) > 10
+        assert len(caplog.records) == 1
+    assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text
+
+
+def test_an_unknown_model_is_a_sentence_wherever_it_is_asked_for(served, url, capfd):  # noqa: F811
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        for function in served.page.fns.values():
+            kinds = [type(block).__name__ for block in function.inputs]
+            if not {"Dropdown", "Textbox"} & set(kinds) or not function.fn or function.js or "Image" in kinds:
+                continue
+            given = {"Image": None, "File": [{"path": "x.png"}]}
+            said = ask(visitor, function, [given.get(kind, "gpt") for kind in kinds], "run", own=True)
+            assert "There is no model 'gpt'" in said or function.api_name == "lambda", (function.api_name, said)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_fault_of_ours_is_told_without_its_details_and_stands_in_the_log(served, url, monkeypatch, capfd):  # noqa: F811
+    monkeypatch.setattr(type(served.page.fns[20].fn.__self__.service), "models", property(lambda self: 1 / 0))
+    answer = httpx.post(f"{url}gradio_api/run/models", json={"data": []})
+    assert (
+        answer.status_code == 500 and answer.json()["error"] == "Something went wrong on the server; its log says what."
+    )
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+# --- headers ---
+
+
+def test_every_answer_carries_the_headers(url):  # noqa: F811
+    for path in ("", "theme.css", "gradio_api/info", "nosuch", "health", "gradio_api/file=/etc/passwd"):
+        headers = httpx.get(f"{url}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        policy = headers["content-security-policy"]
+        assert "frame-ancestors 'self'" in policy and "default-src 'self'" in policy
+        assert not re.search(r"https?:|\*", policy)
+
+
+def test_only_pictures_are_shown_in_the_browser(url, portrait):  # noqa: F811
+    picture = io.BytesIO()
+    Image.fromarray(portrait).save(picture, "JPEG")
+    page = b"<script>alert(1)</script>"
+    for name, content, place in (
+        ("page.jpg", page, "attachment"), ("page.html", page, "attachment"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "attachment"),
+        ("cut.jpg", picture.getvalue()[:3] + page, "attachment"),
+        ("Föto 你好.jpg", picture.getvalue(), "inline"), ("photo.txt", picture.getvalue(), "inline"),
+    ):  # fmt: skip
+        (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": (name, content)}).json()
+        answer = httpx.get(f"{url}gradio_api/file={path}")
+        assert answer.status_code == 200 and answer.content == content
+        assert answer.headers["content-disposition"].startswith(place), name
+        kind = "image/jpeg" if place == "inline" else "application/octet-stream"
+        assert answer.headers["content-type"] == kind
+
+
+# --- how much ---
+
+
+def send(url, number=1, size=100):  # noqa: F811
+    files = [("files", (f"{i}.jpg", os.urandom(size))) for i in range(number)]
+    return httpx.post(f"{url}gradio_api/upload", files=files, timeout=60)
+
+
+def test_too_many_files_at_once_are_refused(url):  # noqa: F811
+    assert send(url, gate.MOST_FILES).status_code == 200
+    refused = send(url, gate.MOST_FILES + 1)
+    assert refused.status_code == 413 and "At most 500 pictures" in refused.text
+
+
+def test_the_folder_has_room_for_so_much(served, folder, url, monkeypatch):  # noqa: F811
+    uploads = served.page.uploads
+    for limit in ("max_bytes", "max_files"):
+        sizes = [path.stat().st_size for path in all_files(folder)]
+        now = sum(sizes) + 10_000 if limit == "max_bytes" else len(sizes) + 2
+        with monkeypatch.context() as patch:
+            patch.setattr(uploads, limit, now)
+            patch.setattr(uploads, "_counted", -100.0)
+            answers = [send(url, size=4_000) for i in range(4)]
+            assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
+            assert "no room" in answers[2].text
+            patch.setattr("ferlib.app.uploads.NEEDED", -1)  # what lies there is no longer needed: the oldest gives way
+            assert send(url, size=5_000).status_code == 200
+
+
+def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F811
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert httpx.post(f"{url}gradio_api/upload", content=iter([b"--x"]), headers=headers).status_code == 411
+    assert httpx.post(f"{url}gradio_api/run/predict", content=b" " * 3_000_000).status_code == 413
+    with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as line:
+        line.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n\r\n")
+        assert b" 413 " in line.recv(1000)
+
+
+def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch, photos):  # noqa: F811
+    monkeypatch.setattr(gate, "SILENCE", 1.5)
+    start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(gate.UPLOADING)]
+    for line in lines:
+        line.sendall(start + b"Content-Length: 1000\r\n\r\n--x")
+    time.sleep(0.5)
+    refused = send(url)
+    assert refused.status_code == 503 and "queue is full" in refused.text
+    for line in lines:
+        line.settimeout(30)
+        assert b" 408 " in line.recv(1000)
+        line.close()
+    assert send(url).status_code == 200
+
+
+def test_idle_and_slow_connections_are_dropped(url, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(server, "UNASKED", 0.5)
+    address = ("127.0.0.1", httpx.URL(url).port)
+    with socket.create_connection(address) as silent, socket.create_connection(address) as slow:
+        silent.settimeout(20)
+        slow.settimeout(20)
+        assert silent.recv(1) == b""
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            for letter in b"GET / HTTP/1.1\r\nHost: localhost\r\n" * 10:
+                slow.sendall(bytes([letter]))
+                time.sleep(0.05)
+        assert time.monotonic() - began < 10
+
+
+# --- a live camera ---
+
+
+def test_a_live_picture_leaves_no_file(served, folder, url, portrait):  # noqa: F811
+    buffer = io.BytesIO()
+    Image.fromarray(portrait).save(buffer, "JPEG")
+    address = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    (live,) = [one for one in served.page.fns.values() if one.api_name == "look_live"]
+    before = all_files(folder)
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        for _ in range(3):
+            said = ask(visitor, live, [{"url": address}, "convcut_ferplus"], "queue", own=True)
+            assert "Face 1: " in said and "data:image/jpeg;base64," in said
+        for bad in ("data:image/jpeg;base64,%%%", "data:image/jpeg;base64," + "A" * 2_050_000, "data:text/html,x"):
+            said = ask(visitor, live, [{"url": bad}, "convcut_ferplus"], "queue", own=True)
+            assert "Face 1" not in said and ("camera's picture is" in said or "not among the pictures" in said)
+    assert all_files(folder) == before
