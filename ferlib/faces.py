@@ -25,9 +25,9 @@ threshold.
 
 **Turned photos.** Without an EXIF tag a photo may lie on its side or stand on its head. BlazeFace finds something there
 too, but is less sure of it: of 500 photos of facial_expressions 84 % have a face with a score of at least
-`_UPRIGHT_SCORE` and a tilt of at most `_UPRIGHT_ROLL`; turned by 180 degrees none, by 90 or 270 one. Where there is no
-such face the other three quarter turns are searched as well, and the one with the best confirmed face is taken. Of 101
-photos turned so 97 % keep the label of the upright photo or are refused (`benchmarks/turned.py`).
+`_UPRIGHT_SCORE` and a tilt of at most `_UPRIGHT_ROLL`; turned by 180 degrees none, by 90 or 270 one each. Where there
+is no such face the other three quarter turns are searched as well, and the one with the best confirmed face is taken.
+Of 101 photos turned so 97 % keep the label of the upright photo or are refused (`benchmarks/turned.py`).
 """
 
 import math
@@ -60,7 +60,7 @@ _BESIDE = 40  # ... nor any below this side in pixels
 _MARGIN = 16  # black pixels around a picture that is searched finely, for faces cut by the edge
 _GUESS = 0.5  # the lowest score there: coins and wheels reach it too, and each guess is looked at again ...
 _ZOOMS, _CONFIRMED = (1.5, 3.5), 0.7  # ... in squares so many times its side, whose mean score is at least this
-_UPRIGHT_SCORE, _UPRIGHT_ROLL = 0.8, 30.0  # a face as sure and as little tilted as this says that the photo is upright
+_UPRIGHT_SCORE, _UPRIGHT_ROLL = 0.8, 25.0  # a face as sure and as little tilted as this says that the photo is upright
 _TURNED_ROLL = 45.0  # a face that is more tilted does not say that another turn is the right one
 _OVERLAP = 0.5  # of two boxes sharing more than this part of the smaller one, the better stays
 
@@ -285,14 +285,19 @@ def _in_best_turn(image: np.ndarray, found: list[Face], max_side: int) -> list[F
         found: Its faces as it is.
         max_side: As in `detect_faces`.
     """
-    best = max((_closer_score(image, face) for face in found), default=0.0)
-    for quarter in (1, 2, 3):
-        turned = np.ascontiguousarray(np.rot90(image, quarter))
-        faces = _search(turned, max_side)
-        score = max((_closer_score(turned, face) for face in faces if abs(face.roll) <= _TURNED_ROLL), default=0.0)
+    best, turn, side = max((_closer_score(image, face) for face in found), default=0.0), 0, max_side
+    if found:  # faces half as large would be seen
+        side = min(side, round(2 * SMALLEST * max(image.shape[:2]) / max(face.side for face in found)))
+    for quarters in (1, 2, 3):
+        turned = np.ascontiguousarray(np.rot90(image, quarters))
+        upright = [face for face in _search(turned, side) if abs(face.roll) <= _TURNED_ROLL]
+        score = max((_closer_score(turned, face) for face in upright), default=0.0)
         if score > max(best, _CONFIRMED):
-            best, found = score, [_turned_back(face, turned.shape, quarter) for face in faces]
-    return found
+            best, turn = score, quarters
+    if not turn:
+        return found
+    turned = np.ascontiguousarray(np.rot90(image, turn))
+    return [_turned_back(face, turned.shape, turn) for face in _search(turned, max_side)]
 
 
 def _turned_back(face: Face, shape: tuple[int, ...], quarters: int) -> Face:
