@@ -9,11 +9,14 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.baselines import Baseline, BaselineConfig
 from ferlib.models.convcut import ConvCut, ConvCutConfig
-from ferlib.models.hub import hub_folder
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.pattlite import PAttLite, PAttLiteConfig
+from ferlib.models.released import WEIGHTS, model_folder, released_models, released_onnx
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
+__all__ = [
+    "MODELS", "WEIGHTS", "Entry", "build_model", "create_model", "list_models", "load_model", "released_models",
+    "released_onnx",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,35 +117,16 @@ def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) ->
     return MODELS[config.architecture].model(config, trunk_weights=trunk_weights)
 
 
-def released_models() -> dict[str, Path]:
-    """Trained models that come with the package, name -> folder."""
-    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
-
-
-def released_onnx(name_or_dir: str | Path) -> Path | None:
-    """A released model's model.onnx (`ferlib.models.export`), where it has one: the same answers, faster on a CPU."""
-    folder = released_models().get(str(name_or_dir))
-    return folder / "model.onnx" if folder and (folder / "model.onnx").is_file() else None
-
-
 def load_model(name_or_dir: str | Path) -> FaceModel:
     """A trained model, in evaluation mode.
 
     Args:
-        name_or_dir: a released model's name, a folder written by `save_pretrained`, or a Hugging Face hub name.
+        name_or_dir: a released model's name, a folder written by `save_pretrained`, or "owner/name" on the hub.
 
     Raises:
         ValueError: there is no such model, or the folder is damaged.
     """
-    folder = released_models().get(str(name_or_dir), Path(name_or_dir))
-    if not folder.is_dir():
-        try:
-            folder = hub_folder(str(name_or_dir), ["config.json", "model.safetensors"])
-        except OSError as error:
-            raise UserError(
-                f"no model {str(name_or_dir)!r}: expected one of {', '.join(released_models())}, a folder with "
-                f"config.json and model.safetensors, or a name on the Hugging Face hub ({error})"
-            ) from error
+    folder = model_folder(name_or_dir)
     try:
         architecture = json.loads((folder / "config.json").read_text())["architecture"]
         return MODELS[architecture].model.from_pretrained(str(folder)).eval()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferlib.models import listing, zoo
+from ferlib.models import listing, released, zoo
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import BatchAttention
 from ferlib.models.listing import TestFigures, count_flops, model_rows, read_figures
@@ -84,7 +84,7 @@ def test_a_folder_without_card_or_report_is_listed_without_them(tmp_path, monkey
     (tmp_path / "bare").mkdir()
     for file in ("config.json", "model.safetensors"):
         shutil.copyfile(source / file, tmp_path / "bare" / file)
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(released, "WEIGHTS", tmp_path)
     monkeypatch.setattr(listing, "MODELS", {"convcut": zoo.MODELS["convcut"]})
     bare, _ = model_rows()
     assert (bare.name, bare.trained, bare.licence, bare.test) == ("bare", True, None, None)

@@ -13,7 +13,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import tempered
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import penultimate
-from ferlib.models import zoo
+from ferlib.models import released, zoo
 from ferlib.models.listing import read_figures
 from ferlib.models.zoo import create_model, load_model, released_models
 from ferlib.predict import Predictor
@@ -24,7 +24,7 @@ from ferlib.training.release import release
 @pytest.fixture
 def run(tmp_path, monkeypatch, drawn_faces):
     """What `fit` leaves: the kept model, the history and the recipe; and an empty place for released models."""
-    for owner in (module, zoo):
+    for owner in (module, released):
         monkeypatch.setattr(owner, "WEIGHTS", tmp_path / "weights")
     folder = tmp_path / "run"
     model = create_model(
