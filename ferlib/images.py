@@ -220,7 +220,7 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
         raise ImageError(f"{name} has shape {shape}; a picture has shape H x W or H x W x 1 to 4{hint}.")
     if math.prod(array.shape[:2]) > MAX_PIXELS:
         raise ImageError(_too_large(name, array.shape[1::-1]))
-    array = _to_uint8(array, name)
+    array = to_uint8(array, name)
     if array.ndim == 2:
         array = array[..., None]
     if array.shape[2] == 1:
@@ -230,7 +230,7 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     return np.array(_on_white(Image.fromarray(np.ascontiguousarray(array))))
 
 
-def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     """Scale bool, uint16 and float 0..1 values to 0..255, rounded; the shape stays."""
     kind = array.dtype
     if kind == np.uint8:

@@ -4,9 +4,13 @@ Since 1.29 its official builds send events about process, models and sessions to
 the device in the user's cache, unless a variable of the environment says otherwise before it is first imported.
 """
 
+import ctypes
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
 
 from ferlib.errors import MissingPackage
 
@@ -35,3 +39,51 @@ def open_session(file: Path, threads: int = 1) -> "InferenceSession":
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+class OnnxModel:
+    """An ONNX file that runs in whatever process it finds itself in, in several threads at once.
+
+    A session does not survive a fork (the threads it has stay behind in the parent) and cannot be pickled. So it is
+    opened when it is first needed, and again in a process that was forked or that a copy was sent to.
+
+    Args:
+        file: The model.
+        threads: That one run uses.
+    """
+
+    def __init__(self, file: Path, threads: int = 1):
+        self.file, self.threads = file, threads
+        self._session: InferenceSession | None = None
+        _models.add(self)
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs, by name, for some inputs."""
+        session = self._session
+        if session is None:  # two threads may both open one: the last stays
+            session = self._session = open_session(self.file, self.threads)
+        return session.run(outputs, inputs)
+
+    def forget(self) -> None:
+        """Leave the session of the parent process, without closing it: that would wait for the threads it had there."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"file": self.file, "threads": self.threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # as new
+
+
+_models: "WeakSet[OnnxModel]" = WeakSet()
+
+
+def _forget_sessions() -> None:
+    for model in _models:
+        model.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_sessions)

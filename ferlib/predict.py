@@ -1,16 +1,19 @@
 """The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ferlib.data.transforms import Preprocess
+from ferlib.devices import choose_device
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.explain.methods import explain as explain_batch
@@ -18,10 +21,11 @@ from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
 from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
 from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks
-from ferlib.images import ImageError, read_image
+from ferlib.images import ImageError, read_image, to_uint8
 from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model, released_onnx
-from ferlib.onnx_session import open_session
+from ferlib.onnx_session import OnnxModel
+from ferlib.preprocess import Preprocessing, softmax
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
@@ -161,7 +165,7 @@ class Predictor:
 
     Args:
         model: any trained `FaceModel`; put into evaluation mode.
-        device: where it runs.
+        device: where it runs, see `ferlib.devices.choose_device`: "cpu", "auto" for a GPU if there is one, "cuda" …
         batch_size: faces a pass.
         onnx: the same model exported (`ferlib.models.export`), or None. Where no explanation is asked for it answers in
             the model's place, several times as fast for a single face. Only on the CPU.
@@ -171,17 +175,17 @@ class Predictor:
         self, model: FaceModel, device: str | torch.device = "cpu", batch_size: int = 32, onnx: Path | None = None
     ):
         self.model = model.eval()
-        place(model, device)
-        self.device, self.batch_size = device, batch_size
+        self.device, self.batch_size = choose_device(device), batch_size
+        place(model, self.device)
         self.preprocess = Preprocess.of(model.config)
         self.methods = methods_of(self.model)
-        self._logits = self._by_torch if onnx is None else _by_onnxruntime(onnx)
+        self._onnx = OnnxModel(onnx, torch.get_num_threads()) if onnx and self.device.type == "cpu" else None
+        self._process = os.getpid()
 
     @classmethod
     def load(cls, name_or_dir: str | Path = DEFAULT_MODEL, device: str | torch.device = "cpu") -> "Predictor":
         """With a released model, or one from a folder; see `ferlib.models.zoo.load_model`."""
-        on_cpu = torch.device(device).type == "cpu"
-        return cls(load_model(name_or_dir), device, onnx=released_onnx(name_or_dir) if on_cpu else None)
+        return cls(load_model(name_or_dir), device, onnx=released_onnx(name_or_dir))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -231,35 +235,74 @@ class Predictor:
         """Classify face crops, without detection.
 
         Args:
-            faces: (S, S) or (S, S, 3) uint8 each, in the training set's framing, all of one size.
+            faces: (S, S) or (S, S, 3) each, uint8 or floats 0..1, in the training set's framing, all of one shape.
             explain: as in `predict`.
 
         Returns:
             Probabilities (N, classes), and heat maps (N, S, S) float32 over the whole crops, or None.
+
+        Raises:
+            ValueError: faces of several shapes, or values that are no pixels; or there is no such explanation.
         """
-        pixels = torch.from_numpy(np.stack(faces))
-        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-        probabilities, maps = [], []
-        for batch in pixels.split(self.batch_size):
-            x = self.preprocess(batch.to(self.device))
-            if explain:
-                logits, heat = explain_batch(self.model, x, explain)
-                maps.append(self.preprocess.whole_face(heat).cpu())
-            else:
-                logits = self._logits(x)
-            probabilities.append((logits.float() / self.model.config.temperature).softmax(dim=1).cpu())
-        return torch.cat(probabilities).numpy(), torch.cat(maps).numpy() if maps else None
+        self.require_method(explain)
+        pixels = stacked(faces)
+        if not len(pixels):
+            side = self.preprocess.source_size or self.preprocess.input_size
+            return np.zeros((0, len(self.classes)), np.float32), np.zeros(
+                (0, side, side), np.float32
+            ) if explain else None
+        parts = [
+            self._explained(batch, explain) if explain else (self._probabilities(batch), None)
+            for batch in np.array_split(pixels, range(self.batch_size, len(pixels), self.batch_size))
+        ]
+        maps = [heat for _, heat in parts if heat is not None]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None
+
+    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        if self._onnx:  # no PyTorch here: its threads do not survive a fork
+            x = Preprocessing(**asdict(self.preprocess))(pixels)
+            return softmax(self._onnx.run(["logits"], {"image": x})[0], self.model.config.temperature)
+        with torch.inference_mode():
+            return self._scores(self.model(self._input(pixels)))
+
+    @torch.inference_mode(False)  # explanations need gradients
+    def _explained(self, pixels: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+        logits, heat = explain_batch(self.model, self._input(pixels), method)
+        return self._scores(logits), self.preprocess.whole_face(heat).cpu().numpy()
+
+    def _scores(self, logits: torch.Tensor) -> np.ndarray:
+        return (logits.float() / self.model.config.temperature).softmax(dim=1).cpu().numpy()
+
+    def _input(self, pixels: np.ndarray) -> torch.Tensor:
+        """Faces (N, S, S) or (N, S, S, 3) uint8 as the model wants them, on its device."""
+        if self._process != os.getpid():  # forked: the threads PyTorch had stayed behind, and waiting for them hangs
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+        faces = torch.from_numpy(pixels)
+        faces = faces.unsqueeze(1) if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
+        return self.preprocess(faces.to(self.device))
 
     def _sized(self, crop: np.ndarray) -> np.ndarray:
         size = self.preprocess.source_size or self.preprocess.input_size
         return np.array(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC))
 
-    def _by_torch(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return self.model(x)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._process = os.getpid()
 
 
-def _by_onnxruntime(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-    """An exported model as a function: normalised images (B, C, H, W) -> logits (B, classes)."""
-    session = open_session(file, torch.get_num_threads())
-    return lambda x: torch.from_numpy(session.run(["logits"], {"image": x.numpy()})[0])
+def stacked(faces: Sequence[np.ndarray]) -> np.ndarray:
+    """Face crops as one array (N, S, S) or (N, S, S, 3) uint8.
+
+    Raises:
+        ValueError: crops of several shapes, or values that are no pixels.
+    """
+    if not len(faces):
+        return np.zeros((0, 1, 1), np.uint8)
+    shapes = {np.shape(face) for face in faces}
+    if len(shapes) > 1:
+        raise UserError(f"the faces must have one shape, not {', '.join(map(str, sorted(shapes)))}")
+    (shape,) = shapes
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or 0 in shape:
+        raise UserError(f"a face is (S, S) or (S, S, 3), not {shape}")
+    return np.stack([to_uint8(np.asarray(face), "The face") for face in faces])

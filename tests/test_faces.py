@@ -117,10 +117,11 @@ def test_other_arrays_are_refused(shape, dtype):
         detect_faces(np.zeros(shape, dtype))
 
 
-@pytest.mark.parametrize("degrees", [-60, -30, 30, 60])
+@pytest.mark.parametrize("degrees", [-120, -60, -30, 30, 60, 150])
 def test_tilted_faces_and_their_landmarks_are_found(portrait, face, degrees):
     """Turned back, the landmarks lie where those of the upright photo do."""
     (found,) = detect_faces(turned(portrait, degrees))
+    assert abs(found.tilt) < 45
     angle, middle = np.radians(degrees), np.array([portrait.shape[1] / 2, portrait.shape[0] / 2])
     back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # y points down
     points = (find_landmarks(turned(portrait, degrees), found) - middle) @ back.T + middle
@@ -210,6 +211,37 @@ def test_turning_is_exact(roll):
     assert abs(np.hypot(dx, dy) - 50) < 1.5
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_photo_without_a_tag_is_found_to_be_turned(portrait, astronaut, quarters):
+    """Its crop is that of the upright photo, pixel for pixel; box and landmarks lie where the face is in the photo."""
+    for upright in (portrait, astronaut):
+        (expected,) = detect_faces(upright)
+        photo = np.ascontiguousarray(np.rot90(upright, -quarters))
+        (found,) = detect_faces(photo)
+        assert found.turn == 90 * quarters and found.tilt == pytest.approx(expected.tilt)
+        assert found.roll == pytest.approx((expected.roll + 90 * quarters + 180) % 360 - 180)
+        assert np.abs(crop_face(photo, found, 48).astype(int) - crop_face(upright, expected, 48)).mean() < 2
+        inside = np.zeros(photo.shape[:2], bool)
+        x0, y0, x1, y1 = found.box
+        inside[y0:y1, x0:x1] = True
+        rows, columns = np.nonzero(np.rot90(inside, quarters))
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == expected.box
+        points = [crop_points(find_landmarks(*pair), pair[1], 48) for pair in ((photo, found), (upright, expected))]
+        assert np.abs(points[0] - points[1]).max() < 1.5
+
+
+def test_a_turned_group_is_turned_as_a_whole(portrait, astronaut):
+    tiles = resized(portrait, 256), resized(astronaut[:300, 100:356], 256)
+    picture = np.vstack([np.hstack([tiles[(row + column) % 2] for column in range(4)]) for row in range(3)])
+    found = detect_faces(np.ascontiguousarray(picture[::-1, ::-1]))
+    assert [face.turn for face in found] == [180] * 12
+
+
+def test_an_upright_photo_is_not_searched_in_other_turns(portrait, monkeypatch):
+    monkeypatch.setattr(faces, "_in_best_turn", lambda *_: pytest.fail("the upright face was sure"))
+    assert len(detect_faces(portrait)) == 1
+
+
 def test_one_face_found_twice_is_kept_once():
     def found(x0, y0, x1, y1, score):
         return Face((x0, y0, x1, y1), score, np.zeros((6, 2)))
@@ -287,7 +319,7 @@ def test_missing_package_is_named_with_its_remedy(package, said, remedy):
     )
     result = run_python(code)
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: {said}")
+    assert last.startswith(f"ferlib.errors.MissingPackage: {said}")
     assert f"pip install {remedy}" in last
 
 

@@ -6,19 +6,16 @@ converted. MediaPipe shows the network 128 x 128 pixels. All its layers are conv
 of any size.
 """
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ferlib.onnx_session import open_session
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from ferlib.onnx_session import OnnxModel
 
 STRIDES = (8, 16)  # pixels between two cells of the two pairs of maps
 SMALLEST, LARGEST = 26, 112  # sides of faces, in pixels, that the network is sure to see
+_MODEL = OnnxModel(Path(__file__).with_name("blazeface.onnx"))
 _SAME = 0.3  # boxes whose IoU with the best one is higher are the same face
 
 
@@ -47,7 +44,7 @@ def detect(pixels: np.ndarray, threshold: float = 0.5) -> Detections:
         threshold: the lowest score.
     """
     x = (pixels.transpose(2, 0, 1)[None] / np.float32(127.5)) - np.float32(1)
-    maps = _session().run([f"{kind}_{stride}" for stride in STRIDES for kind in ("scores", "boxes")], {"image": x})
+    maps = _MODEL.run([f"{kind}_{stride}" for stride in STRIDES for kind in ("scores", "boxes")], {"image": x})
     parts = [
         _above(logits, offsets, stride, threshold)
         for logits, offsets, stride in zip(maps[::2], maps[1::2], STRIDES, strict=True)
@@ -97,8 +94,3 @@ def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     common = (np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0])).clip(0).prod(axis=1)
     together = (box[1] - box[0]).prod() + (boxes[:, 1] - boxes[:, 0]).prod(axis=1) - common
     return common / np.maximum(together, 1e-9)
-
-
-@cache
-def _session() -> "InferenceSession":
-    return open_session(Path(__file__).with_name("blazeface.onnx"))
