@@ -30,7 +30,7 @@ tables: $(VENV)/ready ## rebuild the tables of README.md from results/
 
 notebooks: $(VENV)/ready ## run all notebooks again, in place (needs Chromium; see notebooks/README.md)
 	PLOTLY_RENDERER=png TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 	$(BIN)/python notebooks/shrink.py notebooks/06_what_the_model_sees.ipynb
 
 figures: notebooks ## rebuild every picture of the notebooks and of README.md
