@@ -119,7 +119,10 @@ def test_logits_and_heat_maps_are_those_of_pytorch(exported, batch):
     assert logits.shape == expected.shape == (batch, len(model.config.classes))
     assert np.abs(logits - expected).max() <= TOLERANCE
     assert heat.shape == maps.shape == (batch, *images.shape[2:])
-    assert np.abs(heat - maps).max() <= 10 * TOLERANCE and maps.max() == pytest.approx(1)
+    with torch.inference_mode():
+        positions = model.forward_features(images[:1])[0, 0].numel()
+    assert np.abs(heat - maps).max() <= 10 * TOLERANCE
+    assert maps.max() == pytest.approx(1 if positions > 1 else 0)  # a single position has no map
     assert spread(model) > 0.9 * SPREAD  # or the agreement says nothing
 
 
