@@ -34,7 +34,7 @@ from ferlib.predict import Predictor
 from ferlib.training.card import card, check_licence
 from ferlib.training.run_folder import best_epoch
 
-ROOT = Path(__file__).parents[2]  # of a checkout; of an installed package, the folder of all packages
+ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
 
 #: Pretrained weights whose origin is known, by their SHA-256.
 KNOWN_WEIGHTS = {
