@@ -6,49 +6,56 @@ To renew one after a change: see notebooks/README.md.
 import ast
 import json
 import os
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from fake_device import fake_device
+from notebook_figures import is_found, numbers
+from notebook_files import (
+    FOLDER,
+    NOTEBOOKS,
+    advertised,
+    code_cells,
+    metrics,
+    parameters,
+    printed,
+    read,
+    replaced,
+    solutions,
+    tagged,
+    text_cells,
+    texts,
+)
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("plotly")
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+ROOT = FOLDER.parent
 LARGEST = 1_500_000  # bytes
 TIME_LIMIT = 1200  # seconds for a notebook, on a slow and busy machine; chapter 2 takes some 50 s of processor time
 #: Functions that are the lesson themselves; each is asserted equal to ferlib's in its notebook.
 ALLOWED = {"02_building_the_models.ipynb": {"separable_by_hand", "detail_by_hand"}}
+#: Parameters for which a notebook runs in seconds, by the first two letters of its name: its figures mean nothing then.
+SMALL: dict[str, dict[str, object]] = {
+    "01": {"SETS": ("ferplus",) if os.environ.get("FERLIB_DATA") else ()},
+    "02": {"SEEDS": (0,), "TRUNKS": ("convnext_base",)},
+    "03": {"FACES": 20, "EPOCHS": 1, "RUN_EPOCHS": 2, "STEPS": 1},
+    "04": {"FACES": 30, "EPOCHS": 2, "SEEDS": (0,)},
+    "05": {"DRAWN": 60, "EPOCHS": 2, "LIMIT": 2000},
+    "06": {"DRAWN": 12},
+    "07": {"PEOPLE": 12, "EPOCHS": 2, "COUNTS": (5,), "SEEDS": (0,), "START_APP": False},
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-def read(path: Path):
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    return notebook
-
-
-def code_cells(notebook) -> list:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def tagged(notebook, tag: str) -> list:
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
-
-
-def texts(notebook) -> str:
-    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-
-
-def metrics(notebook) -> dict:
-    """What the cell tagged "metrics" printed."""
-    (cell,) = tagged(notebook, "metrics")
-    return json.loads("".join(output.text for output in cell.outputs if output.get("name") == "stdout"))
 
 
 def test_there_are_notebooks_and_the_table_names_them():
@@ -89,6 +96,7 @@ def test_committed_as_it_ran(path):
     pictures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
     assert pictures, "run with PLOTLY_RENDERER=png, so that a code host shows the figures"
     stored = path.read_text()
+    assert "widgets" not in notebook.metadata, "the state of progress bars that nobody sees again"
     assert "application/vnd.plotly" not in stored
     assert os.sep + "site-packages" not in stored and str(FOLDER.parent) not in stored  # nobody's folders
     assert metrics(notebook)
@@ -121,10 +129,23 @@ def kernel(tmp_path, monkeypatch) -> None:
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "tests", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # this ferlib, wherever another may be installed
     monkeypatch.setenv("PLOTLY_RENDERER", "json")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+
+
+def run(notebook, folder: Path) -> None:
+    """Execute a notebook in a folder of its own."""
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    folder.mkdir(exist_ok=True)
+    start = time.perf_counter()
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", resources=resources).execute()
+    print(f"{time.perf_counter() - start:.0f} s")
+    assert not list(folder.iterdir()), "a notebook leaves no files behind"
 
 
 @pytest.mark.slow
@@ -133,17 +154,92 @@ def kernel(tmp_path, monkeypatch) -> None:
 def test_runs_and_gives_the_committed_numbers(path, kernel, tmp_path):
     notebook = read(path)
     committed = metrics(notebook)
-    for cell in code_cells(notebook):
-        cell.outputs, cell.execution_count = [], None
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    start = time.perf_counter()
-    nbclient.NotebookClient(
-        notebook, timeout=TIME_LIMIT, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
-    print(f"{path.name}: {time.perf_counter() - start:.0f} s")
-    assert not list(folder.iterdir()), "a notebook leaves no files behind"
+    run(notebook, tmp_path / "elsewhere")
     assert_close(metrics(notebook), committed, path.name)
+
+
+def files_to_name(number: str, folder: Path) -> dict[str, object]:
+    """Values for the parameters that take a file or a folder."""
+    if number == "02":
+        photo = folder / "someone.png"
+        shutil.copy(ROOT / "docs" / "app.png", photo)
+        return {"PHOTOS": (str(photo),), "RESULTS": str(ROOT / "results")}
+    if number == "03":
+        weights = ROOT / "ferlib" / "weights" / "convcut_ferplus_mirror" / "model.safetensors"
+        return {"TRUNK_WEIGHTS": str(weights), "RESULTS": str(ROOT / "results")}
+    if number == "07":
+        return {"FACES": str(folder / "faces"), "RUN": str(folder / "run")}
+    return {"RESULTS": str(ROOT / "results")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIME_LIMIT)
+@each_notebook
+def test_solutions_run_in_order(path, kernel, tmp_path):
+    """The exercises' solutions, one after the other behind the notebook's own cells; with files and folders named."""
+    notebook, number = read(path), path.name[:2]
+    codes = [code for found in solutions(notebook) for code in found]
+    assert codes
+    replaced(notebook, SMALL[number] | files_to_name(number, tmp_path))
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    notebook.cells += cells
+    run(notebook, tmp_path / "elsewhere")
+    found = np.array(numbers(printed(cells)))
+    for cell in text_cells(notebook) if number == "02" or SMALL[number].get("SETS") else ():  # others are made small
+        for figure, source in cell.metadata.get("quoted", {}).items():
+            assert "printed by the solution" not in source or is_found(figure, found), figure
+
+
+def cases() -> Iterator:
+    """Every value that a parameter's comment advertises beside the one that is set."""
+    for path in NOTEBOOKS:
+        for name, value, comment in parameters(read(path)):
+            for other in advertised(comment):
+                if other != value and not (other is None and isinstance(value, str)):
+                    real = other == "real" or (name in ("SETS", "DATA") and bool(other))
+                    marks = [pytest.mark.data] if real else []
+                    yield pytest.param(path, name, other, id=f"{path.name[:2]}-{name}-{other}", marks=marks)
+
+
+def test_values_are_advertised():
+    found = {(case.values[0].name[:2], case.values[1], str(case.values[2])) for case in cases()}
+    assert {
+        ("01", "SETS", "('ferplus',)"),
+        ("01", "SETS", "()"),
+        ("01", "SHOW_FACES", "real"),
+        ("02", "MODEL", "ivsa_fer2013"),
+        ("05", "DATA", "ferplus"),
+        ("07", "CLASSES", "['tired', 'laughing']"),
+    } <= found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIME_LIMIT)
+@pytest.mark.parametrize(("path", "name", "value"), list(cases()))
+def test_an_advertised_value_runs(path, name, value, kernel, tmp_path, request):
+    if request.node.get_closest_marker("data"):
+        request.getfixturevalue("data_root")
+    notebook = read(path)
+    replaced(notebook, SMALL[path.name[:2]] | {name: value})
+    run(notebook, tmp_path / "elsewhere")
+
+
+def test_the_loop_by_hand_follows_to_a_gpu(monkeypatch):
+    """Chapter 3's loop runs where `fit` does, in the same precision, on a fake device; and learns the same."""
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("03"))
+    notebook = read(path)
+    replaced(notebook, SMALL["03"])
+    imports, settings, loop, *_ = (cell.source for cell in code_cells(notebook))
+    losses = []
+    for device in (nullcontext(torch.device("cpu")), fake_device(monkeypatch)):
+        names: dict[str, object] = {}
+        exec(imports + "\n" + settings, names)
+        with device as there:
+            exec(loop, names)
+        assert next(names["model"].parameters()).device == there
+        assert names["recipe"].precision == "float32"
+        losses.append(names["losses"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def assert_close(new: object, old: object, where: str) -> None:
