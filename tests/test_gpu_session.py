@@ -70,8 +70,8 @@ def run(*options: str) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_a_session_of_two_batches_and_its_continuation(compact, tmp_path):
     places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
-    small = [*places, "--batches", "2", "--jobs", "1", "--minutes", "30"]
-    done = run(*small, "--parts", "ivsa_sab", "teacher_lite0", "speed")
+    small = [*places, "--batches", "2", "--jobs", "1", "--minutes", "100"]
+    done = run(*small, "--parts", "teacher_lite0", "ivsa_sab", "speed")
     assert done.returncode == 1  # the teacher: its trunk's weights are not here
     told = json.loads((tmp_path / "out" / "session.json").read_text())
     steps = {

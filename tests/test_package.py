@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,21 @@ def test_public_names_are_listed_and_hide_no_module():
 
     assert dir(ferlib) == sorted(ferlib.__all__) and {"Predictor", "evaluate", "audit", "fit"} <= set(ferlib.__all__)
     assert not {module.name for module in pkgutil.iter_modules(ferlib.__path__)} & set(ferlib.__all__)
+
+
+def test_every_package_that_is_imported_is_asked_for():
+    """The tests run where everything is installed; a user has what pyproject.toml names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = (project["dependencies"], *project["optional-dependencies"].values())
+    names = {re.match(r"[\w-]+", line)[0].lower() for lines in asked for line in lines}
+    homes = packages_distributions() | {"dlib": ["dlib-bin"]}  # whose wheel does not say what is in it
+    for path in ROOT.glob("ferlib/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for top in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"ferlib"}:
+                found = {name.lower().replace("_", "-") for name in homes.get(top, [top])}
+                assert found & names, f"{path.name} imports {top}, which pyproject.toml does not name"
 
 
 def test_training_needs_no_app():

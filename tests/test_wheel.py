@@ -9,11 +9,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import site
+import socket
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib.cbook
@@ -26,6 +29,7 @@ from ferlib.data.dataset import FaceDataset
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+AUTHOR = ["-c", "user.name=user", "-c", "user.email=user@example.org"]
 TINY = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "width=32", "grey=true", "epochs=2"]
 SHORT = ["--trunk", "tf_efficientnet_lite0", "--trunk-weights", "none", "--keep-stages", "2", "--input-size", "32"]
 SHORT += ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
@@ -66,14 +70,16 @@ class Installation:
     work: Path
     home: Path
 
+    def environment(self) -> dict[str, str]:
+        """Of a user who has set nothing for ferlib, offline."""
+        kept = ("PATH", "LANG", "OMP_NUM_THREADS", "TMPDIR")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        return environment | {"HOME": str(self.home), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+
     def run(self, *arguments: str, code: int = 0) -> str:
         """stdout of a command, after a look at its exit code."""
-        kept = ("PATH", "LANG", "OMP_NUM_THREADS", "TMPDIR")
-        environment = {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(self.home)}
-        environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-        done = subprocess.run(
-            [str(self.python), "-P", *arguments], cwd=self.work, env=environment, capture_output=True, text=True
-        )
+        pipes = {"capture_output": True, "text": True}
+        done = subprocess.run([str(self.python), "-P", *arguments], cwd=self.work, env=self.environment(), **pipes)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
@@ -99,6 +105,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     for name in ("work", "home"):
         (folder / name).mkdir()
+    (folder / ".gitignore").write_text("env\n")
+    for git in (["init", "-q"], ["add", "."], [*AUTHOR, "commit", "-qm", "A user's project"]):
+        subprocess.run(["git", *git], cwd=folder, check=True)
     return Installation(python, packages / "ferlib", folder / "work", folder / "home")
 
 
@@ -148,9 +157,23 @@ def test_every_command_says_how_it_is_used(installed, command):
     assert f"usage: ferlib {command}" in installed.ferlib(command, "--help")
 
 
-@pytest.mark.xfail(strict=True, reason="waits for ferlib/cli/app.py of the branch `page`")
-def test_a_command_starts_the_page(installed):
-    assert "--port" in installed.ferlib("app", "--help")
+def test_the_page_is_served_and_judges_a_photo(installed, photo):
+    pytest.importorskip("gradio")
+    from gradio_client import Client, handle_file
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(installed.python), "-P", "-m", "ferlib", "app", "--port", str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    server = subprocess.Popen(command, cwd=installed.work, env=installed.environment(), **pipes)
+    try:
+        assert f"Open http://127.0.0.1:{port}" in server.stdout.readline()
+        answer = Client(f"http://127.0.0.1:{port}", verbose=False).predict(handle_file(photo), api_name="/predict")
+        assert "neutral" in json.dumps(answer)
+    finally:
+        server.send_signal(signal.SIGINT)
+        rest, _ = server.communicate(timeout=60)
+    assert server.returncode == 0 and "Traceback" not in rest, rest
 
 
 def test_photos(installed, photo):
@@ -188,13 +211,26 @@ def test_studies(installed, faces):
     assert float(row["paper"]) == pytest.approx(0.9286)  # the published figure stands beside ours
 
 
-@pytest.mark.xfail(strict=True, reason="waits for `release --out` of the branch `lab`")
-def test_a_release_of_ones_own(installed, run, faces):
-    release = ["release", "own", *faces, "--run", run, "--recipe", "convcut", "--out", "released/own"]
-    installed.ferlib(*release, "--onnx")
-    assert {"README.md", "config.json", "model.onnx", "model.safetensors", "report.json"} <= set(
-        os.listdir(installed.work / "released/own")
-    )
+def test_a_release_of_ones_own(installed, run):
+    release = [
+        "release",
+        "own",
+        "--data",
+        "synthetic",
+        "--run",
+        run,
+        "--licence",
+        "CC0-1.0",
+        "--onnx",
+        "--out",
+        "released",
+    ]
+    assert installed.ferlib(*release).split() == ["released/own"]
+    files = set(os.listdir(installed.work / "released/own"))
+    assert {"README.md", "config.json", "model.onnx", "model.safetensors", "report.json"} <= files
+    assert "cc0-1.0" in (installed.work / "released/own/README.md").read_text().lower()
+    report = json.loads((installed.work / "released/own/report.json").read_text())
+    assert report["commit"] == f"ferlib {version('ferlib')}"  # not that of the user's repository, in which all this is
 
 
 def test_nothing_was_written_into_the_package(installed, wheel):

@@ -67,7 +67,7 @@ class ConvCutConfig(TrunkModelConfig):
             object.__setattr__(self, "cut", "stage")
         super().__post_init__()
         if self.cut == "published" and self.two_depths:
-            raise UserError("two_depths takes the maps after two stages; give cut='stage'")
+            raise UserError("two_depths takes the maps after two stages; give cut=stage")
         if self.attention == "token" and self.bottleneck is not None:
             raise UserError("token attention runs before pooling and takes no bottleneck")
 
@@ -94,7 +94,7 @@ def cut_inside_stage_3(trunk: Trunk) -> None:
     """
     blocks = cast(nn.Sequential, cast(nn.Sequential, trunk.net.model.stages)[2].blocks)
     if len(blocks) < 4:
-        raise UserError(f"a third stage of {len(blocks)} blocks has no fourth from the end; give cut='stage'")
+        raise UserError(f"a third stage of {len(blocks)} blocks has no fourth from the end; give cut=stage")
     blocks[-4] = HalfBlock(cast(ConvNeXtBlock, blocks[-4]))
     del blocks[-3:]
 

@@ -62,7 +62,7 @@ class PAttLiteConfig(TrunkModelConfig):
         if self.channels != 3:
             raise UserError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
         if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
-            raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut='stage'")
+            raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut=stage")
 
 
 def cut_inside_block_9(trunk: Trunk) -> None:

@@ -107,7 +107,7 @@ class TrunkModelConfig(ModelConfig):
         if self.cut not in ("published", "stage"):
             raise UserError(f"cut must be 'published' or 'stage', not {self.cut!r}")
         if self.cut == "published" and self.keep_stages != 3:
-            raise UserError("the published cut is inside the third stage; for another give cut='stage'")
+            raise UserError("the published cut is inside the third stage; for another give cut=stage")
 
     def own_normalisation(self) -> Normalisation:
         """What the trunk's weights in timm were trained with."""

@@ -186,7 +186,7 @@ def test_a_batch_of_one(freeze_trunk):
 def test_other_trunks_are_cut_after_their_stage():
     model = create_model("pattlite", trunk="tf_efficientnet_lite0", cut="stage").eval()
     assert model.forward_features(torch.randn(1, 3, 64, 64)).shape == (1, 112, 4, 4)
-    with pytest.raises(ValueError, match=r"inside a block of MobileNetV1.*cut='stage'"):
+    with pytest.raises(ValueError, match=r"inside a block of MobileNetV1.*cut=stage"):
         create_model("pattlite", trunk="tf_efficientnet_lite0")
 
 
