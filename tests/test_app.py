@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -378,3 +380,31 @@ def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):
     assert not list(tmp_path.glob("ferlib-app-*"))
     hosts = {line.split()[1] for line in [*lines, *output.splitlines()] if line.startswith("HOST")}
     assert hosts <= {"127.0.0.1", "localhost", "None"}
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_serves_it_too(tmp_path):
+    """Outside any checkout, by `python -m ferlib app`; the other packages come from this environment."""
+    source, place, away = Path(app.__file__).parent, tmp_path / "site", tmp_path / "away"
+    away.mkdir()
+    copy = shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "results", "docs", "build"))
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    settings = {"check": True, "cwd": copy, "timeout": 300}
+    subprocess.run([*pip, "wheel", ".", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)], **settings)
+    (wheel,) = tmp_path.glob("ferlib-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(wheel)], **settings)
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    command = [sys.executable, "-m", "ferlib", "app", "--port", "0"]
+    server = subprocess.Popen(command, cwd=away, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        address = re.match(r"Open (\S+) in a browser", server.stdout.readline())[1]
+        assert "Facial expressions" in httpx.get(address).text
+        while httpx.get(f"{address}health").json()["status"] == "loading":
+            time.sleep(0.5)
+        assert httpx.get(f"{address}health").json()["status"] == "ok"
+        assert any(one["name"] == "convcut_ferplus" for one in httpx.post(
+            f"{address}gradio_api/run/models", json={"data": []}, timeout=60).json()["data"][0])  # fmt: skip
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+    finally:
+        server.kill()

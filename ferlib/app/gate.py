@@ -16,7 +16,9 @@ from urllib.parse import quote
 
 import anyio
 import gradio as gr
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -98,6 +100,11 @@ class Gate:
         except Refused as refusal:
             LOG.warning("%s %s: %d, %s", scope["method"], ascii(path[:100]), refusal.status, refusal)
             await said(path, refusal)(scope, receive, send)
+        except Exception as error:  # Gradio breaks a stream of answers off with a 404, when it is too late for one
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            LOG.warning("%s %s: %s", scope["method"], ascii(path[:100]), error.__cause__)
+            await send({"type": "http.response.body", "body": b""})
 
     async def _let_in(self, scope: Scope, headers: Headers, own: bool, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -183,8 +190,8 @@ class UploadStream:
     """
 
     def __init__(self, content_type: str, receive: Receive, send: Send):
-        found = re.search(r'boundary="?([^\s";]+)', content_type)
-        self.line = b"--" + found[1].encode() if found else None
+        _, options = parse_options_header(content_type)
+        self.line = b"--" + options[b"boundary"] if options.get(b"boundary") else None
         self.parts, self.end, self.more = 0, b"", True
         self.receive, self.send = receive, send
         self.refusal: Refused | None = None
