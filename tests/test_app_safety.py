@@ -113,7 +113,9 @@ def first_answer(visitor, path: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("way", ["run", "name", "call", "queue"])
+@pytest.mark.parametrize(
+    "way", ["run", "queue", *(pytest.param(way, marks=pytest.mark.slow) for way in ("name", "call"))]
+)
 def test_nothing_is_read_written_or_fetched(way, served, folder, attacks, other_server):  # noqa: F811
     before = all_files(folder)
     with httpx.Client(base_url=served.url, timeout=60) as visitor:
