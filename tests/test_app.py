@@ -1,12 +1,7 @@
 """The app without a browser: its endpoints on a really running server, faults, and the command."""
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +16,6 @@ pytest.importorskip("gradio")
 from gradio_client import Client, handle_file
 
 import app
-from ferlib import cli
 from ferlib.app.page import build_app
 from ferlib.app.server import launch
 from ferlib.app.service import FULL, Service
@@ -67,11 +61,6 @@ def photos(tmp_path_factory, portrait):
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, portrait)
     return folder
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def test_nothing_loads_torch_or_anything_from_outside():
@@ -239,142 +228,3 @@ def test_health(url, service):
 def test_files_of_the_server_stay_closed(url):
     for path in (Path(app.__file__), Path("/etc/passwd")):
         assert httpx.get(f"{url}gradio_api/file={path}").status_code in (403, 404)
-
-
-# --- where it is served ---
-
-
-@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("localhost", "localhost")])
-def test_it_is_served_at_any_kind_of_address(host, shown, service, folder, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    try:
-        served = launch(build_app(service), service, host, 0)
-    except OSError as error:
-        pytest.skip(str(error))
-    try:
-        assert served.url.startswith(f"http://{shown}:")
-        assert httpx.get(f"{served.url}health").json()["status"] == "ok"
-        assert "Facial expressions" in httpx.get(served.url).text
-    finally:
-        served.close()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(served.url)
-
-
-@pytest.mark.parametrize("root", ["/faces", "https://example.org/faces/"])
-@pytest.mark.parametrize("stripped", [True, False], ids=["the proxy cuts the path off", "the proxy hands it on"])
-def test_a_proxy_serves_it_below_a_path(root, stripped, service, folder, photos, monkeypatch):
-    """As nginx does it: the outer name in X-Forwarded-Host, which must be allowed, or stands in --root-path."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    allowed = [] if ":" in root else ["example.org"]
-    served = launch(build_app(service), service, port=0, root=root, allowed=allowed)
-    forwarded = {"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https", "Origin": "https://example.org"}
-    try:
-        with httpx.Client(base_url=served.url + ("" if stripped else "faces/"), headers=forwarded, timeout=60) as proxy:
-            assert '"root":"https://example.org/faces"' in proxy.get("").text.replace(": ", ":")
-            (path,) = proxy.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")}).json()
-            answer = proxy.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]}).json()
-            assert len(answer["data"][0]["faces"]) == 1
-            address = answer["data"][1]["url"]
-            assert address.startswith("https://example.org/faces/gradio_api/file=")
-            assert proxy.get(address.removeprefix("https://example.org/faces/")).status_code == 200
-    finally:
-        served.close()
-
-
-def test_sites_that_are_named_may_show_it_within_theirs(service, folder, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    served = launch(build_app(service), service, port=0, frames=["https://example.org"])
-    try:
-        policy = httpx.get(served.url).headers["content-security-policy"]
-        assert policy.endswith("frame-ancestors 'self' https://example.org")
-    finally:
-        served.close()
-
-
-# --- the command ---
-
-
-@pytest.fixture
-def keep_signals():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert cli.main(["app", "--port", str(port)]) == 1
-    said = capsys.readouterr().err
-    assert f"port {port}: Address already in use" in said and said.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--port", "70000"],
-        ["--host", "192.0.2.1"],
-        ["--model", "no/such-model"],
-        ["--model", "/nowhere"],
-        ["--model", "nosuch"],
-    ],
-)
-def test_what_cannot_work_is_one_sentence(arguments, capsys, keep_signals):
-    port = [] if "--port" in arguments else ["--port", str(free_port())]
-    assert cli.main(["app", *arguments, *port]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith("ferlib: ") and said.err.count("\n") == 1 and "Open" not in said.out
-
-
-def test_a_word_that_is_no_model_is_told_at_once_without_torch_and_without_a_hub():
-    code = (
-        "import sys; sys.addaudithook(lambda event, args: event == 'socket.connect' and print('ASKED', args[1])); "
-        "import app; code = app.main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    for name in ("nosuch", "a missing/folder", "/nowhere", "./no/where"):
-        ended = subprocess.run(
-            [sys.executable, "-c", code, "--model", name, "--port", "0"],
-            cwd=Path(app.__file__).parent, env=environment, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert ended.returncode == 1 and ended.stdout == "False\n", ended
-        assert ended.stderr.startswith(f"ferlib: no model {name!r}") and ended.stderr.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):
-    """From start to Ctrl-C, with every address written down that the process connects to or asks for."""
-    spy = (
-        "import sys; sys.addaudithook(lambda event, args: event in ('socket.connect', 'socket.getaddrinfo') and "
-        "print('HOST', args[1][0] if event == 'socket.connect' else args[0], flush=True)); "
-        "import app; sys.exit(app.main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", spy, "--port", str(free_port())]
-    proxy = "http://192.0.2.1:9"  # nobody is there; the page must not ask for itself by it
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": ""}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    server = subprocess.Popen(command, cwd=Path(app.__file__).parent, env=environment, **pipes)
-    try:
-        lines = []
-        for line in server.stdout:
-            lines.append(line)
-            if found := re.match(r"Open (\S+) in a browser", line):
-                break
-        else:
-            pytest.fail(server.stderr.read())
-        with httpx.Client(base_url=found[1], timeout=120, trust_env=False) as visitor:
-            files = {"files": ("lying.jpg", (photos / "lying.jpg").read_bytes())}
-            (path,) = visitor.post("gradio_api/upload", files=files).json()
-            answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]}).json()
-        assert len(answer["data"][0]["faces"]) == 1
-        (folder,) = tmp_path.glob("ferlib-app-*")
-        assert any(folder.rglob("lying.jpg"))
-        server.send_signal(signal.SIGINT)
-        output, errors = server.communicate(timeout=30)
-    finally:
-        server.kill()
-    assert server.returncode == 0 and "Traceback" not in errors
-    assert not list(tmp_path.glob("ferlib-app-*"))
-    hosts = {line.split()[1] for line in [*lines, *output.splitlines()] if line.startswith("HOST")}
-    assert hosts <= {"127.0.0.1", "localhost", "None"}

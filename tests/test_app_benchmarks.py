@@ -82,6 +82,21 @@ def test_load_on_the_running_app(data_root, tmp_path):
     assert report["files"]["left after the end"] == report["files"]["exit code after Ctrl-C"] == 0
 
 
+@pytest.mark.slow
+def test_an_attack_on_the_running_app(tmp_path):
+    out = tmp_path / "attack.json"
+    command = [sys.executable, "benchmarks/app_attack.py", "--queued", "60", "--bombs", "2", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=900)
+    report = json.loads(out.read_text())
+    doors = report["doors"]
+    assert doors["requests"] > 1000 and doors["answers by status"]["200"] > 500
+    assert doors["read"] == doors["written"] == doors["fetched"] == 0
+    assert report["names"]["answers by status"] == {"403": report["names"]["requests"]}
+    assert sum(report["queue"]["answers by status"].values()) == 60 and "500" not in doors["answers by status"]
+    assert report["bombs"]["answers"] == {"No face was found in the picture.": 2}
+    assert report["bombs"]["growth, MB"] < 200 and report["bombs"]["visitor's answers meanwhile"] > 0
+
+
 def test_the_steps_are_those_of_a_prediction(latency, tmp_path):
     predictor = predict.Predictor.load()
     photo = latency.portraits(tmp_path)[0]

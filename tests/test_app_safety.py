@@ -113,7 +113,9 @@ def first_answer(visitor, path: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("way", ["run", "name", "call", "queue"])
+@pytest.mark.parametrize(
+    "way", ["run", "queue", *(pytest.param(way, marks=pytest.mark.slow) for way in ("name", "call"))]
+)
 def test_nothing_is_read_written_or_fetched(way, served, folder, attacks, other_server):  # noqa: F811
     before = all_files(folder)
     with httpx.Client(base_url=served.url, timeout=60) as visitor:
@@ -228,6 +230,12 @@ def test_a_bad_request_is_told_why_in_one_line(path, body, status, url, caplog, 
         assert answer.json()["error"] == answer.json()["detail"] and len(answer.json()["error"]) > 10
         assert len(caplog.records) == 1
     assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text
+
+
+@pytest.mark.parametrize("path", ["call/predict/nosuch", "queue/data?session_hash=nosuch"])
+def test_answers_that_nobody_waits_for_are_told_in_one_line(path, url, caplog, capfd):  # noqa: F811
+    assert "404: Not Found" in httpx.get(f"{url}gradio_api/{path}").text
+    assert len(caplog.records) == 1 and "Traceback" not in "".join(capfd.readouterr()) + caplog.text
 
 
 def test_an_unknown_model_is_a_sentence_wherever_it_is_asked_for(served, url, capfd):  # noqa: F811

@@ -16,7 +16,9 @@ from urllib.parse import quote
 
 import anyio
 import gradio as gr
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +33,7 @@ from ferlib.images import ImageError
 LOG = logging.getLogger("ferlib.app")
 READABLE = re.compile(
     r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|health|(static|assets|svelte)/.+)?"
-    r"|/gradio_api/(info|app_id|queue/data|upload_progress|heartbeat/\w+|call/(v2/)?\w+/\w+)/?"
+    r"|/gradio_api/(info|openapi\.json|app_id|queue/data|upload_progress|heartbeat/\w+|call/(v2/)?\w+/\w+)/?"
 )
 FILE, UPLOAD, ENDS = "/gradio_api/file=", "/gradio_api/upload", re.compile(r"/gradio_api/(cancel|reset)/?")
 MAX_CALL = 2_200_000  # bytes of a call's JSON: a live camera's picture
@@ -78,6 +80,7 @@ class Gate:
     ):
         self.app, self.page, self.uploads, self.hosts, self.full, self.root = app, page, uploads, hosts, full, root
         self.headers = HEADERS | {"Content-Security-Policy": " ".join((POLICY, *frames))}
+        self.closing = False
         self.calling, self.uploading = Places(CALLING), Places(UPLOADING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +101,14 @@ class Gate:
         except Refused as refusal:
             LOG.warning("%s %s: %d, %s", scope["method"], ascii(path[:100]), refusal.status, refusal)
             await said(path, refusal)(scope, receive, send)
+        except asyncio.CancelledError:  # streams that are still open when the server ends
+            if not self.closing:
+                raise
+        except Exception as error:  # Gradio breaks a stream of answers off with a 404, when it is too late for one
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            LOG.warning("%s %s: %s", scope["method"], ascii(path[:100]), error.__cause__)
+            await send({"type": "http.response.body", "body": b""})
 
     async def _let_in(self, scope: Scope, headers: Headers, own: bool, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -183,8 +194,8 @@ class UploadStream:
     """
 
     def __init__(self, content_type: str, receive: Receive, send: Send):
-        found = re.search(r'boundary="?([^\s";]+)', content_type)
-        self.line = b"--" + found[1].encode() if found else None
+        _, options = parse_options_header(content_type)
+        self.line = b"--" + options[b"boundary"] if options.get(b"boundary") else None
         self.parts, self.end, self.more = 0, b"", True
         self.receive, self.send = receive, send
         self.refusal: Refused | None = None

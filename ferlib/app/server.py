@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from gradio.routes import App
 from starlette.responses import JSONResponse
+from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ferlib.app.calls import Page
@@ -39,13 +41,14 @@ class Served:
 
     url: str
     page: Page
+    _gate: Gate
     _server: uvicorn.Server
     _thread: threading.Thread
 
     def close(self) -> None:
         """End it, and what is still being sent."""
-        self.page._queue.close()
-        self.page.is_running = False
+        self.page.close(verbose=False)
+        self._gate.closing = True
         self._server.should_exit = True
         self._thread.join(10)
 
@@ -136,6 +139,9 @@ def launch(
     gr.mount_gradio_app(
         served, page, "/", root_path=root or None, show_error=False, max_file_size=MAX_FILE, **off, **look
     )
+    mounted = served.routes[-1]
+    assert isinstance(mounted, Mount) and isinstance(mounted.app, App)
+    page.app = mounted.app  # the one that answers, which `page.close` tells to end its streams
     page.has_launched = True  # Gradio's own check of what it copies is off otherwise
     hosts = Hosts(host, [*allowed, *([where.netloc] if where.netloc else [])])
     gate = Gate(served, page, page.uploads, hosts, service.full, where.path, tuple(frames))
@@ -153,7 +159,7 @@ def launch(
         time.sleep(0.01)
     page.uploads.keep()
     name = "localhost" if host in ("0.0.0.0", "::") else f"[{host.strip('[]')}]" if ":" in host else host
-    return Served(f"http://{name}:{listening.getsockname()[1]}/", page, server, thread)
+    return Served(f"http://{name}:{listening.getsockname()[1]}/", page, gate, server, thread)
 
 
 def listen(host: str, port: int) -> socket.socket:

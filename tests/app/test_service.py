@@ -4,8 +4,11 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
+from ferlib.app.budget import Budget
 from ferlib.app.service import CLOSED, FULL, NoAnswer, Service
+from ferlib.app.uploads import Upload
 from ferlib.predict import Predictor
 
 
@@ -117,6 +120,40 @@ def test_closing_waits_for_those_inside(portrait):
     threading.Timer(0.1, leave.set).start()
     assert service.close(patience=30)
     thread.join()
+
+
+def test_photos_are_unfolded_only_as_far_as_their_pixels_have_room(tmp_path, portrait):
+    """Four uploads of 0.3 megapixels where 0.4 may be unfolded: one at a time, though all have a place inside."""
+    Image.fromarray(portrait).save(tmp_path / "photo.png")
+    service = Service(queue_size=4)
+    service.load()
+    service._pixels = Budget(400_000)
+    lock, inside, most, found = threading.Lock(), 0, 0, []
+
+    def visit():
+        nonlocal inside, most
+        with service.look(Upload(tmp_path, str(tmp_path / "photo.png"))) as (result,):
+            with lock:
+                inside, most = inside + 1, max(most, inside + 1)
+            time.sleep(0.05)
+            found.extend(result.faces)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=visit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4 and most == 1 and service._pixels.free == 400_000
+
+
+def test_a_photo_waits_for_room_only_so_long(tmp_path, portrait, service, monkeypatch):
+    Image.fromarray(portrait).save(tmp_path / "photo.png")
+    monkeypatch.setattr("ferlib.app.service.UNFOLDING", 0.05)
+    with service._pixels.hold(service._pixels.total, 1), pytest.raises(NoAnswer, match=FULL):
+        look(service, Upload(tmp_path, str(tmp_path / "photo.png")))
+    assert service.inside == 0
 
 
 def test_a_queue_needs_a_place():

@@ -1,0 +1,74 @@
+"""What a client sent is opened, and nothing else."""
+
+import io
+import os
+
+import pytest
+from PIL import Image
+
+from ferlib.app.uploads import Uploads, picture_type, pixels_of
+from ferlib.images import MAX_PIXELS, ImageError
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    folder = tmp_path / "uploads"
+    (folder / "abc").mkdir(parents=True)
+    (folder / "abc" / "photo.jpg").write_bytes(b"sent")
+    (tmp_path / "secret.jpg").write_bytes(b"not sent")
+    return Uploads(folder)
+
+
+def test_an_upload_is_opened(uploads):
+    with uploads.sent({"path": str(uploads.folder / "abc" / "photo.jpg")}).open() as file:
+        assert file.read() == b"sent"
+
+
+def test_an_upload_is_opened_where_the_folder_itself_is_a_link(uploads, tmp_path):
+    (tmp_path / "link").symlink_to(uploads.folder)
+    linked = Uploads(tmp_path / "link")
+    with linked.sent({"path": str(tmp_path / "link" / "abc" / "photo.jpg")}).open() as file:
+        assert file.read() == b"sent"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret.jpg", "abc/../../secret.jpg", "link.jpg", "folder/secret.jpg", "pipe", "abc", "", ".", "nothing",
+     "a\0b", "x" * 5000, "\ud800"],
+)  # fmt: skip
+def test_nothing_else_is(uploads, tmp_path, path):
+    (uploads.folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (uploads.folder / "folder").symlink_to(tmp_path)
+    os.mkfifo(uploads.folder / "pipe")
+    for named in (f"{uploads.folder}/{path}", path or "/"):
+        with pytest.raises(ImageError, match="is not among the pictures sent to this page") as refused:
+            uploads.sent({"path": named}).open()
+        assert str(tmp_path) not in str(refused.value) and len(str(refused.value)) < 250
+
+
+def test_a_file_beside_a_folder_of_the_same_beginning_is_not_in_it(uploads, tmp_path):
+    other = tmp_path / "uploads-of-others"
+    other.mkdir()
+    (other / "photo.jpg").write_bytes(b"not sent")
+    with pytest.raises(ImageError):
+        uploads.sent({"path": str(other / "photo.jpg")}).open()
+
+
+def test_no_picture(uploads):
+    assert uploads.sent(None) is None and uploads.sent({"path": None, "url": None}) is None
+
+
+def test_pictures_by_their_header():
+    def packed(kind: str) -> io.BytesIO:
+        file = io.BytesIO()
+        Image.new("RGB", (20, 10)).save(file, kind)
+        file.seek(0)
+        return file
+
+    assert [picture_type(packed(kind)) for kind in ("JPEG", "PNG", "WEBP", "TIFF")] == [
+        "image/jpeg", "image/png", "image/webp", None
+    ]  # fmt: skip
+    assert picture_type(io.BytesIO(b"<html>")) is None
+    file = packed("TIFF")
+    assert pixels_of(file) == 200 and file.tell() == 0
+    assert pixels_of(io.BytesIO(b"what is this")) == MAX_PIXELS and pixels_of(None) == 0
