@@ -1,0 +1,87 @@
+"""Files as people have them: names in any case, links, pictures without a suffix, and what is no picture."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ferlib.images import SUFFIXES, is_picture
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder and below.
+
+    Attributes:
+        pictures: sorted.
+        folders: all below the folder, hidden ones left out.
+        skipped: what was passed over, each with its kind, a noun for a count: "hidden", ".txt", "link to nothing" ...
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def search_pictures(folder: Path) -> Found:
+    """Every picture file in a folder and below, and all that was passed over.
+
+    Links are followed, but not back into a folder they lie in. A picture is what has a picture's suffix, readable or
+    not, and a file without a suffix that begins like one.
+
+    Args:
+        folder: to search; nothing is found where there is none.
+    """
+    found = Found()
+    if folder.is_dir():
+        _visit(folder, (), found)
+    return found
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """The pictures of `search_pictures` alone."""
+    return search_pictures(folder).pictures
+
+
+def skipped_note(skipped: Iterable[tuple[Path, str]]) -> list[str]:
+    """One sentence that counts what was passed over, in a list; an empty list for nothing."""
+    counts = [f"{count:,} {kind}" for kind, count in Counter(kind for _, kind in skipped).most_common()]
+    return [f"files that are not read: {', '.join(counts)}"] if counts else []
+
+
+def find_path(folder: Path, name: str) -> Path | None:
+    """The path `folder/name`, capitals or not; None where there is no such file or folder.
+
+    Args:
+        folder: where to look.
+        name: relative, with forward slashes.
+    """
+    for part in PurePosixPath(name).parts:
+        exact = folder / part
+        if not exact.exists():
+            alike = sorted(p for p in folder.iterdir() if p.name.lower() == part.lower()) if folder.is_dir() else []
+            if not alike:
+                return None
+            exact = alike[0]
+        folder = exact
+    return folder
+
+
+def _visit(folder: Path, above: tuple[tuple[int, int], ...], found: Found) -> None:
+    status = folder.stat()
+    this = (status.st_dev, status.st_ino)
+    if this in above:
+        found.skipped.append((folder, "link back to a folder above"))
+        return
+    if above:
+        found.folders.append(folder)
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            found.skipped.append((path, "hidden"))
+        elif path.is_dir():
+            _visit(path, (*above, this), found)
+        elif suffix in SUFFIXES or (not suffix and path.is_file() and is_picture(path)):
+            found.pictures.append(path)
+        else:
+            found.skipped.append((path, (suffix or "without a suffix") if path.exists() else "link to nothing"))
