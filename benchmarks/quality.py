@@ -4,9 +4,9 @@
 
 Faces of FERPlus's validation split (PublicTest), drawn at random with a fixed seed, are changed more and more, and the
 default model's accuracy is taken together with the median of what `ferlib.quality` measures on them. A threshold is the
-measure where accuracy has fallen by five points, interpolated between the steps. Tilted faces go the whole way: the
+measure from which on accuracy is five points lower, interpolated between the steps. Tilted faces go the whole way: the
 face is put on a larger canvas, turned, found again and cut out. Averted faces cannot be made: all faces of the split
-are sorted by their yaw, and accuracy is taken in groups of equal size.
+are sorted by their yaw, accuracy is taken in groups of equal size, and compared with that of all.
 """
 
 import argparse
@@ -27,8 +27,8 @@ CANVAS = 4 * SIDE  # pixels a face is enlarged to before it is tilted
 GROUPS = 10
 
 
-def darker(face: np.ndarray, factor: float) -> np.ndarray:
-    return np.rint(face * factor).clip(0, 255).astype(np.uint8)
+def scaled(face: np.ndarray, factor: float) -> np.ndarray:
+    return np.rint(face * np.float64(factor)).clip(0, 255).astype(np.uint8)
 
 
 def blurred(face: np.ndarray, sigma: float) -> np.ndarray:
@@ -42,12 +42,13 @@ def smaller(face: np.ndarray, side: float) -> np.ndarray:
 
 # name: the change, its steps from none on, and what is measured: a place in `of_crop`, or None for the step itself
 CHANGES: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], tuple[float, ...], int | None]] = {
-    "dark": (darker, (1, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), 0),
-    "overexposed": (darker, (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6), 1),
+    "dark": (scaled, (1, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), 0),
+    "overexposed": (scaled, (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6), 1),
     "blurred": (blurred, (0, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4), 2),
     "small": (smaller, (48, 36, 32, 28, 24, 20, 16, 14, 12, 10, 8), None),
 }
-TILTS = (0, 10, 20, 30, 40, 50, 60)
+TILTS = (0, 15, 30, 45, 60, 75, 90)
+TILTED = 400  # faces; each is searched for in a larger picture
 
 
 def main() -> None:
@@ -74,12 +75,12 @@ def main() -> None:
             measures = [step if place is None else of_crop(face)[place] for face in changed]
             rows.append([step, float(np.median(measures)), float(right(changed, given).mean())])
         curves[name] = rows
-    curves["tilted"] = [[step, step, *tilted(predictor, faces, given, step)] for step in TILTS]
+    curves["tilted"] = [[step, step, *tilted(predictor, faces[:TILTED], given[:TILTED], step)] for step in TILTS]
     curves["averted"] = averted(every, right(every, labels))
 
     thresholds, flagged = {}, {}
     for name, rows in curves.items():
-        clean = rows[0][2]
+        clean = np.mean([row[2] for row in rows]) if name == "averted" else rows[0][2]
         thresholds[name] = threshold([row[1] for row in rows], [row[2] for row in rows], clean - FALL)
         print(name, f"threshold {thresholds[name]}")
         for row in rows:
@@ -126,12 +127,14 @@ def averted(faces: list[np.ndarray], right: np.ndarray) -> list[list[float]]:
 
 
 def threshold(measures: list[float], accuracies: list[float], level: float) -> float | None:
-    """The measure where accuracy first falls below a level, interpolated; None where it does not."""
-    for i in range(1, len(measures)):
-        if accuracies[i] < level:
-            part = (accuracies[i - 1] - level) / (accuracies[i - 1] - accuracies[i])
-            return round(measures[i - 1] + part * (measures[i] - measures[i - 1]), 3)
-    return None
+    """The measure from which on accuracy stays below a level, interpolated; None where it does not."""
+    below = len(accuracies)
+    while below and accuracies[below - 1] < level:
+        below -= 1
+    if not 0 < below < len(accuracies):
+        return None
+    first, last = accuracies[below - 1], accuracies[below]
+    return round(float(np.interp(first - level, [0, first - last], measures[below - 1 : below + 1])), 3)
 
 
 def rounded(curves: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:

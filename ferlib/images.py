@@ -1,17 +1,23 @@
 """Read a picture: the one door through which a photo enters the library.
 
-Whatever comes in (a path, bytes, a PIL image, a NumPy array; grey, palette, CMYK, 16-bit, transparent, turned
-by its EXIF tag, animated), what goes out is `(H, W, 3)` uint8 RGB, upright. What cannot be read raises
-`ImageError` with one sentence that can be shown to a visitor as it stands.
+Whatever comes in (a path, bytes, an open file, a data URL, a PIL image, a NumPy array; grey, palette, CMYK, 16-bit,
+transparent, turned by its EXIF tag, animated), what goes out is `(H, W, 3)` uint8 RGB, upright. What cannot be read
+raises `ImageError` with one sentence that can be shown to a visitor as it stands.
 """
 
+import base64
+import binascii
 import io
 import math
+import os
+import re
 import stat
 import threading
+import urllib.parse
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import IO
@@ -33,21 +39,25 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
 )
-_READABLE = "JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read"
+_READABLE = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF can be read"
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}\S", re.IGNORECASE)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+_MOST_BYTES = 200_000_000  # of an open file that is read
 _DAMAGED = "is damaged or cut short: its picture data cannot be read to the end"
 _ORIENTATION = 0x0112  # the EXIF tag
 _FLOAT_SLACK = 1e-3  # how far resampling may push floats out of 0..1 before they count as another scale
 
 # One picture is decoded at a time: `catch_warnings` is not thread-safe, and memory stays bounded.
 _decoding = threading.Lock()
+if hasattr(os, "register_at_fork"):  # no child begins with the lock of a thread that it does not have
+    os.register_at_fork(before=_decoding.acquire, after_in_parent=_decoding.release, after_in_child=_decoding.release)
 
 
 class ImageError(UserError):
     """A picture that cannot be read; the message is one sentence for the person who sent it."""
 
 
-def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray | None) -> np.ndarray:
+def read_image(source: str | PathLike | bytes | IO[bytes] | Image.Image | np.ndarray | None) -> np.ndarray:
     """Read a picture as upright 8-bit RGB.
 
     - Transparent pixels are laid on white; palette, 1-bit, grey and CMYK become RGB.
@@ -58,9 +68,9 @@ def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray | None)
     - Float arrays hold 0..1, bool arrays black and white.
 
     Args:
-        source: A path, the bytes of a picture file, a PIL image, or an array of shape `(H, W)` or `(H, W, 1)`
-            grey, `(H, W, 2)` grey with alpha, `(H, W, 3)` RGB or `(H, W, 4)` RGBA; bool, uint8, uint16 or
-            float.
+        source: A path (`~` is the home folder), a data URL, the bytes of a picture file, a file open for reading bytes,
+            a PIL image, or an array of shape `(H, W)` or `(H, W, 1)` grey, `(H, W, 2)` grey with alpha, `(H, W, 3)` RGB
+            or `(H, W, 4)` RGBA; bool, uint8, uint16 or float. Nothing is fetched from the web.
 
     Returns:
         `(H, W, 3)` uint8 RGB, contiguous, its memory shared with nothing.
@@ -74,22 +84,25 @@ def read_image(source: str | PathLike | bytes | Image.Image | np.ndarray | None)
     if isinstance(source, Image.Image):
         return _from_pil(source, "The picture")
     if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-        if not data:
-            raise ImageError("The file is empty: it holds 0 bytes.")
-        return _decode(io.BytesIO(data), "The file")
+        return _from_bytes(bytes(source), "The file")
     if source is None or (isinstance(source, str) and not source):
         raise ImageError("No picture was given.")
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return _from_bytes(_data_of(source), "The data URL")
     if isinstance(source, str | PathLike):
-        return _from_path(Path(source))
-    raise ImageError(f"A picture is a file path, bytes, a PIL image or a NumPy array, not {type(source).__name__!r}.")
+        return _from_path(source)
+    if hasattr(source, "read"):
+        return _from_file(source)
+    raise ImageError(
+        f"A picture is a file path, bytes, an open file, a PIL image or a NumPy array, not {type(source).__name__!r}."
+    )
 
 
 def is_picture(path: Path) -> bool:
     """Whether an ordinary file begins as a picture does that `read_image` takes; its name does not count."""
     with _quiet_pillow():
         try:
-            Image.open(path, formats=_FORMATS).close()
+            Image.open(path, formats=_formats()).close()
         except Image.DecompressionBombError:
             return True
         except Exception:  # no picture, or no more than the beginning of one
@@ -97,8 +110,45 @@ def is_picture(path: Path) -> bool:
     return True
 
 
-def _from_path(path: Path) -> np.ndarray:
+def _from_bytes(data: bytes, name: str) -> np.ndarray:
+    if not data:
+        raise ImageError(f"{name} is empty: it holds 0 bytes.")
+    return _decode(io.BytesIO(data), name)
+
+
+def _from_file(file: IO[bytes]) -> np.ndarray:
+    """Read an open file from where it stands, and decode it to `(H, W, 3)` uint8."""
+    try:
+        data = file.read(_MOST_BYTES + 1)
+    except Exception as error:  # closed, not for reading, a broken pipe ...
+        raise ImageError("The open file cannot be read.") from error
+    if not isinstance(data, bytes):
+        raise ImageError("The file is open for text; open it for bytes, with mode 'rb'.")
+    if len(data) > _MOST_BYTES:
+        raise ImageError(f"The file is too large: it holds more than {_MOST_BYTES // 10**6} MB.")
+    return _from_bytes(data, "The file")
+
+
+def _data_of(url: str) -> bytes:
+    """The bytes of a data URL: data:image/png;base64,..."""
+    head, comma, body = url.partition(",")
+    try:
+        if not comma:
+            raise ValueError
+        text = urllib.parse.unquote_to_bytes(body)
+        return base64.b64decode(b"".join(text.split()), validate=True) if head.lower().endswith(";base64") else text
+    except (ValueError, binascii.Error) as error:
+        raise ImageError("The data URL cannot be decoded.") from error
+
+
+def _from_path(source: str | PathLike) -> np.ndarray:
     """Open a regular, non-empty file and decode it to `(H, W, 3)` uint8."""
+    name = os.fspath(source)
+    if isinstance(name, str) and _URL.match(name) and not os.path.exists(name):
+        raise ImageError(f"{name[:200]} is a URL, and nothing is fetched: give the path of a file.")
+    path = Path(os.fsdecode(name))
+    with suppress(RuntimeError):  # the home of somebody who is not here
+        path = path.expanduser()
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
@@ -125,14 +175,16 @@ def _decode(file: IO[bytes], name: str) -> np.ndarray:
     """Decode an open picture file to `(H, W, 3)` uint8; `name` begins the error messages."""
     with _quiet_pillow():
         try:
-            image = Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=_formats())
         except Image.DecompressionBombError as error:
             raise ImageError(_too_large(name)) from error
         except UnidentifiedImageError as error:
             file.seek(0)
             head = file.read(12)
             if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-                raise ImageError(f"{name} is a HEIC photo; save it as JPEG first.") from error
+                if "HEIF" in _formats():
+                    raise ImageError(f"{name} {_DAMAGED}.") from error
+                raise ImageError(f"{name} is a HEIC photo; install pillow-heif, or save it as JPEG.") from error
             if head.startswith(_SIGNATURES) or head[4:12] == b"ftypavif":
                 raise ImageError(f"{name} {_DAMAGED}.") from error
             raise ImageError(f"{name} is not a picture ({_READABLE}).") from error
@@ -253,6 +305,18 @@ def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
     """The sentence for a picture above `MAX_PIXELS`; `size` is (width, height), where known."""
     found = f" ({size[0]} x {size[1]} pixels)" if size else ""
     return f"{name} is too large{found}: at most {MAX_PIXELS // 10**6} megapixels can be read."
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that can be read here."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return _FORMATS
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    return (*_FORMATS, "HEIF")
 
 
 @contextmanager

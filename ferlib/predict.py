@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, overload
 
 import numpy as np
 import torch
@@ -20,17 +20,19 @@ from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
 from ferlib.explain.overlay import overlay
 from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
-from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks
+from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks, framed_face
 from ferlib.images import ImageError, read_image, to_uint8
 from ferlib.models.base import FaceModel, place
 from ferlib.models.zoo import load_model, released_onnx
 from ferlib.onnx_session import OnnxModel
 from ferlib.preprocess import Preprocessing, softmax
+from ferlib.quality import quality_of
+from ferlib.sources import expand, name_of
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
 
-Picture = str | PathLike | bytes | Image.Image | np.ndarray
+Picture = str | PathLike | bytes | IO[bytes] | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class FacePrediction:
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
         parts: for every part of the face (`ferlib.explain.regions.REGIONS`) its share of the heat map and its share of
             the square, where there is a heat map.
+        warnings: why the answer is doubtful, keys of `ferlib.quality.WARNINGS`.
     """
 
     box: tuple[int, int, int, int]
@@ -51,6 +54,7 @@ class FacePrediction:
     crop: np.ndarray = field(repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
     parts: dict[str, tuple[float, float]] | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -124,21 +128,22 @@ class FoundFaces:
     image: np.ndarray | None = field(default=None, repr=False)
 
 
-def find_faces(source: Picture | None) -> FoundFaces:
+def find_faces(source: Picture | None, detection: bool = True) -> FoundFaces:
     """Read a photo and find the faces in it, for any number of models to judge.
 
     Args:
-        source: a path, bytes, PIL image or array, see `ferlib.images.read_image`; None is an error like any other.
+        source: what `ferlib.images.read_image` takes; None is an error like any other.
+        detection: False for a picture that is a face, cut out as the training set's: its middle square is taken.
 
     Returns:
         The faces, or why there are none: never an exception for a bad picture.
     """
-    name = str(source) if isinstance(source, str | PathLike) else "image"
+    name = name_of(source)
     try:
         image = read_image(source)
     except ImageError as error:
         return FoundFaces(name, error=str(error))
-    faces = detect_faces(image)
+    faces = detect_faces(image) if detection else [framed_face(image)]
     if not faces:
         return FoundFaces(name, error="No face was found in the picture.", image=image)
     return FoundFaces(name, tuple(faces), image=image)
@@ -192,18 +197,34 @@ class Predictor:
         """Class names in the order of the probabilities."""
         return self.model.config.classes
 
-    def predict(self, source: Picture, explain: str | None = None) -> ImagePrediction:
-        """Find and classify every face in a photo.
+    @overload
+    def predict(self, source: Picture, explain: str | None = None, detection: bool = True) -> ImagePrediction: ...
+
+    @overload
+    def predict(
+        self, source: list[Picture] | tuple[Picture, ...], explain: str | None = None, detection: bool = True
+    ) -> list[ImagePrediction]: ...
+
+    def predict(
+        self, source: Picture | list[Picture] | tuple[Picture, ...], explain: str | None = None, detection: bool = True
+    ) -> ImagePrediction | list[ImagePrediction]:
+        """Find and classify every face in a photo, or in each of several.
 
         Args:
-            source: a path, bytes, PIL image or array, see `ferlib.images.read_image`.
+            source: a path, bytes, an open file, a data URL, a PIL image or an array, see `ferlib.images.read_image`; or
+                a list of these, in which paths may also be folders and patterns such as "holiday/*.jpg".
             explain: None, or one of `methods` for a heat map of the predicted class with every face.
+            detection: False for pictures that are faces, cut out as the training set's: of each the middle square is
+                classified.
 
         Returns:
-            The result. A photo that cannot be read or has no face gives a result with an error, never an exception.
+            The result; of a list a list, a result a photo. A photo that cannot be read or has no face gives a result
+            with an error, never an exception.
         """
         self.require_method(explain)
-        return self.judge(find_faces(source), explain)
+        if isinstance(source, list | tuple):
+            return [self.judge(find_faces(one, detection), explain) for given in source for one in expand(given)]
+        return self.judge(find_faces(source, detection), explain)
 
     def judge(self, found: FoundFaces, explain: str | None = None) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""
@@ -217,7 +238,8 @@ class Predictor:
             scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
             heatmap = None if heatmaps is None else heatmaps[i]
             parts = None if heatmap is None else shares_of_parts(heatmap, found.image, face)
-            faces.append(FacePrediction(crop_box(face), scores, crops[i], heatmap, parts))
+            warnings = quality_of(crops[i], face).warnings
+            faces.append(FacePrediction(crop_box(face), scores, crops[i], heatmap, parts, warnings))
         return ImagePrediction(found.name, tuple(faces), None, found.image)
 
     def crop(self, image: np.ndarray, face: Face) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""What makes an answer doubtful before any model is asked: a face that is dark, blurred, small or turned.
+"""What makes an answer doubtful before any model is asked: a face that is dark, blurred, small or averted.
 
 Every threshold is where the default model's accuracy on FERPlus's validation faces has fallen by five points, measured
-by `benchmarks/quality.py` (results/quality.json, where the whole curves stand).
+by `benchmarks/quality.py` (results/quality.json, where the whole curves stand). A tilted head has none: whichever way
+it is turned, the crop is set upright and accuracy does not fall.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,11 @@ SIDE = 48  # pixels; what is measured on the crop is measured at this side, the 
 WHITE = 250  # from this value on a pixel is overexposed
 FALL = 0.05  # of accuracy, at the thresholds
 
-DARK = 0.0  # mean brightness, 0..255
-OVEREXPOSED = 1.0  # share of white pixels
-BLURRED = 0.0  # sharpness
-SMALL = 0.0  # side of the square, in pixels of the photo
-TILTED = 180.0  # degrees
-AVERTED = 9.0  # how far the nose is from the middle of the eyes, in distances between the eyes
+DARK = 40.8  # mean brightness, 0..255
+OVEREXPOSED = 0.225  # share of white pixels
+BLURRED = 0.099  # sharpness
+SMALL = 27.5  # side of the square, in pixels of the photo
+AVERTED = 0.344  # how far the nose is from the middle of the eyes, in distances between the eyes
 
 #: What each warning says.
 WARNINGS = {
@@ -28,7 +28,6 @@ WARNINGS = {
     "overexposed": "Much of the face is overexposed.",
     "blurred": "The face is blurred.",
     "small": "The face is very small.",
-    "tilted": "The head is strongly tilted.",
     "averted": "The face is turned to the side.",
     "turned": "The photo lies on its side or stands on its head; the face was set upright.",
 }
@@ -43,7 +42,6 @@ class Quality:
         overexposed: Share of its pixels that are white.
         sharpness: Variance of its Laplacian over its own variance, so that contrast does not count.
         size: Side of the square in pixels of the photo.
-        tilt: Degrees by which the head is tilted, once the photo is upright.
         yaw: How far the tip of the nose is beside the middle of the eyes, in distances between the eyes.
         turned: Whether the photo had to be turned upright.
     """
@@ -52,7 +50,6 @@ class Quality:
     overexposed: float
     sharpness: float
     size: float
-    tilt: float
     yaw: float
     turned: bool = False
 
@@ -62,9 +59,8 @@ class Quality:
         applies = {
             "dark": self.brightness < DARK,
             "overexposed": self.overexposed > OVEREXPOSED,
-            "blurred": self.sharpness < BLURRED,
+            "blurred": self.sharpness < BLURRED and self.size >= SMALL,  # a small face has no detail anyway
             "small": self.size < SMALL,
-            "tilted": abs(self.tilt) > TILTED,
             "averted": abs(self.yaw) > AVERTED,
             "turned": self.turned,
         }
@@ -80,7 +76,7 @@ def quality_of(crop: np.ndarray, face: Face) -> Quality:
     """
     x0, _, x1, _ = crop_box(face)
     picture = Image.fromarray(crop).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return Quality(*of_crop(np.asarray(picture)), x1 - x0, face.tilt, yaw_of(face), face.turn != 0)
+    return Quality(*of_crop(np.asarray(picture)), x1 - x0, yaw_of(face), face.turn != 0)
 
 
 def of_crop(grey: np.ndarray) -> tuple[float, float, float]:

@@ -1,19 +1,37 @@
 """The predictor with the released model: real portraits in, predictions and maps out."""
 
+import base64
+import io
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from ferlib.devices import choose_device
+from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.models.zoo import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def predictor():
     return Predictor.load()
+
+
+def faces_in_colour(portrait: np.ndarray) -> list[np.ndarray]:
+    """Pieces of a photo, larger than any model's input."""
+    return [portrait[y : y + 150, x : x + 150] for y in (0, 200, 400) for x in (0, 150, 300)]
 
 
 def test_a_portrait(predictor, portrait):
@@ -54,12 +72,12 @@ def test_the_answer_is_the_same_alone_and_in_company(predictor, portrait, astron
 
 
 @pytest.mark.parametrize("name", [name for name in released_models() if released_onnx(name)])
-def test_the_exported_model_answers_as_the_model_does(name):
+def test_the_exported_model_answers_as_the_model_does(name, drawn_faces, portrait):
     """Which is that of the weights that stand beside it, at its temperature, for one face and for several."""
     fast, plain = Predictor.load(name), Predictor(load_model(name))
-    assert fast._onnx is not None and plain._onnx is None
+    assert fast._onnx and plain._onnx is None
     faces = list(load_file(released_models()[name] / "golden.safetensors")["faces"])
-    for some in (faces, faces[:1]):
+    for some in (faces, faces[:1], list(drawn_faces.pixels[:64, 0].numpy()), faces_in_colour(portrait)):
         assert fast.classify(some)[0] == pytest.approx(plain.classify(some)[0], abs=1e-5)
 
 
@@ -115,3 +133,153 @@ def test_golden_pair():
     golden = load_file(WEIGHTS / DEFAULT_MODEL / "golden.safetensors")
     probabilities, _ = Predictor.load().classify(list(golden["faces"]))
     assert np.abs(probabilities - golden["probabilities"]).max() < 1e-4
+
+
+def run_in_processes(code: str) -> str:
+    """Run a script with two threads; `code` has `predictor`, which has answered and explained, and `photo`."""
+    script = (
+        "import os, sys, matplotlib.cbook, torch\n"
+        "from ferlib.predict import Predictor\n"
+        "photo = matplotlib.cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)\n"
+        "def answer(predictor, explain=None):\n"
+        "    print(predictor.predict(photo, explain).faces[0].label, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    torch.set_num_threads(2)\n"
+        "    predictor = Predictor.load(sys.argv[1])\n"
+        "    answer(predictor)\n"
+        "    answer(predictor, 'gradcam')\n"
+    ) + code
+    lines = []
+    for model in ("convcut_ferplus", "ivsa_fer2013"):  # one with an exported file, one without
+        command = [sys.executable, "-c", script, model]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        lines.append(done.stdout.split())
+    assert lines[0] == lines[1]
+    return " ".join(lines[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("used", [True, False])
+def test_a_forked_process_answers_and_ends(used):
+    """Threads stay behind in the parent; whoever waits for them, in a computation or at the end, waits for ever."""
+    work = "answer(predictor); answer(predictor, 'gradcam'); " if used else ""
+    said = run_in_processes(
+        "    child = os.fork()\n"
+        f"    if not child: {work}sys.exit(0)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert said == " ".join(["neutral"] * (4 if used else 2) + ["0"])
+
+
+def test_a_predictor_can_be_sent_to_another_process(predictor, portrait, tmp_path):
+    again = pickle.loads(pickle.dumps(predictor))
+    expected = predictor.predict(portrait, explain="gradcam").faces[0]
+    assert again.predict(portrait, explain="gradcam").faces[0].scores == expected.scores
+    assert again.predict(portrait).faces[0].scores == predictor.predict(portrait).faces[0].scores
+    (tmp_path / "predictor").write_bytes(pickle.dumps(predictor))
+    code = (
+        "import pickle, sys, matplotlib.cbook\n"
+        "predictor = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "photo = matplotlib.cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)\n"
+        "print(predictor.predict(photo).faces[0].label)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "predictor")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120).stdout == "neutral\n"
+
+
+def test_explanations_in_inference_mode(predictor, portrait):
+    expected = predictor.predict(portrait, explain="gradcam").faces[0]
+    with torch.inference_mode():
+        face = predictor.predict(portrait, explain="gradcam").faces[0]
+    assert face.scores == expected.scores and np.array_equal(face.heatmap, expected.heatmap)
+
+
+def test_faces_may_be_floats(predictor, drawn_faces):
+    faces = drawn_faces.pixels[:20, 0].numpy()
+    expected = predictor.classify(list(faces))[0]
+    assert len(set(expected.argmax(axis=1))) > 1
+    for floats in (faces / 255, (faces / 255).astype(np.float32)):
+        assert np.array_equal(predictor.classify(list(floats))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("faces", "words"),
+    [
+        ([np.full((48, 48), 255.0)], "from 255 to 255"),
+        ([np.zeros((48, 48), np.int64)], "int64"),
+        ([np.zeros((48, 48), np.uint8), np.zeros((40, 40), np.uint8)], "one shape"),
+        ([np.zeros((3, 48, 48), np.uint8)], "(3, 48, 48)"),
+        ([np.zeros((0, 0), np.uint8)], "(0, 0)"),
+    ],
+)
+def test_what_is_no_face_is_refused(predictor, faces, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        predictor.classify(faces)
+
+
+def test_no_faces_give_no_answers(predictor):
+    scores, maps = predictor.classify([])
+    assert scores.shape == (0, 8) and maps is None
+    scores, maps = predictor.classify([], explain="gradcam")
+    assert scores.shape == (0, 8) and maps.shape == (0, 48, 48)
+
+
+def test_device(portrait):
+    predictor = Predictor.load(device="auto")
+    assert predictor.device == choose_device("auto")
+    assert predictor.predict(portrait).faces[0].label == "neutral"
+    with pytest.raises(UserError, match="device"):
+        Predictor.load(device="toaster")
+
+
+def test_ways_in(predictor, portrait, tmp_path, monkeypatch):
+    buffer = io.BytesIO()
+    Image.fromarray(portrait).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    (tmp_path / "below").mkdir()
+    for name in ("a.jpg", "b.jfif", "below/c"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "notes.txt").write_text("no picture")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    buffer.seek(0)
+    url = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    expected = predictor.predict(data).faces[0].scores
+    with (tmp_path / "a.jpg").open("rb") as file:
+        for source in (buffer, file, url, "~/a.jpg"):
+            assert predictor.predict(source).faces[0].scores == expected
+    assert predictor.predict(url).name == "image"
+    names = [result.name for result in predictor.predict([tmp_path, str(tmp_path / "*.j*"), "~/below", data])]
+    inside = [str(tmp_path / name) for name in ("a.jpg", "b.jfif", "below/c")]
+    assert names == [*inside, *inside[:2], inside[2], "image"]
+    assert predictor.predict([]) == []
+    (none,) = predictor.predict([str(tmp_path / "*.png")])
+    assert none.error == f"There is no file {tmp_path}/*.png."
+
+
+def test_a_web_address_is_said_to_be_one(predictor):
+    result = predictor.predict("https://example.org/photo.jpg")
+    assert result.name == "https://example.org/photo.jpg"
+    assert result.error.startswith("https://example.org/photo.jpg is a URL")
+
+
+def test_a_face_that_was_cut_out_needs_no_detection(predictor, drawn_faces, portrait):
+    for pixels in drawn_faces.pixels[:10, 0].numpy():
+        (face,) = predictor.predict(pixels, detection=False).faces
+        assert face.box == (0, 0, 48, 48)
+        assert list(face.scores.values()) == pytest.approx(predictor.classify([pixels])[0][0].tolist(), abs=1e-6)
+    (face,) = predictor.predict(portrait, explain="gradcam", detection=False).faces  # not square: its middle
+    assert face.box == (0, 44, 512, 556) and face.parts
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_photo_keeps_its_answer(predictor, astronaut, quarters):
+    (upright,) = predictor.predict(astronaut, explain="gradcam").faces
+    (face,) = predictor.predict(np.rot90(astronaut, quarters), explain="gradcam").faces
+    assert face.label == upright.label == "happiness" and face.warnings == ("turned",)
+    assert np.abs(face.overlay().astype(int) - upright.overlay()).mean() < 4  # the same way up
+    corners = np.zeros(astronaut.shape[:2], bool)
+    corners[slice(*face.box[1::2]), slice(*face.box[::2])] = True
+    rows, columns = np.nonzero(np.rot90(corners, -quarters))
+    found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert np.abs(np.subtract(found, upright.box)).max() <= 2

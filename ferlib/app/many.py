@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ferlib.csv_safety import SafeWriter
 
+from ferlib.app.words import doubts
+
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import ImagePrediction
 
@@ -21,7 +23,14 @@ def table_rows(result: "ImagePrediction") -> list[list]:
     if result.error:
         return [[name, None, "", None, None, result.error]]
     return [
-        [name, number, face.label, round(100 * face.scores[face.label], 1), round(100 * face.margin, 1), ""]
+        [
+            name,
+            number,
+            face.label,
+            round(100 * face.scores[face.label], 1),
+            round(100 * face.margin, 1),
+            " ".join(doubts(face)),
+        ]
         for number, face in enumerate(result.faces, start=1)
     ]
 
@@ -38,7 +47,9 @@ def as_csv(results: "Sequence[ImagePrediction]", classes: Sequence[str]) -> str:
         name = Path(result.name).name
         for number, face in enumerate(result.faces, start=1):
             scores = (f"{face.scores[label]:.6f}" for label in classes)
-            writer.writerow([name, number, *face.box, face.label, f"{face.margin:.6f}", *scores, ""])
+            writer.writerow(
+                [name, number, *face.box, face.label, f"{face.margin:.6f}", *scores, " ".join(doubts(face))]
+            )
         if result.error:
             writer.writerow([name, *[""] * (len(classes) + 7), result.error])
     return text.getvalue()

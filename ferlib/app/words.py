@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ferlib.quality import WARNINGS
+
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import FacePrediction, ImagePrediction
 
@@ -52,7 +54,16 @@ def ranked(face: "FacePrediction") -> list[tuple[str, float]]:
 
 
 def sentence(number: int, face: "FacePrediction") -> str:
-    """One plain sentence: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." """
+    """What is said of a face: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And what makes it doubtful."""
+    return " ".join([_answer(number, face), *doubts(face)])
+
+
+def doubts(face: "FacePrediction") -> list[str]:
+    """A sentence for each of a face's warnings."""
+    return [WARNINGS[name] for name in face.warnings]
+
+
+def _answer(number: int, face: "FacePrediction") -> str:
     (first, score), (second, runner_up) = ranked(face)[:2]
     if face.margin < UNDECIDED:
         return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
@@ -89,6 +100,7 @@ def as_data(result: "ImagePrediction") -> dict:
             "margin": face.margin,
             "scores": dict(ranked(face)),
             "sentence": sentence(number, face),
+            "warnings": list(face.warnings),
             "looked_at": {part: share for part, (share, _) in face.parts.items()} if face.parts else None,
         }
         for number, face in enumerate(result.faces, start=1)

@@ -1,28 +1,38 @@
 """`python -m ferlib predict`: the faces in photos and their expressions, as a table, JSON or CSV."""
 
 import argparse
-import csv
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.csv_safety import SafeWriter
+from ferlib.errors import UserError
 from ferlib.explain import METHODS
 
 if TYPE_CHECKING:
-    from ferlib.predict import ImagePrediction
+    import numpy as np
+
+    from ferlib.predict import ImagePrediction, Predictor
 
     Writer = Callable[[ImagePrediction, Sequence[str | None]], None]  # of a photo's faces and their heat maps' files
 
 FORMATS = ("table", "json", "csv")
+STDIN = "-"
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     predict = commands.add_parser("predict", help="find and classify the faces in photos")
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="photo files")
+    predict.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="photo files, folders, patterns like 'a/*.jpg', - for standard input"
+    )
     predict.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
+    predict.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
+    predict.add_argument("--no-detection", action="store_true", help="the pictures are faces, cut out and square")
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
@@ -31,34 +41,77 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 def run_predict(options: argparse.Namespace) -> int:
     """`ferlib predict`; 1 when a photo could not be read or has no face."""
-    from PIL import Image
-
     from ferlib.predict import DEFAULT_MODEL, Predictor
 
-    predictor = Predictor.load(options.model or DEFAULT_MODEL)
+    if options.out and not options.explain:
+        raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
+    predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device)
     folder = options.out or Path("overlays")
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
     write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format](predictor.classes)
     failed = False
-    for number, path in enumerate(options.images):
-        result = predictor.predict(path, explain=options.explain)
-        overlays: list[str | None] = []
-        for i, face in enumerate(result.faces):
-            target = folder / f"{number:04d}_{Path(path).stem}_face{i + 1}_{options.explain}.png"
-            if options.explain:
-                Image.fromarray(face.overlay()).save(target)
-            overlays.append(str(target) if options.explain else None)
+    for number, result in enumerate(_results(predictor, options)):
+        overlays: list[str | None] = [None] * len(result.faces)
+        if options.explain:
+            start = f"{number:04d}_{_short(result.name)}"
+            try:
+                for i, face in enumerate(result.faces):
+                    overlays[i] = _save_new(folder, f"{start}_face{i + 1}_{options.explain}", face.overlay())
+            except OSError as error:  # the answers are there all the same
+                print(f"ferlib: a heat map of {result.name} cannot be written ({error})", file=sys.stderr)
+                failed = True
         write(result, overlays)
         sys.stdout.flush()
         failed |= result.error is not None
     return int(failed)
 
 
+def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[ImagePrediction]":
+    """The photos' results, one after the other."""
+    from dataclasses import replace
+
+    from ferlib.sources import expand
+
+    for given in options.images:
+        if given == STDIN:
+            result = predictor.predict(sys.stdin.buffer.read(), options.explain, not options.no_detection)
+            yield replace(result, name=STDIN)
+        else:
+            for path in expand(given):
+                yield predictor.predict(path, options.explain, not options.no_detection)
+
+
+def _short(name: str) -> str:
+    """The stem of a photo's name, as far as any file system takes it in another name."""
+    return re.sub(r"[^\w.-]", "_", Path(name).stem)[:60]
+
+
+def _save_new(folder: Path, name: str, pixels: "np.ndarray") -> str:
+    """Save a picture as a PNG file that was not there; its name has a number at the end where it is taken."""
+    from PIL import Image
+
+    for number in count(1):
+        path = folder / f"{name}{f'-{number}' if number > 1 else ''}.png"
+        try:
+            with path.open("xb") as file:
+                Image.fromarray(pixels).save(file, "PNG")
+            return str(path)
+        except FileExistsError:
+            continue
+    raise AssertionError("numbers do not end")
+
+
 def _write_json(classes: Sequence[str]) -> "Writer":
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         faces = [
-            {"box": list(face.box), "label": face.label, "scores": face.scores, "overlay": overlay}
+            {
+                "box": list(face.box),
+                "label": face.label,
+                "scores": face.scores,
+                "warnings": list(face.warnings),
+                "overlay": overlay,
+            }
             for face, overlay in zip(result.faces, overlays, strict=True)
         ]
         print(json.dumps({"image": result.name, "faces": faces, "error": result.error}))
@@ -67,27 +120,28 @@ def _write_json(classes: Sequence[str]) -> "Writer":
 
 
 def _write_csv(classes: Sequence[str]) -> "Writer":
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["image", "face", "x0", "y0", "x1", "y1", "label", *classes, "overlay", "error"])
+    writer = SafeWriter(sys.stdout)
+    writer.writerow(["image", "face", "x0", "y0", "x1", "y1", "label", *classes, "warnings", "overlay", "error"])
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         for i, (face, overlay) in enumerate(zip(result.faces, overlays, strict=True)):
             scores = (f"{face.scores[name]:.6f}" for name in classes)
-            writer.writerow([result.name, i + 1, *face.box, face.label, *scores, overlay or "", ""])
+            rest = [" ".join(face.warnings), overlay or "", ""]
+            writer.writerow([result.name, i + 1, *face.box, face.label, *scores, *rest])
         if result.error:
-            writer.writerow([result.name, *[""] * (len(classes) + 7), result.error])
+            writer.writerow([result.name, *[""] * (len(classes) + 8), result.error])
 
     return write
 
 
 def _write_table(classes: Sequence[str]) -> "Writer":
     row = "{:<40} {:>4}  {:<10} {:>6} {:>7}  {}".format
-    print(row("image", "face", "label", "score", "margin", "box / error"))
+    print(row("image", "face", "label", "score", "margin", "box, warnings / error"))
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
         for i, face in enumerate(result.faces):
-            box = " ".join(map(str, face.box))
+            box = " ".join(map(str, face.box)) + "".join(f", {warning}" for warning in face.warnings)
             print(row(name, i + 1, face.label, f"{face.scores[face.label]:.3f}", f"{face.margin:.3f}", box))
         if result.error:
             print(row(name, "-", "-", "-", "-", result.error))
