@@ -20,7 +20,7 @@ DARK = 40.8  # mean brightness, 0..255
 OVEREXPOSED = 0.225  # share of white pixels
 BLURRED = 0.099  # sharpness
 SMALL = 27.5  # side of the square, in pixels of the photo
-AVERTED = 0.344  # how far the nose is from the middle of the eyes, in distances between the eyes
+AVERTED = 0.339  # how far the nose is from the middle of the eyes, in distances between the eyes
 
 #: What each warning says.
 WARNINGS = {

@@ -1,18 +1,27 @@
 """Every way a picture can be odd or broken, with real files: the right pixels, or one clear sentence."""
 
+import base64
 import contextlib
 import io
 import os
 import struct
+import subprocess
+import sys
 import time
 import warnings
 import zlib
+from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from ferlib.images import MAX_PIXELS, ImageError, read_image
+
+ROOT = Path(__file__).parents[1]
+pillow_heif.register_heif_opener()  # to save
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def test_lossless_formats(photo, form):
     assert np.array_equal(read_image(encode(photo, form)), np.asarray(photo))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF", "HEIF"])
 def test_lossy_formats(photo, form):
     result = read_image(encode(photo, form, quality=95)).astype(int)
     assert np.abs(result - np.asarray(photo)).mean() < 4
@@ -289,11 +298,85 @@ def test_formats_that_run_programs_are_not_opened():
     assert "not a picture" in message(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
 
 
-def test_heic_photo_gets_a_way_out():
-    assert "HEIC" in message(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+def test_heic_photo_gets_a_way_out_where_its_reader_is_missing(photo, tmp_path):
+    path = tmp_path / "IMG_1234.HEIC"
+    path.write_bytes(encode(photo, "HEIF"))
+    code = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from ferlib.images import read_image\n"
+        "try: read_image(sys.argv[1])\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "IMG_1234.HEIC is a HEIC photo; install pillow-heif, or save it as JPEG.\n", done.stderr
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_heic_photo_of_a_phone_held_sideways(photo, orientation):
+    """Phones store the turn twice, in the file's own way and as EXIF; it must be applied once."""
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    stored = photo.transpose(back[orientation]) if orientation in back else photo
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    result = read_image(encode(stored, "HEIF", exif=exif.tobytes(), quality=95))
+    assert result.shape == (40, 60, 3)
+    assert np.abs(result.astype(int) - np.asarray(photo)).mean() < 4
+
+
+def test_heic_bomb_is_refused():
+    data = encode(Image.new("RGB", (8300, 6300)), "HEIF", quality=1)
+    assert "too large (8300 x 6300 pixels)" in message(data)
+
+
+def test_open_files(photo, tmp_path):
+    path = tmp_path / "photo"  # no suffix
+    path.write_bytes(encode(photo, "PNG"))
+    with path.open("rb") as file:
+        assert np.array_equal(read_image(file), np.asarray(photo))
+    assert np.array_equal(read_image(io.BytesIO(path.read_bytes())), np.asarray(photo))
+    with path.open("r", encoding="latin-1") as file:
+        assert "mode 'rb'" in message(file)
+    assert message(file) == "The open file cannot be read."  # closed
+    assert "0 bytes" in message(io.BytesIO())
+
+
+@pytest.mark.parametrize("name", ["photo.jfif", "photo.jpe", "photo.pgm", "photo.avif", "photo.HEIC", "photo"])
+def test_any_suffix(photo, tmp_path, name):
+    path = tmp_path / name
+    forms = {"pgm": "PPM", "avif": "AVIF", "HEIC": "HEIF"}
+    path.write_bytes(encode(photo, forms.get(name.partition(".")[2], "JPEG"), quality=95))
+    assert np.abs(read_image(path).astype(int) - np.asarray(photo)).mean() < 4
+
+
+def test_data_urls(photo):
+    data = encode(photo, "PNG")
+    text = base64.b64encode(data).decode()
+    for url in (f"data:image/png;base64,{text}", f"DATA:;BASE64,{text[:80]}\n{text[80:]}", "data:," + quote(data)):
+        assert np.array_equal(read_image(url), np.asarray(photo))
+    for url in ("data:image/png;base64", "data:image/png;base64,!!!!", "data:image/png;base64,QQ"):
+        assert message(url) == "The data URL cannot be decoded."
+    assert "0 bytes" in message("data:image/png;base64,")
+    assert "not a picture" in message("data:text/plain,hello")
+
+
+def test_home_folder(photo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photo.save(tmp_path / "photo.png")
+    assert np.array_equal(read_image("~/photo.png"), np.asarray(photo))
+    assert message("~nobodyofthisname/photo.png") == "There is no file ~nobodyofthisname/photo.png."
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.jpg", "http://[::1]:80/a", "ftp://h/a.png", "file:///etc/a.png"]
+)
+def test_nothing_is_fetched(url, tmp_path, monkeypatch):
+    assert message(url) == f"{url} is a URL, and nothing is fetched: give the path of a file."
+    monkeypatch.chdir(tmp_path)
+    assert "is a URL" in message(Path(url))
+    assert "There is no file" in message("C:/photos/a.jpg") and "There is no file" in message("a:b.jpg")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 def test_truncated_file(tmp_path, form, share):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -308,7 +391,7 @@ def test_truncated_files_stay_refused():
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "PPM"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "PPM"])
 def test_random_damage_never_raises_anything_else(photo, form):
     rng = np.random.default_rng(0)
     data = encode(photo, form)

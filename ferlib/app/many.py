@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ferlib.csv_safety import SafeWriter
-
 from ferlib.app.words import doubts
+from ferlib.csv_safety import SafeWriter
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
     from ferlib.predict import ImagePrediction
