@@ -7,7 +7,7 @@ taken out first.
 import json
 from pathlib import Path
 
-from ferlib.data.catalogue import load_dataset
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.calibration import (
     calibration_error,
     fit_temperature,
@@ -16,7 +16,7 @@ from ferlib.evaluation.calibration import (
     tempered,
 )
 from ferlib.evaluation.evaluate import commit, predict_dataset
-from ferlib.models.zoo import load_model
+from ferlib.models.registry import load_model
 
 ROOT = Path(__file__).parents[1]
 MODEL, DATA = "convcut_ferplus", "ferplus"

@@ -22,10 +22,20 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.synthetic import MOVED_PARTS, Identity, Scene, render, sample_units
-from ferlib.data.transforms import Preprocess, resize
+from ferlib.data.registry import load_dataset
+from ferlib.detection.faces import detect_faces, find_landmarks
+from ferlib.detection.regions import (
+    EYES,
+    MOUTH,
+    REGIONS,
+    above_the_eyes,
+    areas,
+    energies,
+    landmark_regions,
+    mask_regions,
+    pointing,
+)
 from ferlib.evaluation.evaluate import commit
 from ferlib.explain import METHODS
 from ferlib.explain.faithfulness import (
@@ -44,23 +54,13 @@ from ferlib.explain.faithfulness import (
 )
 from ferlib.explain.intervals import as_record, difference, mean_intervals
 from ferlib.explain.methods import explain, methods_of
-from ferlib.explain.regions import (
-    EYES,
-    MOUTH,
-    REGIONS,
-    above_the_eyes,
-    areas,
-    energies,
-    landmark_regions,
-    mask_regions,
-    pointing,
-)
-from ferlib.faces import detect_faces, find_landmarks
 from ferlib.labels import SYNTHETIC
 from ferlib.models.base import FaceModel
-from ferlib.models.export import export_onnx
-from ferlib.models.zoo import load_model
-from ferlib.onnx_session import open_session
+from ferlib.models.preprocess import Preprocess, resize
+from ferlib.models.registry import load_model
+from ferlib.release.onnx_export import export_onnx
+from ferlib.runtime.session import open_session
+from ferlib.synthetic.render import MOVED_PARTS, Identity, Scene, render, sample_units
 
 SIDE = 48
 BATCH = 32

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ferlib.data.catalogue import load_dataset
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import commit
 from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
 from ferlib.explain.intervals import as_record
-from ferlib.models.zoo import create_model, load_model
+from ferlib.models.registry import create_model, load_model
 
 RELEASED = "convcut_ferplus"
 

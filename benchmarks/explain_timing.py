@@ -30,7 +30,7 @@ from torch import Tensor
 from ferlib.evaluation.evaluate import commit
 from ferlib.explain.cam import predict_with_cam
 from ferlib.models.base import FaceModel
-from ferlib.models.zoo import create_model, load_model
+from ferlib.models.registry import create_model, load_model
 
 
 def predict(model: FaceModel, x: Tensor) -> Tensor:

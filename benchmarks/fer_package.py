@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from ferlib import labels
-from ferlib.data.catalogue import load_dataset
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import summary_with_intervals
 

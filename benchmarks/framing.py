@@ -1,4 +1,5 @@
-"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/faces.py` and prints what they reach.
+"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/detection/faces.py` and prints what
+they reach.
 
     FERLIB_DATA=… python benchmarks/framing.py
 
@@ -17,12 +18,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ferlib.data.catalogue import find_dataset, load_dataset
 from ferlib.data.facial_expressions import read_legend
-from ferlib.faces import Face, detect_faces, find_landmarks
+from ferlib.data.registry import find_dataset, load_dataset
+from ferlib.detection.faces import Face, detect_faces, find_landmarks
 from ferlib.images import read_image
 from ferlib.labels import FACIAL_EXPRESSIONS
-from ferlib.models.zoo import released_models
+from ferlib.models.registry import released_models
 from ferlib.predict import Predictor
 
 Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture

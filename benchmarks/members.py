@@ -20,10 +20,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ferlib.data.catalogue import load_dataset
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
-from ferlib.models.zoo import build_model
+from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ferlib.data.catalogue import find_dataset
 from ferlib.data.facial_expressions import read_legend
+from ferlib.data.registry import find_dataset
 
 
 def facial_expressions(count: int, seed: int = 0) -> list[Path]:

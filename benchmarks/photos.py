@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib import labels
-from ferlib.data.catalogue import find_dataset
 from ferlib.data.facial_expressions import read_legend
+from ferlib.data.registry import find_dataset
 from ferlib.evaluation.evaluate import commit
 
 

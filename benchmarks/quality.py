@@ -1,9 +1,11 @@
-"""How dark, overexposed, blurred, small, tilted or averted may a face be? The curves behind `ferlib/quality.py`.
+"""How dark, overexposed, blurred, small, tilted or averted may a face be? The curves behind
+`ferlib/detection/quality.py`.
 
     python benchmarks/quality.py --out results/quality.json
 
 Faces of FERPlus's validation split (PublicTest), drawn at random with a fixed seed, are changed more and more, and the
-default model's accuracy is taken together with the median of what `ferlib.quality` measures on them. A threshold is the
+default model's accuracy is taken together with the median of what `ferlib.detection.quality` measures on
+them. A threshold is the
 measure from which on accuracy is five points lower, interpolated between the steps. Tilted faces go the whole way: the
 face is put on a larger canvas, turned, found again and cut out. Averted faces cannot be made: all faces of the split
 are sorted by their yaw, accuracy is taken in groups of equal size, and compared with that of all.
@@ -18,10 +20,10 @@ import numpy as np
 from machine import machine
 from PIL import Image, ImageFilter
 
-from ferlib.data.catalogue import load_dataset
-from ferlib.faces import detect_faces
+from ferlib.data.registry import load_dataset
+from ferlib.detection.faces import detect_faces
+from ferlib.detection.quality import FALL, SIDE, of_crop, yaw_of
 from ferlib.predict import DEFAULT_MODEL, Predictor
-from ferlib.quality import FALL, SIDE, of_crop, yaw_of
 
 CANVAS = 4 * SIDE  # pixels a face is enlarged to before it is tilted
 GROUPS = 10

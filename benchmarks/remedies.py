@@ -29,19 +29,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.batches import compose, feature_logits, predict_batches
+from ferlib.evaluation.bootstrap import confusion_cells, face_draws, intervals, seed_draws, units
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS, from_confusion, summary
-from ferlib.evaluation.resampling import confusion_cells, face_draws, intervals, seed_draws, units
-from ferlib.models.zoo import build_model
+from ferlib.models.registry import build_model
+from ferlib.training.checkpoint import best_epoch
 from ferlib.training.features import FeatureCache
+from ferlib.training.imbalance import REMEDIES
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES, Recipe
-from ferlib.training.remedies import REMEDIES
-from ferlib.training.run_folder import best_epoch
 
 SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
 SELECT_BY = "macro_f1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ferlib.evaluation.published import read_published
+from ferlib.experiments.published import read_published
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +54,9 @@ def released() -> str:
         "convcut_ferplus_mirror": "**trained on, more pixels, both sides of a face (released)**",
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
         "convcut_ferplus_frozen": "Conv-cut, frozen trunk",
+        "former/convcut_ferplus_frozen": "before: the same, fed with ImageNet's mean and std, not its trunk's",
         "linear_probe_ferplus": "linear probe on the same frozen trunk",
+        "former/linear_probe_ferplus": "before: the same, fed with ImageNet's mean and std",
     }
     return of_reports(models, "convcut_table1", "Conv-cut", "ferplus")
 

@@ -40,16 +40,16 @@ from torchvision.transforms import v2
 from ferlib import labels
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.synthetic_dataset import load_synthetic
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import choose_device
+from ferlib.data.synthetic import load_synthetic
 from ferlib.models.base import FaceModel
 from ferlib.models.listing import count_flops
-from ferlib.models.zoo import build_model, create_model
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import build_model, create_model
+from ferlib.training.batch_sources import PixelSource
 from ferlib.training.features import FeatureCache
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES, Recipe
-from ferlib.training.sources import PixelSource
+from ferlib.utils.devices import choose_device
 
 EPOCHS, REPEATS = 50, 7
 FER2013 = {"train": 28_709, "validation": 3_589}  # faces

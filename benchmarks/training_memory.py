@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.synthetic_dataset import load_synthetic
-from ferlib.models.zoo import build_model, create_model
+from ferlib.data.registry import load_dataset
+from ferlib.data.synthetic import load_synthetic
+from ferlib.models.registry import build_model, create_model
 from ferlib.training.features import FeatureCache
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES

@@ -17,7 +17,7 @@ from machine import machine
 from photo_files import facial_expressions
 from skimage.data import astronaut
 
-from ferlib import faces
+from ferlib.detection import faces
 from ferlib.images import read_image
 from ferlib.predict import Predictor
 

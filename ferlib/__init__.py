@@ -21,25 +21,25 @@ __version__ = "0.1.0"
 _HOME = {
     # photos
     "Predictor": "ferlib.predict",
-    "detect_faces": "ferlib.faces",
-    "find_landmarks": "ferlib.faces",
-    "crop_face": "ferlib.faces",
+    "detect_faces": "ferlib.detection.faces",
+    "find_landmarks": "ferlib.detection.faces",
+    "crop_face": "ferlib.detection.faces",
     "read_image": "ferlib.images",
     # data
     "FaceDataset": "ferlib.data.dataset",
-    "load_dataset": "ferlib.data.catalogue",
+    "load_dataset": "ferlib.data.registry",
     # models
-    "list_models": "ferlib.models.zoo",
-    "create_model": "ferlib.models.zoo",
-    "build_model": "ferlib.models.zoo",
-    "load_model": "ferlib.models.zoo",
-    "export_onnx": "ferlib.models.export",
+    "list_models": "ferlib.models.registry",
+    "create_model": "ferlib.models.registry",
+    "build_model": "ferlib.models.registry",
+    "load_model": "ferlib.models.registry",
+    "export_onnx": "ferlib.release.onnx_export",
     # training
     "RECIPES": "ferlib.training.recipes",
     "Recipe": "ferlib.training.recipes",
     "fit": "ferlib.training.loop",
     # evaluation
-    "Guest": "ferlib.evaluation.guest",
+    "Guest": "ferlib.evaluation.external_model",
     "predict_dataset": "ferlib.evaluation.evaluate",
     "evaluate": "ferlib.evaluation.evaluate",
     "audit": "ferlib.evaluation.audit",

@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import choose_device
+from ferlib.detection.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks, framed_face
+from ferlib.detection.quality import quality_of
+from ferlib.detection.regions import REGIONS, areas, energies, landmark_regions
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
-from ferlib.explain.overlay import overlay
-from ferlib.explain.regions import REGIONS, areas, energies, landmark_regions
-from ferlib.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks, framed_face
+from ferlib.image_paths import expand, name_of
 from ferlib.images import ImageError, read_image, to_uint8
 from ferlib.models.base import FaceModel, place
-from ferlib.models.zoo import load_model, released_onnx
-from ferlib.onnx_session import OnnxModel
-from ferlib.preprocess import Preprocessing, softmax
-from ferlib.quality import quality_of
-from ferlib.sources import expand, name_of
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import load_model, released_onnx
+from ferlib.runtime.overlay import overlay
+from ferlib.runtime.preprocess import Preprocessing, softmax
+from ferlib.runtime.session import OnnxModel
+from ferlib.utils.devices import choose_device
 
 DEFAULT_MODEL = "convcut_ferplus"
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
@@ -44,9 +44,9 @@ class FacePrediction:
         scores: probability of every class, in the model's order; they sum to 1.
         crop: the square in the photo's own pixels, (S, S, 3) uint8.
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
-        parts: for every part of the face (`ferlib.explain.regions.REGIONS`) its share of the heat map and its share of
-            the square, where there is a heat map.
-        warnings: why the answer is doubtful, keys of `ferlib.quality.WARNINGS`.
+        parts: for every part of the face (`ferlib.detection.regions.REGIONS`) its share of the heat map and its share
+            of the square, where there is a heat map.
+        warnings: why the answer is doubtful, keys of `ferlib.detection.quality.WARNINGS`.
     """
 
     box: tuple[int, int, int, int]
@@ -170,10 +170,11 @@ class Predictor:
 
     Args:
         model: any trained `FaceModel`; put into evaluation mode.
-        device: where it runs, see `ferlib.devices.choose_device`: "cpu", "auto" for a GPU if there is one, "cuda" …
+        device: where it runs, see `ferlib.utils.devices.choose_device`: "cpu", "auto" for a GPU if there is one, "cuda"
+            …
         batch_size: faces a pass.
-        onnx: the same model exported (`ferlib.models.export`), or None. Where no explanation is asked for it answers in
-            the model's place, several times as fast for a single face. Only on the CPU.
+        onnx: the same model exported (`ferlib.release.onnx_export`), or None. Where no explanation is asked for it
+            answers in the model's place, several times as fast for a single face. Only on the CPU.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class Predictor:
 
     @classmethod
     def load(cls, name_or_dir: str | Path = DEFAULT_MODEL, device: str | torch.device = "cpu") -> "Predictor":
-        """With a released model, or one from a folder; see `ferlib.models.zoo.load_model`."""
+        """With a released model, or one from a folder; see `ferlib.models.registry.load_model`."""
         return cls(load_model(name_or_dir), device, onnx=released_onnx(name_or_dir))
 
     @property

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.synthetic_dataset import load_synthetic
+from ferlib.data.synthetic import load_synthetic
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def drawn_faces() -> FaceDataset:
 @pytest.fixture
 def few_faces(drawn_faces: FaceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data set "synthetic" is `drawn_faces`, not 1,400 that are drawn anew for every command."""
-    monkeypatch.setattr("ferlib.data.catalogue.load_synthetic", lambda: drawn_faces)
+    monkeypatch.setattr("ferlib.data.registry.load_synthetic", lambda: drawn_faces)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from photos import BAD, GOOD, crowd
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 
-from ferlib.app.upkeep import all_files
+from ferlib.app.cleanup import all_files
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 

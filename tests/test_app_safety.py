@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 
-from ferlib.app import gate, server
-from ferlib.app.upkeep import all_files
+from ferlib.app import middleware, server
+from ferlib.app.cleanup import all_files
 
 SESSION = iter(range(1_000_000))
 BOXES = re.compile(r'"(box|x0|scores|published)"|class="(face|companies)"|^photo\.png,1,', re.MULTILINE)
@@ -298,8 +298,8 @@ def send(url, number=1, size=100):  # noqa: F811
 
 
 def test_too_many_files_at_once_are_refused(url):  # noqa: F811
-    assert send(url, gate.MOST_FILES).status_code == 200
-    refused = send(url, gate.MOST_FILES + 1)
+    assert send(url, middleware.MOST_FILES).status_code == 200
+    refused = send(url, middleware.MOST_FILES + 1)
     assert refused.status_code == 413 and "At most 500 pictures" in refused.text
 
 
@@ -328,9 +328,9 @@ def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F8
 
 
 def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch, photos):  # noqa: F811
-    monkeypatch.setattr(gate, "SILENCE", 1.5)
+    monkeypatch.setattr(middleware, "SILENCE", 1.5)
     start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(gate.UPLOADING)]
+    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(middleware.UPLOADING)]
     for line in lines:
         line.sendall(start + b"Content-Length: 1000\r\n\r\n--x")
     time.sleep(0.5)

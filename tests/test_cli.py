@@ -14,10 +14,10 @@ from PIL import Image
 from ferlib.cli import main
 from ferlib.cli.settings import parse_settings
 from ferlib.labels import FERPLUS, SYNTHETIC
-from ferlib.models.export import export_onnx
 from ferlib.models.listing import model_rows
-from ferlib.models.zoo import create_model, list_models, released_models
-from ferlib.training.run_folder import RunFolder
+from ferlib.models.registry import create_model, list_models, released_models
+from ferlib.release.onnx_export import export_onnx
+from ferlib.training.checkpoint import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
     folder, path = tmp_path / "model", tmp_path / "model.onnx"
     small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64}
     create_model("linear_probe", **small).save_pretrained(str(folder))
-    monkeypatch.setattr("ferlib.models.export.export_onnx", export_another)
+    monkeypatch.setattr("ferlib.release.onnx_export.export_onnx", export_another)
     assert main(["export", str(folder), "--out", str(path)]) == 1
     said = capsys.readouterr()
     assert f"at most {change:.1e} from PyTorch" in said.out

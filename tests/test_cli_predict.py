@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ferlib.cli import main
-from ferlib.faces import crop_face, detect_faces
+from ferlib.detection.faces import crop_face, detect_faces
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +69,7 @@ def test_a_folder_for_heat_maps_needs_heat_maps(grace, tmp_path, capsys):
 
 
 def test_a_missing_folder_is_not_looked_up_on_a_hub(grace, capsys, monkeypatch):
-    monkeypatch.setattr("ferlib.models.hub.hub_folder", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("ferlib.runtime.hub.hub_folder", lambda *_: pytest.fail("the hub was asked"))
     for name in ("a missing/folder", "./models/mine", "../mine", "/tmp/absent", "runs/mine/best", "mine", "~/mine"):
         assert main(["predict", str(grace), "--model", name]) == 1
         assert f"no model {name!r}" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ferlib.cli import main
 from ferlib.models.base import IMAGENET_MEAN
-from ferlib.models.zoo import released_models
+from ferlib.models.registry import released_models
 from ferlib.training.recipes import RECIPES
 
 SMALL = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32"]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ferlib.data.fer2013 import VOTE_COLUMNS, load_fer2013, load_ferplus
-from ferlib.models.zoo import load_model
+from ferlib.models.registry import load_model
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ferlib.cli import build_parser, main
 from ferlib.cli.settings import parse_settings
-from ferlib.data.catalogue import NAMES
+from ferlib.data.registry import NAMES
 from ferlib.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ferlib.devices import choose_device
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
-from ferlib.models.zoo import WEIGHTS, create_model, load_model, released_models, released_onnx
+from ferlib.models.registry import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
+from ferlib.utils.devices import choose_device
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferlib.data.catalogue import load_dataset
-from ferlib.evaluation.ablation import ablation_table
+from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import evaluate
-from ferlib.evaluation.ladder import ladder_table
-from ferlib.models.zoo import load_model, released_models
+from ferlib.experiments.ablation import ablation_table
+from ferlib.experiments.protocols import ladder_table
+from ferlib.models.registry import load_model, released_models
 
 ROOT = Path(__file__).parents[1]
 

@@ -72,7 +72,7 @@ def data_url(pixels: np.ndarray) -> str:
 @cache
 def example_pictures() -> list[np.ndarray]:
     """Pictures to click, (H, W, 3) uint8: drawn ones, and photos in the public domain (US Navy, NASA)."""
-    from ferlib.data.synthetic import sample_face
+    from ferlib.synthetic.render import sample_face
 
     people = {"happiness": 101, "surprise": 102, "anger": 100}
     drawn = [sample_face(name, np.random.default_rng(seed), 400, clean=True).pixels for name, seed in people.items()]

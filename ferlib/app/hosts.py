@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from ferlib.app.calls import Refused
+from ferlib.app.request_checks import Refused
 
 ANYBODY = "*"
 

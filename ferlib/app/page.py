@@ -6,15 +6,15 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from ferlib.app.calls import Page
-from ferlib.app.cards import WELCOME
+from ferlib.app.batch_table import COLUMNS, MOST_FILES, TYPES
 from ferlib.app.drawing import example_pictures
-from ferlib.app.listeners import Listeners
-from ferlib.app.many import COLUMNS, MOST_FILES, TYPES
+from ferlib.app.handlers import Listeners
+from ferlib.app.html import WELCOME
+from ferlib.app.messages import METHOD_TITLES
+from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.uploads import Uploads
-from ferlib.app.words import METHOD_TITLES
-from ferlib.csv_safety import BOM
+from ferlib.utils.csv_safety import BOM
 
 CAMERAS = 16  # at a time: each holds one of Gradio's workers as long as it runs
 LIVE_EVERY = 0.4  # seconds between two pictures of a live webcam

@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ferlib.app.calls import Page
-from ferlib.app.gate import Gate
 from ferlib.app.hosts import Hosts
+from ferlib.app.middleware import Gate
 from ferlib.app.page import CSS, THEME
+from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.uploads import MAX_FILE
 

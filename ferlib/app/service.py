@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
+from ferlib.app.pixel_budget import Budget
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
 
 if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
+    from ferlib.app.batch_demo import Companies
     from ferlib.app.batching import BatchingPredictor
-    from ferlib.app.neighbours import Companies
     from ferlib.predict import FoundFaces, ImagePrediction
 
 READING = 2  # photos that are decoded and searched at a time
@@ -69,7 +69,7 @@ class Service:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
         try:
             from ferlib.app.batching import BatchingPredictor
-            from ferlib.models.zoo import load_model, released_models, released_onnx
+            from ferlib.models.registry import load_model, released_models, released_onnx
             from ferlib.predict import DEFAULT_MODEL
 
             first = self.first_model or DEFAULT_MODEL
@@ -129,7 +129,7 @@ class Service:
                 yield [one.judge(found, explain if explain in one.methods else None) for one in chosen]
 
     def among_neighbours(self, source: Source) -> "Companies":
-        """The largest face of a photo among different neighbours, see `ferlib.app.neighbours`.
+        """The largest face of a photo among different neighbours, see `ferlib.app.batch_demo`.
 
         Raises:
             NoAnswer: as `look`, or there is no face.
@@ -138,7 +138,7 @@ class Service:
             honest = self.predictor()
             if found.image is None or not found.faces:
                 raise NoAnswer(found.error or "No face was found.")
-            from ferlib.app.neighbours import among_neighbours
+            from ferlib.app.batch_demo import among_neighbours
 
             largest = max(found.faces, key=lambda face: face.box[2] - face.box[0])
             return among_neighbours(honest.crop(found.image, largest), honest)
@@ -149,7 +149,7 @@ class Service:
         Raises:
             ValueError: there is no such model.
         """
-        from ferlib.models.zoo import released_models
+        from ferlib.models.registry import released_models
 
         name = model or next(iter(self.models))
         self.predictor(name)

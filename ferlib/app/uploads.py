@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from ferlib.app.upkeep import delete_oldest, files_by_age
+from ferlib.app.cleanup import delete_oldest, files_by_age
 from ferlib.images import MAX_PIXELS, ImageError
 
 MAX_FILE = 100_000_000  # bytes of one picture

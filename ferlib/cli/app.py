@@ -33,9 +33,9 @@ def add_app(commands: argparse._SubParsersAction) -> None:
 
 def run_app(options: argparse.Namespace) -> int:
     """`ferlib app`: serve the page until Ctrl-C."""
+    from ferlib.app.cleanup import delete_regularly, keep_memory_compact
     from ferlib.app.service import Service
-    from ferlib.app.upkeep import delete_regularly, keep_memory_compact
-    from ferlib.models.released import model_folder
+    from ferlib.runtime.released import model_folder
 
     keep_memory_compact()
     stop = threading.Event()

@@ -18,8 +18,8 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
     from ferlib.errors import UserError
-    from ferlib.models.zoo import load_model, released_models
-    from ferlib.training.release import calibrate, in_checkout
+    from ferlib.models.registry import load_model, released_models
+    from ferlib.release.release import calibrate, in_checkout
 
     folder = released_models().get(options.model, Path(options.model))
     if options.model in released_models() and not in_checkout():

@@ -24,7 +24,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 
 def run_data(options: argparse.Namespace) -> int:
     """`ferlib data`."""
-    from ferlib.data.catalogue import SOURCES, find_dataset
+    from ferlib.data.registry import SOURCES, find_dataset
 
     for name, source in SOURCES.items():
         folder = find_dataset(name, options.root)
@@ -43,8 +43,8 @@ def run_data_check(options: argparse.Namespace) -> int:
 
 def run_data_get(options: argparse.Namespace) -> int:
     """`ferlib data get`."""
-    from ferlib.data.catalogue import SOURCES, find_dataset
-    from ferlib.data.obtain import obtain
+    from ferlib.data.download import obtain
+    from ferlib.data.registry import SOURCES, find_dataset
 
     folder = find_dataset(options.name, options.root) if options.name in SOURCES else None
     if folder:

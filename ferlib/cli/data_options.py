@@ -33,9 +33,9 @@ def load_from(
     Args:
         options: parsed, with the options of `add_reading_options`.
         name: the data set's, where it does not stand in `options.data`.
-        size, published: see `ferlib.data.catalogue.load_dataset`.
+        size, published: see `ferlib.data.registry.load_dataset`.
     """
-    from ferlib.data.catalogue import load_dataset
+    from ferlib.data.registry import load_dataset
 
     labels = _answers(options.labels)
     data = load_dataset(name or options.data, options.root, size, labels, options.skip_broken, published)

@@ -63,12 +63,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     import pandas as pd
 
-    from ferlib.devices import choose_device
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
-    from ferlib.evaluation.guest import load_guest
+    from ferlib.evaluation.external_model import load_guest
     from ferlib.models.base import place
-    from ferlib.models.zoo import load_model
+    from ferlib.models.registry import load_model
+    from ferlib.utils.devices import choose_device
 
     device = choose_device(options.device)
     if options.batch_size is not None and options.protocol != "published":

@@ -16,9 +16,9 @@ def add_export(commands: argparse._SubParsersAction) -> None:
 
 def run_export(options: argparse.Namespace) -> int:
     """`ferlib export`; an error when the file does not compute what the model does."""
-    from ferlib.data.synthetic import sample_faces
-    from ferlib.models.export import TOLERANCE, export_onnx, largest_difference
-    from ferlib.models.zoo import load_model
+    from ferlib.models.registry import load_model
+    from ferlib.release.onnx_export import TOLERANCE, export_onnx, largest_difference
+    from ferlib.synthetic.render import sample_faces
 
     model = load_model(options.model)
     path = export_onnx(model, options.out)

@@ -24,9 +24,9 @@ def add_label(commands: argparse._SubParsersAction) -> None:
 def run_label(options: argparse.Namespace) -> int:
     """`ferlib label`."""
     from ferlib import labels
-    from ferlib.data.files import search_pictures, skipped_note
-    from ferlib.data.labelling import PROPOSALS, UNSORTED, propose_labels
+    from ferlib.annotation.proposals import PROPOSALS, UNSORTED, propose_labels
     from ferlib.predict import DEFAULT_MODEL, Predictor
+    from ferlib.utils.files import search_pictures, skipped_note
 
     asked = options.model or not options.classes
     predictor = Predictor.load(options.model or DEFAULT_MODEL) if asked else None

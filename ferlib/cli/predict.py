@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferlib.csv_safety import SafeWriter
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
+from ferlib.utils.csv_safety import SafeWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,7 @@ def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[I
     """The photos' results, one after the other."""
     from dataclasses import replace
 
-    from ferlib.sources import expand
+    from ferlib.image_paths import expand
 
     for given in options.images:
         if given == STDIN:

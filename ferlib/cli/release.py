@@ -25,7 +25,7 @@ def add_release(commands: argparse._SubParsersAction) -> None:
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
-    from ferlib.training.release import release
+    from ferlib.release.release import release
 
     data, run = load_from(options), options.run_folder
     said = {"licence": options.licence, "about": options.about}

@@ -12,7 +12,7 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
-    from ferlib.evaluation.study import Trunk
+    from ferlib.experiments.runner import Trunk
 
 SEEDS = (0, 1, 2)
 LADDER = ("batch", "token")  # networks that no ladder can do without
@@ -64,7 +64,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _trunk(options: argparse.Namespace) -> "Trunk":
-    from ferlib.evaluation.study import Trunk
+    from ferlib.experiments.runner import Trunk
 
     weights = None if options.trunk_weights == "none" else options.trunk_weights
     return Trunk(options.trunk, options.keep_stages, options.input_size, weights)
@@ -82,7 +82,7 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
 
 def _load(options: argparse.Namespace, name: str) -> "FaceDataset":
     """A data set with everything a study needs."""
-    from ferlib.evaluation.study import check_splits
+    from ferlib.experiments.runner import check_splits
 
     data = load_from(options, name)
     check_splits(data)
@@ -91,12 +91,14 @@ def _load(options: argparse.Namespace, name: str) -> "FaceDataset":
 
 def run_ladder(options: argparse.Namespace) -> int:
     """`ferlib ladder`. Whatever cannot work is refused before anything is trained."""
-    from ferlib.evaluation import ladder
-    from ferlib.evaluation.study import thinned, watched_runs
+    from ferlib.experiments import protocols
+    from ferlib.experiments.runner import thinned, watched_runs
 
     for model in options.models if options.networks else ():
-        if unknown := sorted(set(options.networks) - set(ladder.NETWORKS[model])):
-            raise UserError(f"{model} has no network {', '.join(unknown)}; it has {', '.join(ladder.NETWORKS[model])}")
+        if unknown := sorted(set(options.networks) - set(protocols.NETWORKS[model])):
+            raise UserError(
+                f"{model} has no network {', '.join(unknown)}; it has {', '.join(protocols.NETWORKS[model])}"
+            )
         if missing := [name for name in LADDER if name not in options.networks]:
             raise UserError(f"a ladder needs the network {missing[0]} too: --networks {' '.join(LADDER)} ...")
     trunk = _trunk(options)
@@ -104,25 +106,25 @@ def run_ladder(options: argparse.Namespace) -> int:
     for name, whole in [(name, _load(options, name)) for name in options.data]:
         data = thinned(whole, options.train_faces)
         for model in options.models:
-            recipes = ladder.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
+            recipes = protocols.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
             if options.networks:
                 recipes = {key: recipe for key, recipe in recipes.items() if key[1] in options.networks}
             runs = dict(
                 zip(recipes, watched_runs(list(recipes.values()), data, options.work, trunk.weights), strict=True)
             )
-            entry = ladder.ladder_entry(model, trunk, recipes, runs, data, whole)
+            entry = protocols.ladder_entry(model, trunk, recipes, runs, data, whole)
             networks = ("--networks", *options.networks) if options.networks else ()
             entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
-            entries = _merge(options.out, entry, LADDER_KEYS, ladder.__doc__)
-            ladder.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
-            print(ladder.sentence(entry), flush=True)
+            entries = _merge(options.out, entry, LADDER_KEYS, protocols.__doc__)
+            protocols.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+            print(protocols.sentence(entry), flush=True)
     return 0
 
 
 def run_ablate(options: argparse.Namespace) -> int:
     """`ferlib ablate`. Whatever cannot work is refused before anything is trained."""
-    from ferlib.evaluation import ablation
-    from ferlib.evaluation.study import thinned, watched_runs
+    from ferlib.experiments import ablation
+    from ferlib.experiments.runner import thinned, watched_runs
 
     rows = {row.name: row for row in ablation.TABLES[options.table]}
     if unknown := sorted(set(options.rows or ()) - set(rows)):

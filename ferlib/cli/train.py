@@ -46,10 +46,10 @@ def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     from dataclasses import replace
 
-    from ferlib.models.zoo import MODELS
+    from ferlib.models.registry import MODELS
+    from ferlib.training.checkpoint import best_epoch
     from ferlib.training.phases import fit_phases
     from ferlib.training.recipes import fitted_config, phases
-    from ferlib.training.run_folder import best_epoch
 
     settings = parse_settings(options.set)
     recipes = phases(options.recipe, settings)

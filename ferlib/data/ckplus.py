@@ -22,10 +22,10 @@ from scipy.sparse.csgraph import connected_components
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.files import find_path, search_pictures, skipped_note
 from ferlib.data.folder import SPLIT_NAMES
-from ferlib.data.groups import assert_groups_apart, split_by_group
-from ferlib.data.pictures import cached_pictures, to_grey
+from ferlib.data.image_files import cached_pictures, to_grey
+from ferlib.data.splits import assert_groups_apart, split_by_group
+from ferlib.utils.files import find_path, search_pictures, skipped_note
 
 SIDE = 48
 CSV_COUNTS = dict(zip(labels.CKPLUS, (45, 59, 25, 69, 28, 83, 593, 18), strict=True))

@@ -14,9 +14,9 @@ import pandas as pd
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.files import find_path
-from ferlib.data.groups import assert_groups_apart, split_of
-from ferlib.data.pictures import cached_pictures, reduced_note
+from ferlib.data.image_files import cached_pictures, reduced_note
+from ferlib.data.splits import assert_groups_apart, split_of
+from ferlib.utils.files import find_path
 
 SIDE = 112  # pixels
 

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 
 from ferlib import labels
-from ferlib.data.cache import cached_array, file_state, short_key
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.fer2013_folders import FOLDERS, SIDE, SPLIT_OF_USAGE, load_fer2013_folders
-from ferlib.data.files import find_path
 from ferlib.errors import UserError
+from ferlib.utils.cache import cached_array, file_state, short_key
+from ferlib.utils.files import find_path
 
 FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 ROWS = 35_887

@@ -12,7 +12,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.folder import choose_splits, read_tree
-from ferlib.data.pictures import cached_pictures, to_grey
+from ferlib.data.image_files import cached_pictures, to_grey
 
 SIDE = 48
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}

@@ -8,10 +8,10 @@ import pandas as pd
 
 from ferlib.data.class_names import class_names
 from ferlib.data.dataset import SPLITS, DataError, FaceDataset
-from ferlib.data.files import Found, search_pictures, skipped_note
-from ferlib.data.groups import VALIDATION_SHARE, assert_groups_apart, place_of, split_by_group, split_of
-from ferlib.data.pictures import read_pictures, reduced_note
+from ferlib.data.image_files import read_pictures, reduced_note
+from ferlib.data.splits import VALIDATION_SHARE, assert_groups_apart, place_of, split_by_group, split_of
 from ferlib.labels import FERPLUS
+from ferlib.utils.files import Found, search_pictures, skipped_note
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
 SPLIT_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}

@@ -1,6 +1,6 @@
 """Class imbalance in numbers: shares, imbalance ratio, effective number (Cui et al. 2019), and class weights.
 
-Everything here is computed from class counts. The remedies that use it are in ferlib.training.remedies.
+Everything here is computed from class counts. The remedies that use it are in ferlib.training.imbalance.
 """
 
 from collections.abc import Mapping, Sequence

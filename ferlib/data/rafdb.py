@@ -13,9 +13,9 @@ import pandas as pd
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.files import find_path, search_pictures, skipped_note
-from ferlib.data.groups import VALIDATION_SHARE, place_of
-from ferlib.data.pictures import cached_pictures, reduced_note
+from ferlib.data.image_files import cached_pictures, reduced_note
+from ferlib.data.splits import VALIDATION_SHARE, place_of
+from ferlib.utils.files import find_path, search_pictures, skipped_note
 
 SIDE = 100  # pixels
 LIST = "EmoLabel/list_patition_label.txt"

@@ -16,10 +16,10 @@ import torch
 from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.splits import find_duplicates, find_flaws
+from ferlib.data.duplicates import find_duplicates, find_flaws
 from ferlib.errors import UserError
 from ferlib.evaluation.batches import Logits, compose, pixel_logits, predict_batches
-from ferlib.evaluation.guest import AnyModel
+from ferlib.evaluation.external_model import AnyModel
 from ferlib.models.base import evaluating
 
 BATCH_SIZES = (1, 4, 16, 64, 256)
@@ -59,7 +59,7 @@ class Duplicates:
     """Test faces that are not new, and what they do to the accuracy.
 
     Attributes:
-        near: whether near duplicates count as the same face, see `ferlib.data.splits`.
+        near: whether near duplicates count as the same face, see `ferlib.data.duplicates`.
         in_train: test faces that also stand in training.
         accuracy_on_them: share of right predictions among these; NaN when there are none.
         left_out: test faces with any flaw: in another split, copied, labelled in conflict, or blank.
@@ -199,7 +199,7 @@ def audit(
 
     Args:
         model: any module that maps normalised images to logits and has a `config` with its classes and how images are
-            prepared; see `ferlib.evaluation.guest` for one that has none.
+            prepared; see `ferlib.evaluation.external_model` for one that has none.
         dataset: with all its splits, so that faces in several of them can be found.
         split: the one that is audited.
         without: classes whose faces and logits are left out.

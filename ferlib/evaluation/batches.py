@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import device_of
 from ferlib.errors import UserError
-from ferlib.evaluation.guest import AnyModel
+from ferlib.evaluation.external_model import AnyModel
 from ferlib.labels import mapping
 from ferlib.models.base import FaceModel
+from ferlib.models.preprocess import Preprocess
 from ferlib.training.features import FeatureCache
+from ferlib.utils.devices import device_of
 
 #: "sorted": class by class, as RAF-DB and FERPlus are stored on disk and as the published code reads them, in the order
 #: of the data set within a class; "shuffled": at random; "single": one face at a time; "stored": in the order of the

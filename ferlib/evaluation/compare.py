@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
+from ferlib.evaluation.bootstrap import confusion_cells
 from ferlib.evaluation.metrics import METRICS, from_confusion
-from ferlib.evaluation.resampling import confusion_cells
 
 
 @dataclass(frozen=True)

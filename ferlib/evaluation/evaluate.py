@@ -9,12 +9,12 @@ import numpy as np
 
 from ferlib import __version__
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.splits import clean_split
+from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.calibration import tempered
-from ferlib.evaluation.guest import AnyModel
+from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, ece_with_interval, per_class, summary_with_intervals
 from ferlib.models.base import evaluating
 
@@ -77,7 +77,7 @@ def evaluate(
         split: "train", "validation" or "test".
         without: classes whose faces and probabilities are left out.
         clean: leave out faces that also stand in another split, copies, conflicting labels and blank images, see
-            `ferlib.data.splits.clean_split`.
+            `ferlib.data.duplicates.clean_split`.
         ten_crop: average over ten crops of every face, see `predict_dataset`.
         protocol: one of `PROTOCOLS`. "honest" is every face alone: a model that mixes the faces of a batch
             (`ferlib.evaluation.audit.mixes_neighbours`) gets them one at a time, any other in batches, which is quicker

@@ -14,10 +14,10 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import device_of
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, evaluating, mean_of
+from ferlib.models.preprocess import Preprocess
+from ferlib.utils.devices import device_of
 
 PROJECTIONS = ("pca", "tsne", "umap")
 

@@ -24,11 +24,11 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import device_of
 from ferlib.errors import UserError
-from ferlib.explain.maps import to_unit_range
+from ferlib.explain.heatmaps import to_unit_range
 from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.preprocess import Preprocess
+from ferlib.utils.devices import device_of
 
 STEPS = 10
 SHARES = (0.3, 0.6)  # of the pixels taken away in ROAD

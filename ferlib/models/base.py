@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ferlib import labels
 from ferlib.errors import UserError
-from ferlib.fields import check_range, check_types
+from ferlib.utils.validation import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
@@ -36,7 +36,7 @@ class ModelConfig:
             time, an answer that does not depend on which side is left.
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input. None
             stands for what the backbone was pretrained with, and is replaced by numbers when the model is built, see
-            `ferlib.models.zoo.build_model`.
+            `ferlib.models.registry.build_model`.
         temperature: probabilities are softmax(logits / temperature); of a released model it is fitted on validation
             faces (`ferlib calibrate`), so that they mean what they say, else 1.
 
@@ -99,7 +99,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     batch, except for variants that say so in their name.
 
     `save_pretrained(folder)` writes `model.safetensors` and `config.json`; `from_pretrained(folder or hub name)` reads
-    them back, strictly by default. `ferlib.models.zoo.load_model` finds the class by the config.
+    them back, strictly by default. `ferlib.models.registry.load_model` finds the class by the config.
     """
 
     config: ModelConfig

@@ -26,8 +26,8 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
+from ferlib.models.backbone import Trunk, TrunkModel, TrunkModelConfig
 from ferlib.models.layers import DetailExtraction, TokenAttention, global_average_pool, pooled_attention
-from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from huggingface_hub.repocard import metadata_load
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib.errors import UserError
+from ferlib.models.backbone import parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.layers import unwarned
-from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import MODELS, create_model, load_model, released_models
+from ferlib.models.registry import MODELS, create_model, load_model, released_models
 
 
 @dataclass(frozen=True)

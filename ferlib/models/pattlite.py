@@ -31,8 +31,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
+from ferlib.models.backbone import Trunk, TrunkModel, TrunkModelConfig
 from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average_pool, pooled_attention
-from ferlib.models.trunk import Trunk, TrunkModel, TrunkModelConfig
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ferlib.errors import RunError, UserError
 from ferlib.models.base import Normalisation
-from ferlib.models.hub import hub_folder
+from ferlib.runtime.hub import hub_folder
 
 State = dict[str, Tensor]
 

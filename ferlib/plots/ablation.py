@@ -28,7 +28,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """An ablation table as grouped bars: the paper's figure, and ours by protocol with 95 % intervals.
 
     Args:
-        table: one table and data set of `ferlib.evaluation.ablation.ablation_table`.
+        table: one table and data set of `ferlib.experiments.ablation.ablation_table`.
         metric: one of its metrics.
     """
     own = table[table["metric"] == metric]

@@ -68,9 +68,9 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """From a published figure to an honest one: a panel a ladder, a bar a rung, with its interval.
 
     Args:
-        table: of `ferlib.evaluation.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`, `model`,
-            `trunk`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a data set,
-            model and trunk; titles name the trunk where there are several.
+        table: of `ferlib.experiments.protocols.ladder_table`: one row a ladder, `rung` and `metric`, with `data`,
+            `model`, `trunk`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a data
+            set, model and trunk; titles name the trunk where there are several.
         metric: which to show.
     """
     panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "trunk"], sort=False)))

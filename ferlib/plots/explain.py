@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ferlib.explain.regions import REGIONS
+from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
 from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
 

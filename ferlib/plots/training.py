@@ -127,7 +127,7 @@ def learning_curve(table: pd.DataFrame, references: Mapping[str, float], metric:
     """A test metric over the number of training faces of each class, with intervals.
 
     Args:
-        table: from `ferlib.evaluation.few_faces.learning_curve`.
+        table: from `ferlib.experiments.learning_curve.learning_curve`.
         references: name -> value 0..1 of what to compare with, e.g. chance; a dashed line each.
         metric: one of the table's.
     """

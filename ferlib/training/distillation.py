@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import choose_device, device_of
 from ferlib.models.base import FaceModel, evaluating, place
-from ferlib.models.zoo import load_model
-from ferlib.progress import progress
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import load_model
+from ferlib.utils.devices import choose_device, device_of
+from ferlib.utils.progress import progress
 
 FACES_AT_ONCE = 256
 
@@ -24,7 +24,7 @@ def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, s
     Args:
         targets: class indices (N,) or distributions (N, classes), in the data set's order.
         dataset: the faces they belong to.
-        teacher: a released model's name or a model folder, see `ferlib.models.zoo.load_model`.
+        teacher: a released model's name or a model folder, see `ferlib.models.registry.load_model`.
         share: of the teacher, 0..1.
 
     Raises:

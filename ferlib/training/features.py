@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ferlib.data.cache import cache_dir, written_whole
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.transforms import Preprocess
-from ferlib.devices import device_of
 from ferlib.models.base import FaceModel, evaluating
-from ferlib.progress import progress
+from ferlib.models.preprocess import Preprocess
+from ferlib.utils.cache import cache_dir, written_whole
+from ferlib.utils.devices import device_of
+from ferlib.utils.progress import progress
 
 
 class FeatureCache:

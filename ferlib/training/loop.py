@@ -26,19 +26,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.devices import choose_device
 from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import compose
 from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel, place
-from ferlib.progress import progress
-from ferlib.training.board import Board
+from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
+from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.distillation import taught_targets
+from ferlib.training.imbalance import create_remedy, output_layer, shifted
 from ferlib.training.recipes import Recipe
-from ferlib.training.remedies import create_remedy, output_layer, shifted
-from ferlib.training.run_folder import RunFolder, best_epoch
 from ferlib.training.schedules import epochs_without_gain, schedule
-from ferlib.training.sources import FeatureSource, PixelSource, create_source, targets_of
+from ferlib.training.tensorboard import Board
+from ferlib.utils.devices import choose_device
+from ferlib.utils.progress import progress
 
 JUDGED_AT_ONCE = 128  # faces a batch where the batch makes no difference
 
@@ -76,7 +76,7 @@ def fit(
         data: has the splits "train" and "validation" ("test" by the protocol "published"), and the model's classes in
             the model's order.
         recipe: how to train.
-        out: run folder; what it gets stands in `ferlib.training.run_folder`.
+        out: run folder; what it gets stands in `ferlib.training.checkpoint`.
         resume: continue the run in `out` after its last finished epoch.
         select_by: what decides the best epoch: a validation metric (a key of `ferlib.evaluation.metrics.summary`), or a
             name that `observe` returns.

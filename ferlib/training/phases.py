@@ -19,7 +19,7 @@ import torch
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import RunError
 from ferlib.models.base import FaceModel, ModelConfig
-from ferlib.models.zoo import build_model
+from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 

@@ -8,14 +8,14 @@ from typing import Any
 from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
-from ferlib.fields import check_range, check_types
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.pattlite import PAttLiteConfig
-from ferlib.models.zoo import MODELS
-from ferlib.training.remedies import REMEDIES
+from ferlib.models.registry import MODELS
+from ferlib.training.imbalance import REMEDIES
 from ferlib.training.schedules import SCHEDULES
+from ferlib.utils.validation import check_range, check_types
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 TARGETS = ("hard", "soft")
@@ -46,8 +46,8 @@ class Recipe:
             targets, see `ferlib.training.distillation`, or None.
         teacher_share: of the teacher's answers in the targets, 0..1.
         seed: of initialisation, order and augmentation.
-        remedy: against class imbalance, a key of `ferlib.training.remedies.REMEDIES`. "soft_labels" means soft targets,
-            whatever `targets` says.
+        remedy: against class imbalance, a key of `ferlib.training.imbalance.REMEDIES`. "soft_labels" means soft
+            targets, whatever `targets` says.
         tau: of the remedies "logit_adjusted" and "logit_adjusted_posthoc": 1 aims at balanced accuracy alone, 0 at
             accuracy.
         average: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The averaged model

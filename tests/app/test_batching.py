@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ferlib.app.batching import BatchingPredictor, _Request
-from ferlib.data.synthetic import sample_faces
-from ferlib.models.zoo import create_model, load_model
+from ferlib.models.registry import create_model, load_model
 from ferlib.predict import Predictor
+from ferlib.synthetic.render import sample_faces
 
 
 @pytest.fixture(scope="module")

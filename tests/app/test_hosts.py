@@ -3,8 +3,8 @@
 import pytest
 from starlette.datastructures import Headers
 
-from ferlib.app.calls import Refused
 from ferlib.app.hosts import Hosts, hostname
+from ferlib.app.request_checks import Refused
 
 
 @pytest.mark.parametrize(

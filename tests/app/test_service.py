@@ -6,7 +6,7 @@ import time
 import pytest
 from PIL import Image
 
-from ferlib.app.budget import Budget
+from ferlib.app.pixel_budget import Budget
 from ferlib.app.service import CLOSED, FULL, NoAnswer, Service
 from ferlib.app.uploads import Upload
 from ferlib.predict import Predictor
@@ -88,7 +88,7 @@ def test_before_it_is_loaded_it_says_so_and_requests_wait(portrait):
 
 @pytest.mark.parametrize("damage", ["nothing there", "truncated", "no config"])
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, damage):
-    from ferlib.models.zoo import load_model
+    from ferlib.models.registry import load_model
 
     folder = tmp_path / "model"
     if damage != "nothing there":

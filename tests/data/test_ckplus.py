@@ -5,9 +5,9 @@ import pytest
 from trees import write_ck48, write_ckextended, write_picture
 
 from ferlib.data import ckplus
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.ckplus import CSV_COUNTS, FOLDER_COUNTS, group_alike, load_ckplus
 from ferlib.data.dataset import DataError
+from ferlib.data.registry import load_dataset
 from ferlib.labels import CKPLUS
 
 COUNTS = {"anger": 8, "happiness": 20, "neutral": 60, "contempt": 12}

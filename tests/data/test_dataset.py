@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.registry import load_dataset
 
 
 def frame(n: int, **columns) -> pd.DataFrame:

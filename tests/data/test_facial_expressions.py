@@ -4,9 +4,9 @@ import pytest
 from trees import write_facial_expressions, write_picture
 
 from ferlib import labels
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.facial_expressions import load_facial_expressions, person_of, read_legend
+from ferlib.data.registry import load_dataset
 
 ROWS = [(f"Person_{chr(65 + person)}_{i:04d}.jpg", "neutral") for person in range(12) for i in range(3)]
 

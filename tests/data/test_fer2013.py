@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ferlib import labels
-from ferlib.data.cache import cache_dir
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import load_fer2013, load_ferplus
+from ferlib.data.registry import load_dataset
+from ferlib.utils.cache import cache_dir
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 HEADER = "emotion,pixels,Usage"

@@ -6,9 +6,9 @@ import pytest
 from trees import write_picture
 
 from ferlib import labels
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import SPLIT_OF_USAGE
+from ferlib.data.registry import load_dataset
 
 
 def write_folders(root: Path, names: dict[str, str]) -> None:

@@ -5,10 +5,10 @@ import os
 import pytest
 from trees import faces, write_picture
 
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.folder import load_folder, person_of
-from ferlib.data.groups import place_of, split_of
+from ferlib.data.registry import load_dataset
+from ferlib.data.splits import place_of, split_of
 
 
 def write_tree(root, *files: str) -> None:

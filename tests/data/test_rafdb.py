@@ -9,9 +9,9 @@ from trees import faces, write_picture, write_rafdb_folders, write_rafdb_list
 
 from ferlib import labels
 from ferlib.data import rafdb
-from ferlib.data.catalogue import load_dataset
 from ferlib.data.dataset import DataError
 from ferlib.data.rafdb import load_rafdb
+from ferlib.data.registry import load_dataset
 
 LABELS = {"train": [1, 2, 3, 4, 5, 6, 7] * 10, "test": [7, 6, 5, 4, 3, 2, 1, 1]}
 FORMS = {"list": write_rafdb_list, "folders": write_rafdb_folders}

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.transforms import Preprocess
 from ferlib.evaluation.audit import TOLERANCE, audit, audit_batches, audit_duplicates, mixes_neighbours, selection_bias
 from ferlib.evaluation.batches import pixel_logits
 from ferlib.evaluation.evaluate import evaluate
-from ferlib.evaluation.guest import Guest
+from ferlib.evaluation.external_model import Guest
 from ferlib.models.base import ModelConfig
 from ferlib.models.baselines import Baseline
 from ferlib.models.convcut import ConvCut
 from ferlib.models.ivsa import IVSA
 from ferlib.models.pattlite import PAttLite
-from ferlib.models.zoo import MODELS, create_model, list_models, load_model
-from ferlib.training.remedies import output_layer
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import MODELS, create_model, list_models, load_model
+from ferlib.training.imbalance import output_layer
 
 MIXING = {"convcut_batch", "convcut_published", "pattlite_published"}
 SMALL = {

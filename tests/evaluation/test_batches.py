@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ferlib.data.transforms import Preprocess
 from ferlib.evaluation.batches import COMPOSITIONS, compose, feature_logits, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
-from ferlib.models.zoo import create_model
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import create_model
 from ferlib.training.features import FeatureCache
 
 SMALL = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64, "width": 16}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ferlib.models.base import FaceModel
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 
 @pytest.fixture(scope="session")

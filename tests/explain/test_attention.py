@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ferlib.explain.attention import attention_layers, attention_map, predict_with_attention
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 
 def hooks(model) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ferlib.explain import CAMS
 from ferlib.explain.cam import first_component, predict_with_cam
-from ferlib.models.zoo import create_model, list_models
+from ferlib.models.registry import create_model, list_models
 
 
 class SignedEigenCAM(reference.EigenCAM):
@@ -98,7 +98,7 @@ def test_score_cam_agrees_with_pytorch_grad_cam(name):
 
 @pytest.mark.slow
 def test_the_released_model_agrees_with_pytorch_grad_cam(portrait, astronaut):
-    from ferlib.faces import crop_face, detect_faces
+    from ferlib.detection.faces import crop_face, detect_faces
     from ferlib.predict import Predictor
 
     predictor = Predictor.load()

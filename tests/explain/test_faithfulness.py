@@ -6,7 +6,6 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import nn
 
-from ferlib.data.transforms import Preprocess
 from ferlib.explain.faithfulness import (
     area_under,
     control_maps,
@@ -21,6 +20,7 @@ from ferlib.explain.faithfulness import (
 )
 from ferlib.explain.methods import explain
 from ferlib.models.base import ModelConfig
+from ferlib.models.preprocess import Preprocess
 
 
 class Corner(nn.Module):

@@ -5,7 +5,7 @@ import torch
 
 from ferlib.explain import METHODS
 from ferlib.explain.methods import explain, methods_of
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,15 +5,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ferlib.data.transforms import Preprocess
+from ferlib.detection.faces import crop_face, detect_faces
 from ferlib.explain.attention import attention_layers, predict_with_attention
 from ferlib.explain.cam import FORMULAS, _gradients, first_component, predict_with_cam
 from ferlib.explain.embed import penultimate
-from ferlib.explain.maps import enlarge_map, to_unit_range
+from ferlib.explain.heatmaps import enlarge_map, to_unit_range
 from ferlib.explain.methods import explain, methods_of
-from ferlib.faces import crop_face, detect_faces
 from ferlib.models.base import FaceModel
-from ferlib.models.zoo import create_model, load_model, released_models
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import create_model, load_model, released_models
 from ferlib.predict import Predictor
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ferlib.detection.regions import REGIONS
 from ferlib.explain.faithfulness import CONTROLS
-from ferlib.explain.regions import REGIONS
-from ferlib.models.zoo import released_models
+from ferlib.models.registry import released_models
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -8,9 +8,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from ferlib.models.backbone import parameter_count
 from ferlib.models.baselines import SMALLEST, Baseline, BaselineConfig, dense_as_convolutions, enlarge
-from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 NAMES = sorted(SMALLEST)
 THOUSAND = tuple(f"class {i}" for i in range(1000))

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ferlib.models.backbone import parameter_count
 from ferlib.models.ivsa import IVSA, IVSAConfig
-from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 NARROW = {"widths": (8, 16, 24, 32), "hidden": 20}
 

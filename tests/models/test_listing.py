@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferlib.models import listing, released, zoo
+from ferlib.models import listing, registry
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import BatchAttention
 from ferlib.models.listing import TestFigures, count_flops, model_rows, read_figures
-from ferlib.models.zoo import create_model, list_models, load_model, released_models
+from ferlib.models.registry import create_model, list_models, load_model, released_models
+from ferlib.runtime import released
 
 
 class TwoLayers(FaceModel):
@@ -87,7 +88,7 @@ def test_a_folder_without_card_or_report_is_listed_without_them(tmp_path, monkey
     for file in ("config.json", "model.safetensors"):
         shutil.copyfile(source / file, tmp_path / "bare" / file)
     monkeypatch.setattr(released, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(listing, "MODELS", {"convcut": zoo.MODELS["convcut"]})
+    monkeypatch.setattr(listing, "MODELS", {"convcut": registry.MODELS["convcut"]})
     bare, _ = model_rows()
     assert (bare.name, bare.trained, bare.licence, bare.test) == ("bare", True, None, None)
 

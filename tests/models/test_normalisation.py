@@ -7,10 +7,10 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from ferlib.data.transforms import Preprocess
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 from ferlib.models.convcut import ConvCutConfig
-from ferlib.models.zoo import MODELS, create_model, load_model, released_models
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import MODELS, create_model, load_model, released_models
 
 HALF = (0.5, 0.5, 0.5)
 LITE0 = {"trunk": "tf_efficientnet_lite0", "input_size": 64}

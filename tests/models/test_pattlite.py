@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ferlib.models.backbone import parameter_count
 from ferlib.models.pattlite import PatchExtraction, PAttLite
-from ferlib.models.trunk import parameter_count
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("plotly")
 
 from ferlib import plots
-from ferlib.evaluation.ablation import ablation_table
+from ferlib.experiments.ablation import ablation_table
 
 RESULTS = Path(__file__).parents[2] / "results"
 

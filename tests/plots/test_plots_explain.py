@@ -8,7 +8,7 @@ pytest.importorskip("plotly")
 from figures import written
 
 from ferlib import plots
-from ferlib.explain.regions import REGIONS
+from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
 
 

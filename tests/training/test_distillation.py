@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ferlib.data.dataset import DataError
-from ferlib.models.zoo import create_model
+from ferlib.models.registry import create_model
 from ferlib.predict import Predictor
 from ferlib.training.distillation import taught_targets
 from ferlib.training.recipes import RECIPES

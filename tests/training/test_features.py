@@ -5,10 +5,10 @@ import shutil
 import pytest
 import torch
 
-from ferlib.data import cache
-from ferlib.data.transforms import Preprocess
-from ferlib.models.zoo import create_model
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import create_model
 from ferlib.training.features import FeatureCache
+from ferlib.utils import cache
 
 
 @pytest.fixture

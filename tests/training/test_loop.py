@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
 
 from ferlib.data.dataset import DataError
-from ferlib.data.transforms import Preprocess
 from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
-from ferlib.training import sources
+from ferlib.models.preprocess import Preprocess
+from ferlib.training import batch_sources
+from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.recipes import RECIPES
-from ferlib.training.run_folder import RunFolder, best_epoch
 from ferlib.training.schedules import torch_plateau
 
 FINETUNE = {"freeze_trunk": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
@@ -213,11 +213,11 @@ def test_a_compiled_step_computes_the_same(faces, tmp_path):
 
 def test_pixels_are_augmented_many_steps_at_once(faces, monkeypatch):
     preprocess = Preprocess(64, None, True, (0.5,), (0.5,))
-    source = sources.PixelSource(faces, preprocess, "none", torch.device("cpu"))
+    source = batch_sources.PixelSource(faces, preprocess, "none", torch.device("cpu"))
     order = torch.randperm(len(faces))[:96].view(6, 16)
     calls, augment = [], source.augment.forward
     monkeypatch.setattr(source.augment, "forward", lambda x: calls.append(len(x)) or augment(x))
-    monkeypatch.setattr(sources, "CHUNK_CPU", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
+    monkeypatch.setattr(batch_sources, "CHUNK_CPU", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
     batches = list(source.training_batches(order, slice(1, None, 2)))  # the second of two processes
     assert calls == [32, 16]
     assert all(torch.equal(x, source.inputs(rows[1::2])) for x, rows in zip(batches, order, strict=True))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ferlib.training import losses
-from ferlib.training.remedies import REMEDIES
+from ferlib.training.imbalance import REMEDIES
 
 COUNTS = [400, 90, 7, 30]
 GENERATOR = torch.Generator().manual_seed(0)

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from small_runs import SMALL
 
-from ferlib.models.zoo import create_model, load_model
+from ferlib.models.registry import create_model, load_model
 from ferlib.training import phases as module
+from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.loop import fit
 from ferlib.training.phases import continued, fit_phases
 from ferlib.training.recipes import RECIPES, phases
-from ferlib.training.run_folder import RunFolder, best_epoch
 
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
 LAYER_NORM = {"detail.blocks.4.weight", "detail.blocks.4.bias"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ferlib.models.zoo import MODELS
+from ferlib.models.registry import MODELS
 from ferlib.training.recipes import RECIPES, Recipe
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).with_name("run_of_processes.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "run_of_processes.py"
 SETTINGS = {
     "trunk": "tf_efficientnet_lite0",
     "keep_stages": 2,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small_runs import SMALL
 
-SCRIPT = Path(__file__).with_name("run_of_processes.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "run_of_processes.py"
 # left out: batch norm and dropout, which depend on the share of the batch that a process sees
 SETTINGS = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "average": 0.9, "remedy": "sampler"}
 pytestmark = pytest.mark.slow

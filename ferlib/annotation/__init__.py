@@ -1,0 +1,1 @@
+"""Labelling photos of one's own."""

@@ -1,0 +1,109 @@
+"""What a visitor is told, in plain sentences."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ferlib.detection.quality import WARNINGS
+
+if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
+    from ferlib.predict import FacePrediction, ImagePrediction
+
+UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
+SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
+PARTS = {"other face": "the rest of the face", "outside": "what lies around the face"}  # the others: "the mouth" ...
+
+#: What an explanation method is called, and what its colours mean. (ferlib.explain.METHODS)
+METHOD_TITLES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "Layer-CAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "gradient": "gradient",
+    "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "integrated gradients",
+    "attention": "the model's own attention",
+}
+METHOD_MEANINGS = {
+    "gradcam": "Red is where the picture speaks most for the answer, blue where it hardly counts.",
+    "gradcam++": "As Grad-CAM, weighing every position by itself, so that several places can be red.",
+    "hirescam": "Red is where the features of the picture add most to the answer, position by position.",
+    "layercam": "Red is where the features are strong and more of them would speak for the answer.",
+    "eigencam": "Red is where the features vary most together; it does not know the answer.",
+    "scorecam": "Red is what, shown alone, keeps the answer most probable. No gradients; slow.",
+    "gradient": "Red is where changing a pixel a little would change the answer most.",
+    "smoothgrad": "The gradient, averaged over noisy copies of the face.",
+    "integrated_gradients": "Red is what the answer gains on the way from a grey picture to this face.",
+    "attention": "Red is where the model's attention layer looks; it does not know the answer.",
+}
+
+
+def percent(probability: float) -> str:
+    """0.914 -> "91 %"; what is not quite nothing or everything does not become it by rounding."""
+    if 0 < probability < 0.005:
+        return "under 1 %"
+    if 0.995 < probability < 1:
+        return "over 99 %"
+    return f"{probability * 100:.0f} %"
+
+
+def ranked(face: "FacePrediction") -> list[tuple[str, float]]:
+    """The classes of a face with their probabilities, the most probable first."""
+    return sorted(face.scores.items(), key=lambda item: -item[1])
+
+
+def sentence(number: int, face: "FacePrediction") -> str:
+    """What is said of a face: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And what makes it doubtful."""
+    return " ".join([_answer(number, face), *doubts(face)])
+
+
+def doubts(face: "FacePrediction") -> list[str]:
+    """A sentence for each of a face's warnings."""
+    return [WARNINGS[name] for name in face.warnings]
+
+
+def _answer(number: int, face: "FacePrediction") -> str:
+    (first, score), (second, runner_up) = ranked(face)[:2]
+    if face.margin < UNDECIDED:
+        return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
+    distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
+    return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
+
+
+def where_it_looked(face: "FacePrediction") -> str | None:
+    """ "Looked at most, for its size: the mouth, 48 % of the heat map on 12 % of the picture."; None without landmarks.
+
+    For its size, because any map has its largest share on the largest part, the cheeks and the forehead.
+    """
+    seen = {part: (share, area) for part, (share, area) in (face.parts or {}).items() if area >= SMALLEST_PART}
+    if not seen:
+        return None
+    part, (share, area) = max(seen.items(), key=lambda item: item[1][0] / item[1][1])
+    name = PARTS.get(part, f"the {part}")
+    return f"Looked at most, for its size: {name}, {percent(share)} of the heat map on {percent(area)} of the picture."
+
+
+def agreement(faces: Sequence["FacePrediction"]) -> str:
+    """Of one face judged by two models: whether they agree."""
+    first, second = (face.label for face in faces)
+    return f"Both say {first}." if first == second else f"They disagree: {first} and {second}."
+
+
+def as_data(result: "ImagePrediction") -> dict:
+    """A result for programs, ready for JSON; the form is described at the endpoint `predict`."""
+    faces = [
+        {
+            "number": number,
+            "box": list(face.box),
+            "label": face.label,
+            "margin": face.margin,
+            "scores": dict(ranked(face)),
+            "sentence": sentence(number, face),
+            "warnings": list(face.warnings),
+            "looked_at": {part: share for part, (share, _) in face.parts.items()} if face.parts else None,
+        }
+        for number, face in enumerate(result.faces, start=1)
+    ]
+    size = None if result.image is None else [result.image.shape[1], result.image.shape[0]]
+    return {"faces": faces, "error": result.error, "size": size}

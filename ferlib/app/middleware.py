@@ -1,0 +1,295 @@
+"""The gate before the page: who may ask, for what, how much at a time, and the headers of every answer.
+
+Everything a client sends passes here first. Gradio has more doors than the page needs (a proxy, recordings, an editor,
+deep links ...), so only those that are used are open.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import BinaryIO
+from urllib.parse import quote
+
+import anyio
+import gradio as gr
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ferlib.app.batch_table import MOST_FILES
+from ferlib.app.hosts import Hosts
+from ferlib.app.request_checks import CALL, CHUNK, Refused, checked
+from ferlib.app.service import FULL
+from ferlib.app.uploads import MAX_BYTES, Uploads
+from ferlib.images import ImageError
+
+LOG = logging.getLogger("ferlib.app")
+READABLE = re.compile(
+    r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|health|(static|assets|svelte)/.+)?"
+    r"|/gradio_api/(info|openapi\.json|app_id|queue/data|upload_progress|heartbeat/\w+|call/(v2/)?\w+/\w+)/?"
+)
+FILE, UPLOAD, ENDS = "/gradio_api/file=", "/gradio_api/upload", re.compile(r"/gradio_api/(cancel|reset)/?")
+MAX_CALL = 2_200_000  # bytes of a call's JSON: a live camera's picture
+MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
+UPLOADING = 8  # uploads at a time
+CALLING = 64  # calls at a time whose body has not come yet
+SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+}
+# Gradio's page starts from scripts inside it, and makes functions of those that a listener runs in the browser
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+
+
+class Gate:
+    """An ASGI application that lets through to the page what is fit.
+
+    Args:
+        app: the page.
+        page: its functions.
+        uploads: its folder.
+        hosts: what it may be called.
+        full: whether nobody else can be let in now.
+        root: the path below which a proxy serves it, "" or "/faces".
+        frames: origins that may show the page within theirs.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        page: gr.Blocks,
+        uploads: Uploads,
+        hosts: Hosts,
+        full: Callable[[], bool] = lambda: False,
+        root: str = "",
+        frames: tuple[str, ...] = (),
+    ):
+        self.app, self.page, self.uploads, self.hosts, self.full, self.root = app, page, uploads, hosts, full, root
+        self.headers = HEADERS | {"Content-Security-Policy": " ".join((POLICY, *frames))}
+        self.closing = False
+        self.calling, self.uploading = Places(CALLING), Places(UPLOADING)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+        if self.root and path.startswith(f"{self.root}/"):  # a proxy that hands on the whole path
+            path = path.removeprefix(self.root)
+        headers = Headers(scope=scope)
+        raw = [(name, value) for name, value in scope["headers"] if name != b"x-gradio-server"]
+        scope = {**scope, "path": path, "raw_path": quote(path).encode(), "headers": raw}
+        send = self._with_headers(send)
+        try:
+            own = self.hosts.require(headers)
+            await self._let_in(scope, headers, own, receive, send)
+        except Refused as refusal:
+            LOG.warning("%s %s: %d, %s", scope["method"], ascii(path[:100]), refusal.status, refusal)
+            await said(path, refusal)(scope, receive, send)
+        except asyncio.CancelledError:  # streams that are still open when the server ends
+            if not self.closing:
+                raise
+        except Exception as error:  # Gradio breaks a stream of answers off with a 404, when it is too late for one
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            LOG.warning("%s %s: %s", scope["method"], ascii(path[:100]), error.__cause__)
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _let_in(self, scope: Scope, headers: Headers, own: bool, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if method in ("GET", "HEAD") and path.startswith(FILE):
+            response = await anyio.to_thread.run_sync(self._file, path.removeprefix(FILE))
+            await response(scope, receive, send)
+        elif method in ("GET", "HEAD") and READABLE.fullmatch(path):
+            await self.app(scope, receive, send)
+        elif method == "POST" and path.rstrip("/") == UPLOAD:
+            await self._upload(scope, headers, receive, send)
+        elif method == "POST" and (CALL.fullmatch(path) or CHUNK.fullmatch(path) or ENDS.fullmatch(path)):
+            async with self.calling.one():
+                body = await _body(receive)
+            if not ENDS.fullmatch(path):
+                path, passed = checked(self.page, path, body, own)
+                body = json.dumps(passed).encode()
+            await self.app(_rewritten(scope, path, len(body)), _replayed(body, receive), send)
+        else:
+            raise Refused(404, "There is nothing here.")
+
+    def _file(self, path: str) -> Response:
+        """A picture as it is; anything else to be saved, never to be opened by the browser."""
+        try:
+            file, kind = self.uploads.served(path)
+        except ImageError as error:
+            raise Refused(403, str(error)) from error
+        place, name = "inline" if kind else "attachment", quote(path.rpartition("/")[2])
+        headers = {
+            "Content-Disposition": f"{place}; filename*=utf-8''{name}",
+            "Content-Length": str(os.fstat(file.fileno()).st_size),
+            "Cache-Control": "private, max-age=600",
+        }
+        return StreamingResponse(_pieces(file), media_type=kind or "application/octet-stream", headers=headers)
+
+    async def _upload(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Let an upload in if there is a place for it and room, before a byte of it is kept."""
+        if not headers.get("content-length", "").isdecimal():
+            raise Refused(411, "An upload says how long it is.")
+        size = int(headers["content-length"])
+        if size > MAX_REQUEST:
+            raise Refused(413, f"At most {MAX_REQUEST // 10**6} MB can be sent at once.")
+        if self.full():
+            raise Refused(503, FULL)
+        async with self.uploading.one():
+            if not await anyio.to_thread.run_sync(self.uploads.admit, size):
+                raise Refused(503, "There is no room for more pictures right now. Please try again in a few minutes.")
+            await UploadStream(headers.get("content-type", ""), receive, send).through(self.app, scope)
+
+    def _with_headers(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.headers)
+            await send(message)
+
+        return sending
+
+
+class Places:
+    """So many at a time, the others are refused."""
+
+    def __init__(self, number: int):
+        self.free = number
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """A place while the `with` lasts."""
+        if not self.free:
+            raise Refused(503, FULL)
+        self.free -= 1
+        try:
+            yield
+        finally:
+            self.free += 1
+
+
+class UploadStream:
+    """An upload on its way to the page, which ends if there are too many files in it or if it falls silent.
+
+    Args:
+        content_type: of the request; names the line between the parts.
+        receive: what comes from the client.
+        send: what goes to it.
+    """
+
+    def __init__(self, content_type: str, receive: Receive, send: Send):
+        _, options = parse_options_header(content_type)
+        self.line = b"--" + options[b"boundary"] if options.get(b"boundary") else None
+        self.parts, self.end, self.more = 0, b"", True
+        self.receive, self.send = receive, send
+        self.refusal: Refused | None = None
+
+    async def through(self, app: ASGIApp, scope: Scope) -> None:
+        """Have the application take it.
+
+        Raises:
+            Refused: it was ended, or the client left.
+        """
+        try:
+            await app(scope, self._receive, self._send)
+        except ClientDisconnect as error:
+            raise self.refusal or Refused(400, "The client left during its upload.") from error
+        except OSError:  # the disk is full, say
+            raise
+        except Exception as error:  # a form without files, in which Gradio stumbles
+            raise self.refusal or Refused(400, "The upload could not be read.") from error
+        if self.refusal:
+            raise self.refusal
+
+    async def _receive(self) -> Message:
+        if not self.more:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), SILENCE)
+        except TimeoutError:
+            return self._over(Refused(408, "The upload fell silent."))
+        self.more = message.get("more_body", False)
+        if self.line:
+            new = self.end + message.get("body", b"")
+            self.parts += new.count(self.line)
+            self.end = new[max(0, len(new) - len(self.line) + 1) :]
+        if self.parts > MOST_FILES + 1:  # the last line ends the last part
+            return self._over(Refused(413, f"At most {MOST_FILES} pictures can be sent at once."))
+        return message
+
+    def _over(self, refusal: Refused) -> Message:
+        self.refusal, self.more = refusal, False
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 500:
+            self.refusal = self.refusal or Refused(400, "The upload could not be read.")
+        if self.refusal is None:
+            await self.send(message)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body of a call."""
+    body, more = b"", True
+    while more:
+        try:
+            message = await asyncio.wait_for(receive(), SILENCE)
+        except TimeoutError as error:
+            raise Refused(408, "The request fell silent.") from error
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "The client left during its request.")
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+        if len(body) > MAX_CALL:
+            raise Refused(413, f"A request has at most {MAX_CALL / 1e6:.1f} MB; pictures are sent to {UPLOAD} first.")
+    return body
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` for whoever comes next: the body at once, then what else happens."""
+    told = False
+
+    async def receiving() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving
+
+
+def _rewritten(scope: Scope, path: str, size: int) -> Scope:
+    """The scope of a call whose path and body were rebuilt."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"content-type")]
+    told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % size)]
+    return {**scope, "path": path, "raw_path": quote(path).encode(), "headers": kept + told}
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(1 << 16):
+            yield piece
+
+
+def said(path: str, refusal: Refused) -> Response:
+    """The answer that tells a refusal, in the form that Gradio's clients show to people."""
+    sentence = str(refusal)
+    if path.startswith("/gradio_api/") and path.rstrip("/") != UPLOAD:
+        return JSONResponse({"detail": sentence, "error": sentence}, refusal.status)
+    return PlainTextResponse(sentence, refusal.status)

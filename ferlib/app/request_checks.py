@@ -1,0 +1,167 @@
+"""What a client may call on the page, and with what: checked before Gradio sees it.
+
+Gradio copies and fetches whatever an argument names that looks like a file. So nothing but what the page itself sends
+gets through: the arguments are rebuilt from their known parts, and our listeners alone open uploads (`uploads.py`).
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import BlockFunction
+
+from ferlib.app.batch_table import MOST_FILES
+from ferlib.app.service import NoAnswer
+from ferlib.app.uploads import Uploads, printable
+from ferlib.errors import UserError
+
+CALL = re.compile(r"/gradio_api/(?:(?:run|api|(?P<v2>call/v2)|call)/(?P<name>\w+)|(?P<queue>queue/join))/?")
+CHUNK = re.compile(r"/gradio_api/stream/(?P<event>\w+)(?P<close>/close)?")  # a live camera's next picture, or its end
+PICTURE = 'a picture is given as {"path": what /gradio_api/upload answered}'
+FAULT = "Something went wrong on the server; its log says what."
+
+
+class Refused(Exception):
+    """A request that is not let in.
+
+    Args:
+        status: of the answer.
+        sentence: for the client and the log.
+    """
+
+    def __init__(self, status: int, sentence: str):
+        super().__init__(sentence)
+        self.status = status
+
+
+class Page(gr.Blocks):
+    """`gr.Blocks` that touch no file a client names, and whose failures are told in a sentence.
+
+    Args:
+        uploads: the pictures its listeners may open.
+        **settings: of `gr.Blocks`.
+    """
+
+    def __init__(self, uploads: Uploads, **settings: Any):
+        super().__init__(**settings)
+        self.uploads = uploads
+
+    async def preprocess_data(self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """The arguments of a listener; one with `preprocess=False` gets them as `argument` has left them."""
+        if not block_fn.preprocess:
+            return inputs
+        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run a listener. A traceback is printed for faults of ours only."""
+        try:
+            return await super().process_api(*args, **kwargs)
+        except (UserError, NoAnswer) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error(FAULT) from error
+
+
+def checked(page: gr.Blocks, path: str, body: bytes, own: bool) -> tuple[str, dict]:
+    """The path and the body of a call as Gradio may see them.
+
+    Args:
+        page: whose functions are called.
+        path: of the request.
+        body: JSON.
+        own: whether the page itself asks; a program may ask for what is public only.
+
+    Raises:
+        Refused: there is no such function, it is private, or the arguments do not fit.
+    """
+    try:
+        asked = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "The body of the request is not JSON.") from error
+    if not isinstance(asked, dict):
+        raise Refused(400, "The body of the request is not a JSON object.")
+    if chunk := CHUNK.fullmatch(path):
+        event = page._queue.event_ids_to_events.get(chunk["event"])
+        if event is None:
+            raise Refused(404, "There is no such request.")
+        function = event.fn
+        passed: dict = {"session_hash": asked.get("session_hash")}
+    else:
+        call = CALL.fullmatch(path)
+        assert call, path
+        function = function_of(page, call["name"], asked.get("fn_index"))
+        passed = {"session_hash": asked.get("session_hash"), "fn_index": function._id}
+        if call["v2"]:  # the same by the names of the arguments
+            path = path.replace("/call/v2/", "/call/")
+            asked = {"data": by_name(function, asked)}
+    if function.api_visibility != "public" and not own:
+        raise Refused(403, "Only the page itself may ask for this.")
+    if chunk and chunk["close"]:
+        return path, {}
+    data = asked.get("data")
+    if not isinstance(data, list) or len(data) != len(function.inputs):
+        raise Refused(422, f'"data" is a list of {len(function.inputs)} values.')
+    passed["data"] = [argument(block, value) for block, value in zip(function.inputs, data, strict=True)]
+    return path, passed
+
+
+def function_of(page: gr.Blocks, name: str | None, index: Any) -> BlockFunction:
+    """The function that is called by its number, or else by its name."""
+    if index is not None:
+        function = page.fns.get(index) if type(index) is int else None
+    else:
+        function = next((one for one in page.fns.values() if one.api_name == name), None)
+    if function is None:
+        raise Refused(404, "There is no such function.")
+    return function
+
+
+def by_name(function: BlockFunction, given: Mapping[str, Any]) -> list[Any]:
+    """Arguments in their order; those that are not given are what the page begins with."""
+    names = list(inspect.signature(function.fn or (lambda: None)).parameters)[: len(function.inputs)]
+    if unknown := given.keys() - {*names, "session_hash", "fn_index"}:
+        raise Refused(422, f"There is no argument {min(unknown)!r}; there are {', '.join(names) or 'none'}.")
+    blocks = zip(names, function.inputs, strict=True)
+    return [given.get(name, getattr(block, "value", None)) for name, block in blocks]
+
+
+def argument(block: Any, value: Any) -> Any:
+    """A value as the component's listener may see it.
+
+    Raises:
+        Refused: it is nothing that the component can hold.
+    """
+    if isinstance(block, gr.Image):
+        return picture(value)
+    if isinstance(block, gr.File):
+        sent = value if isinstance(value, list) else [value]
+        if len(sent) > 2 * MOST_FILES:
+            raise Refused(422, f"At most {MOST_FILES} pictures are looked at.")
+        return [one for one in map(picture, sent) if one]
+    if isinstance(block, gr.Dataset):
+        if type(value) is not int or not 0 <= value < len(block.samples):
+            raise Refused(422, "There is no such example.")
+        return value
+    if value is not None and not isinstance(value, str):
+        raise Refused(422, f"{block.label or 'The argument'} is text, not {type(value).__name__}.")
+    return value
+
+
+def picture(value: Any) -> dict | None:
+    """The known parts of a picture that was sent; without Gradio's mark of a file, so that Gradio leaves it alone."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise Refused(422, f"{PICTURE}, not as {type(value).__name__}.".capitalize())
+    parts: dict[str, str | None] = {name: value.get(name) for name in ("path", "url", "orig_name")}
+    if not all(part is None or isinstance(part, str) for part in parts.values()):
+        raise Refused(422, f"{PICTURE}; its parts are text.".capitalize())
+    if not (parts["url"] or "").startswith("data:image/"):
+        parts["url"] = None if parts["path"] else parts["url"]
+    parts["orig_name"] = printable(parts["orig_name"] or "")
+    return parts

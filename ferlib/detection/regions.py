@@ -1,0 +1,93 @@
+"""Where a map lies: the share of its energy on the parts of the face, and the part with its highest point.
+
+Parts come from the 68 landmarks of a real face, or from the masks of a drawn one. A share alone says little, for the
+middle of the face is where any blob would be: beside it stand the part's share of the picture, and controls.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+REGIONS = ("brows", "eyes", "nose", "mouth", "other face", "outside")
+BROWS, EYES, NOSE, MOUTH, FACE, OUTSIDE = range(len(REGIONS))
+_FINE = 8  # pixels drawn a pixel
+
+
+def landmark_regions(points: np.ndarray, size: int) -> np.ndarray:
+    """The part (index into `REGIONS`) of every pixel of a face, from its landmarks.
+
+    Brows, eyes, nose and mouth get a rim of the skin that moves with them; where two meet, the mouth wins over the
+    eyes, these over the brows, these over the nose. The face ends at the jaw and, as no landmark knows the hairline,
+    above the brows at three quarters of the way from the foot of the nose to the brows. Hair in front of that counts as
+    face, ears and neck as outside.
+
+    Args:
+        points: (68, 2) x, y in the picture's pixels, iBUG order, see `ferlib.detection.faces.Face`.
+        size: side of the picture.
+
+    Returns:
+        (size, size) uint8.
+    """
+    points = np.asarray(points, float)
+    unit = np.linalg.norm(points[42:48].mean(axis=0) - points[36:42].mean(axis=0))  # between the eyes
+    forehead = points[26:16:-1] + 0.75 * (points[17:27].mean(axis=0) - points[33])
+    canvas = Image.new("L", (size * _FINE,) * 2, OUTSIDE)
+    draw = ImageDraw.Draw(canvas)
+
+    def area(outline: np.ndarray, value: int, rim: float = 0.0) -> None:
+        corners = [tuple(corner) for corner in outline * _FINE]
+        draw.polygon(corners, fill=value)
+        if rim:
+            line([*outline, outline[0]], value, 2 * rim)
+
+    def line(path: Sequence[np.ndarray] | np.ndarray, value: int, width: float) -> None:
+        radius = width * unit * _FINE / 2
+        corners = [tuple(corner) for corner in np.asarray(path) * _FINE]
+        draw.line(corners, fill=value, width=round(2 * radius))
+        for x, y in corners:  # round joints and ends
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value)
+
+    area(np.concatenate([points[:17], forehead]), FACE)
+    area(points[[27, 31, 32, 33, 34, 35]], NOSE, rim=0.08)
+    for brow in (points[17:22], points[22:27]):
+        line(brow, BROWS, 0.22)
+    for eye in (points[36:42], points[42:48]):
+        area(eye, EYES, rim=0.08)
+    area(points[48:60], MOUTH, rim=0.08)
+    return np.asarray(canvas)[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE].copy()
+
+
+def mask_regions(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The part of every pixel of a drawn face, from `SyntheticFace.masks`, (S, S) uint8."""
+    regions = np.where(masks["face"], FACE, OUTSIDE).astype(np.uint8)
+    for place, name in enumerate(REGIONS[:FACE]):
+        regions[masks[name]] = place
+    return regions
+
+
+def areas(regions: np.ndarray) -> np.ndarray:
+    """Share of the picture of every part, (N, S, S) -> (N, 6)."""
+    return np.stack([(regions == place).mean(axis=(1, 2)) for place in range(len(REGIONS))], axis=1)
+
+
+def energies(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Share of every map's energy (its sum) on every part, (N, S, S) both -> (N, 6); nan where a map is empty."""
+    total = maps.sum(axis=(1, 2), dtype=float)
+    parts = [np.where(regions == place, maps, 0).sum(axis=(1, 2), dtype=float) for place in range(len(REGIONS))]
+    return np.stack(parts, axis=1) / np.where(total > 0, total, np.nan)[:, None]
+
+
+def pointing(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """The pointing game: the part in which a map's highest point lies, (N, S, S) both -> (N,); -1 for an empty map."""
+    flat = maps.reshape(len(maps), -1)
+    part = np.take_along_axis(regions.reshape(len(maps), -1), flat.argmax(axis=1)[:, None], axis=1)[:, 0].astype(int)
+    return np.where(flat.max(axis=1) > 0, part, -1)
+
+
+def above_the_eyes(regions: np.ndarray) -> np.ndarray:
+    """What is outside the face and above its eyes, hair mostly, (N, S, S) -> (N, S, S) bool."""
+    rows = np.arange(regions.shape[1])[None, :, None]
+    eyes = regions == EYES
+    middle = (rows * eyes).sum(axis=(1, 2)) / np.maximum(eyes.sum(axis=(1, 2)), 1)
+    return (regions == OUTSIDE) & (rows < middle[:, None, None])

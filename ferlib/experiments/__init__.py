@@ -1,0 +1,1 @@
+"""The papers' tables, run again under the published and under an honest protocol."""

@@ -1,0 +1,174 @@
+"""Watching a run: what each way of batching the validation and test faces would have said after every epoch.
+
+From one training run the ladder can so read every protocol: which epoch each would have chosen, and what it would have
+claimed. Nothing of it flows back into training.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.batches import (
+    Logits,
+    compose,
+    feature_logits,
+    pixel_logits,
+    predict_batches,
+)
+from ferlib.models.backbone import TrunkModel
+from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.layers import BatchAttention
+from ferlib.training.features import FeatureCache
+from ferlib.utils.cache import written_whole
+from ferlib.utils.devices import device_of
+
+
+@dataclass(frozen=True)
+class Batching:
+    """A way to cut a set of faces into batches, see `ferlib.evaluation.batches.compose`."""
+
+    composition: str
+    size: int = 1
+
+    def __str__(self) -> str:
+        return self.composition if self.composition == "single" else f"{self.composition} {self.size}"
+
+
+SINGLE = Batching("single")
+SORTED, SHUFFLED, WIDE = Batching("sorted", 16), Batching("shuffled", 16), Batching("sorted", 64)
+FINAL = Batching("sorted", 32)  # of the published code's last evaluation; it chooses the epoch by `SORTED`
+BATCHINGS = (SORTED, SHUFFLED, SINGLE, WIDE, FINAL)
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """What was seen of a run.
+
+    Attributes:
+        history: one row an epoch, as `fit` returns it.
+        predicted: (split, batching as text) -> predicted classes, uint8 (epochs, N), in the order of the split.
+        labels: split -> true classes (N,).
+    """
+
+    history: pd.DataFrame
+    predicted: Mapping[tuple[str, str], np.ndarray]
+    labels: Mapping[str, np.ndarray]
+
+    def accuracy(self, split: str, batching: Batching) -> np.ndarray:
+        """Share of right answers after every epoch (epochs,)."""
+        return (self.predicted[split, str(batching)] == self.labels[split]).mean(axis=1)
+
+    def best_epoch(self, split: str, batching: Batching) -> int:
+        """The epoch (from 0) with the highest accuracy, the last of equals, as `fit` chooses."""
+        accuracy = self.accuracy(split, batching)
+        return int(len(accuracy) - 1 - accuracy[::-1].argmax())
+
+
+class Watch:
+    """For `fit(observe=...)`: predicts the validation and test faces after every epoch, and keeps what it sees on disk.
+
+    A model without batch attention sees every face alone however they are batched; it is asked once for all batchings.
+
+    Args:
+        data: with the splits "validation" and "test".
+        folder: gets one file an epoch.
+        batchings: ways to cut a split into batches.
+        seed: of shuffled batches.
+        cached: whether the maps of the model's frozen trunk come from the feature cache.
+    """
+
+    SPLITS = ("validation", "test")
+
+    def __init__(
+        self,
+        data: FaceDataset,
+        folder: Path,
+        batchings: Sequence[Batching] = BATCHINGS,
+        seed: int = 0,
+        cached: bool = True,
+    ):
+        self.parts = {split: data.split(split) for split in self.SPLITS}
+        self.labels = {split: part.frame["label"].to_numpy() for split, part in self.parts.items()}
+        self.folder, self.batchings, self.seed = folder, tuple(batchings), seed
+        self.cached = cached
+        self.caches: dict[str, FeatureCache] = {}
+
+    def __call__(self, model: FaceModel) -> dict[str, float]:
+        """The accuracies "test sorted 16" and so on, and "seen", the number of the file with the predictions."""
+        predicted = {
+            (split, str(batching)): predictions
+            for split, part in self.parts.items()
+            for batching, predictions in self.predict(model, split, part).items()
+        }
+        seen = 1 + max((int(path.stem) for path in self.folder.glob("*.npz")), default=-1)
+        arrays: dict[str, Any] = {"/".join(key): value for key, value in predicted.items()}
+        with written_whole(self.folder / f"{seen:04d}.npz") as partial, partial.open("wb") as handle:
+            np.savez_compressed(handle, **arrays)
+        accuracies = {
+            f"{split} {batching}": float((value == self.labels[split]).mean())
+            for (split, batching), value in predicted.items()
+        }
+        return accuracies | {"seen": seen}
+
+    def predict(self, model: FaceModel, split: str, part: FaceDataset) -> dict[Batching, np.ndarray]:
+        """Predicted classes, uint8 (N,), under every batching."""
+        with evaluating(model):
+            if not self.cached:
+                logits = pixel_logits(model, part)
+            else:
+                if split not in self.caches:
+                    self.caches[split] = FeatureCache.build(model, part)
+                logits = feature_logits(model, self.caches[split])
+            if not (isinstance(model, TrunkModel) and isinstance(model.pooled_attention, BatchAttention)):
+                alone = predict_batches(logits, compose(self.labels[split], "stored", 128))
+                return dict.fromkeys(self.batchings, alone.argmax(axis=1).astype(np.uint8))
+            if self.cached:
+                logits = attending_logits(model, self.caches[split])
+            cuts = {b: compose(self.labels[split], b.composition, b.size, self.seed) for b in self.batchings}
+            return {b: predict_batches(logits, cut).argmax(axis=1).astype(np.uint8) for b, cut in cuts.items()}
+
+    def run(self, history: pd.DataFrame) -> WatchedRun:
+        """Everything seen in the run with this history."""
+        epochs = []
+        for seen in history["seen"]:
+            with np.load(self.folder / f"{int(seen):04d}.npz", allow_pickle=False) as file:
+                epochs.append({tuple(key.split("/")): file[key] for key in file.files})
+        predicted = {key: np.stack([epoch[key] for epoch in epochs]) for key in epochs[0]}
+        return WatchedRun(history, predicted, self.labels)
+
+
+@torch.inference_mode()
+def attending_logits(model: TrunkModel, cache: FeatureCache) -> Logits:
+    """`feature_logits`, faster: everything up to the batch attention sees faces alone and is computed once for all.
+
+    Args:
+        model: in evaluation mode.
+        cache: of its frozen trunk.
+    """
+    logits = feature_logits(model, cache)
+    with bypassed(model):
+        vectors = torch.cat([logits(rows) for rows in torch.arange(len(cache)).split(128)])  # (N, D)
+
+    def attended(rows: Tensor) -> Tensor:
+        return model.classifier(model.pooled_attention(vectors[rows.to(device_of(model))]))
+
+    return attended
+
+
+@contextmanager
+def bypassed(model: TrunkModel) -> Iterator[None]:
+    """Inside, the model stops before its pooled attention: what it returns are the vectors that go in, (B, D)."""
+    kept = model.pooled_attention, model.classifier
+    model.pooled_attention, model.classifier = nn.Identity(), nn.Identity()
+    try:
+        yield
+    finally:
+        model.pooled_attention, model.classifier = kept

@@ -1,0 +1,229 @@
+"""The ladder: from a published figure down to an honest one, one leak removed at every rung.
+
+The first four rungs read the *same* trained networks, those with batch attention, in four ways. The fifth trains the
+honest reading of the attention instead; the last leaves out test faces that also stand elsewhere. An epoch is chosen by
+the accuracy that the rung's own way of batching gives on the rung's split, so validation faces are batched like test
+faces.
+
+Trunk, optimiser, epochs and data are the same throughout, and so is the network but for its attention. Conv-cut is
+Algorithm 1 as printed, with its one line of attention read over the batch, over the positions of a face, or left out.
+The network of its authors' code differs from that in more than the attention (no norm before the convolutions, a dense
+layer of 32 with batch norm, a learned scale, more dropout); it stands beside the ladder, trained like the others, and
+read as the code does: the epoch chosen in batches of 16, the figure from batches of 32. The rungs keep 16 for both, so
+that one thing changes at a time. PAtt-Lite's ladder is its authors' network.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.data.duplicates import find_flaws
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.evaluate import commit
+from ferlib.evaluation.metrics import METRICS
+from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
+from ferlib.experiments.runner import Trunk, judge_runs
+from ferlib.models.base import ModelConfig
+from ferlib.models.registry import MODELS, with_normalisation
+from ferlib.training.recipes import RECIPES, Recipe, fitted_config
+
+#: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "code" is what Conv-cut's
+#: authors ran.
+NETWORKS = {"convcut": ("batch", "token", "none", "code"), "pattlite": ("batch", "token", "none")}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to come to a figure.
+
+    Attributes:
+        name: of the rung.
+        network: see `NETWORKS`.
+        batching: of the faces that are predicted, in the test and in the validation split.
+        selected_on: the split that chooses the epoch.
+        clean: only faces without a flaw, see `ferlib.data.duplicates.find_flaws`.
+        chosen_in: batching of the faces that choose the epoch, where it is another.
+    """
+
+    name: str
+    network: str
+    batching: Batching
+    selected_on: str = "validation"
+    clean: bool = False
+    chosen_in: Batching | None = None
+
+
+RUNGS = (
+    Rung("published protocol", "batch", SORTED, selected_on="test"),
+    Rung("epoch chosen on validation", "batch", SORTED),
+    Rung("test faces shuffled", "batch", SHUFFLED),
+    Rung("one face at a time", "batch", SINGLE),
+    Rung("attention within a face", "token", SINGLE),
+    Rung("duplicates removed", "token", SINGLE, clean=True),
+)
+#: Beside the ladder, for comparison, where there is such a network.
+MARKS = (
+    Rung("no attention", "none", SINGLE),
+    Rung("published protocol, batches of 64", "batch", WIDE, selected_on="test"),
+    Rung("authors' code, published protocol", "code", FINAL, selected_on="test", chosen_in=SORTED),
+    Rung("authors' code, one face at a time", "code", SINGLE),
+)
+
+
+def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
+    """A Conv-cut's or PAtt-Lite's config on this trunk, cut after its stage, its input normalised as it was trained."""
+    place: dict[str, Any] = {
+        "trunk": trunk.name,
+        "keep_stages": trunk.keep_stages,
+        "input_size": trunk.input_size,
+        "cut": "stage",
+    }
+    return with_normalisation(replace(config, **place), trunk.weights)
+
+
+def variant(model: str, network: str, trunk: Trunk) -> ModelConfig:
+    """A Conv-cut or PAtt-Lite on this trunk, see `NETWORKS`."""
+    batch = "pattlite_published" if model == "pattlite" else "convcut_batch"
+    names = {"batch": batch, "token": model, "none": f"{model}_none", "code": f"{model}_published"}
+    return on_trunk(MODELS[names[network]].config, trunk)
+
+
+def ladder_recipes(
+    model: str, data: FaceDataset, trunk: Trunk, epochs: int, seeds: Sequence[int]
+) -> dict[tuple[int, str], Recipe]:
+    """(seed, network) -> recipe, whole seeds first; Conv-cut's training for all: batch 16, Adam 1e-3, flips."""
+    return {
+        (seed, network): replace(
+            RECIPES["convcut"],
+            config=fitted_config(variant(model, network, trunk), data),
+            epochs=epochs,
+            seed=seed,
+        )
+        for seed in seeds
+        for network in NETWORKS[model]
+    }
+
+
+def climb(
+    runs: Mapping[tuple[int, str], WatchedRun], data: FaceDataset, resamples: int = RESAMPLES
+) -> dict[str, list[dict]]:
+    """The ladder of some watched runs.
+
+    Args:
+        runs: by (seed, network), every seed with the same networks.
+        data: the data set they were trained and tested on, or on a part of whose training faces they were: duplicates
+            are looked for in all of it.
+        resamples: of the bootstrap.
+
+    Returns:
+        "rungs" and "marks": for each its definition, the faces judged, the metrics with intervals, those of every seed,
+        the chosen epochs (from 1), and for rungs the difference to the rung before.
+    """
+    seeds, networks = sorted({seed for seed, _ in runs}), {network for _, network in runs}
+    draws = Resampling(data.split("test"), len(seeds), resamples)
+    flawed = find_flaws(data).any(axis=1).to_numpy()[(data.frame["split"] == "test").to_numpy()]
+    everyone = np.ones(len(flawed), bool)
+    report: dict[str, list[dict]] = {}
+    for part, rungs in (("rungs", RUNGS), ("marks", MARKS)):
+        report[part], before = [], None
+        for rung in (rung for rung in rungs if rung.network in networks):
+            own = {seed: runs[seed, rung.network] for seed in seeds}
+            kept = ~flawed if rung.clean else everyone
+            found, exact, resampled = judge_runs(own, rung.selected_on, rung.batching, draws, kept, rung.chosen_in)
+            entry = asdict(rung) | {"faces": int(kept.sum())} | found
+            if part == "rungs" and before:
+                entry["minus_previous"] = intervals((exact - before[0]).mean(axis=0), resampled - before[1])
+            report[part].append(entry)
+            before = exact, resampled
+    return report
+
+
+def ladder_entry(
+    model: str,
+    trunk: Trunk,
+    recipes: Mapping[tuple[int, str], Recipe],
+    runs: Mapping[tuple[int, str], WatchedRun],
+    data: FaceDataset,
+    whole: FaceDataset | None = None,
+) -> dict:
+    """One ladder with everything that tells how it was made, JSON-ready.
+
+    Args:
+        model: "convcut" or "pattlite".
+        trunk: that all networks stand on.
+        recipes: (seed, network) -> recipe, see `ladder_recipes`.
+        runs: (seed, network) -> run.
+        data: trained and tested on.
+        whole: the data set before training faces were left out, in all of which duplicates are looked for.
+    """
+    sizes = data.frame["split"].value_counts()
+    classes = len(data.classes)
+    return {
+        "data": data.name,
+        "model": model,
+        "trunk": trunk.to_json(),
+        "seeds": sorted({seed for seed, _ in runs}),
+        "epochs": next(iter(recipes.values())).epochs,
+        "faces": {split: int(count) for split, count in sizes.items()},
+        "classes": list(data.classes),
+        "intervals": "people" if (data.split("test").frame["group"] >= 0).all() else "faces",
+        **climb(runs, data if whole is None else whole),
+        "recipes": {
+            network: recipe.to_json() for (seed, network), recipe in recipes.items() if seed == min(recipes)[0]
+        },
+        "confusion": {rung.name: _confusion(rung, runs, classes) for rung in (RUNGS[0], RUNGS[3], RUNGS[4])},
+        "commit": commit(),
+    }
+
+
+def _confusion(rung: Rung, runs: Mapping[tuple[int, str], WatchedRun], classes: int) -> list[list[int]]:
+    """Confusion matrix (rows true) of a rung, summed over the seeds."""
+    counts = np.zeros(classes**2, np.int64)
+    for (_, network), run in runs.items():
+        if network == rung.network:
+            predicted = run.predicted["test", str(rung.batching)][run.best_epoch(rung.selected_on, rung.batching)]
+            counts += np.bincount(run.labels["test"] * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes).tolist()
+
+
+def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:
+    """One row a ladder, rung or mark, and metric: value, low, high, and the difference to the rung before."""
+    return pd.DataFrame(
+        {
+            "data": entry["data"],
+            "model": entry["model"],
+            "trunk": entry["trunk"]["name"],
+            "part": part[:-1],
+            "rung": rung["name"],
+            "network": rung["network"],
+            "batching": str(Batching(**rung["batching"])),
+            "selected_on": rung["selected_on"],
+            "clean": rung["clean"],
+            "faces": rung["faces"],
+            "seeds": len(entry["seeds"]),
+            "metric": metric,
+        }
+        | rung["metrics"][metric]
+        | {f"minus_previous_{key}": v for key, v in rung.get("minus_previous", {}).get(metric, {}).items()}
+        for entry in entries
+        for part in ("rungs", "marks")
+        for rung in entry[part]
+        for metric in METRICS
+    )
+
+
+def sentence(entry: dict) -> str:
+    """What a ladder says, in one sentence."""
+    first, *_, alone, honest, _ = ({k: 100 * v for k, v in r["metrics"]["accuracy"].items()} for r in entry["rungs"])
+    marks = {mark["name"]: 100 * mark["metrics"]["accuracy"]["value"] for mark in entry["marks"]}
+    none = f" without any attention they reach {marks['no attention']:.1f} %," if "no attention" in marks else ""
+    return (
+        f"On {entry['data']} the same {entry['model']} networks score {first['value']:.1f} % "
+        f"({first['low']:.1f} to {first['high']:.1f}) under the published protocol and {alone['value']:.1f} % "
+        f"({alone['low']:.1f} to {alone['high']:.1f}) when every face stands alone;{none} with attention inside the "
+        f"face {honest['value']:.1f} %."
+    )

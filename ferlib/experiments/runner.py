@@ -1,0 +1,170 @@
+"""Many runs that are compared: each is done once, watched, kept on disk, and may be shared by several processes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
+from ferlib.evaluation.bootstrap import Resampling, intervals
+from ferlib.evaluation.metrics import METRICS
+from ferlib.experiments.prediction_logger import BATCHINGS, Batching, Watch, WatchedRun
+from ferlib.models.base import FaceModel
+from ferlib.models.registry import MODELS, build_model, with_normalisation
+from ferlib.training.batch_sources import uses_cache
+from ferlib.training.loop import fit
+from ferlib.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The frozen trunk that all models of a study stand on.
+
+    Attributes:
+        name: a timm model name.
+        keep_stages: stages kept.
+        input_size: side of the pictures it sees, pixels.
+        weights: a .safetensors file, "imagenet", or None for random ones.
+    """
+
+    name: str
+    keep_stages: int
+    input_size: int
+    weights: str | None = None
+
+    def to_json(self) -> dict:
+        """For a result's file, without the folder of the weights."""
+        return asdict(self) | {"weights": self.weights and Path(self.weights).name}
+
+
+def check_splits(data: FaceDataset) -> None:
+    """Refuse data that a study would stumble over only after its trainings.
+
+    Raises:
+        DataError: a split has no faces.
+    """
+    if empty := [split for split in ("train", "validation", "test") if not len(data.split(split))]:
+        raise DataError(f"{data.name} has no {' and no '.join(empty)} faces; a study needs all three splits")
+
+
+def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
+    """The data with so many training faces, drawn at random but always the same; the other splits are left as they are.
+
+    For studies that have to be quick. None, or more than there are: the data itself.
+    """
+    train = np.flatnonzero(data.frame["split"] == "train")
+    if train_faces is None or train_faces >= len(train):
+        return data
+    dropped = np.random.default_rng(0).permutation(train)[train_faces:]
+    return data.subset(np.setdiff1d(np.arange(len(data)), dropped))
+
+
+def untrained(recipe: Recipe, trunk_weights: str | Path | None) -> FaceModel:
+    """The recipe's network at its start, drawn by its seed; the weights are for its trunk, if it has one."""
+    torch.manual_seed(recipe.seed)
+    return build_model(recipe.config, trunk_weights if has_trunk(recipe) else None)
+
+
+def has_trunk(recipe: Recipe) -> bool:
+    """Whether the recipe's network stands on a trunk."""
+    return MODELS[recipe.config.architecture].model.has_trunk
+
+
+def watched_run(
+    recipe: Recipe,
+    data: FaceDataset,
+    folder: Path,
+    trunk_weights: str | Path | None = None,
+    batchings: Sequence[Batching] = BATCHINGS,
+) -> WatchedRun:
+    """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe.
+    """
+    recipe = replace(recipe, config=with_normalisation(recipe.config, trunk_weights if has_trunk(recipe) else None))
+    known = folder / "recipe.json"
+    if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
+        raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
+    watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
+    path = folder / "history.csv"
+    history = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    if len(history) < recipe.epochs:
+        history = fit(untrained(recipe, trunk_weights), data, recipe, folder, resume=True, observe=watch)
+    return watch.run(history)
+
+
+def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
+    """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
+    faces = data.frame["split"].value_counts().to_dict()
+    weights = Path(trunk_weights).name if trunk_weights and has_trunk(recipe) else None
+    key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
+    return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def watched_runs(
+    recipes: Sequence[Recipe],
+    data: FaceDataset,
+    work: Path,
+    trunk_weights: str | Path | None = None,
+    batchings: Sequence[Batching] = BATCHINGS,
+) -> list[WatchedRun]:
+    """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
+
+    A run that another process is at is left to it and waited for at the end. A process that dies frees its run.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    plans = {run_name(recipe, data, trunk_weights): recipe for recipe in recipes}
+    runs: dict[str, WatchedRun] = {}
+    for patience in (0, -1):  # first what is free, then wait for the rest
+        for name in [name for name in plans if name not in runs]:
+            try:
+                with FileLock(work / f"{name}.lock", timeout=patience):
+                    runs[name] = watched_run(plans[name], data, work / name, trunk_weights, batchings)
+            except Timeout:
+                continue
+            print(f"{len(runs)}/{len(plans)} {name}", flush=True)
+    return [runs[run_name(recipe, data, trunk_weights)] for recipe in recipes]
+
+
+def judge_runs(
+    runs: Mapping[int, WatchedRun],
+    selected_on: str,
+    batching: Batching,
+    draws: Resampling,
+    kept: np.ndarray | None = None,
+    chosen_in: Batching | None = None,
+) -> tuple[dict, np.ndarray, np.ndarray]:
+    """What one protocol reports of the runs of one network.
+
+    Args:
+        runs: by seed.
+        selected_on: the split that chooses the epoch.
+        batching: of the faces that are predicted, in that split and in the test split.
+        draws: of the test split (N faces), for as many seeds as there are runs.
+        kept: bool (N,), which test faces count; None: all.
+        chosen_in: of the faces that choose the epoch, where that is another batching.
+
+    Returns:
+        The "metrics" with intervals, those of every seed, and the chosen epochs (from 1), JSON-ready; then what each
+        seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3), for differences.
+    """
+    epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
+    predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
+    exact, resampled = draws.measure(predicted, kept)
+    report = {
+        "metrics": intervals(exact.mean(axis=0), resampled),
+        "seeds": {
+            str(seed): dict(zip(METRICS, values, strict=True))
+            for seed, values in zip(runs, exact.tolist(), strict=True)
+        },
+        "best_epochs": [epoch + 1 for epoch in epochs],
+    }
+    return report, exact, resampled

@@ -1,0 +1,41 @@
+"""Where photos come from: files, folders and patterns, as people name them."""
+
+import glob
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ferlib.utils.files import search_pictures
+
+_PATTERN = "*?["  # characters of which a pattern has one
+
+
+def expand(source: Any) -> list:
+    """The pictures that a source stands for, in order.
+
+    Args:
+        source: A path: a folder gives all pictures in it and below, a pattern such as "holiday/*.jpg" the files that
+            match, and in them `**` any folders. `~` is the home folder. Anything else is returned as it is.
+
+    Returns:
+        Paths, at least one; the source itself where there is nothing to be found, for `read_image` to say so.
+    """
+    if not isinstance(source, str | PathLike) or (isinstance(source, str) and source[:5].lower() == "data:"):
+        return [source]
+    path = os.path.expanduser(os.fsdecode(source))
+    try:
+        if os.path.isdir(path):
+            return [str(found) for found in search_pictures(Path(path)).pictures] or [source]
+        if not os.path.lexists(path) and any(character in path for character in _PATTERN):
+            return sorted(filter(os.path.isfile, glob.glob(path, recursive=True))) or [source]
+    except OSError:  # a folder that may not be read
+        pass
+    return [source]
+
+
+def name_of(source: Any) -> str:
+    """What a result calls a source: its path as given, or "image"."""
+    if isinstance(source, str | PathLike) and not (isinstance(source, str) and source[:5].lower() == "data:"):
+        return os.fsdecode(source)
+    return "image"

@@ -1,0 +1,1 @@
+"""Turning a trained run into a released model: measuring, ONNX export, model card."""

@@ -1,0 +1,200 @@
+"""The model card of a released model: what the run recorded, what was measured, and what its maker said of it.
+
+Nothing is guessed: what a run does not know (whose the pictures are, what the weights may be used for) is said by the
+one who releases the model, or is not in the card.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+
+from ferlib.errors import UserError
+from ferlib.models.backbone import TrunkModelConfig, parameter_count
+from ferlib.models.base import FaceModel
+from ferlib.models.registry import MODELS, load_model
+
+CARD = """---
+{licence_field}library_name: ferlib
+pipeline_tag: image-classification
+---
+
+# {name}
+
+{architecture}; {parameters:.2f} M parameters ({megabytes:.1f} MB) for {size} px {colour} faces, {classes}.{about}
+
+## Data and rights
+
+{trained} {rights}
+{origin} {licence}
+
+## Test figures
+
+{faces:,} faces, each classified alone; {clean_faces:,} without those that stand twice in the data, conflict with one
+another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Code: {commit}.
+
+| metric | all | duplicates removed |
+|---|---|---|
+{metrics}
+
+`ece` is the expected calibration error. Probabilities are softmax(logits / {temperature}); that temperature was fitted
+on the validation split (`python -m ferlib calibrate`). `ece uncalibrated` is the error without it.
+
+| class | faces | precision | F1 | recall | recall, duplicates removed |
+|---|---|---|---|---|---|
+{per_class}
+
+## How it was trained
+{command}
+Epoch {best_epoch} of {epochs} had the best {selected_by} on the {selected_on} split ({selected:.4f}) and was kept.
+Seed {seed}, PyTorch {torch}. The whole recipe:
+
+```json
+{recipe}
+```
+
+## Known biases
+
+What test faces of each class are most often called by mistake: {confusions}.
+
+## Limits
+
+- It names the expression that people would see in a picture of a face. That is not what the person feels.
+- **Not for judging people**: not for hiring, policing, schooling, medicine, or any decision about a person.
+{limits}
+"""
+
+#: What is known of the pictures of a data set, whoever trains on it.
+RIGHTS = {
+    "ferplus": "FER2013's pictures were\ncollected from the web for research; FERPlus's labels are MIT-licensed; "
+    "neither is part of this project.",
+    "fer2013": "Its pictures were\ncollected from the web for research, and are not part of this project.",
+    "synthetic": "Its faces are drawn\nand show nobody.",
+}
+WEB_PHOTOS = """\
+- The training faces are small grey crops of web photos, {labelled}. Some expressions are rare in them, and the
+  per-class table shows what that does. Skin tones, ages and cultures are not balanced, and were not labelled, so no
+  figures by group can be given.
+- Strongly turned, covered or badly lit faces are often wrong, and detection fails on some."""
+LIMITS = {
+    "ferplus": WEB_PHOTOS.format(labelled="labelled by ten people each"),
+    "fer2013": WEB_PHOTOS.format(labelled="with labels that are often wrong"),
+    "synthetic": "- It has seen drawn faces only: what it says of photos was not measured.",
+}
+NOT_RECORDED = """\
+- Who the people in the training faces are (age, skin tone, culture) is not recorded here, so there are no figures by
+  group."""
+
+
+def card(folder: Path) -> str:
+    """The model card of a released folder, from the other files in it."""
+    model = load_model(folder)
+    training, report, clean = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "report", "report_clean")
+    )
+    licence, about, data = training["licence"], training["about"], report["data"]
+    return CARD.format(
+        licence_field=f"license: {licence.lower()}\n" if licence else "",
+        name=folder.name,
+        architecture=MODELS[model.config.architecture].about,
+        parameters=parameter_count(model) / 1e6,
+        megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
+        size=model.config.input_size,
+        colour="grey" if model.config.grey else "colour",
+        classes=f"{len(model.config.classes)} classes: {', '.join(model.config.classes)}",
+        about=f"\n\n{about}" if about else "",
+        trained=_trained(training, data),
+        rights=RIGHTS.get(data, ""),
+        origin=_origin(model, training),
+        licence=f"The weights here are released under {licence}."
+        if licence
+        else "No licence was named for the weights.",
+        faces=report["faces"],
+        clean_faces=clean["faces"],
+        commit=report["commit"],
+        temperature=model.config.temperature,
+        metrics="\n".join(
+            f"| {key.replace('_', ' ')} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
+            for key, metric in report["metrics"].items()
+        ),
+        per_class="\n".join(_class_row(key, row, clean["per_class"][key]) for key, row in report["per_class"].items()),
+        command=f"\n    python -m ferlib {training['command']}\n" if training["command"] else "",
+        best_epoch=training["best_epoch"],
+        epochs=training["epochs"],
+        selected_by=training["selected"]["by"].replace("_", " "),
+        selected_on=training["selected"]["split"],
+        selected=training["selected"]["value"],
+        seed=training["recipe"]["seed"],
+        torch=training["torch"],
+        recipe=json.dumps(training["recipe"], indent=2),
+        confusions="; ".join(_confusions(**report["confusion"])),
+        limits=LIMITS.get(data, NOT_RECORDED),
+    )
+
+
+def check_licence(licence: str) -> None:
+    """Assert that a licence is named by an identifier.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
+        raise UserError(f"a licence is named by its SPDX identifier, Apache-2.0 or CC-BY-NC-4.0 say, not {licence!r}")
+
+
+def _trained(training: dict, data: str) -> str:
+    """On which faces it was trained and selected."""
+    faces = "the training split"
+    if recorded := training["data"]:
+        channels, height, width = recorded["pixels"]
+        size = f"{height} px" if height == width else f"{height} x {width} px"
+        faces = f"the {recorded['faces']['train']:,} training faces ({size}, {'grey' if channels == 1 else 'colour'})"
+    if training["selected"]["split"] == "test":
+        chosen = "**the epoch chosen on its test split, so the test figures here are too high**"
+    else:
+        chosen = "the epoch chosen on its validation split, measured on its test split"
+    return f"Trained on {faces} of {data}, {chosen}."
+
+
+def _origin(model: FaceModel, training: dict) -> str:
+    """What the weights started from, and whose answers they learnt."""
+    start = training["trunk_weights"]
+    if not model.has_trunk or (start and start["name"] == "none"):
+        words = "Nothing is pretrained."
+    elif start is None:
+        words = "What its trunk started from is not recorded."
+    elif start["name"] == "imagenet":
+        trunk = model.config.trunk if isinstance(model.config, TrunkModelConfig) else ""
+        source = timm.get_pretrained_cfg(trunk) if trunk else None
+        licence = f" of `{trunk}` ({source.license})" if source and source.license else ""
+        words = f"The trunk started from timm's ImageNet weights{licence}."
+    elif start["about"]:
+        words = f"The trunk started from {start['about']}."
+    else:
+        digest = f" (SHA-256 {start['sha256'][:16]}…)" if start.get("sha256") else ""
+        words = f"The trunk started from the file `{start['name']}`{digest}; where that comes from is not recorded."
+    if teacher := training["recipe"].get("teacher"):
+        share = training["recipe"]["teacher_share"]
+        words += f" Of the training targets {share:.0%} are the answers of `{Path(teacher).name}`."
+    return words
+
+
+def _with_interval(metric: dict) -> str:
+    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def _class_row(name: str, row: dict, clean: dict) -> str:
+    recalls = [f"{one['recall']:.3f} ({one['recall_low']:.3f} to {one['recall_high']:.3f})" for one in (row, clean)]
+    return f"| {name} | {row['support']:.0f} | {row['precision']:.3f} | {row['f1']:.3f} | {' | '.join(recalls)} |"
+
+
+def _confusions(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
+    """For each class the other one that its faces are called most often, by falling share of its faces."""
+    found = []
+    for i, row in enumerate(counts):
+        hits, j = max((hits, j) for j, hits in enumerate(row) if j != i)
+        if hits:
+            found.append((hits / sum(row), f"{classes[i]}: {classes[j]} ({hits} of {sum(row):,})"))
+    return [text for _, text in sorted(found, reverse=True)]

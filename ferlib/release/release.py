@@ -1,0 +1,248 @@
+"""From a finished run to a released model: a folder with
+
+model.safetensors, config.json    the weights, and the config with a temperature fitted on validation faces
+training.json                     what the run recorded (data, weights it started from, recipe, epoch, versions), and
+                                  what was said of it (licence, about)
+report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
+golden.safetensors                faces, and the model's answers for them
+model.onnx                        where it was asked for: the same model, which `Predictor.load` runs on a CPU
+README.md                         the model card, written from these by `ferlib.release.card`
+"""
+
+import json
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.numpy import save_file
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
+from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
+from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.models.base import place
+from ferlib.models.pretrained import weights_record
+from ferlib.models.registry import WEIGHTS, load_model, released_models
+from ferlib.predict import Predictor
+from ferlib.release.card import card, check_licence
+from ferlib.release.onnx_export import export_onnx
+from ferlib.synthetic.render import EXPRESSIONS, sample_face
+from ferlib.training.checkpoint import best_epoch
+from ferlib.utils.devices import choose_device
+
+ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
+
+#: Pretrained weights whose origin is known, by their SHA-256.
+KNOWN_WEIGHTS = {
+    "70a4e097668ff6c70ebf1e6fc0a633e5f89a83d7d3f7503223d50d05bacee513": (
+        "ImageNet weights of `tf_efficientnet_lite0` (Apache-2.0)"
+    ),
+    "2affbc0df286b920db51544d9020665b66be59b731a3b05beace84250b30079f": (
+        "a `mobilenetv1_100` trained on faces, VGGFace2 identities, then age and gender (HSE-FaceRes; MIT)"
+    ),
+    "2a1f515ac6335daa1b1da34157b36c27fe789d5655df7865ac3cae86352c6c7e": (
+        "the first stages of `convnext_nano`, trained on ImageNet, then hand gestures (MIT and CC BY-SA)"
+    ),
+}
+
+
+def golden_faces() -> np.ndarray:
+    """Drawn faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
+    rng = np.random.default_rng(48)
+    return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
+
+
+def write_golden(folder: Path) -> None:
+    """Into a model folder, what the model answers for `golden_faces`: whoever loads it can check it by that."""
+    faces = golden_faces()
+    probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
+    save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
+
+
+def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
+    """Fit a model's temperature on validation faces and write it into its config.json.
+
+    Args:
+        folder: of the model; a golden pair and a model.onnx in it are made anew.
+        dataset: with a validation split, and the model's classes.
+        device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
+
+    Returns:
+        The temperature, and the expected calibration error on those faces without it and with it.
+
+    Raises:
+        DataError: the data has no validation faces, or classes that the model does not know.
+    """
+    model, part = load_model(folder), dataset.split("validation")
+    place(model, choose_device(device))
+    if not len(part):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
+    plain = tempered(probabilities, 1 / model.config.temperature)
+    temperature = fit_temperature(labels, plain)
+    config = json.loads((folder / "config.json").read_text()) | {"temperature": round(temperature, 4)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if (folder / "golden.safetensors").exists():
+        write_golden(folder)
+    if (folder / "model.onnx").exists():
+        export_onnx(load_model(folder), folder / "model.onnx")
+    before, after = (calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
+    return temperature, before, after
+
+
+def adopt_run(run: Path, folder: Path) -> None:
+    """Make a new model folder from a run folder: the kept model and training.json, which says what the run recorded.
+
+    Args:
+        run: written by `ferlib.training.loop.fit`, finished.
+        folder: to make; a model that is there is replaced.
+
+    Raises:
+        FileNotFoundError: the run folder lacks a file of a finished run; nothing is changed.
+        ValueError: the folder is there and holds something else than a model.
+    """
+    recipe, starts, metrics = (
+        json.loads((run / f"{name}.json").read_text()) for name in ("recipe", "environment", "metrics")
+    )
+    history, start = pd.read_csv(run / "history.csv"), starts[-1]
+    best = history.loc[best_epoch(history, metrics["select_by"])]
+    weights = start.get("trunk_weights")
+    training = {
+        "command": command_of(start["arguments"]),
+        "data": start.get("data"),
+        "trunk_weights": weights and {"about": _known(weights.get("sha256"))} | weights,
+        "best_epoch": int(best["epoch"]) + 1,
+        "epochs": len(history),
+        "selected": {
+            "split": "test" if metrics["protocol"] == "published" else "validation",
+            "by": metrics["select_by"],
+            "value": round(float(best[metrics["select_by"]]), 6),
+        },
+        "torch": start["torch"],
+        "licence": None,
+        "about": None,
+        "recipe": recipe,
+    }
+    files = {file: (run / "best" / file).read_bytes() for file in ("model.safetensors", "config.json")}
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "training.json").is_file():
+            raise UserError(f"{folder} is there and is no released model; choose another name or --out")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    _write_training(folder, training)
+
+
+def command_of(arguments: Sequence[str]) -> str | None:
+    """The `ferlib train` command of a run from its arguments, without where things were on that machine; None for a
+    run that was started otherwise, from a notebook say."""
+    if "train" not in arguments[:2]:
+        return None
+    kept, words = ["train"], list(arguments[list(arguments).index("train") + 1 :])
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if name == "--resume":
+            continue
+        if name in ("--root", "--out", "--trunk-weights") and not equals:
+            value = words.pop(0)
+        if name == "--trunk-weights":
+            kept += [name, Path(value).name if Path(value).is_absolute() else value]
+        elif name not in ("--root", "--out"):
+            kept.append(name + equals + value)
+    return shlex.join(kept)
+
+
+def release(
+    name: str,
+    dataset: FaceDataset,
+    run: Path | None = None,
+    out: Path | None = None,
+    licence: str | None = None,
+    about: str | None = None,
+    onnx: bool = False,
+    device: str | torch.device = "auto",
+) -> Path:
+    """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
+
+    Args:
+        name: of the new model; without a run, a released model's name or a folder that was made here.
+        dataset: the data set it was trained on, with validation and test split.
+        run: a finished run's folder to take the model from; None: it is released already.
+        out: the folder is made in here; None: in `ferlib/weights` of a checkout, else in the current folder. A folder
+            that is measured again stays where it is.
+        licence: of the weights, an SPDX identifier; None: as it was, or none is named.
+        about: sentences for the card, on what no run knows: whose pictures these are, what the model is for.
+        onnx: add model.onnx.
+        device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: there is no such released model; the run was on other data; or a new model's name is a path, or the
+            name of something else in that folder.
+        DataError: the data lacks a split, or has classes that the model does not know.
+        FileNotFoundError: the run is not finished.
+    """
+    if licence:
+        check_licence(licence)
+    folder = _folder(name, run is not None, out)
+    if run:
+        adopt_run(run, folder)
+    training = json.loads((folder / "training.json").read_text())
+    if training["data"] and training["data"]["name"] != dataset.name:
+        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
+    calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
+    if run:
+        write_golden(folder)
+    if onnx and not (folder / "model.onnx").exists():
+        export_onnx(load_model(folder), folder / "model.onnx")
+    model = load_model(folder)
+    place(model, choose_device(device))
+    for file, clean in (("report", False), ("report_clean", True)):
+        report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
+        (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "README.md").write_text(card(folder))
+    return folder
+
+
+def in_checkout() -> bool:
+    """Whether the project is run from its source, whose released models may be changed; not so of an installed one."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def _folder(name: str, new: bool, out: Path | None) -> Path:
+    """The folder that is released into; one with a model in it, if it is not a new one."""
+    home = out or (WEIGHTS if in_checkout() else Path())
+    if new:
+        shipped = name in released_models() and home.resolve() != WEIGHTS.resolve()
+        if Path(name).name != name or shipped:
+            raise UserError(f"a new model cannot be called {name!r}, {'which is released' if shipped else 'a path'}")
+        return home / name
+    source = released_models().get(name, Path(name))
+    if not (source / "training.json").is_file():
+        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
+    target = home / source.name if name in released_models() or out else source
+    if target.resolve() != source.resolve():
+        if target.exists():
+            raise UserError(f"{target} is there already; choose another folder with --out, or measure that one")
+        shutil.copytree(source, target)
+    return target
+
+
+def _known(sha256: str | None) -> str | None:
+    """Words for the origin of weights, where it is known."""
+    for name, folder in released_models().items():
+        if weights_record(folder / "model.safetensors")["sha256"] == sha256:
+            return f"the released model `{name}`"
+    return KNOWN_WEIGHTS.get(sha256 or "")
+
+
+def _write_training(folder: Path, training: dict) -> None:
+    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")

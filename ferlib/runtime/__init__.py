@@ -1,0 +1,1 @@
+"""Released models as ONNX graphs, run without PyTorch."""

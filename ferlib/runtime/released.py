@@ -1,0 +1,53 @@
+"""Where trained models lie, by name; finding one needs no PyTorch."""
+
+import re
+from pathlib import Path
+
+from ferlib.errors import UserError
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # "owner/name"; a plain word is never asked of the hub
+
+
+def released_models() -> dict[str, Path]:
+    """Trained models that come with the package, name -> folder."""
+    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
+
+
+def released_onnx(name_or_dir: str | Path) -> Path | None:
+    """A released model's model.onnx (`ferlib.release.onnx_export`), where it has one: the same answers, faster on a
+    CPU.
+
+    Of a folder too, where `ferlib release` made it; in another, nothing says that the two belong together.
+    """
+    folder = released_models().get(str(name_or_dir), Path(name_or_dir))
+    there = (folder / "model.onnx").is_file() and (folder / "training.json").is_file()
+    return folder / "model.onnx" if there else None
+
+
+def model_folder(name_or_dir: str | Path) -> Path:
+    """The folder of a trained model.
+
+    Args:
+        name_or_dir: a released model's name, a folder written by `save_pretrained`, or "owner/name" on the Hugging Face
+            hub, from where it is downloaded if it is not in the hub's cache.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    name = str(name_or_dir)
+    folder = released_models().get(name, Path(name_or_dir))
+    if folder.is_dir():
+        return folder
+    reason = ""
+    if _HUB_NAME.fullmatch(name):
+        from ferlib.runtime.hub import hub_folder
+
+        try:
+            return hub_folder(name, ["config.json", "model.safetensors"])
+        except OSError as error:
+            reason = f" ({error})"
+    raise UserError(
+        f"no model {name!r}: expected one of {', '.join(released_models())}, a folder with config.json and "
+        f"model.safetensors, or owner/name on the Hugging Face hub{reason}"
+    )

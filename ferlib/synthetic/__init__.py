@@ -1,0 +1,1 @@
+"""Synthetic faces: parameters, geometry, surface, drawing and rendering."""

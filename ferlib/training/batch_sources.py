@@ -1,0 +1,121 @@
+"""Where a step's batches come from: pixels augmented on the device, or a frozen trunk's cached features.
+
+Both answer alike: `inputs(rows)` for evaluation, `training_batches(order, share)` for an epoch of training.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ferlib.data.augmentation import augmentation
+from ferlib.data.dataset import FaceDataset
+from ferlib.models.backbone import TrunkModelConfig
+from ferlib.models.base import FaceModel, ModelConfig
+from ferlib.models.preprocess import Preprocess
+from ferlib.training.features import FeatureCache
+
+#: Bytes of float pixels augmented at once. A processor is fastest while they fit its cache; a GPU wants many.
+CHUNK_CPU, CHUNK_GPU = 4_000_000, 64_000_000
+
+
+def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
+    """Training targets: class indices (N,) for "hard", vote shares (N, classes) for "soft".
+
+    Raises:
+        DataError: soft ones are wanted of a set without votes.
+    """
+    return dataset.soft_labels() if kind == "soft" else dataset.labels()
+
+
+class PixelSource:
+    """A split kept on the device as uint8; augmented, resized and normalised there.
+
+    Augmentation has a price a call that does not depend on the number of faces, so the faces of many steps are
+    augmented in one call, at the size they are stored in, and then handed out step by step: few on a processor, many on
+    a GPU.
+
+    Args:
+        dataset: the split.
+        preprocess: of the model to be fed.
+        augment: name of the training augmentation.
+        device: where the pixels live.
+    """
+
+    def __init__(self, dataset: FaceDataset, preprocess: Preprocess, augment: str, device: torch.device):
+        self.pixels = dataset.pixels.to(device)
+        self.labels = dataset.labels().numpy()
+        self.preprocess = preprocess
+        self.augment = augmentation(augment, preprocess.input_size if preprocess.centre_crop else None)
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Model input (B, channels, S, S) for these rows, not augmented."""
+        return self.preprocess(self.pixels[rows.to(self.pixels.device)])
+
+    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
+        """Augmented model inputs (B, channels, S, S), one a step.
+
+        Args:
+            order: rows of the epoch (steps, batch size) of all processes.
+            share: the columns of `order` that are this process's.
+        """
+        order = order[:, share]
+        step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
+        chunk_size = CHUNK_CPU if self.pixels.device.type == "cpu" else CHUNK_GPU
+        for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
+            chunk = self.augment(self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)]))
+            for batch in chunk.split(rows.shape[1]):
+                yield self.preprocess.normalise(batch)
+
+
+class FeatureSource:
+    """A split as the trunk's feature maps, plain and flipped, from a `FeatureCache`; training draws one of the two.
+
+    That is all a head behind a frozen trunk can ever see when the only augmentation is a flip. On a GPU the maps are
+    kept in its memory when they take no more than half of what is free there.
+
+    Args:
+        dataset: the split.
+        cache: of this split.
+        flip: whether training draws one of the two views, else it is always the plain one.
+        device: where the maps are needed.
+    """
+
+    def __init__(self, dataset: FaceDataset, cache: FeatureCache, flip: bool, device: torch.device):
+        self.cache, self.flip, self.device = cache, flip, device
+        self.labels = dataset.labels().numpy()
+        if device.type == "cuda" and cache.maps.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.cache = cache.to(device)
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Feature maps (B, C, h, w) for these rows, not mirrored."""
+        return self.cache.read(rows, torch.zeros_like(rows)).to(self.device)
+
+    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
+        """Feature maps (B, C, h, w), one batch a step; arguments as of `PixelSource.training_batches`.
+
+        The flips of all processes are drawn at once, so one process and several see the same pictures.
+        """
+        flips = torch.randint(2, order.shape) if self.flip else torch.zeros_like(order)
+        return (
+            self.cache.read(rows, mirrored).to(self.device)
+            for rows, mirrored in zip(order[:, share], flips[:, share], strict=True)
+        )
+
+
+def uses_cache(config: ModelConfig, augment: str) -> bool:
+    """Whether cached features are all that training and validation see.
+
+    The trunk is frozen, `augment` no more than a flip, and the model looks at one side of a face.
+    """
+    frozen = isinstance(config, TrunkModelConfig) and config.freeze_trunk
+    return frozen and augment in ("none", "flip") and not config.mirror
+
+
+def create_source(
+    model: FaceModel, dataset: FaceDataset, augment: str, device: torch.device
+) -> PixelSource | FeatureSource:
+    """A split for this model, which is on this device: its cached features where `uses_cache`, else its pixels."""
+    if uses_cache(model.config, augment):
+        return FeatureSource(dataset, FeatureCache.build(model, dataset), augment == "flip", device)
+    return PixelSource(dataset, Preprocess.of(model.config), augment, device)

@@ -1,0 +1,189 @@
+"""What a training run leaves on disk, each file written whole or not at all, and no pickle:
+
+recipe.json         everything that decided the run
+environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
+history.csv         one row an epoch
+last.safetensors    model, averaged model and optimiser after the last finished epoch, to go on from
+best/               the model of the best epoch, for `load_model`
+metrics.json        when the run has ended: the best epoch and its validation metrics
+tensorboard/        the history as curves, where TensorBoard is installed
+"""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.optim import Optimizer
+
+from ferlib.errors import UserError
+from ferlib.evaluation.evaluate import commit
+from ferlib.models.base import FaceModel
+from ferlib.training.recipes import Recipe
+from ferlib.training.schedules import epochs_without_gain
+from ferlib.utils.cache import written_whole
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        """State after the last finished epoch."""
+        return self.path / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Model folder of the best epoch."""
+        return self.path / "best"
+
+    def check(self, recipe: Recipe, model: FaceModel, resume: bool) -> None:
+        """Assert that the run can be started, before any work is done.
+
+        Raises:
+            FileExistsError: the folder holds a run and `resume` is not set.
+            ValueError: the run to resume was started with another recipe.
+            OSError: the disk has too little room.
+        """
+        if self.last.exists() and not resume:
+            raise FileExistsError(
+                f"{self.path} already holds a run; continue it (--resume) or choose another folder (--out)"
+            )
+        if self.last.exists():
+            before, now = json.loads((self.path / "recipe.json").read_text()), json.loads(json.dumps(recipe.to_json()))
+            changes = _differences(before, now)
+            if changes:
+                raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        whole = sum(value.nbytes for value in model.state_dict().values())
+        trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+        # best/ and last.safetensors (model, averaged model, two moments of the optimiser), each twice while replaced
+        needed, free = 2 * (3 * whole + 2 * trained) + 10_000_000, shutil.disk_usage(self.path).free
+        if needed > free:
+            raise OSError(f"the run needs {needed / 1e6:,.0f} MB, but {self.path} has {free / 1e6:,.0f} MB free")
+
+    def start(self, recipe: Recipe, **setting: object) -> None:
+        """Write recipe and environment; clear what a killed process may have left half written.
+
+        Args:
+            recipe: of the run.
+            **setting: what the loop knows of the environment, JSON-ready.
+        """
+        for partial in self.path.glob("*.partial"):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        if not self.best.exists() and self._old_best.exists():  # killed between the two renames of `save_best`
+            self._old_best.rename(self.best)
+        self._write_json("recipe.json", recipe.to_json())
+        place = self.path / "environment.json"
+        starts = json.loads(place.read_text()) if place.exists() and self.last.exists() else []
+        self._write_json("environment.json", [*starts, environment() | setting])
+
+    def save_best(self, model: FaceModel) -> None:
+        """Replace best/; at every moment there is a whole one, under this name or as best.old (see `start`)."""
+        partial = self.path / f"best.{os.getpid()}.partial"
+        model.save_pretrained(str(partial))
+        shutil.rmtree(self._old_best, ignore_errors=True)
+        if self.best.exists():
+            self.best.rename(self._old_best)
+        partial.rename(self.best)
+        shutil.rmtree(self._old_best, ignore_errors=True)
+
+    @property
+    def _old_best(self) -> Path:
+        return self.path / "best.old"
+
+    def save_last(
+        self, model: nn.Module, averaged: nn.Module | None, optimizer: Optimizer, epoch: int, history: list[dict]
+    ) -> None:
+        """Everything needed to go on after `epoch` finished epochs, in one file; and the history as a table."""
+        tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+        if averaged is not None:
+            tensors |= {f"averaged.{key}": value.contiguous() for key, value in averaged.state_dict().items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
+        with written_whole(self.last) as partial:
+            save_file(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
+        with written_whole(self.path / "history.csv") as partial:
+            pd.DataFrame(history).to_csv(partial, index=False)
+
+    def load_last(self, model: nn.Module, averaged: nn.Module | None, optimizer: Optimizer) -> tuple[int, list[dict]]:
+        """Restore model, averaged model and optimiser in place; the number of finished epochs and the history."""
+        with safe_open(self.last, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        for prefix, module in (("model.", model), ("averaged.", averaged)):
+            if module is not None:
+                state = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+                module.load_state_dict(state, strict=True)
+        states: dict[int, dict] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                states.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        return int(metadata["epoch"]), json.loads(metadata["history"])
+
+    def finish(self, history: pd.DataFrame, select_by: str, recipe: Recipe) -> None:
+        """Write metrics.json: what the best epoch reached on the faces that chose it."""
+        best = history.loc[best_epoch(history, select_by, recipe.kept_gain)]
+        figures = {"epochs": len(history), "select_by": select_by, "protocol": recipe.protocol, "best": best.to_dict()}
+        self._write_json("metrics.json", figures)
+
+    def _write_json(self, name: str, content: object) -> None:
+        with written_whole(self.path / name) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: float = 0.0) -> int:
+    """Row of the epoch that is kept: the highest score, the last of equals.
+
+    With `least_gain` it is the last one that was better by more than that than the best one before it.
+    """
+    if not least_gain:
+        return int(history[::-1][select_by].idxmax())
+    stalled = epochs_without_gain(history[select_by].tolist(), least_gain)
+    return max(epoch for epoch, waited in enumerate(stalled) if waited == 0)
+
+
+def environment() -> dict:
+    """What the numbers of a run may depend on beside its recipe, JSON-ready."""
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "timm", "accelerate", "numpy")},
+        "cuda": torch.version.cuda,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "arguments": sys.argv[1:],
+    }
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    """Words for every setting that differs: "lr 0.01 there, 0.02 here"."""
+    changes = []
+    for key in sorted(before.keys() | now.keys()):
+        there, here = before.get(key), now.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            changes += _differences(there, here)
+        elif there != here:
+            changes.append(f"{key} {there} there, {here} here")
+    return changes

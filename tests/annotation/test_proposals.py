@@ -1,0 +1,191 @@
+"""From photos to labelled faces: a drawn booth and photos in the public domain, through the real detector and model."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ferlib.annotation.proposals import LabelFile, apply_labels, folder_of, propose_labels, read_proposals, tree_labels
+from ferlib.data.dataset import DataError
+from ferlib.data.registry import load_dataset
+from ferlib.detection.faces import crop_face, detect_faces
+from ferlib.images import read_image
+from ferlib.predict import Predictor
+from ferlib.synthetic.photo_sheets import draw_booth
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, portrait, astronaut):
+    folder = tmp_path_factory.mktemp("photos")
+    for place in ("grace/navy", "both"):
+        (folder / place).mkdir(parents=True)
+    Image.fromarray(portrait).save(folder / "grace" / "navy" / "1.png")
+    Image.fromarray(np.concatenate([portrait[:512], astronaut], axis=1)).save(folder / "both" / "two.png")
+    Image.fromarray(astronaut).save(folder / "eileen.png")
+    Image.new("RGB", (300, 200), "grey").save(folder / "nobody.png")
+    (folder / "broken.jpg").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def proposed(photos, predictor, tmp_path_factory):
+    out = tmp_path_factory.mktemp("faces")
+    return out, propose_labels(photos, out, predictor)
+
+
+def test_every_face_is_cut_out_and_named(photos, proposed):
+    out, table = proposed
+    found = table[table["file"] != ""].set_index("file")
+    assert found["person"].to_dict() == {
+        "grace--navy--1.png-1.png": "grace",
+        "both--two.png-1.png": "both",
+        "both--two.png-2.png": "both",
+        "eileen.png-1.png": "",
+    }
+    image = read_image(photos / "grace" / "navy" / "1.png")
+    (face,) = detect_faces(image)
+    row = found.loc["grace--navy--1.png-1.png"]
+    side = min(224, row["x1"] - row["x0"])
+    kept = read_image(out / row["proposed"] / "grace--navy--1.png-1.png")
+    assert (kept == crop_face(image, face, side)).all()  # in the framing of the training sets, never enlarged
+    problems = table[table["problem"] != ""].set_index("photo")["problem"]
+    assert list(problems.index) == ["broken.jpg", "nobody.png"] and "No face" in problems["nobody.png"]
+
+
+def test_proposals_are_the_predictors(photos, proposed, predictor):
+    _, table = proposed
+    for name in ("grace/navy/1.png", "both/two.png"):
+        faces = predictor.predict(photos / name).faces
+        rows = table[table["photo"] == name].sort_values("face")
+        assert rows["proposed"].tolist() == [face.label for face in faces]
+        assert rows["margin"].tolist() == pytest.approx([face.margin for face in faces], abs=1e-4)
+        assert rows["confidence"].tolist() == pytest.approx([face.scores[face.label] for face in faces], abs=1e-4)
+    assert table["margin"].dropna().is_monotonic_increasing and table["margin"].isna()[-2:].all()
+
+
+def test_what_people_moved_or_deleted_stays_so_when_photos_are_added(photos, predictor, tmp_path):
+    out, more = tmp_path / "faces", tmp_path / "more"
+    (more / "grace").mkdir(parents=True)
+    Image.open(photos / "grace" / "navy" / "1.png").save(more / "grace" / "1.png")
+    Image.open(photos / "eileen.png").save(more / "eileen.png")
+    first = propose_labels(more, out, predictor)
+    apply_labels(out, {"grace--1.png-1.png": "laughing"})
+    (face,) = out.rglob("eileen*")
+    face.unlink()
+    Image.open(photos / "both" / "two.png").save(more / "grace" / "2.png")
+    second = propose_labels(more, out, predictor)
+    assert len(second) == len(first) + 2 == len(read_proposals(out))
+    assert tree_labels(out)["grace--1.png-1.png"] == "laughing"
+    assert not list(out.rglob("eileen*")) and len(list(out.rglob("grace--2.png-*.png"))) == 2
+    assert propose_labels(more, out, predictor).equals(second)
+
+
+def test_own_classes_from_photos_to_a_prediction(tmp_path):
+    """Nothing proposed, a vocabulary of one's own, and the whole way to a model that answers in it."""
+    from ferlib.models.registry import WEIGHTS, build_model
+    from ferlib.training.loop import fit
+    from ferlib.training.recipes import RECIPES
+
+    truth = draw_booth(tmp_path / "photos", people=5, sheets=2)
+    out = tmp_path / "faces"
+    table = propose_labels(tmp_path / "photos", out, classes=("Tired", "laughing out loud"))
+    assert sorted(path.name for path in out.iterdir()) == ["laughing out loud", "proposals.csv", "tired", "unsorted"]
+    with pytest.raises(DataError, match="no pictures"):
+        load_dataset("folder", out)
+    table = table[table["file"] != ""]
+    assert len(table) >= 0.9 * len(truth) and (table["proposed"] == "").all()
+    said = {}
+    for row in table.itertuples():
+        x, y = (row.x0 + row.x1) / 2, (row.y0 + row.y1) / 2
+        here = truth[(truth["photo"] == row.photo) & truth["x0"].le(x) & truth["x1"].gt(x)]
+        (expression,) = here.loc[here["y0"].le(y) & here["y1"].gt(y), "expression"]
+        said[row.file] = "laughing out loud" if expression in ("happiness", "surprise", "fear") else "tired"
+    assert apply_labels(out, said) == len(said)
+    assert tree_labels(out).to_dict() == said
+    data = load_dataset("folder", out)
+    assert data.classes == ("laughing out loud", "tired")
+    assert data.frame.groupby("person")["split"].nunique().eq(1).all()
+    recipe = RECIPES["convcut"].override(
+        {"classes": data.classes, "trunk": "tf_efficientnet_lite0", "input_size": 112, "grey": True}
+        | {"detail_layers": 1, "epochs": 2, "batch_size": 8}
+    )
+    torch.manual_seed(0)
+    fit(build_model(recipe.config, WEIGHTS / "convcut_ferplus" / "model.safetensors"), data, recipe, tmp_path / "run")
+    mine = Predictor.load(tmp_path / "run" / "best")
+    result = mine.predict(tmp_path / "photos" / "person01" / "sheet1.png", explain="gradcam")
+    assert len(result.faces) == 4 and set(result.faces[0].scores) == {"laughing out loud", "tired"}
+    again = propose_labels(tmp_path / "photos", tmp_path / "second", mine)  # now there is somebody to propose
+    assert set(again.loc[again["file"] != "", "proposed"]) <= {"laughing out loud", "tired"}
+
+
+def test_photos_that_cannot_be_used(tmp_path, portrait):
+    with pytest.raises(DataError, match="is not a folder"):
+        propose_labels(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match="no photos in"):
+        propose_labels(tmp_path / "photos", tmp_path / "out")
+    with pytest.raises(DataError, match="a folder of their own"):
+        propose_labels(tmp_path / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "a").mkdir()
+    for name in ("a--b.png", "a/b.png"):
+        Image.fromarray(portrait[::8, ::8]).save(tmp_path / "photos" / name)
+    with pytest.raises(DataError, match="faces of the same name"):
+        propose_labels(tmp_path / "photos", tmp_path / "out")
+
+
+def test_links_odd_names_and_files_without_a_suffix(tmp_path, portrait):
+    """A face of each, found again in the table that is read back, and moved by its label, through a link as well."""
+    photos, out = tmp_path / "photos", tmp_path / "faces"
+    (tmp_path / "disk").mkdir()
+    photos.mkdir()
+    Image.fromarray(portrait).save(tmp_path / "disk" / "a.jfif", "JPEG")
+    (photos / "anna").symlink_to(tmp_path / "disk")
+    Image.fromarray(portrait).save(photos / "DSC00017", "PNG")
+    long = "x" * 245 + ".jpg"
+    (photos / long).write_bytes((tmp_path / "disk" / "a.jfif").read_bytes())
+    os.link(os.fsencode(photos / long), os.fsencode(photos) + b"/caf\xe9.jpg")
+    (photos / "gone.jpg").symlink_to("nowhere")
+    table = propose_labels(photos, out)
+    found = table[table["file"] != ""].set_index("photo")["file"]
+    assert {os.fsencode(name) for name in found.index} == {b"anna/a.jfif", b"DSC00017", long.encode(), b"caf\xe9.jpg"}
+    assert found["anna/a.jfif"] == "anna--a.jfif-1.png" and len(found[long]) < 30
+    assert table[table["problem"] != ""]["photo"].tolist() == ["gone.jpg"]
+    assert len(propose_labels(photos, out)) == 5  # nothing is cut out a second time
+    (tmp_path / "elsewhere").mkdir()
+    (out / "tired").symlink_to(tmp_path / "elsewhere")
+    said = LabelFile(out, "ann")
+    for file in found:
+        said.add(file, "tired")
+    assert apply_labels(out, said.read()) == 4
+    assert set(os.listdir(tmp_path / "elsewhere")) == set(found)
+    assert tree_labels(out).to_dict() == dict.fromkeys(found, "tired")
+    assert set(load_dataset("folder", out).frame["file"]) == {f"tired/{file}" for file in found}
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..", ".git", "train", "Test", "c:d"])
+def test_names_that_are_no_class(name):
+    with pytest.raises(DataError, match="cannot be the name of a class"):
+        folder_of(name)
+
+
+def test_labels_are_kept_line_by_line_and_the_last_counts(tmp_path):
+    said = LabelFile(tmp_path, "ann")
+    assert said.read().empty
+    for file, label in [("b.png", "Joy"), ("a.png", "None"), ("b.png", "tired")]:
+        said.add(file, label)
+    assert LabelFile(tmp_path, "ann").read().to_dict() == {"b.png": "tired", "a.png": "none"}
+    assert list(said.read().index) == ["b.png", "a.png"] and LabelFile(tmp_path, "ben").read().empty
+    with pytest.raises(DataError, match="cannot be a file's name"):
+        LabelFile(tmp_path, "../ann")
+
+
+def test_a_label_for_a_face_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"not in .*, e\.g\. a\.png"):
+        apply_labels(tmp_path, {"a.png": "tired"})

@@ -1,0 +1,34 @@
+"""Many photos as rows and as CSV."""
+
+import csv
+import io
+
+import pytest
+from people import face, result_of
+
+from ferlib.app.batch_table import COLUMNS, as_csv, table_rows
+from ferlib.labels import FERPLUS
+from ferlib.predict import ImagePrediction
+
+TWO = result_of(face(fear=0.6, anger=0.2), face((1, 2, 31, 32), happiness=0.9), name="up/load/two, faces.jpg")
+BAD = ImagePrediction("/tmp/x/empty.jpg", (), "empty.jpg is empty: it holds 0 bytes.")
+
+
+def test_a_face_is_a_row_and_so_is_a_problem():
+    assert table_rows(TWO)[0] == ["two, faces.jpg", 1, "fear", 60.0, 40.0, ""]
+    assert table_rows(BAD) == [["empty.jpg", None, "", None, None, "empty.jpg is empty: it holds 0 bytes."]]
+    assert all(len(row) == len(COLUMNS) for row in table_rows(TWO) + table_rows(BAD))
+
+
+def test_the_csv_holds_everything():
+    rows = list(csv.DictReader(io.StringIO(as_csv([TWO, BAD], FERPLUS))))
+    assert [row["file"] for row in rows] == ["two, faces.jpg", "two, faces.jpg", "empty.jpg"]
+    assert [float(rows[1][side]) for side in ("x0", "y0", "x1", "y1")] == [1, 2, 31, 32]
+    assert sum(float(rows[0][name]) for name in FERPLUS) == pytest.approx(1, abs=1e-5)
+    assert rows[2]["problem"] == BAD.error and rows[2]["face"] == rows[2]["fear"] == ""
+
+
+def test_no_name_is_a_formula():
+    named = ImagePrediction("=cmd|' calc'!A0.jpg", (), "-1 is not among the pictures")
+    (row,) = csv.DictReader(io.StringIO(as_csv([named], FERPLUS)))
+    assert row["file"] == "'=cmd|' calc'!A0.jpg" and row["problem"].startswith("'-1")

@@ -1,0 +1,47 @@
+"""What a visitor is told."""
+
+import pytest
+from people import face, result_of
+
+from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, as_data, sentence, where_it_looked
+from ferlib.explain import METHODS
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"happiness": 0.91, "neutral": 0.05}, "Face 1: happiness, 91 %, well ahead of neutral (5 %)."),
+        ({"sadness": 0.41, "neutral": 0.38}, "Face 1: undecided between sadness (41 %) and neutral (38 %)."),
+        ({"fear": 0.6, "surprise": 0.25}, "Face 1: fear, 60 %, ahead of surprise (25 %)."),
+        ({"fear": 0.5, "surprise": 0.35}, "Face 1: fear, 50 %, somewhat ahead of surprise (35 %)."),
+        ({"anger": 0.998, "fear": 0.001}, "Face 1: anger, over 99 %, well ahead of fear (under 1 %)."),
+    ],
+)
+def test_the_sentence(scores, said):
+    assert sentence(1, face(**scores)) == said
+
+
+def test_where_it_looked_is_said_for_the_size_of_a_part():
+    parts = {"mouth": (0.3, 0.1), "eyes": (0.1, 0.05), "other face": (0.6, 0.6), "brows": (0.0001, 0.00001)}
+    said = where_it_looked(face(happiness=0.9, parts=parts))
+    assert said == "Looked at most, for its size: the mouth, 30 % of the heat map on 10 % of the picture."
+    parts = {"mouth": (0.05, 0.1), "outside": (0.95, 0.3)}
+    assert "what lies around the face, 95 %" in where_it_looked(face(happiness=0.9, parts=parts))
+    assert where_it_looked(face(happiness=0.9)) is None
+
+
+def test_two_models_agree_or_not():
+    assert agreement([face(fear=0.5), face(fear=0.9)]) == "Both say fear."
+    assert agreement([face(fear=0.5), face(anger=0.9)]) == "They disagree: fear and anger."
+
+
+def test_every_method_has_a_title_and_a_meaning():
+    assert METHOD_TITLES.keys() == METHOD_MEANINGS.keys() == set(METHODS)
+
+
+def test_a_result_as_data():
+    data = as_data(result_of(face(sadness=0.5, fear=0.3, parts={"mouth": (0.3, 0.1), "nose": (0.7, 0.9)})))
+    (one,) = data["faces"]
+    assert data["size"] == [400, 300] and data["error"] is None
+    assert one["label"] == "sadness" and list(one["scores"])[:2] == ["sadness", "fear"]
+    assert one["margin"] == pytest.approx(0.2) and one["looked_at"] == {"mouth": 0.3, "nose": 0.7}

@@ -1,0 +1,80 @@
+"""From pixels to model input."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ferlib.data.augmentation import AUGMENTATIONS, augmentation
+from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
+from ferlib.models.preprocess import Preprocess
+
+
+def test_grey_equals_pillow_and_channels_are_equal(astronaut):
+    pixels = torch.from_numpy(astronaut).permute(2, 0, 1)[None]
+    x = Preprocess(512, None, True, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))(pixels)
+    grey = np.asarray(Image.fromarray(astronaut).convert("L")) / 255
+    assert x.shape == (1, 3, 512, 512)
+    assert torch.equal(x[:, 0], x[:, 1]) and torch.equal(x[:, 0], x[:, 2])
+    assert np.abs(x[0, 0].numpy() - grey).max() < 1 / 255
+
+
+def test_normalisation_is_channel_wise():
+    pixels = torch.full((2, 3, 10, 10), 51, dtype=torch.uint8)
+    x = Preprocess(20, None, False, IMAGENET_MEAN, IMAGENET_STD)(pixels)
+    expected = (0.2 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    assert torch.allclose(x, expected.view(1, 3, 1, 1).expand(2, 3, 20, 20), atol=1e-6)
+
+
+def test_source_size_removes_detail_the_training_faces_never_had():
+    fine = (torch.arange(96)[None] % 2 * 255).expand(1, 1, 96, 96).to(torch.uint8)  # stripes one pixel wide
+    x = Preprocess(96, 24, True, (0.0,) * 3, (1.0,) * 3)(fine)
+    assert x.std() < 0.05
+
+
+def test_a_centre_crop_is_the_middle_of_the_face_and_maps_go_back_there():
+    pixels = torch.arange(48 * 48).view(1, 1, 48, 48).remainder(256).to(torch.uint8)
+    preprocess = Preprocess(40, 48, True, (0.0,), (1.0,), centre_crop=True)
+    x = preprocess(pixels)
+    assert torch.equal(x, pixels[:, :, 4:44, 4:44].float() / 255)
+    whole = preprocess.whole_face(torch.ones(1, 40, 40))
+    assert whole.shape == (1, 48, 48) and whole.sum() == 40 * 40 and whole[0, 4:44, 4:44].all()
+    assert torch.equal(Preprocess(40, 48, True, (0.0,), (1.0,)).whole_face(whole), whole)
+
+
+def test_ten_crops_are_corners_centre_and_their_mirror_images():
+    pixels = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
+    crops = Preprocess(40, 48, True, (0.5,), (0.25,), centre_crop=True).ten_crops(pixels)
+    x = (pixels / 255 - 0.5) / 0.25
+    corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
+    expected = [x[:, :, i : i + 40, j : j + 40] for i, j in corners]
+    expected += [x.flip(-1)[:, :, i : i + 40, j : j + 40] for i, j in corners]
+    assert crops.shape == (10, 2, 1, 40, 40)
+    assert torch.allclose(crops, torch.stack(expected), atol=1e-6)
+    with pytest.raises(ValueError, match="which see a part of the face"):
+        Preprocess(40, 48, True, (0.5,), (0.25,)).ten_crops(pixels)
+
+
+def test_training_crops_stand_at_random_places():
+    torch.manual_seed(0)
+    x = torch.linspace(0, 1, 48).expand(64, 1, 48, 48)
+    y = augmentation("flip", crop=40)(x)
+    assert y.shape == (64, 1, 40, 40)
+    assert len(y[:, 0, 0, 0].unique()) > 8  # nine offsets, plain and mirrored
+    assert augmentation("none", crop=40)(x).shape == x.shape  # normalise crops the middle
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations_keep_shape_and_range(name, drawn_faces):
+    torch.manual_seed(0)
+    x = drawn_faces.pixels[:32].float() / 255
+    y = augmentation(name)(x)
+    assert y.shape == x.shape and y.min() >= 0 and y.max() <= 1
+    assert torch.equal(x, y) == (name == "none")
+
+
+def test_every_image_gets_its_own_flip():
+    torch.manual_seed(0)
+    x = torch.linspace(0, 1, 8).expand(64, 1, 8, 8)
+    flipped = (augmentation("flip")(x)[:, 0, 0, 0] == 1).sum()
+    assert 16 < flipped < 48

@@ -1,0 +1,33 @@
+"""What onnxruntime does beside its work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+CODE = """
+import numpy as np
+from ferlib.detection.blazeface import detect
+detect(np.zeros((128, 128, 3), np.uint8))
+"""
+
+
+def files_left(folder: Path, before: str = "") -> list[str]:
+    """What a process that finds no face leaves in its home and temporary folder."""
+    # nothing else of this environment: with CI in it, it is silent by itself
+    environment = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", before + CODE], env=environment, cwd=Path(__file__).parents[2], check=True)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_nothing_is_kept_for_its_maker(tmp_path):
+    """Its telemetry writes an identifier of the device, and its events until they are sent."""
+    assert files_left(tmp_path) == []
+
+
+def test_it_would_be_kept_otherwise(tmp_path):
+    """Or else the test above says nothing."""
+    assert files_left(tmp_path, "import onnxruntime; onnxruntime.SessionOptions()") != []

@@ -1,0 +1,121 @@
+"""The remedies inside the training loop: what they draw, shift, keep and refuse."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import SMALL, recipe, train
+from torch import nn
+
+from ferlib.data.dataset import DataError
+from ferlib.models.registry import build_model
+from ferlib.training import loop
+from ferlib.training.features import FeatureCache
+from ferlib.training.imbalance import REMEDIES, create_remedy, output_layer, shifted
+from ferlib.training.recipes import RECIPES
+
+
+def test_sampler_draws_all_classes_equally_often():
+    counts = np.array([400, 90, 7, 30])
+    labels = np.repeat(np.arange(4), counts)
+    sampler, weights = (REMEDIES[name](labels, counts) for name in ("sampler", "weights"))
+    labels, faces = torch.tensor(labels), len(labels)
+    torch.manual_seed(0)
+    orders = torch.stack([sampler.order(faces) for _ in range(100)])
+    found = torch.bincount(labels[orders].flatten(), minlength=4) / orders.numel()
+    assert found.tolist() == pytest.approx([0.25] * 4, abs=4 * math.sqrt(0.25 * 0.75 / orders.numel()))
+    within = torch.bincount(orders.flatten(), minlength=faces)[-30:] / orders.numel()  # one class's faces, evenly
+    assert within.min() > 0.6 * 0.25 / 30 and within.max() < 1.4 * 0.25 / 30
+    assert sorted(weights.order(faces).tolist()) == list(range(faces))
+
+
+def test_shift_lasts_as_long_as_the_with():
+    model = build_model(RECIPES["convcut"].override(SMALL | {"classes": ("a", "b", "c")}).config).eval()
+    features = torch.rand(2, model.trunk.channels, 8, 8)
+    before, shift = output_layer(model).bias.detach().clone(), torch.tensor([1.0, 0.1, -1e8])
+    with torch.inference_mode():
+        plain = model.forward_head(features)
+        with shifted(model, shift):
+            assert torch.allclose(model.forward_head(features), plain + shift)
+        with pytest.raises(KeyboardInterrupt), shifted(model, shift):
+            raise KeyboardInterrupt
+        with shifted(model, None):
+            assert torch.equal(model.forward_head(features), plain)
+    assert torch.equal(output_layer(model).bias, before)
+
+
+def test_a_model_without_an_output_bias_is_refused():
+    model = build_model(RECIPES["convcut"].override(SMALL).config)
+    model.classifier = nn.Sequential(nn.ReLU(), nn.Linear(32, 8))
+    assert output_layer(model) is model.classifier[1]
+    model.classifier = nn.Linear(32, 8, bias=False)
+    with pytest.raises(ValueError, match="ConvCut has no `classifier` ending in a linear layer with a bias"):
+        output_layer(model)
+
+
+@pytest.fixture(scope="module")
+def faces(drawn_faces):
+    """All drawn faces but most of two classes' training faces."""
+    frame = drawn_faces.frame
+    rare = (frame["split"] == "train") & frame["label"].isin([2, 5])
+    return drawn_faces.subset(~(rare & (frame.groupby(["split", "label"]).cumcount() >= 6)).to_numpy())
+
+
+@pytest.mark.parametrize("name", [name for name in REMEDIES if name != "soft_labels"])
+def test_every_remedy_trains(faces, tmp_path, name):
+    _, history = train(recipe(faces, remedy=name, epochs=1), faces, tmp_path)
+    assert math.isfinite(history["train_loss"].iloc[0])
+
+
+def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, tmp_path):
+    plain, _ = train(recipe(faces, epochs=1), faces, tmp_path / "none")
+    adjusted, history = train(recipe(faces, epochs=1, remedy="logit_adjusted_posthoc"), faces, tmp_path / "post")
+    states = [load_file(tmp_path / name / "last.safetensors") for name in ("none", "post")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+    part, validation = faces.split("train"), faces.split("validation")
+    counts = torch.bincount(part.labels(), minlength=len(faces.classes))
+    prior = (counts / counts.sum()).log()
+    rows = torch.arange(len(validation))
+    x = FeatureCache.build(plain, validation).read(rows, torch.zeros_like(rows))
+    with torch.inference_mode():
+        expected, found = plain.forward_head(x) - prior, adjusted.eval().forward_head(x)
+    assert torch.allclose(found, expected, atol=1e-5)
+    hits = (expected.argmax(dim=1) == validation.labels()).double()
+    assert history["accuracy"].iloc[0] == pytest.approx(float(hits.mean()))
+    again = type(plain).from_pretrained(str(tmp_path / "post" / "best"))
+    assert all(torch.equal(value, adjusted.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+def test_impossible_remedies_are_refused_before_any_work(faces, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="remedy must be one of none, sampler"):
+        recipe(faces, remedy="prayer")
+    with pytest.raises(ValueError, match="the remedy ldam needs one true class a face"):
+        recipe(faces, remedy="ldam", targets="soft")
+    with pytest.raises(ValueError, match="remedy must be one of"):
+        create_remedy("prayer", faces)
+
+    monkeypatch.setattr(FeatureCache, "build", lambda *arguments, **options: pytest.fail("work was done"))
+    out = tmp_path / "run"
+    with pytest.raises(DataError, match="has no votes"):
+        train(recipe(faces, remedy="soft_labels"), faces, out)
+    frame = faces.frame
+    without = faces.subset(~((frame["split"] == "train") & (frame["label"] == 5)).to_numpy())
+    for name in ("sampler", "weights", "class_balanced", "ldam", "logit_adjusted", "logit_adjusted_posthoc"):
+        with pytest.raises(ValueError, match=f"{name} goes by class sizes, but .* no training faces of"):
+            train(recipe(faces, remedy=name), without, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "output_layer", lambda model: (_ for _ in ()).throw(ValueError("no bias")))
+        with pytest.raises(ValueError, match="no bias"):
+            train(recipe(faces, remedy="logit_adjusted_posthoc"), faces, out)
+    assert not out.exists()
+
+
+def test_soft_labels_mean_soft_targets(faces):
+    plain = recipe(faces)
+    assert plain.target_kind == "hard" and plain.override({"targets": "soft"}).target_kind == "soft"
+    soft = plain.override({"remedy": "soft_labels"})
+    assert soft.target_kind == "soft" and soft.override({"remedy": "none"}).target_kind == "hard"
