@@ -13,7 +13,7 @@ from ferlib.evaluation.calibration import (
     fit_temperature,
     negative_log_likelihood,
     reliability,
-    tempered,
+    temperature_scaled,
 )
 from ferlib.evaluation.evaluate import commit, predict_dataset
 from ferlib.models.registry import load_model
@@ -29,11 +29,11 @@ def main() -> None:
         part = data.split(split)
         labels[split] = part.labels().numpy()
         released = predict_dataset(model, part, classes=data.classes)
-        probabilities[split] = tempered(released, 1 / model.config.temperature)
+        probabilities[split] = temperature_scaled(released, 1 / model.config.temperature)
     temperature = fit_temperature(labels["validation"], probabilities["validation"])
     rows = []
     for name, value in (("as trained", 1.0), ("with temperature", temperature)):
-        test = tempered(probabilities["test"], value)
+        test = temperature_scaled(probabilities["test"], value)
         rows.append(
             {
                 "name": name,

@@ -1,4 +1,5 @@
-"""Chapter 5's tables: where the maps lie on real and on drawn faces, whether they are faithful, and beside controls.
+"""Chapter 5's tables: where the maps lie on real and on synthetic faces, whether they are faithful, and beside
+controls.
 
     python benchmarks/explain.py regions removal faithfulness sanity drawn --work runs/explain --out results \\
         --models convcut_ferplus ivsa_fer2013
@@ -64,7 +65,7 @@ from ferlib.synthetic.render import MOVED_PARTS, Identity, Scene, render, sample
 
 SIDE = 48
 BATCH = 32
-SCORE_CAM = "scorecam"  # a prediction a channel: for drawn faces and the app, not for these tables
+SCORE_CAM = "scorecam"  # a prediction a channel: for synthetic faces and the app, not for these tables
 
 
 def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -275,7 +276,7 @@ def scores_of(model: nn.Module, faces: Tensor, maps: Tensor, targets: Tensor) ->
 
 
 def draw_faces(per_class: int) -> dict[str, np.ndarray]:
-    """Drawn faces (N, 48, 48, 3) with labels, parts (N, 48, 48), and which parts moved (N, 6), neutral left out."""
+    """Synthetic faces (N, 48, 48, 3) with labels, parts (N, 48, 48), and which parts moved (N, 6), neutral left out."""
     rng, out = np.random.default_rng(0), {"pixels": [], "labels": [], "regions": [], "moved": []}
     for label, name in enumerate(SYNTHETIC):
         for _ in range(per_class if name != "neutral" else 0):
@@ -318,7 +319,7 @@ def sanity_table(model: FaceModel, pixels: Tensor, methods: list[str]) -> dict:
     faces, targets = Preprocess.of(model.config).scale(pixels), predictions(model, pixels)
     copies = {part: randomised(model, part, faces) for part in ("classifier", "all")}
     config, table = model.config, {}
-    edge = (config.source_size - config.input_size) // 2 if config.centre_crop else 0  # never seen: zero in all maps
+    edge = (config.downscale_to - config.input_size) // 2 if config.centre_crop else 0  # never seen: zero in all maps
     seen = slice(edge, SIDE - edge)
     for method in methods:
         first = maps_of(model, pixels, method, targets)
@@ -362,13 +363,13 @@ def main() -> None:
         "runs": 1,
         "commit": commit(),
     }
-    drawn = draw_faces(options.drawn_per_class)
+    drawn = draw_faces(options.synthetic_per_class)
     notes = {
         "regions": {},
         "removal": {},
         "faithfulness": {"steps": STEPS, "road_shares": SHARES},
         "sanity": {"faces": min(options.sanity_faces, len(pixels)), "measure": "Spearman's rank correlation"},
-        "drawn": {"data": "drawn faces, neutral left out", "faces": len(drawn["labels"])},
+        "drawn": {"data": "synthetic faces, neutral left out", "faces": len(drawn["labels"])},
     }
     tables: dict[str, dict] = {name: {} for name in options.tables}
     for name, model in models.items():

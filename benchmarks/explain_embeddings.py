@@ -1,13 +1,13 @@
-"""The papers' figure 4 on real faces: features of a full trunk, a truncated one and Conv-cut, and how pure they are.
+"""The papers' figure 4 on real faces: features of a full backbone, a truncated one and Conv-cut, and how pure they are.
 
-    python benchmarks/explain_embeddings.py --trunk-weights tf_efficientnet_lite0.safetensors \\
+    python benchmarks/explain_embeddings.py --backbone-weights tf_efficientnet_lite0.safetensors \\
         --out results/explain_embeddings.json
 
-FERPlus PrivateTest, up to --per-class faces of every class, drawn at random. "full trunk" and "truncated trunk" are the
-pooled last maps of the ImageNet trunk (stride 32 and 16), "Conv-cut" the released model's features before its last
-layer, "Conv-cut, softmax outputs" its answers: what the published code draws. Purity: share of a face's ten nearest
-neighbours with its label, over faces and as the mean of the classes' means; `chance_purity` is that of faces in random
-order.
+FERPlus PrivateTest, up to --per-class faces of every class, drawn at random. "full backbone" and "truncated backbone"
+are the pooled last maps of the ImageNet backbone (stride 32 and 16), "Conv-cut" the released model's features before
+its last layer, "Conv-cut, softmax outputs" its answers: what the published code draws. Purity: fraction of a face's ten
+nearest neighbours with its label, over faces and as the mean of the classes' means; `chance_purity` is that of faces in
+random order.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def scores(points: np.ndarray, labels: np.ndarray) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trunk-weights", required=True, help="the whole ImageNet trunk, .safetensors")
+    parser.add_argument("--backbone-weights", required=True, help="the whole ImageNet backbone, .safetensors")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--root", help="where FERPlus is")
     parser.add_argument("--per-class", type=int, default=90)
@@ -51,10 +51,10 @@ def main() -> None:
     )
     pixels, labels = data.pixels[torch.from_numpy(rows)], all_labels[rows]
     released = load_model(RELEASED)
-    settings = {"trunk": released.config.trunk, "input_size": 112, "source_size": 48, "grey": True}
+    settings = {"backbone": released.config.backbone, "input_size": 112, "downscale_to": 48, "grey": True}
     spaces = {}
-    for title, stages in (("full trunk", 4), ("truncated trunk", 3)):
-        probe = create_model("linear_probe", keep_stages=stages, trunk_weights=options.trunk_weights, **settings)
+    for title, stages in (("full backbone", 4), ("truncated backbone", 3)):
+        probe = create_model("linear_probe", keep_stages=stages, backbone_weights=options.backbone_weights, **settings)
         spaces[title] = penultimate(probe.eval(), pixels)[0]
     spaces["Conv-cut"], spaces["Conv-cut, softmax outputs"] = penultimate(released, pixels)
 
@@ -68,7 +68,7 @@ def main() -> None:
             print(f"{title}, {method}: purity {found[title]['planes'][method]['purity']['value']:.3f}", flush=True)
     shares = np.bincount(labels, minlength=len(data.classes)) / len(labels)
     result = {
-        "command": "python benchmarks/explain_embeddings.py --trunk-weights tf_efficientnet_lite0.safetensors --out "
+        "command": "python benchmarks/explain_embeddings.py --backbone-weights tf_efficientnet_lite0.safetensors --out "
         "results/explain_embeddings.json",
         "data": "FERPlus PrivateTest",
         "faces": len(labels),

@@ -6,12 +6,12 @@ Four things are timed in turn, again and again, so that a busy machine slows all
 thread, medians, and ratios of medians.
 
     predict     logits, without a graph
-    ours        logits and Grad-CAM from one pass through the trunk (ferlib.explain.cam)
+    ours        logits and Grad-CAM from one pass through the backbone (ferlib.explain.cam)
     theirs      pytorch-grad-cam alone, which computes logits on its way
     plain       a prediction, then pytorch-grad-cam: what most scripts do
 
 On random weights the maps mean nothing, but they cost the same. pytorch-grad-cam needs gradients down to the layer it
-looks at, so the trunk is unfrozen for it; on a frozen one it fails.
+looks at, so the backbone is unfrozen for it; on a frozen one it fails.
 """
 
 import argparse
@@ -102,15 +102,15 @@ def endurance(model: FaceModel, calls: int) -> dict:
 
 
 def released() -> tuple[FaceModel, FaceModel]:
-    """Its trunk is not frozen: one model does for both."""
+    """Its backbone is not frozen: one model does for both."""
     model = load_model(RELEASED).to(memory_format=torch.channels_last)
     return model, model
 
 
 def convnext_base() -> tuple[FaceModel, FaceModel]:
-    """Conv-cut on the paper's truncated trunk, random weights: frozen, and the same with gradients."""
+    """Conv-cut on the paper's truncated backbone, random weights: frozen, and the same with gradients."""
     frozen, free = (
-        create_model("convcut", freeze_trunk=freeze).eval().to(memory_format=torch.channels_last)
+        create_model("convcut", freeze_backbone=freeze).eval().to(memory_format=torch.channels_last)
         for freeze in (True, False)
     )
     free.load_state_dict(frozen.state_dict())

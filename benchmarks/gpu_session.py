@@ -8,7 +8,7 @@ tiny ladder, which shows that studies run on the card; IVSA with CBAM and withou
 `benchmarks/training.py --parts gpu`. Trained models are judged on PublicTest and PrivateTest, there without duplicates
 too, and IVSA on ten crops as well.
 
-ROOT is a data root with weights/, where the trunks are, and fer2013/ with fer2013new.csv and fer2013.csv, .csv.gz or
+ROOT is a data root with weights/, where the backbones are, and fer2013/ with fer2013new.csv and fer2013.csv, .csv.gz or
 fer2013_compact.npz, whose faces are JPEGs: train on them, but report figures of the exact file only.
 
 Every command is a process of its own, some at a time. A training whose time is up is interrupted and its best epoch is
@@ -41,15 +41,15 @@ LARGEST = 15 << 20  # bytes of a file that comes back
 BATCH = 64  # faces
 GRACE = 60  # seconds from the interrupt of a training to its end
 
-WHOLE = (  # a trunk with pooling and one linear layer, as in the recipe, trained whole
-    "train linear_probe_ferplus --data ferplus --trunk-weights {weights}/%s.safetensors --set freeze_trunk=false "
-    "keep_stages=4 epochs=12 optimizer=adamw lr=1e-3 weight_decay=0.02 clip_norm=5.0 average=0.998 "
-    "augment=flip_affine_erase trunk=%s mean=%s std=%s"  # the last two as in the trunk's pretraining
+WHOLE = (  # a backbone with pooling and one linear layer, as in the recipe, trained whole
+    "train linear_probe_ferplus --data ferplus --backbone-weights {weights}/%s.safetensors --set freeze_backbone=false "
+    "keep_stages=4 epochs=12 optimizer=adamw lr=1e-3 weight_decay=0.02 max_grad_norm=5.0 ema_decay=0.998 "
+    "augment=flip_affine_erase backbone=%s mean=%s std=%s"  # the last two as in the backbone's pretraining
 )
 MOBILENET = ("mobilenetv1_100_vggface2", "mobilenetv1_100", "[0.485,0.458,0.408]", str([1 / 255] * 3).replace(" ", ""))
 LITE0 = ("tf_efficientnet_lite0", "tf_efficientnet_lite0", "[0.5,0.5,0.5]", "[0.5,0.5,0.5]")
 LADDER = (
-    "ladder --data synthetic --models convcut --networks batch token --trunk-weights none --keep-stages 2 "
+    "ladder --data synthetic --models convcut --networks batch token --backbone-weights none --keep-stages 2 "
     "--input-size 64 --epochs 2 --seeds 0 --train-faces 256"
 )
 
@@ -107,7 +107,7 @@ class Session:
     lock: Lock = field(default_factory=Lock)
 
     def left(self, share: float = 1.0) -> float:
-        """Seconds until this share of the session is over."""
+        """Seconds until this fraction of the session is over."""
         return share * 60 * self.options.minutes - (time.monotonic() - self.began)
 
     def step(self, part: str, name: str, words: list[str], seconds: float) -> bool:
@@ -140,7 +140,7 @@ class Session:
         return True
 
     def environment(self, alone: bool) -> dict[str, str]:
-        """For a command: the data, a cache of its own, its share of the cores, no network."""
+        """For a command: the data, a cache of its own, its fraction of the cores, no network."""
         cores = (os.cpu_count() or 1) // (1 if alone else self.options.jobs)
         places = {"FERLIB_DATA": str(self.options.work / "data"), "FERLIB_CACHE": str(self.options.work / "cache")}
         quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}

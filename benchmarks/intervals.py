@@ -19,7 +19,7 @@ RESAMPLES = 2000
 
 
 def covered(shares: np.ndarray, faces: int, seed: int = 0) -> dict[str, float]:
-    """Share of simulated tests whose intervals hold the truth, for every metric.
+    """Fraction of simulated tests whose intervals hold the truth, for every metric.
 
     Args:
         shares: of every cell of the true confusion matrix (K, K), summing to 1.
@@ -54,7 +54,7 @@ def main() -> None:
             print(rows[-1])
     result = {
         "command": "python benchmarks/intervals.py",
-        "what": "share of simulated tests whose 95 % percentile bootstrap interval holds the truth",
+        "what": "fraction of simulated tests whose 95 % percentile bootstrap interval holds the truth",
         "tests": TESTS,
         "resamples": RESAMPLES,
         "rows": rows,

@@ -1,13 +1,13 @@
-"""Does our own addition to Conv-cut, the trunk's maps of two depths, earn its place? Three seeds, FERPlus.
+"""Does our own addition to Conv-cut, the backbone's maps of two depths, earn its place? Three seeds, FERPlus.
 
-    python benchmarks/members.py --trunk-weights tf_efficientnet_lite0.safetensors --work runs/members \
+    python benchmarks/members.py --backbone-weights tf_efficientnet_lite0.safetensors --work runs/members \
         --out results/members.json
 
-The recipe is `convcut_ferplus_frozen` with hard targets, once with the trunk's last map and once with two. Judged on
+The recipe is `convcut_ferplus_frozen` with hard targets, once with the backbone's last map and once with two. Judged on
 PublicTest at the last epoch; the test rows are not touched. Every (variant, seed) leaves a run folder and is not run
 again.
 
-`results/members_removed.json` holds two additions that were built, measured in the same way on a fine-tuned trunk
+`results/members_removed.json` holds two additions that were built, measured in the same way on a fine-tuned backbone
 (8,000 training faces of 64 px, 3 epochs), and removed: layer-wise learning-rate decay and the flip consistency of EAC.
 Their code and the benchmark that measured them are in the commit that the file names.
 """
@@ -33,7 +33,7 @@ VARIANTS = {"frozen": FROZEN, "frozen, two depths": FROZEN | {"two_depths": True
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trunk-weights", required=True, help="tf_efficientnet_lite0.safetensors")
+    parser.add_argument("--backbone-weights", required=True, help="tf_efficientnet_lite0.safetensors")
     parser.add_argument("--work", required=True, type=Path, help="folder of the runs")
     parser.add_argument("--out", required=True, type=Path, help="JSON of the table")
     parser.add_argument("--root", help="where FERPlus is")
@@ -49,7 +49,7 @@ def main() -> None:
             history = pd.read_csv(out / "history.csv") if (out / "history.csv").exists() else pd.DataFrame()
             if len(history) < recipe.epochs:
                 torch.manual_seed(seed)
-                model = build_model(recipe.config, options.trunk_weights)
+                model = build_model(recipe.config, options.backbone_weights)
                 history = fit(model, data, recipe, out, resume=True)
             last = history.iloc[-1]
             rows.append(

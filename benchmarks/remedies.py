@@ -1,6 +1,7 @@
-"""Which remedy against class imbalance beats plain training? Conv-cut's head on a frozen trunk, two sets, three seeds.
+"""Which remedy against class imbalance beats plain training? Conv-cut's head on a frozen backbone, two sets, three
+seeds.
 
-    python benchmarks/remedies.py --trunk-weights tf_efficientnet_lite0.safetensors --work runs/remedies \
+    python benchmarks/remedies.py --backbone-weights tf_efficientnet_lite0.safetensors --work runs/remedies \
         --out results/remedies
 
 Every (data, remedy, seed) leaves one JSON in the work folder and is not run again; a stopped run goes on at its last
@@ -32,7 +33,7 @@ import torch
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.batches import compose, feature_logits, predict_batches
+from ferlib.evaluation.batches import feature_logits, ordered_batches, predict_batches
 from ferlib.evaluation.bootstrap import confusion_cells, face_draws, intervals, seed_draws, units
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS, from_confusion, summary
@@ -51,7 +52,7 @@ FEWEST = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trunk-weights", type=Path, required=True)
+    parser.add_argument("--backbone-weights", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder of runs and rows")
     parser.add_argument("--out", type=Path, required=True, help="results, without ending")
     parser.add_argument("--data", nargs="+", default=list(SOURCE_SIZE), choices=SOURCE_SIZE)
@@ -71,16 +72,16 @@ def main() -> None:
     rows = []
     for number, (data, remedy, seed) in enumerate(plans, start=1):
         began = time.perf_counter()
-        row = run(sets[data], plan(sets[data], remedy, seed, options.epochs), options.trunk_weights, options.work)
+        row = run(sets[data], plan(sets[data], remedy, seed, options.epochs), options.backbone_weights, options.work)
         rows.append(row)
         figures = ", ".join(f"{key} {value:.4f}" for key, value in row["test"].items())
         seconds = time.perf_counter() - began
         print(f"{number}/{len(plans)} {data} {remedy} seed {seed}: {figures} ({seconds:.0f} s)", flush=True)
     report = {
-        "name": "remedies against class imbalance, Conv-cut's head on a frozen trunk",
+        "name": "remedies against class imbalance, Conv-cut's head on a frozen backbone",
         "protocol": __doc__.split("\n\n", 3)[3].strip(),
         "commit": commit(),
-        "trunk_weights": options.trunk_weights.name,
+        "backbone_weights": options.backbone_weights.name,
         "seeds": options.seeds,
         "epochs": options.epochs,
         "select_by": SELECT_BY,
@@ -104,11 +105,11 @@ def has_votes(dataset: FaceDataset) -> bool:
 def plan(dataset: FaceDataset, remedy: str, seed: int, epochs: int) -> Recipe:
     """The recipe of one run; nothing but the remedy and the seed differs within a data set."""
     settings = {"targets": "hard", "remedy": remedy, "seed": seed, "epochs": epochs}
-    model = {"classes": dataset.classes, "input_size": 112, "source_size": SOURCE_SIZE[dataset.name], "grey": True}
+    model = {"classes": dataset.classes, "input_size": 112, "downscale_to": SOURCE_SIZE[dataset.name], "grey": True}
     return RECIPES["convcut_ferplus_frozen"].override(settings | model)
 
 
-def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> dict:
+def run(data: FaceDataset, recipe: Recipe, backbone_weights: Path, work: Path) -> dict:
     """Train, choose the epoch on validation, predict the test faces once; or read what an earlier call found."""
     folder = work / f"{data.name}-{recipe.remedy}-{recipe.seed}"
     path = folder.with_suffix(".json")
@@ -118,13 +119,13 @@ def run(data: FaceDataset, recipe: Recipe, trunk_weights: Path, work: Path) -> d
             raise SystemExit(f"{path} was made by another recipe; take another --work folder")
         return row
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.config, trunk_weights)
+    model = build_model(recipe.config, backbone_weights)
     history = fit(model, data, recipe, folder, resume=True, select_by=SELECT_BY)
     best = best_epoch(history, SELECT_BY)
     test = data.split("test")
     truth = test.labels().numpy()
     probabilities = predict_batches(
-        feature_logits(model, FeatureCache.build(model, test)), compose(truth, "stored", 128)
+        feature_logits(model, FeatureCache.build(model, test)), ordered_batches(truth, "stored", 128)
     )
     row = {
         "data": data.name,

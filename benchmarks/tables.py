@@ -47,15 +47,15 @@ def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str
 
 
 def released() -> str:
-    """The released model beside what a frozen trunk gives, FERPlus test."""
+    """The released model beside what a frozen backbone gives, FERPlus test."""
     models = {
-        "convcut_ferplus": "**Conv-cut, fine-tuned trunk (released)**",
+        "convcut_ferplus": "**Conv-cut, fine-tuned backbone (released)**",
         "convcut_ferplus_clean": "the same, duplicates removed",
         "convcut_ferplus_mirror": "**trained on, more pixels, both sides of a face (released)**",
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
-        "convcut_ferplus_frozen": "Conv-cut, frozen trunk",
-        "former/convcut_ferplus_frozen": "before: the same, fed with ImageNet's mean and std, not its trunk's",
-        "linear_probe_ferplus": "linear probe on the same frozen trunk",
+        "convcut_ferplus_frozen": "Conv-cut, frozen backbone",
+        "former/convcut_ferplus_frozen": "before: the same, fed with ImageNet's mean and std, not its backbone's",
+        "linear_probe_ferplus": "linear probe on the same frozen backbone",
         "former/linear_probe_ferplus": "before: the same, fed with ImageNet's mean and std",
     }
     return of_reports(models, "convcut_table1", "Conv-cut", "ferplus")
@@ -78,14 +78,14 @@ def beside_fer() -> str:
 def training() -> str:
     """What training costs, from results/training_speed.json."""
     speed = read("training_speed")
-    base, small = speed["cache"]["convnext_base, from step times"], speed["cache"]["small trunk, whole runs"]
+    base, small = speed["cache"]["convnext_base, from step times"], speed["cache"]["small backbone, whole runs"]
     augmentation, overhead, memory = speed["augmentation"], speed["overhead"], speed["memory"]
     building = ", ".join(f"{value:,}" for value in memory["building a cache, MB"].values())
     faces = ", ".join(name.removesuffix(" faces") for name in memory["building a cache, MB"])
     rates = augmentation["images a second"]
     rows = [
         (
-            "50 epochs of Conv-cut with the feature cache beside a trunk pass in every step, ConvNeXt-Base, 224 px",
+            "50 epochs of Conv-cut with the feature cache beside a backbone pass in every step, ConvNeXt-Base, 224 px",
             f"{base['ratio of 50 epochs']} × as fast; {base['ratio of 50 epochs when the cache is there']:,} × when "
             f"the cache is there (medians of {base['runs']} steps)",
         ),
@@ -129,10 +129,10 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
-def ladder(trunk: str) -> str:
-    """Accuracy at every rung of the ladders on one trunk, and without attention, from results/ladder.csv."""
+def ladder(backbone: str) -> str:
+    """Accuracy at every rung of the ladders on one backbone, and without attention, from results/ladder.csv."""
     table = pd.read_csv(ROOT / "results" / "ladder.csv")
-    table = table[(table["metric"] == "accuracy") & (table["trunk"] == trunk)]
+    table = table[(table["metric"] == "accuracy") & (table["backbone"] == backbone)]
     shown = [*table.loc[table["part"] == "rung", "rung"].unique(), "no attention"]
     columns = {}
     for (model, data), part in table.groupby(["model", "data"], sort=False):

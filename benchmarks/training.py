@@ -2,19 +2,19 @@
 
     python benchmarks/training.py --out results/training_speed.json [--parts cache augmentation overhead memory gpu]
 
-cache: 50 epochs of Conv-cut with the frozen-feature cache beside the published way, a pass through the trunk in every
-    step, and how far the cached maps are from those the trunk gives. Measured whole on few faces with an
-    EfficientNet-Lite0 trunk, and put together from the times of single steps for ConvNeXt-Base at 224 px; both costs
+cache: 50 epochs of Conv-cut with the frozen-feature cache beside the published way, a pass through the backbone in
+    every step, and how far the cached maps are from those the backbone gives. Measured whole on few faces with an
+    EfficientNet-Lite0 backbone, and put together from the times of single steps for ConvNeXt-Base at 224 px; both costs
     grow in proportion to the faces, so the ratio does not depend on their number.
 augmentation: IVSA's augmentation, on the device in batches, beside a DataLoader with torchvision's transforms image by
     image; images a second.
 overhead: an epoch of `fit` beside a bare PyTorch loop over the same batches.
 memory: the largest memory of a process that trains IVSA with FER2013 in it, and that builds caches of growing size.
-gpu: images a second and share of the card's bfloat16 peak, for IVSA's training and for Conv-cut's trunk, and the
+gpu: images a second and fraction of the card's bfloat16 peak, for IVSA's training and for Conv-cut's backbone, and the
     seconds that IVSA's 100 epochs of FER2013 take. Says "no GPU" where there is none.
 
-What is compared runs in turns in one process, and is told as medians and their ratio. The data are drawn faces (their
-number and size matter here, not what they show); weights are random, as times do not depend on them.
+What is compared runs in turns in one process, and is told as medians and their ratio. The data are synthetic faces
+(their number and size matter here, not what they show); weights are random, as times do not depend on them.
 """
 
 import argparse
@@ -93,9 +93,9 @@ def train(recipe: Recipe, data: FaceDataset) -> pd.DataFrame:
 
 
 def cache() -> dict:
-    """The feature cache: whole runs on a small trunk, step times on ConvNeXt-Base, agreement of the maps."""
+    """The feature cache: whole runs on a small backbone, step times on ConvNeXt-Base, agreement of the maps."""
     faces = load_synthetic(30)
-    settings = {"classes": faces.classes, "trunk": "tf_efficientnet_lite0", "epochs": EPOCHS}
+    settings = {"classes": faces.classes, "backbone": "tf_efficientnet_lite0", "epochs": EPOCHS}
     ours = RECIPES["convcut"].override(settings)
     published = replace(ours, augment="flip_contrast")  # the published augmentation; no cache can hold it
     times = {
@@ -103,8 +103,8 @@ def cache() -> dict:
         for name, plan in (("cached", ours), ("published", published))
     }
     return {
-        "small trunk, whole runs": {
-            "trunk": "tf_efficientnet_lite0, 3 stages, 224 px",
+        "small backbone, whole runs": {
+            "backbone": "tf_efficientnet_lite0, 3 stages, 224 px",
             "faces": {split: len(faces.split(split)) for split in ("train", "validation")},
             "epochs": EPOCHS,
             "runs": 1,
@@ -150,7 +150,7 @@ def step_times(faces: FaceDataset, batch: int = 16) -> dict:
     published = EPOCHS * times["published step"]
     cached = times["cache of a batch"] + EPOCHS * times["cached step"]
     return {
-        "trunk": "convnext_base, 3 stages, 224 px",
+        "backbone": "convnext_base, 3 stages, 224 px",
         "batch": batch,
         "runs": 5,
         **{f"{name}, s": round(value, 4) for name, value in times.items()},
@@ -284,7 +284,7 @@ def peak(kind: str, count: int = 0) -> int:
 
 
 def gpu() -> dict:
-    """IVSA's training and Conv-cut's trunk on a graphics card: images a second, share of its peak, 100 epochs."""
+    """IVSA's training and Conv-cut's backbone on a graphics card: images a second, fraction of its peak, 100 epochs."""
     if not torch.cuda.is_available():
         return {"no GPU": "none was to be had; the script is ready to run"}
     data, name = noise(FER2013), torch.cuda.get_device_name()
@@ -305,10 +305,10 @@ def gpu() -> dict:
             | share_of_peak(3 * count_flops(build_model(recipe.config)) * rate, peak_flops)
             | {"100 epochs, s": round(100 * float(history["seconds"].median()), 1)}
         )
-    return {"ivsa training": rows, "convnext_base trunk": trunk_speed(create_model("convcut"), peak_flops)}
+    return {"ivsa training": rows, "convnext_base backbone": backbone_speed(create_model("convcut"), peak_flops)}
 
 
-def trunk_speed(model: FaceModel, peak_flops: float | None) -> dict:
+def backbone_speed(model: FaceModel, peak_flops: float | None) -> dict:
     model = model.eval().cuda().to(memory_format=torch.channels_last)
     x = torch.randn(256, 3, 224, 224, device="cuda").contiguous(memory_format=torch.channels_last)
 
@@ -318,13 +318,15 @@ def trunk_speed(model: FaceModel, peak_flops: float | None) -> dict:
                 model.forward_features(x)
         torch.cuda.synchronize()
 
-    rate = 5 * len(x) / median(in_turns({"trunk": work})["trunk"])
+    rate = 5 * len(x) / median(in_turns({"backbone": work})["backbone"])
     return {"batch": len(x), "images a second": round(rate)} | share_of_peak(count_flops(model) * rate, peak_flops)
 
 
 def share_of_peak(flops: float, peak_flops: float | None) -> dict:
     return (
-        {"share of the bf16 peak": round(flops / peak_flops, 3)} if peak_flops else {"TFLOP/s": round(flops / 1e12, 1)}
+        {"fraction of the bf16 peak": round(flops / peak_flops, 3)}
+        if peak_flops
+        else {"TFLOP/s": round(flops / 1e12, 1)}
     )
 
 

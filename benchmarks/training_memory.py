@@ -38,7 +38,9 @@ def build_cache(count: int) -> None:
     few = load_synthetic(2)
     rows = np.arange(count) % len(few)
     faces = FaceDataset(f"{count} faces", few.classes, few.frame.iloc[rows], few.pixels[torch.from_numpy(rows)])
-    FeatureCache.build(create_model("convcut_none", trunk="tf_efficientnet_lite0", keep_stages=2), faces, batch_size=16)
+    FeatureCache.build(
+        create_model("convcut_none", backbone="tf_efficientnet_lite0", keep_stages=2), faces, batch_size=16
+    )
 
 
 if __name__ == "__main__":

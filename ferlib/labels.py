@@ -18,7 +18,7 @@ RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutra
 CKPLUS = (*FER2013, "contempt")
 # the eight labels of muxspace/facial_expressions, in the order of FERPlus
 FACIAL_EXPRESSIONS = FERPLUS
-# the drawn faces of ferlib.synthetic.render
+# the synthetic faces of ferlib.synthetic.render
 SYNTHETIC = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
 #: One colour per expression, the same in every figure (Okabe-Ito, readable with colour-vision deficiency).

@@ -21,7 +21,7 @@ from ferlib.explain.methods import explain as explain_batch
 from ferlib.explain.methods import methods_of
 from ferlib.image_paths import expand, name_of
 from ferlib.images import ImageError, read_image, to_uint8
-from ferlib.models.base import FaceModel, place
+from ferlib.models.base import FaceModel, to_device
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model, released_onnx
 from ferlib.runtime.overlay import overlay
@@ -44,8 +44,8 @@ class FacePrediction:
         scores: probability of every class, in the model's order; they sum to 1.
         crop: the square in the photo's own pixels, (S, S, 3) uint8.
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
-        parts: for every part of the face (`ferlib.detection.regions.REGIONS`) its share of the heat map and its share
-            of the square, where there is a heat map.
+        parts: for every part of the face (`ferlib.detection.regions.REGIONS`) its fraction of the heat map and its
+            share of the square, where there is a heat map.
         warnings: why the answer is doubtful, keys of `ferlib.detection.quality.WARNINGS`.
     """
 
@@ -150,7 +150,7 @@ def find_faces(source: Picture | None, detection: bool = True) -> FoundFaces:
 
 
 def shares_of_parts(heatmap: np.ndarray, image: np.ndarray, face: Face) -> dict[str, tuple[float, float]] | None:
-    """Where a heat map (S, S) over a face's square lies: part -> (its share of the map, its share of the square).
+    """Where a heat map (S, S) over a face's square lies: part -> (its fraction of the map, its fraction of the square).
 
     None for an empty map.
     """
@@ -182,7 +182,7 @@ class Predictor:
     ):
         self.model = model.eval()
         self.device, self.batch_size = choose_device(device), batch_size
-        place(model, self.device)
+        to_device(model, self.device)
         self.preprocess = Preprocess.of(model.config)
         self.methods = methods_of(self.model)
         self._onnx = OnnxModel(onnx, torch.get_num_threads()) if onnx and self.device.type == "cpu" else None
@@ -270,7 +270,7 @@ class Predictor:
         self.require_method(explain)
         pixels = stacked(faces)
         if not len(pixels):
-            side = self.preprocess.source_size or self.preprocess.input_size
+            side = self.preprocess.downscale_to or self.preprocess.input_size
             return np.zeros((0, len(self.classes)), np.float32), np.zeros(
                 (0, side, side), np.float32
             ) if explain else None
@@ -306,7 +306,7 @@ class Predictor:
         return self.preprocess(faces.to(self.device))
 
     def _sized(self, crop: np.ndarray) -> np.ndarray:
-        size = self.preprocess.source_size or self.preprocess.input_size
+        size = self.preprocess.downscale_to or self.preprocess.input_size
         return np.array(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC))
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -33,15 +33,15 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn_faces() -> FaceDataset:
-    """420 drawn faces of seven expressions, 48x48 grey, split by person."""
+def synthetic_faces() -> FaceDataset:
+    """420 synthetic faces of seven expressions, 48x48 grey, split by person."""
     return load_synthetic(60)
 
 
 @pytest.fixture
-def few_faces(drawn_faces: FaceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data set "synthetic" is `drawn_faces`, not 1,400 that are drawn anew for every command."""
-    monkeypatch.setattr("ferlib.data.registry.load_synthetic", lambda: drawn_faces)
+def few_faces(synthetic_faces: FaceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set "synthetic" is `synthetic_faces`, not 1,400 that are drawn anew for every command."""
+    monkeypatch.setattr("ferlib.data.registry.load_synthetic", lambda: synthetic_faces)
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
         return path
 
     folder, path = tmp_path / "model", tmp_path / "model.onnx"
-    small = {"trunk": "test_convnext", "keep_stages": 2, "input_size": 64}
+    small = {"backbone": "test_convnext", "keep_stages": 2, "input_size": 64}
     create_model("linear_probe", **small).save_pretrained(str(folder))
     monkeypatch.setattr("ferlib.release.onnx_export.export_onnx", export_another)
     assert main(["export", str(folder), "--out", str(path)]) == 1
@@ -162,8 +162,8 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
 
 def test_train_then_evaluate(few_faces, tmp_path, capsys):
     out = tmp_path / "run"
-    command = ["train", "convcut", "--data", "synthetic", "--out", str(out), "--trunk-weights", "none", "--set"]
-    settings = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32", "grey=true"]
+    command = ["train", "convcut", "--data", "synthetic", "--out", str(out), "--backbone-weights", "none", "--set"]
+    settings = ["backbone=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32", "grey=true"]
     assert main([*command, *settings]) == 0
     assert "best epoch 1 of 1" in capsys.readouterr().out
     report = tmp_path / "report.json"
@@ -216,10 +216,10 @@ def test_impossible_requests_are_a_sentence(arguments, message, capsys):
 
 
 def test_settings():
-    assert parse_settings(["epochs=3", "attention=none", "clip_norm=null", "lr=1e-3"]) == {
+    assert parse_settings(["epochs=3", "attention=none", "max_grad_norm=null", "lr=1e-3"]) == {
         "epochs": 3,
         "attention": "none",
-        "clip_norm": None,
+        "max_grad_norm": None,
         "lr": 1e-3,
     }
 
@@ -232,21 +232,21 @@ def test_ivsa_is_trained_from_scratch_and_judged_on_ten_crops(few_faces, tmp_pat
     for ten_crop in ([], ["--ten-crop"]):
         assert main(["evaluate", best, "--data", "synthetic", "--format", "json", *ten_crop]) == 0
         assert json.loads(capsys.readouterr().out)["ten_crop"] == bool(ten_crop)
-    weights = ["--trunk-weights", str(tmp_path / "best" / "model.safetensors")]
+    weights = ["--backbone-weights", str(tmp_path / "best" / "model.safetensors")]
     assert main(["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path / "other"), *weights]) == 1
-    assert "has no trunk" in capsys.readouterr().err
+    assert "has no backbone" in capsys.readouterr().err
     assert main(["evaluate", "convcut_ferplus", "--data", "synthetic", "--ten-crop"]) == 1
     assert "centre_crop" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
-def face_folder(tmp_path_factory, drawn_faces):
-    """96 drawn faces as pictures in DIR/<split>/<class>/."""
+def face_folder(tmp_path_factory, synthetic_faces):
+    """96 synthetic faces as pictures in DIR/<split>/<class>/."""
     root = tmp_path_factory.mktemp("faces")
-    for row in drawn_faces.frame.iloc[::4].itertuples():
-        folder = root / row.split / drawn_faces.classes[row.label]
+    for row in synthetic_faces.frame.iloc[::4].itertuples():
+        folder = root / row.split / synthetic_faces.classes[row.label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+        Image.fromarray(synthetic_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
     return root
 
 
@@ -293,7 +293,7 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
     assert "would have claimed 60.0% where validation gives 55.0%." in out
     found = json.loads(report.read_text())
     assert not found["audit"]["passed"] and found["model"]["input_size"] == 16
-    accuracy = {row["composition"]: row["accuracy"] for row in found["audit"]["batches"]}
+    accuracy = {row["batch_order"]: row["accuracy"] for row in found["audit"]["batches"]}
     assert found["metrics"]["accuracy"]["value"] == accuracy["single"]  # the honest protocol
     assert main(command) == 1 and "--history is for the audit" in capsys.readouterr().err
     assert (
@@ -304,7 +304,7 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
 def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
-    small = {"trunk": "test_convnext", "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
+    small = {"backbone": "test_convnext", "input_size": 64, "classes": tuple(sorted(SYNTHETIC))}
     create_model("convcut_published", **small).save_pretrained(str(tmp_path))
     rest = [str(tmp_path), "--data", "folder", "--root", str(face_folder), "--format", "json"]
     results = {}

@@ -14,16 +14,16 @@ NAMES = {"suprise": "surprise", "happiness": "happiness", "sadness": "sadness"}
 
 
 @pytest.fixture
-def folder(tmp_path, drawn_faces: FaceDataset):
+def folder(tmp_path, synthetic_faces: FaceDataset):
     """Kaggle's form, train/ and test/, with a misspelt class and a broken picture."""
     root = tmp_path / "faces"
     for name, meaning in NAMES.items():
         for split in ("train", "test"):
             (root / split / name).mkdir(parents=True)
-        rows = np.flatnonzero(drawn_faces.frame["label"] == drawn_faces.classes.index(meaning))[:40]
+        rows = np.flatnonzero(synthetic_faces.frame["label"] == synthetic_faces.classes.index(meaning))[:40]
         for row in rows:
             split = "test" if row % 4 == 0 else "train"
-            Image.fromarray(drawn_faces.pixels[row, 0].numpy()).save(root / split / name / f"{row}.png")
+            Image.fromarray(synthetic_faces.pixels[row, 0].numpy()).save(root / split / name / f"{row}.png")
     (root / "train" / "sadness" / "broken.png").write_text("not a picture")
     return root
 

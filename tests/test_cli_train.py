@@ -14,12 +14,12 @@ from ferlib.models.base import IMAGENET_MEAN
 from ferlib.models.registry import released_models
 from ferlib.training.recipes import RECIPES
 
-SMALL = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32"]
+SMALL = ["backbone=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32"]
 
 
 def train(out, *arguments: str, data: tuple[str, ...] = ("synthetic",), weights: str = "none") -> int:
     recipe, *settings = arguments
-    command = ["train", recipe, "--data", *data, "--out", str(out), "--trunk-weights", weights]
+    command = ["train", recipe, "--data", *data, "--out", str(out), "--backbone-weights", weights]
     return main([*command, "--set", *settings])
 
 
@@ -29,7 +29,7 @@ def saved(out) -> dict:
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
 def test_the_published_code_runs_in_both_phases(few_faces, tmp_path, capsys):
-    settings = ["trunk=test_convnext", "input_size=64", "epochs=1", "width=32", "augment=flip"]
+    settings = ["backbone=test_convnext", "input_size=64", "epochs=1", "width=32", "augment=flip"]
     assert train(tmp_path, "convcut_published", *settings) == 0
     assert "best epoch 1 of 1 on TEST, as published" in capsys.readouterr().out
     assert (saved(tmp_path / "phase1")["detail_norm"], saved(tmp_path)["detail_norm"]) == ("after", "none")
@@ -37,20 +37,20 @@ def test_the_published_code_runs_in_both_phases(few_faces, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("settings", "grey", "source"),
-    [([], True, 48), (["grey=false", "source_size=32"], False, 32), (["input_size=48"], True, None)],
+    [([], True, 48), (["grey=false", "downscale_to=32"], False, 32), (["input_size=48"], True, None)],
 )
 def test_a_saved_model_says_what_it_was_trained_on(few_faces, tmp_path, capsys, settings, grey, source):
     """Grey faces of 48 px; what is set stays."""
     assert train(tmp_path, "convcut", *SMALL, *settings) == 0
     assert "normalised by mean (0.5, 0.5, 0.5)" in capsys.readouterr().out
     config = saved(tmp_path)
-    assert (config["grey"], config["source_size"], config["mean"]) == (grey, source, [0.5, 0.5, 0.5])
+    assert (config["grey"], config["downscale_to"], config["mean"]) == (grey, source, [0.5, 0.5, 0.5])
     assert json.loads((tmp_path / "recipe.json").read_text())["config"] == config
 
 
 def test_what_is_said_of_the_faces_changes_nothing_in_training(few_faces, tmp_path):
     states = []
-    for name, settings in (("derived", []), ("as before", ["grey=false", "source_size=null"])):
+    for name, settings in (("derived", []), ("as before", ["grey=false", "downscale_to=null"])):
         assert train(tmp_path / name, "convcut", *SMALL, *settings) == 0
         states.append(load_file(tmp_path / name / "best" / "model.safetensors"))
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
@@ -69,29 +69,31 @@ def test_without_weights_the_commands_own_option_is_named(few_faces, tmp_path, c
     for command in (["train", "convcut", "--data", "synthetic", "--out", str(tmp_path / "run")], ladder):
         assert main(command) == 1
         said = capsys.readouterr().err
-        assert "could not be downloaded" in said and "--trunk-weights none" in said and "pretrained=False" not in said
+        assert (
+            "could not be downloaded" in said and "--backbone-weights none" in said and "pretrained=False" not in said
+        )
 
 
-def test_a_released_model_gives_its_trunk(few_faces, tmp_path):
-    """And its normalisation: that trunk was trained with ImageNet's, its architecture's own is another."""
-    settings = ["trunk=tf_efficientnet_lite0", "input_size=64", "epochs=1", "width=32"]
+def test_a_released_model_gives_its_backbone(few_faces, tmp_path):
+    """And its normalisation: that backbone was trained with ImageNet's, its architecture's own is another."""
+    settings = ["backbone=tf_efficientnet_lite0", "input_size=64", "epochs=1", "width=32"]
     assert train(tmp_path, "convcut", *settings, weights="convcut_ferplus") == 0
     theirs = load_file(released_models()["convcut_ferplus"] / "model.safetensors")
     ours = load_file(tmp_path / "best" / "model.safetensors")
-    assert all(torch.equal(value, theirs[key]) for key, value in ours.items() if key.startswith("trunk."))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items() if key.startswith("backbone."))
     assert tuple(saved(tmp_path)["mean"]) == IMAGENET_MEAN
 
 
-def test_pictures_of_a_folder_are_read_at_the_size_the_model_sees(drawn_faces, tmp_path, capsys):
+def test_pictures_of_a_folder_are_read_at_the_size_the_model_sees(synthetic_faces, tmp_path, capsys):
     """Pictures of 192 px: a model for 160 px is trained on 160 px, not on 112."""
-    for row in drawn_faces.frame.iloc[::6].itertuples():
-        folder = tmp_path / "faces" / row.split / drawn_faces.classes[row.label]
+    for row in synthetic_faces.frame.iloc[::6].itertuples():
+        folder = tmp_path / "faces" / row.split / synthetic_faces.classes[row.label]
         folder.mkdir(parents=True, exist_ok=True)
-        picture = np.kron(drawn_faces.pixels[row.Index, 0].numpy(), np.ones((4, 4), np.uint8))
+        picture = np.kron(synthetic_faces.pixels[row.Index, 0].numpy(), np.ones((4, 4), np.uint8))
         Image.fromarray(picture).save(folder / f"{row.Index}.png")
     data = ("folder", "--root", str(tmp_path / "faces"))
     assert train(tmp_path / "run", "convcut", *SMALL, "input_size=160", data=data) == 0
     out = capsys.readouterr().out
     assert "3x160x160" in out and "pictures scaled to 160x160" in out
-    assert saved(tmp_path / "run")["source_size"] is None and not saved(tmp_path / "run")["grey"]
+    assert saved(tmp_path / "run")["downscale_to"] is None and not saved(tmp_path / "run")["grey"]
     assert main(["evaluate", str(tmp_path / "run" / "best"), "--data", *data, "--format", "json"]) == 0

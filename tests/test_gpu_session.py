@@ -20,18 +20,18 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def compact(drawn_faces, tmp_path) -> Path:
-    """A data root with drawn faces as FER2013, packed in JPEG mosaics of 32 by 32 faces, and nine votes for each."""
+def compact(synthetic_faces, tmp_path) -> Path:
+    """A data root with synthetic faces as FER2013, in JPEG mosaics of 32 by 32 faces, and nine votes for each."""
     folder = tmp_path / "root" / "fer2013"
     folder.mkdir(parents=True)
-    faces = drawn_faces.pixels[:, 0].numpy()
+    faces = synthetic_faces.pixels[:, 0].numpy()
     padded = np.concatenate([faces, np.zeros((-len(faces) % 1024, 48, 48), np.uint8)])
     mosaics = padded.reshape(-1, 32, 32, 48, 48).transpose(0, 1, 3, 2, 4).reshape(-1, 1536, 1536)
     files = []
     for mosaic in mosaics:
         Image.fromarray(mosaic).save(file := io.BytesIO(), "JPEG", quality=95)
         files.append(np.frombuffer(file.getvalue(), np.uint8))
-    frame = drawn_faces.frame
+    frame = synthetic_faces.frame
     usage = frame["split"].map({"train": 0, "validation": 1, "test": 2}).to_numpy(np.uint8)
     ends = np.cumsum([len(file) for file in files])
     labels = frame["label"].to_numpy(np.uint8)
@@ -44,15 +44,15 @@ def compact(drawn_faces, tmp_path) -> Path:
     return tmp_path / "root"
 
 
-def test_the_compact_copy_becomes_the_usual_files(compact, drawn_faces, tmp_path, monkeypatch):
+def test_the_compact_copy_becomes_the_usual_files(compact, synthetic_faces, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from fer2013_part import write_part
 
     write_part(compact / "fer2013", tmp_path / "whole")
     whole = load_fer2013(tmp_path / "whole")
-    assert whole.frame["split"].tolist() == drawn_faces.frame["split"].tolist()
-    assert whole.frame["label"].tolist() == drawn_faces.frame["label"].tolist()
-    assert (whole.pixels.float() - drawn_faces.pixels.float()).abs().mean() < 3  # JPEG
+    assert whole.frame["split"].tolist() == synthetic_faces.frame["split"].tolist()
+    assert whole.frame["label"].tolist() == synthetic_faces.frame["label"].tolist()
+    assert (whole.pixels.float() - synthetic_faces.pixels.float()).abs().mean() < 3  # JPEG
     write_part(tmp_path / "whole", tmp_path / "part", 20)
     part = load_fer2013(tmp_path / "part")
     assert part.frame["split"].value_counts().tolist() == [20, 20, 20]
@@ -72,7 +72,7 @@ def test_a_session_of_two_batches_and_its_continuation(compact, tmp_path):
     places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     small = [*places, "--batches", "2", "--jobs", "1", "--minutes", "100"]
     done = run(*small, "--parts", "teacher_lite0", "ivsa_sab", "speed")
-    assert done.returncode == 1  # the teacher: its trunk's weights are not here
+    assert done.returncode == 1  # the teacher: its backbone's weights are not here
     told = json.loads((tmp_path / "out" / "session.json").read_text())
     steps = {
         name: {step: found["code"] for step, found in part["steps"].items()} for name, part in told["parts"].items()

@@ -72,12 +72,12 @@ def test_the_answer_is_the_same_alone_and_in_company(predictor, portrait, astron
 
 
 @pytest.mark.parametrize("name", [name for name in released_models() if released_onnx(name)])
-def test_the_exported_model_answers_as_the_model_does(name, drawn_faces, portrait):
+def test_the_exported_model_answers_as_the_model_does(name, synthetic_faces, portrait):
     """Which is that of the weights that stand beside it, at its temperature, for one face and for several."""
     fast, plain = Predictor.load(name), Predictor(load_model(name))
     assert fast._onnx and plain._onnx is None
     faces = list(load_file(released_models()[name] / "golden.safetensors")["faces"])
-    for some in (faces, faces[:1], list(drawn_faces.pixels[:64, 0].numpy()), faces_in_colour(portrait)):
+    for some in (faces, faces[:1], list(synthetic_faces.pixels[:64, 0].numpy()), faces_in_colour(portrait)):
         assert fast.classify(some)[0] == pytest.approx(plain.classify(some)[0], abs=1e-5)
 
 
@@ -195,8 +195,8 @@ def test_explanations_in_inference_mode(predictor, portrait):
     assert face.scores == expected.scores and np.array_equal(face.heatmap, expected.heatmap)
 
 
-def test_faces_may_be_floats(predictor, drawn_faces):
-    faces = drawn_faces.pixels[:20, 0].numpy()
+def test_faces_may_be_floats(predictor, synthetic_faces):
+    faces = synthetic_faces.pixels[:20, 0].numpy()
     expected = predictor.classify(list(faces))[0]
     assert len(set(expected.argmax(axis=1))) > 1
     for floats in (faces / 255, (faces / 255).astype(np.float32)):
@@ -263,8 +263,8 @@ def test_a_web_address_is_said_to_be_one(predictor):
     assert result.error.startswith("https://example.org/photo.jpg is a URL")
 
 
-def test_a_face_that_was_cut_out_needs_no_detection(predictor, drawn_faces, portrait):
-    for pixels in drawn_faces.pixels[:10, 0].numpy():
+def test_a_face_that_was_cut_out_needs_no_detection(predictor, synthetic_faces, portrait):
+    for pixels in synthetic_faces.pixels[:10, 0].numpy():
         (face,) = predictor.predict(pixels, detection=False).faces
         assert face.box == (0, 0, 48, 48)
         assert list(face.scores.values()) == pytest.approx(predictor.classify([pixels])[0][0].tolist(), abs=1e-6)

@@ -93,7 +93,7 @@ def test_reports_say_how_they_were_made():
 def test_what_the_ladder_is_quoted_for():
     """Batch attention loses at least ten points on the way from class-sorted batches to single faces, on FERPlus."""
     key = ("ferplus", "convcut", "convnext_nano")
-    (ladder,) = (e for e in read("ladder")["entries"] if (e["data"], e["model"], e["trunk"]["name"]) == key)
+    (ladder,) = (e for e in read("ladder")["entries"] if (e["data"], e["model"], e["backbone"]["name"]) == key)
     published, alone, none = ladder["rungs"][0], ladder["rungs"][3], ladder["marks"][0]
     assert published["metrics"]["accuracy"]["low"] > alone["metrics"]["accuracy"]["high"] + 0.1
     assert none["metrics"]["accuracy"]["low"] > alone["metrics"]["accuracy"]["high"]

@@ -30,8 +30,17 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 AUTHOR = ["-c", "user.name=user", "-c", "user.email=user@example.org"]
-TINY = ["trunk=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "width=32", "grey=true", "epochs=2"]
-SHORT = ["--trunk", "tf_efficientnet_lite0", "--trunk-weights", "none", "--keep-stages", "2", "--input-size", "32"]
+TINY = ["backbone=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "width=32", "grey=true", "epochs=2"]
+SHORT = [
+    "--backbone",
+    "tf_efficientnet_lite0",
+    "--backbone-weights",
+    "none",
+    "--keep-stages",
+    "2",
+    "--input-size",
+    "32",
+]
 SHORT += ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
 
 
@@ -121,19 +130,19 @@ def photo(installed: Installation) -> str:
 
 @pytest.fixture(scope="module")
 def run(installed: Installation) -> str:
-    """The folder of a run of two epochs on drawn faces."""
-    tiny = ["train", "convcut", "--data", "synthetic", "--trunk-weights", "none", "--set", *TINY]
+    """The folder of a run of two epochs on synthetic faces."""
+    tiny = ["train", "convcut", "--data", "synthetic", "--backbone-weights", "none", "--set", *TINY]
     assert "best epoch" in installed.ferlib(*tiny)
     return "runs/convcut"
 
 
 @pytest.fixture(scope="module")
-def faces(installed: Installation, drawn_faces: FaceDataset) -> list[str]:
-    """The options for a folder of 105 drawn faces: "synthetic" takes a quarter of a minute to draw its 1,400."""
-    for row in drawn_faces.frame.iloc[::4].itertuples():
-        folder = installed.work / "drawn" / str(row.split) / drawn_faces.classes[row.label]
+def faces(installed: Installation, synthetic_faces: FaceDataset) -> list[str]:
+    """The options for a folder of 105 synthetic faces: "synthetic" takes a quarter of a minute to draw its 1,400."""
+    for row in synthetic_faces.frame.iloc[::4].itertuples():
+        folder = installed.work / "drawn" / str(row.split) / synthetic_faces.classes[row.label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+        Image.fromarray(synthetic_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
     return ["--data", "folder", "--root", "drawn"]
 
 

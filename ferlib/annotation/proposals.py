@@ -217,7 +217,7 @@ def _opinions(image: np.ndarray, faces: list, predictor: "Predictor | None") -> 
     """Proposed class, confidence and margin of every face; empty without a model."""
     if predictor is None:
         return [{"proposed": "", "confidence": np.nan, "margin": np.nan} for _ in faces]
-    side = predictor.preprocess.source_size or predictor.preprocess.input_size
+    side = predictor.preprocess.downscale_to or predictor.preprocess.input_size
     probabilities, _ = predictor.classify([crop_face(image, face, side) for face in faces])
     second, first = np.sort(probabilities.astype(float), axis=1)[:, -2:].T
     opinions = pd.DataFrame({"confidence": first, "margin": first - second}).round(4)

@@ -1,8 +1,8 @@
 """What happens to batch attention: one face among different neighbours, judged by the published model and by ours.
 
 The published Conv-cut mixes the faces of a batch (`ferlib.models.layers.BatchAttention`). Here a visitor's face stands
-first in batches of 16 whose other faces are drawn ones, all of one expression. A model that looks at one face at a time
-must answer alike in all of them.
+first in batches of 16 whose other faces are synthetic ones, all of one expression. A model that looks at one face at a
+time must answer alike in all of them.
 """
 
 from dataclasses import dataclass
@@ -56,8 +56,8 @@ class Companies:
 
 
 @cache
-def drawn_neighbours(expression: str, size: int = 48) -> tuple[np.ndarray, ...]:
-    """`COMPANY` drawn faces of an expression, (size, size, 3) uint8 each, the same at every call."""
+def synthetic_neighbours(expression: str, size: int = 48) -> tuple[np.ndarray, ...]:
+    """`COMPANY` synthetic faces of an expression, (size, size, 3) uint8 each, the same at every call."""
     rng = np.random.default_rng(16)
     return tuple(sample_face(expression, rng, size, clean=True).pixels for _ in range(COMPANY))
 
@@ -77,7 +77,7 @@ def among_neighbours(face: np.ndarray, honest: Predictor) -> Companies:
     """
     rows = []
     for expression in (None, *EXPRESSIONS):
-        company = drawn_neighbours(expression) if expression else ()
+        company = synthetic_neighbours(expression) if expression else ()
         scores = {}
         for name, predictor in (("published", published_predictor()), ("honest", honest)):
             probabilities, _ = predictor.classify([face, *company])

@@ -71,7 +71,7 @@ def data_url(pixels: np.ndarray) -> str:
 
 @cache
 def example_pictures() -> list[np.ndarray]:
-    """Pictures to click, (H, W, 3) uint8: drawn ones, and photos in the public domain (US Navy, NASA)."""
+    """Pictures to click, (H, W, 3) uint8: synthetic ones, and photos in the public domain (US Navy, NASA)."""
     from ferlib.synthetic.render import sample_face
 
     people = {"happiness": 101, "surprise": 102, "anger": 100}

@@ -77,7 +77,7 @@ class Listeners:
                 face, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of the upright picture,
                 perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first class is ahead of
                 the second (0 to 1), "scores": {class: probability}, the most probable first, "sentence": "Face 1: …",
-                "looked_at": {part of the face: its share of the heat map}, or null}.
+                "looked_at": {part of the face: its fraction of the heat map}, or null}.
                 Without a face the list is empty and the error says why: a bad picture is an answer, not a failure.
             annotated: the picture with the faces boxed and numbered, or null without a face.
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
@@ -221,7 +221,7 @@ class Listeners:
         names = list(self.service.models)
         config = self.service.predictor().model.config
         notes = NOTES.format(
-            name=names[0], side=config.source_size or config.input_size, classes=", ".join(config.classes)
+            name=names[0], side=config.downscale_to or config.input_size, classes=", ".join(config.classes)
         )
         choice = gr.Dropdown(choices=names, value=names[0])
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")

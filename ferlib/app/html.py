@@ -102,7 +102,7 @@ def companies_table(found: "Companies") -> str:
     rows = ""
     for row in found.rows:
         faces = "".join(f'<img src="{data_url(pixels)}" alt="">' for pixels in row.pictures)
-        company = f"{faces}<br>15 drawn faces: {row.expression}" if row.expression else "nobody, the face is alone"
+        company = f"{faces}<br>15 synthetic faces: {row.expression}" if row.expression else "nobody, the face is alone"
         cells = "".join(f"<td>{tag(scores)}</td>" for scores in (row.published, row.honest))
         rows += f'<tr><th scope="row">{company}</th>{cells}</tr>'
     verdict = f"The published model gives {kinds(published)} for one and the same face; ours gives {kinds(honest)}."

@@ -31,7 +31,8 @@ LIVE = "Start the camera: the faces in front of it are boxed and named a few tim
 NEIGHBOURS = """
 The paper behind our model lets every face of a batch attend to the *others* in it. Test sets are stored class by class,
 so the neighbours give the answer away, and the paper reports 96 %. Here your face stands first in batches of sixteen,
-beside drawn faces of one expression. A model trained by that formula may change its mind with the company; ours cannot.
+beside synthetic faces of one expression. A model trained by that formula may change its mind with the company; ours
+cannot.
 """
 THEME = gr.themes.Default(
     primary_hue="blue",

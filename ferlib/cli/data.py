@@ -30,7 +30,7 @@ def run_data(options: argparse.Namespace) -> int:
         folder = find_dataset(name, options.root)
         print(f"{name:<20} {f'found in {folder}' if folder else f'not found; to get it: {source.obtain}'}")
     print(f"{'folder':<20} pictures of your own in DIR/[<split>/]<class>/*: --data folder --root DIR")
-    print(f"{'synthetic':<20} drawn faces, always there")
+    print(f"{'synthetic':<20} synthetic faces, always there")
     return 0
 
 

@@ -66,7 +66,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
     from ferlib.evaluation.external_model import load_guest
-    from ferlib.models.base import place
+    from ferlib.models.base import to_device
     from ferlib.models.registry import load_model
     from ferlib.utils.devices import choose_device
 
@@ -87,7 +87,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         model = load_model(options.model)
         data = load_from(options, size=model.config.side if options.data == "folder" else None)
-    place(model, device)
+    to_device(model, device)
     result = evaluate(
         model,
         data,

@@ -25,7 +25,7 @@ def run_export(options: argparse.Namespace) -> int:
     faces, _, _ = sample_faces(1, grey=False)
     difference = largest_difference(model, path, faces)
     print(f"{path}, {path.stat().st_size / 1e6:.1f} MB, at most {difference:.1e} from PyTorch in a logit or heat map "
-          f"({len(faces)} drawn faces)")  # fmt: skip
+          f"({len(faces)} synthetic faces)")  # fmt: skip
     if not difference <= TOLERANCE:  # not a number, too
         raise RunError(f"{path} does not compute what the model does; rounding explains {TOLERANCE:.0e} at most")
     return 0

@@ -39,5 +39,5 @@ def run_models(options: argparse.Namespace) -> int:
         columns = zip(cells, widths, "<>>><>><<", strict=True)
         print("  ".join(f"{cell:{align}{width}}" for cell, width, align in columns).rstrip())
     print("\nGFLOPs (2 per multiply-add): convolutions and matrix products for one face of px × px.")
-    print("Untrained: architectures for `create_model` and recipes, here with their default trunk.")
+    print("Untrained: architectures for `create_model` and recipes, here with their default backbone.")
     return 0

@@ -12,12 +12,12 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
-    from ferlib.experiments.runner import Trunk
+    from ferlib.experiments.runner import Backbone
 
 SEEDS = (0, 1, 2)
 LADDER = ("batch", "token")  # networks that no ladder can do without
 #: What tells the entries of a results file apart.
-LADDER_KEYS, TABLE_KEYS = ("data", "model", "trunk"), ("table", "data", "trunk")
+LADDER_KEYS, TABLE_KEYS = ("data", "model", "backbone"), ("table", "data", "backbone")
 
 
 def add_studies(commands: argparse._SubParsersAction) -> None:
@@ -37,7 +37,7 @@ def add_studies(commands: argparse._SubParsersAction) -> None:
     ablate = commands.add_parser("ablate", help="the papers' ablation tables, each row under both protocols")
     ablate.add_argument(
         "table",
-        choices=["convcut-attention", "convcut-layers", "convcut-trunk", "pattlite-attention", "ivsa-attention"],
+        choices=["convcut-attention", "convcut-layers", "convcut-backbone", "pattlite-attention", "ivsa-attention"],
         help="which table",
     )
     add_data_options(ablate)
@@ -56,24 +56,24 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="default: 0 1 2")
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
-    parser.add_argument("--trunk", default="tf_efficientnet_lite0", metavar="NAME", help="a timm model's name")
-    parser.add_argument("--trunk-weights", metavar="FILE", default="imagenet",
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0", metavar="NAME", help="a timm model's name")
+    parser.add_argument("--backbone-weights", metavar="FILE", default="imagenet",
                         help=".safetensors, imagenet (downloaded by timm, the default) or none")  # fmt: skip
-    parser.add_argument("--keep-stages", type=int, default=3, help="stages of the trunk kept: 2, 3 (default) or 4")
+    parser.add_argument("--keep-stages", type=int, default=3, help="stages of the backbone kept: 2, 3 (default) or 4")
     parser.add_argument("--input-size", type=int, default=224, metavar="PX", help="side of the pictures, default 224")
 
 
-def _trunk(options: argparse.Namespace) -> "Trunk":
-    from ferlib.experiments.runner import Trunk
+def _backbone(options: argparse.Namespace) -> "Backbone":
+    from ferlib.experiments.runner import Backbone
 
-    weights = None if options.trunk_weights == "none" else options.trunk_weights
-    return Trunk(options.trunk, options.keep_stages, options.input_size, weights)
+    weights = None if options.backbone_weights == "none" else options.backbone_weights
+    return Backbone(options.backbone, options.keep_stages, options.input_size, weights)
 
 
 def _command(options: argparse.Namespace, name: str, *first: str) -> str:
     """The command line, without where things are on this machine."""
     words = ["python", "-m", "ferlib", name, *first]
-    words += ["--trunk", options.trunk, "--trunk-weights", Path(options.trunk_weights).name]
+    words += ["--backbone", options.backbone, "--backbone-weights", Path(options.backbone_weights).name]
     words += ["--keep-stages", str(options.keep_stages), "--input-size", str(options.input_size)]
     words += ["--epochs", str(options.epochs)] if options.epochs else []
     words += ["--train-faces", str(options.train_faces)] if options.train_faces else []
@@ -92,7 +92,7 @@ def _load(options: argparse.Namespace, name: str) -> "FaceDataset":
 def run_ladder(options: argparse.Namespace) -> int:
     """`ferlib ladder`. Whatever cannot work is refused before anything is trained."""
     from ferlib.experiments import protocols
-    from ferlib.experiments.runner import thinned, watched_runs
+    from ferlib.experiments.runner import subsampled, watched_runs
 
     for model in options.models if options.networks else ():
         if unknown := sorted(set(options.networks) - set(protocols.NETWORKS[model])):
@@ -101,18 +101,18 @@ def run_ladder(options: argparse.Namespace) -> int:
             )
         if missing := [name for name in LADDER if name not in options.networks]:
             raise UserError(f"a ladder needs the network {missing[0]} too: --networks {' '.join(LADDER)} ...")
-    trunk = _trunk(options)
+    backbone = _backbone(options)
     _entries(options.out, LADDER_KEYS)
     for name, whole in [(name, _load(options, name)) for name in options.data]:
-        data = thinned(whole, options.train_faces)
+        data = subsampled(whole, options.train_faces)
         for model in options.models:
-            recipes = protocols.ladder_recipes(model, data, trunk, options.epochs or 10, options.seeds)
+            recipes = protocols.ladder_recipes(model, data, backbone, options.epochs or 10, options.seeds)
             if options.networks:
                 recipes = {key: recipe for key, recipe in recipes.items() if key[1] in options.networks}
             runs = dict(
-                zip(recipes, watched_runs(list(recipes.values()), data, options.work, trunk.weights), strict=True)
+                zip(recipes, watched_runs(list(recipes.values()), data, options.work, backbone.weights), strict=True)
             )
-            entry = protocols.ladder_entry(model, trunk, recipes, runs, data, whole)
+            entry = protocols.ladder_entry(model, backbone, recipes, runs, data, whole)
             networks = ("--networks", *options.networks) if options.networks else ()
             entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
             entries = _merge(options.out, entry, LADDER_KEYS, protocols.__doc__)
@@ -124,7 +124,7 @@ def run_ladder(options: argparse.Namespace) -> int:
 def run_ablate(options: argparse.Namespace) -> int:
     """`ferlib ablate`. Whatever cannot work is refused before anything is trained."""
     from ferlib.experiments import ablation
-    from ferlib.experiments.runner import thinned, watched_runs
+    from ferlib.experiments.runner import subsampled, watched_runs
 
     rows = {row.name: row for row in ablation.TABLES[options.table]}
     if unknown := sorted(set(options.rows or ()) - set(rows)):
@@ -132,16 +132,16 @@ def run_ablate(options: argparse.Namespace) -> int:
     if unknown_seeds := sorted(set(options.within_seeds or ()) - set(options.seeds)):
         raise UserError(f"--within-seeds has {unknown_seeds[0]}, which is not among --seeds")
     _entries(options.out, TABLE_KEYS)
-    data, trunk = thinned(_load(options, options.data), options.train_faces), _trunk(options)
+    data, backbone = subsampled(_load(options, options.data), options.train_faces), _backbone(options)
     recipes, runs = {}, {}
     for name in options.rows or rows:
-        recipes[name] = ablation.row_recipes(options.table, rows[name], data, trunk, options.epochs, options.seeds)
+        recipes[name] = ablation.row_recipes(options.table, rows[name], data, backbone, options.epochs, options.seeds)
         if options.within_seeds is not None:
             kept = {(seed, "within") for seed in options.within_seeds}
             recipes[name] = {key: recipe for key, recipe in recipes[name].items() if key[1] == "model" or key in kept}
-        found = watched_runs(list(recipes[name].values()), data, options.work, trunk.weights)
+        found = watched_runs(list(recipes[name].values()), data, options.work, backbone.weights)
         runs[name] = dict(zip(recipes[name], found, strict=True))
-    entry = ablation.table_entry(options.table, trunk, recipes, runs, data)
+    entry = ablation.table_entry(options.table, backbone, recipes, runs, data)
     within = () if options.within_seeds is None else ("--within-seeds", *map(str, options.within_seeds))
     entry["command"] = _command(options, "ablate", options.table, "--data", options.data, *within)
     entries = _merge(options.out, entry, TABLE_KEYS, ablation.__doc__)

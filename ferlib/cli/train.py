@@ -32,11 +32,12 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     add_data_options(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(
-        "--trunk-weights",
+        "--backbone-weights",
         metavar="WEIGHTS",
-        help="of the trunk: a .safetensors file, a released model's name, a model folder, imagenet (downloaded by "
-        "timm, the default where there is a trunk) or none",
+        help="of the backbone: a .safetensors file, a released model's name, a model folder, imagenet (downloaded by "
+        "timm, the default where there is a backbone) or none",
     )
+    train.add_argument("--trunk-weights", dest="backbone_weights", help=argparse.SUPPRESS)  # its name in older commands
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
     train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
     train.set_defaults(run=run_train)
@@ -56,13 +57,15 @@ def run_train(options: argparse.Namespace) -> int:
     recipe = recipes[-1]
     size = recipe.config.side if options.data == "folder" else None
     data = load_from(options, size=size, published=recipe.protocol == "published")
-    kept = {key: value for key, value in settings.items() if key in ("grey", "source_size")}
+    kept = {key: value for key, value in settings.items() if key in ("grey", "downscale_to")}
     recipes = [replace(one, config=fitted_config(one.config, data)).override(kept) for one in recipes]
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
     say(data)
     if size:
         say(f"pictures scaled to {size}x{size}, which is what the model sees")
-    weights = options.trunk_weights or ("imagenet" if MODELS[recipe.config.architecture].model.has_trunk else "none")
+    weights = options.backbone_weights or (
+        "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
+    )
     out = options.out or Path("runs") / options.recipe
     try:
         model, history = fit_phases(recipes, data, out, None if weights == "none" else weights, resume=options.resume)

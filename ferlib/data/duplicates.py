@@ -24,7 +24,7 @@ mirrored as plain, while few photographs stand in the set in both ways. Pairs th
 
 The highest values of strangers in facial_expressions, whose faces are framed alike, lie just above 0.7. So a near
 duplicate is hardly ever called wrongly, and hundreds of true ones (other crops, large watermarks) are not found.
-Frames of a film and drawn faces are alike by nature: the search does not suit them.
+Frames of a film and synthetic faces are alike by nature: the search does not suit them.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ import pandas as pd
 from ferlib.data.class_names import class_names
 from ferlib.data.dataset import SPLITS, DataError, FaceDataset
 from ferlib.data.image_files import read_pictures, reduced_note
-from ferlib.data.splits import VALIDATION_SHARE, assert_groups_apart, place_of, split_by_group, split_of
+from ferlib.data.splits import VALIDATION_FRACTION, assert_groups_apart, place_of, split_by_group, split_of
 from ferlib.labels import FERPLUS
 from ferlib.utils.files import Found, search_pictures, skipped_note
 
@@ -120,7 +120,7 @@ def _with_validation(frame: pd.DataFrame, unit: pd.Series) -> tuple[np.ndarray, 
     place = unit[train].map(place_of)
     if place.nunique() < 2:
         return frame["split"].to_numpy(), []
-    part = place < VALIDATION_SHARE
+    part = place < VALIDATION_FRACTION
     if part.nunique() < 2:  # so few that the hash takes none or all
         part = place == place.min()
     chosen = frame["split"].mask(part.reindex(frame.index, fill_value=False), "validation").to_numpy()

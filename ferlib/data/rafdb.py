@@ -14,7 +14,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.image_files import cached_pictures, reduced_note
-from ferlib.data.splits import VALIDATION_SHARE, place_of
+from ferlib.data.splits import VALIDATION_FRACTION, place_of
 from ferlib.utils.files import find_path, search_pictures, skipped_note
 
 SIDE = 100  # pixels
@@ -29,7 +29,7 @@ def load_rafdb(
     folder: Path,
     size: int | None = None,
     check: bool = True,
-    validation_share: float = VALIDATION_SHARE,
+    validation_share: float = VALIDATION_FRACTION,
     skip_broken: bool = False,
 ) -> FaceDataset:
     """The aligned photos, RGB, with the seven basic labels.

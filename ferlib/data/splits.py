@@ -10,7 +10,7 @@ from ferlib.data.dataset import DataError
 from ferlib.errors import UserError
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-VALIDATION_SHARE = 0.1  # of the training faces, where a data set comes without a validation part
+VALIDATION_FRACTION = 0.1  # of the training faces, where a data set comes without a validation part
 
 
 def place_of(name: str) -> float:
@@ -42,7 +42,7 @@ def split_by_group(
 
     Args:
         groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.
-        shares: share of the faces by split, e.g. {"train": 0.6, "validation": 0.2, "test": 0.2}; they sum to 1.
+        shares: fraction of the faces by split, e.g. {"train": 0.6, "validation": 0.2, "test": 0.2}; they sum to 1.
         seed: another seed, another split.
         labels: classes (N,); when given, the gap is taken over every class too, so their shares are kept as well.
 

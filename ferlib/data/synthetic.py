@@ -12,7 +12,7 @@ from ferlib.synthetic.render import sample_faces
 
 
 def load_synthetic(counts: Mapping[str, int] | int = 200, seed: int = 0, size: int = 48) -> FaceDataset:
-    """Drawn faces, grey, split 6:2:2 by person.
+    """Synthetic faces, grey, split 6:2:2 by person.
 
     Args:
         counts: faces of each expression, or one number for all seven.

@@ -17,7 +17,7 @@ WHITE = 250  # from this value on a pixel is overexposed
 FALL = 0.05  # of accuracy, at the thresholds
 
 DARK = 40.8  # mean brightness, 0..255
-OVEREXPOSED = 0.225  # share of white pixels
+OVEREXPOSED = 0.225  # fraction of white pixels
 BLURRED = 0.099  # sharpness
 SMALL = 27.5  # side of the square, in pixels of the photo
 AVERTED = 0.339  # how far the nose is from the middle of the eyes, in distances between the eyes
@@ -39,7 +39,7 @@ class Quality:
 
     Attributes:
         brightness: Mean grey value of the crop, 0..255.
-        overexposed: Share of its pixels that are white.
+        overexposed: Fraction of its pixels that are white.
         sharpness: Variance of its Laplacian over its own variance, so that contrast does not count.
         size: Side of the square in pixels of the photo.
         yaw: How far the tip of the nose is beside the middle of the eyes, in distances between the eyes.

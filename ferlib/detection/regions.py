@@ -1,7 +1,7 @@
-"""Where a map lies: the share of its energy on the parts of the face, and the part with its highest point.
+"""Where a map lies: the fraction of its energy on the parts of the face, and the part with its highest point.
 
-Parts come from the 68 landmarks of a real face, or from the masks of a drawn one. A share alone says little, for the
-middle of the face is where any blob would be: beside it stand the part's share of the picture, and controls.
+Parts come from the 68 landmarks of a real face, or from the masks of a synthetic one. A share alone says little, for
+the middle of the face is where any blob would be: beside it stand the part's fraction of the picture, and controls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def landmark_regions(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def mask_regions(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The part of every pixel of a drawn face, from `SyntheticFace.masks`, (S, S) uint8."""
+    """The part of every pixel of a synthetic face, from `SyntheticFace.masks`, (S, S) uint8."""
     regions = np.where(masks["face"], FACE, OUTSIDE).astype(np.uint8)
     for place, name in enumerate(REGIONS[:FACE]):
         regions[masks[name]] = place
@@ -67,12 +67,12 @@ def mask_regions(masks: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def areas(regions: np.ndarray) -> np.ndarray:
-    """Share of the picture of every part, (N, S, S) -> (N, 6)."""
+    """Fraction of the picture of every part, (N, S, S) -> (N, 6)."""
     return np.stack([(regions == place).mean(axis=(1, 2)) for place in range(len(REGIONS))], axis=1)
 
 
 def energies(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Share of every map's energy (its sum) on every part, (N, S, S) both -> (N, 6); nan where a map is empty."""
+    """Fraction of every map's energy (its sum) on every part, (N, S, S) both -> (N, 6); nan where a map is empty."""
     total = maps.sum(axis=(1, 2), dtype=float)
     parts = [np.where(regions == place, maps, 0).sum(axis=(1, 2), dtype=float) for place in range(len(REGIONS))]
     return np.stack(parts, axis=1) / np.where(total > 0, total, np.nan)[:, None]

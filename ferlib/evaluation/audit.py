@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import find_duplicates, find_flaws
 from ferlib.errors import UserError
-from ferlib.evaluation.batches import Logits, compose, pixel_logits, predict_batches
+from ferlib.evaluation.batches import Logits, ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.models.base import evaluating
 
@@ -36,17 +36,17 @@ class BatchResult:
     """One way to cut the test set into batches, and what it does to the predictions.
 
     Attributes:
-        composition: "single", "sorted" or "shuffled", see `ferlib.evaluation.batches.compose`.
+        batch_order: "single", "sorted" or "shuffled", see `ferlib.evaluation.batches.ordered_batches`.
         batch_size: faces a batch.
-        accuracy: share of right predictions.
-        moved: share of faces with a probability that is further than the tolerance from that of the face alone.
-        changed: share of faces that, beyond the tolerance, are called something else than alone.
+        accuracy: fraction of right predictions.
+        moved: fraction of faces with a probability that is further than the tolerance from that of the face alone.
+        changed: fraction of faces that, beyond the tolerance, are called something else than alone.
         furthest: largest change of a probability.
 
     Without predictions of faces alone the last three are NaN.
     """
 
-    composition: str
+    batch_order: str
     batch_size: int
     accuracy: float
     moved: float
@@ -61,7 +61,7 @@ class Duplicates:
     Attributes:
         near: whether near duplicates count as the same face, see `ferlib.data.duplicates`.
         in_train: test faces that also stand in training.
-        accuracy_on_them: share of right predictions among these; NaN when there are none.
+        accuracy_on_them: fraction of right predictions among these; NaN when there are none.
         left_out: test faces with any flaw: in another split, copied, labelled in conflict, or blank.
         accuracy: of the whole test split.
         accuracy_without: of the test split without flaws.
@@ -110,7 +110,7 @@ class AuditReport:
         faces: in it.
         tolerance: how far a probability may move.
         alone: whether the model can predict a single face at all.
-        steady: whether it gives the same batch the same answer twice.
+        deterministic: whether it gives the same batch the same answer twice.
         batches: one entry a way to cut the split into batches, single faces first.
         duplicates: None where they were not looked for.
         selection: None where there was no history.
@@ -122,7 +122,7 @@ class AuditReport:
     faces: int
     tolerance: float
     alone: bool
-    steady: bool
+    deterministic: bool
     batches: tuple[BatchResult, ...]
     duplicates: Duplicates | None = None
     selection: Selection | None = None
@@ -130,12 +130,12 @@ class AuditReport:
     @property
     def depends_on_neighbours(self) -> bool:
         """Whether a prediction depends on the other faces of its batch, or needs some."""
-        return not self.alone or (self.steady and any(row.moved > 0 for row in self.batches))
+        return not self.alone or (self.deterministic and any(row.moved > 0 for row in self.batches))
 
     @property
     def passed(self) -> bool:
         """Whether a face always gets the same answer, whatever stands beside it."""
-        return self.steady and not self.depends_on_neighbours
+        return self.deterministic and not self.depends_on_neighbours
 
     @property
     def verdict(self) -> str:
@@ -157,7 +157,7 @@ class AuditReport:
     def _about_batches(self) -> str:
         low, high = (pick(self.batches, key=lambda row: row.accuracy) for pick in (min, max))
         span = f"{low.accuracy:.1%} ({_name(low)}) to {high.accuracy:.1%} ({_name(high)})"
-        if not self.steady:
+        if not self.deterministic:
             return "fails: it gives the same batch another answer the second time"
         if not self.alone:
             return f"fails: it cannot predict a face alone, and its accuracy depends on the batches, {span}"
@@ -222,9 +222,9 @@ def audit(
     logits = pixel_logits(model, part, classes=classes)
     with evaluating(model):
         batches, alone = audit_batches(logits, labels, batch_sizes, tolerance, seed)
-        steady, probabilities = is_steady(logits, labels, tolerance), alone
+        deterministic, probabilities = is_deterministic(logits, labels, tolerance), alone
         if probabilities is None:
-            probabilities = predict_batches(logits, compose(labels, "shuffled", max(batch_sizes), seed))
+            probabilities = predict_batches(logits, ordered_batches(labels, "shuffled", max(batch_sizes), seed))
     return AuditReport(
         model=model.config.architecture,
         data=dataset.name,
@@ -232,7 +232,7 @@ def audit(
         faces=len(part),
         tolerance=tolerance,
         alone=alone is not None,
-        steady=steady,
+        deterministic=deterministic,
         batches=batches,
         duplicates=audit_duplicates(dataset, inside, probabilities.argmax(axis=1) == labels, near),
         selection=None if history is None else selection_bias(history),
@@ -246,7 +246,7 @@ def audit_batches(
     tolerance: float = TOLERANCE,
     seed: int = 0,
 ) -> tuple[tuple[BatchResult, ...], np.ndarray | None]:
-    """Predict the same faces in batches of several compositions and sizes.
+    """Predict the same faces in batches of several batch orders and sizes.
 
     Args:
         logits: of these positions, see `ferlib.evaluation.batches`.
@@ -263,28 +263,28 @@ def audit_batches(
     """
     cuts = [("single", 1), *((name, size) for name in ("sorted", "shuffled") for size in batch_sizes if size > 1)]
     rows, alone = [], None
-    for composition, size in tqdm(cuts, desc="batches", leave=False, disable=None):
+    for batch_order, size in tqdm(cuts, desc="batches", leave=False, disable=None):
         try:
-            probabilities = predict_batches(logits, compose(labels, composition, size, seed))
+            probabilities = predict_batches(logits, ordered_batches(labels, batch_order, size, seed))
         except (ValueError, RuntimeError):
-            if composition != "single" or len(cuts) == 1:
+            if batch_order != "single" or len(cuts) == 1:
                 raise
             continue  # a batch norm that wants more than one value a channel, say; any other error comes again
         if not np.isfinite(probabilities).all():
             raise UserError("the model gives probabilities that are not numbers")
-        alone = probabilities if composition == "single" else alone
+        alone = probabilities if batch_order == "single" else alone
         predicted, changes = probabilities.argmax(axis=1), (np.nan, np.nan, np.nan)
         if alone is not None:
             moves = np.abs(probabilities - alone).max(axis=1)
             moved = moves > tolerance
             changes = moved.mean(), (moved & (predicted != alone.argmax(axis=1))).mean(), moves.max()
-        rows.append(BatchResult(composition, size, _share(predicted == labels), *map(float, changes)))
+        rows.append(BatchResult(batch_order, size, _share(predicted == labels), *map(float, changes)))
     return tuple(rows), alone
 
 
-def is_steady(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
+def is_deterministic(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
     """Whether a model gives the same 64 faces the same answer twice; dropout that was left on does not."""
-    rows = compose(labels, "shuffled", 64, seed)[0]
+    rows = ordered_batches(labels, "shuffled", 64, seed)[0]
     batch = [np.arange(len(rows))]
     one, two = (predict_batches(lambda places: logits(torch.from_numpy(rows)[places]), batch) for _ in range(2))
     return bool(np.abs(one - two).max() <= tolerance)
@@ -292,9 +292,9 @@ def is_steady(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, 
 
 def mixes_neighbours(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
     """Whether 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough."""
-    rows = compose(labels, "shuffled", 64, seed)[0]
+    rows = ordered_batches(labels, "shuffled", 64, seed)[0]
     batches, _ = audit_batches(lambda places: logits(torch.from_numpy(rows)[places]), labels[rows], (64,), tolerance)
-    return batches[0].composition != "single" or any(row.moved > 0 for row in batches)
+    return batches[0].batch_order != "single" or any(row.moved > 0 for row in batches)
 
 
 def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray, near: bool = False) -> Duplicates:
@@ -339,7 +339,7 @@ def _share(right: np.ndarray) -> float:
 
 
 def _name(row: BatchResult) -> str:
-    return "one at a time" if row.composition == "single" else f"{row.composition}, {row.batch_size} a batch"
+    return "one at a time" if row.batch_order == "single" else f"{row.batch_order}, {row.batch_size} a batch"
 
 
 def _without_nan(value: Any) -> Any:

@@ -21,20 +21,20 @@ from ferlib.utils.devices import device_of
 #: "sorted": class by class, as RAF-DB and FERPlus are stored on disk and as the published code reads them, in the order
 #: of the data set within a class; "shuffled": at random; "single": one face at a time; "stored": in the order of the
 #: data set.
-COMPOSITIONS = ("sorted", "shuffled", "single", "stored")
+BATCH_ORDERS = ("sorted", "shuffled", "single", "stored")
 
 #: Positions in the data set, int64 (B,) on the CPU -> logits (B, classes).
 Logits = Callable[[Tensor], Tensor]
 
 
-def compose(
-    labels: Sequence[int] | np.ndarray, composition: str, batch_size: int = 64, seed: int = 0
+def ordered_batches(
+    labels: Sequence[int] | np.ndarray, batch_order: str, batch_size: int = 64, seed: int = 0
 ) -> list[np.ndarray]:
     """Cut a test set into batches. Every face stands in exactly one of them; the incomplete last batch is kept.
 
     Args:
         labels: classes (N,) of the faces.
-        composition: one of `COMPOSITIONS`.
+        batch_order: one of `BATCH_ORDERS`.
         batch_size: faces a batch; "single" has batches of one, whatever it says.
         seed: of "shuffled".
 
@@ -42,20 +42,20 @@ def compose(
         Positions in the data set, int64, an array a batch.
 
     Raises:
-        ValueError: unknown composition, or a batch of less than one face.
+        ValueError: unknown batch_order, or a batch of less than one face.
     """
     labels = np.asarray(labels)
-    if composition not in COMPOSITIONS:
-        raise UserError(f"composition must be one of {', '.join(COMPOSITIONS)}, not {composition!r}")
+    if batch_order not in BATCH_ORDERS:
+        raise UserError(f"batch_order must be one of {', '.join(BATCH_ORDERS)}, not {batch_order!r}")
     if batch_size < 1:
         raise UserError(f"batch_size must be positive, not {batch_size}")
-    if composition == "sorted":
+    if batch_order == "sorted":
         order = np.argsort(labels, kind="stable")
-    elif composition == "shuffled":
+    elif batch_order == "shuffled":
         order = np.random.default_rng(seed).permutation(len(labels))
     else:
         order = np.arange(len(labels))
-    size = 1 if composition == "single" else batch_size
+    size = 1 if batch_order == "single" else batch_size
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
@@ -65,7 +65,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
 
     Args:
         logits: gives the logits of these positions; see `pixel_logits` and `feature_logits`.
-        batches: from `compose`; together they are 0..N-1, each once.
+        batches: from `ordered_batches`; together they are 0..N-1, each once.
     """
     order = np.concatenate(batches)
     found = torch.cat([logits(torch.from_numpy(rows)).cpu().double().softmax(dim=1) for rows in batches]).numpy()
@@ -115,15 +115,15 @@ def pixel_logits(
 
 
 def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
-    """A model's head over its frozen trunk's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
+    """A model's head over its frozen backbone's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
 
     For networks in training: unlike those of `pixel_logits`, these logits are not divided by a temperature.
 
     Raises:
-        ValueError: the model looks at both sides of a face (`mirror`), and this is one.
+        ValueError: the model looks at both sides of a face (`flip_tta`), and this is one.
     """
-    if model.config.mirror:
-        raise UserError("a model with mirror looks at both sides of a face; predict from pixels")
+    if model.config.flip_tta:
+        raise UserError("a model with flip_tta looks at both sides of a face; predict from pixels")
     device = device_of(model)
 
     def logits(rows: Tensor) -> Tensor:

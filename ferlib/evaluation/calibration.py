@@ -82,7 +82,7 @@ def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> fl
     return float(-np.log(_positive(probabilities)[np.arange(len(labels)), labels]).mean())
 
 
-def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def temperature_scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(logits / T) from softmax(logits), (N, classes) -> same: no prediction changes, only its confidence.
 
     log p differs from the logits by a constant a row, which softmax does not see.
@@ -99,7 +99,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(  # convex in 1/T, so there is one minimum
-        lambda log_t: negative_log_likelihood(labels, tempered(probabilities, np.exp(log_t))),
+        lambda log_t: negative_log_likelihood(labels, temperature_scaled(probabilities, np.exp(log_t))),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-7},

@@ -12,8 +12,8 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours
-from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
-from ferlib.evaluation.calibration import tempered
+from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, ece_with_interval, per_class, summary_with_intervals
 from ferlib.models.base import evaluating
@@ -33,7 +33,7 @@ def predict_dataset(
     dataset: FaceDataset,
     batch_size: int = 64,
     ten_crop: bool = False,
-    composition: str = "stored",
+    batch_order: str = "stored",
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> np.ndarray:
@@ -44,14 +44,14 @@ def predict_dataset(
         dataset: the faces.
         batch_size: faces a batch.
         ten_crop: mean over ten crops of every face (four corners, centre, and their mirror images).
-        composition: which faces stand together in a batch, see `ferlib.evaluation.batches.compose`.
-        seed: of a shuffled composition.
+        batch_order: which faces stand together in a batch, see `ferlib.evaluation.batches.ordered_batches`.
+        seed: of a shuffled batch_order.
         classes: the classes wanted, in this order, their probabilities scaled to sum to 1; None: all of the model's.
 
     Raises:
         DataError: the model does not know one of the classes.
     """
-    batches = compose(dataset.frame["label"], composition, batch_size, seed)
+    batches = ordered_batches(dataset.frame["label"], batch_order, batch_size, seed)
     with evaluating(model):
         return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
 
@@ -101,17 +101,17 @@ def evaluate(
     if not len(part):
         raise DataError(f"{dataset.name} has no faces in its {split} split")
     truth = part.labels().numpy()
-    composition, batch = "sorted", published_batch
+    batch_order, batch = "sorted", published_batch
     if protocol == "honest":
         batch = 64
         with evaluating(model):
             mixes = mixes_neighbours(pixel_logits(model, part, ten_crop, classes), truth)
-        composition = "single" if mixes else "stored"
-    probabilities = predict_dataset(model, part, batch, ten_crop, composition, classes=classes)
+        batch_order = "single" if mixes else "stored"
+    probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
     predicted = probabilities.argmax(axis=1)
     metrics = summary_with_intervals(truth, probabilities)
     if (temperature := model.config.temperature) != 1:
-        metrics["ece_uncalibrated"] = ece_with_interval(truth, tempered(probabilities, 1 / temperature))
+        metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
     unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),

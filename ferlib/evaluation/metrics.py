@@ -13,7 +13,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matr
 
 
 def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Accuracy, balanced accuracy, macro-F1 and expected calibration error, as shares of 1.
+    """Accuracy, balanced accuracy, macro-F1 and expected calibration error, as fractions of 1.
 
     Args:
         labels: true classes (N,).
@@ -64,7 +64,7 @@ def bootstrap_intervals(
         seed: of the draws.
 
     Returns:
-        {metric of `METRICS`: (low, high)}, as shares of 1.
+        {metric of `METRICS`: (low, high)}, as fractions of 1.
     """
     rng = np.random.default_rng(seed)
     counts = confusion(labels, predicted, classes)
@@ -91,7 +91,7 @@ def _reported(value: float, interval: tuple[float, float]) -> dict[str, float]:
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a class: "precision", "recall" and "f1" as shares of 1, "support", its number of faces, and the 95 %
+    """One row a class: "precision", "recall" and "f1" as fractions of 1, "support", its number of faces, and the 95 %
     Wilson interval of the recall, "recall_low" and "recall_high" (0 to 1 for a class without a face).
 
     Args:

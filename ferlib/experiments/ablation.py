@@ -5,9 +5,9 @@ network is read twice: as published (class-sorted batches of 16, epoch chosen on
 batches of 32) and one face at a time (epoch chosen on validation). For a network that sees every face alone, the two
 differ in the choice of the epoch only.
 
-Departures from the papers: all rows of a Conv-cut table stand on the same truncated trunk (the paper's first row is the
-whole ConvNeXt; "convcut-trunk" has that comparison), and follow Algorithm 1 with attention over the batch, which is
-what its authors' code computes. IVSA's networks hold no batch attention. They are a quarter as wide as the paper's,
+Departures from the papers: all rows of a Conv-cut table stand on the same truncated backbone (the paper's first row is
+the whole ConvNeXt; "convcut-backbone" has that comparison), and follow Algorithm 1 with attention over the batch, which
+is what its authors' code computes. IVSA's networks hold no batch attention. They are a quarter as wide as the paper's,
 trained by a one-cycle over 4 epochs where the paper has 100, and judged on the centre crop, all rows alike: what the
 blocks do early on in small networks, not how good they get.
 """
@@ -24,9 +24,9 @@ from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, SORTED, Batching, WatchedRun
-from ferlib.experiments.protocols import on_trunk
+from ferlib.experiments.protocols import on_backbone
 from ferlib.experiments.published import read_published
-from ferlib.experiments.runner import Trunk, judge_runs
+from ferlib.experiments.runner import Backbone, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.registry import MODELS
@@ -65,7 +65,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         Row("three layers", BATCH, None, {"detail_layers": 3}),
         Row("two layers", BATCH, TOKEN),
     ),
-    "convcut-trunk": tuple(
+    "convcut-backbone": tuple(
         Row(f"{stages} stages, {name}", model, None, {"keep_stages": stages})
         for name, model in (("linear probe", "linear_probe"), ("both", BATCH))
         for stages in (2, 3, 4)
@@ -89,7 +89,7 @@ PUBLISHED = {
 
 
 def row_recipes(
-    table: str, row: Row, data: FaceDataset, trunk: Trunk, epochs: int | None, seeds: Sequence[int]
+    table: str, row: Row, data: FaceDataset, backbone: Backbone, epochs: int | None, seeds: Sequence[int]
 ) -> dict[tuple[int, str], Recipe]:
     """(seed, "model" or "within") -> recipe of one row."""
     readings = {"model": row.model} | ({"within": row.within} if row.within else {})
@@ -100,7 +100,7 @@ def row_recipes(
     return {
         (seed, reading): replace(
             base,
-            config=row_config(base.config, MODELS[name].config, row, data, trunk),
+            config=row_config(base.config, MODELS[name].config, row, data, backbone),
             epochs=epochs or base.epochs,
             seed=seed,
         )
@@ -109,11 +109,11 @@ def row_recipes(
     }
 
 
-def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, trunk: Trunk) -> ModelConfig:
-    """The config of a row: the named model's, on this trunk or in this recipe's widths, for these classes."""
+def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, backbone: Backbone) -> ModelConfig:
+    """The config of a row: the named model's, on this backbone or in this recipe's widths, for these classes."""
     if isinstance(config, IVSAConfig) and isinstance(base, IVSAConfig):
         return replace(config, widths=base.widths, classes=data.classes, **row.settings)
-    return fitted_config(replace(on_trunk(config, trunk), **row.settings), data)
+    return fitted_config(replace(on_backbone(config, backbone), **row.settings), data)
 
 
 def judge(
@@ -172,7 +172,7 @@ def paper_figures(table: str) -> dict[str, dict[str, float]]:
 
 def table_entry(
     table: str,
-    trunk: Trunk,
+    backbone: Backbone,
     recipes: Mapping[str, Mapping[tuple[int, str], Recipe]],
     runs: Mapping[str, Mapping[tuple[int, str], WatchedRun]],
     data: FaceDataset,
@@ -182,7 +182,7 @@ def table_entry(
     return {
         "table": table,
         "data": data.name,
-        "trunk": None if table.startswith("ivsa") else trunk.to_json(),
+        "backbone": None if table.startswith("ivsa") else backbone.to_json(),
         "seeds": sorted({seed for seed, _ in own}),
         "epochs": next(iter(own.values())).epochs,
         "faces": {split: int(count) for split, count in data.frame["split"].value_counts().items()},
@@ -193,7 +193,7 @@ def table_entry(
 
 
 def ablation_table(entries: Sequence[dict]) -> pd.DataFrame:
-    """One row a table, row, protocol and metric, the paper's figure (a share of 1) beside ours where it has one.
+    """One row a table, row, protocol and metric, the paper's figure (a fraction of 1) beside ours where it has one.
 
     A figure of the paper stands beside ours for the same data set if there is one, else for RAF-DB.
     """
@@ -201,7 +201,7 @@ def ablation_table(entries: Sequence[dict]) -> pd.DataFrame:
         {
             "table": entry["table"],
             "data": entry["data"],
-            "trunk": (entry["trunk"] or {}).get("name", ""),
+            "backbone": (entry["backbone"] or {}).get("name", ""),
             "row": row["name"],
             "protocol": protocol,
             "metric": metric,
@@ -219,6 +219,6 @@ def ablation_table(entries: Sequence[dict]) -> pd.DataFrame:
 
 
 def beside(paper: Mapping[str, float], data: str, metric: str) -> dict[str, object]:
-    """The paper's figure for this data set, or else for RAF-DB, as a share of 1, and for which it is; or nothing."""
+    """The paper's figure for this data set, or else for RAF-DB, as a fraction of 1, and for which it is; or nothing."""
     place = next((name for name in (data, "rafdb") if f"{name} {metric}" in paper), None)
     return {} if place is None else {"paper": paper[f"{place} {metric}"] / 100, "paper_data": place}

@@ -27,12 +27,12 @@ def few_per_class(data: FaceDataset, count: int, seed: int = 0) -> FaceDataset:
     return data.subset(np.flatnonzero((data.frame["split"] != "train") | data.frame.index.isin(kept)))
 
 
-def train_and_test(data: FaceDataset, recipe: Recipe, trunk_weights: str | Path | None = None) -> np.ndarray:
+def train_and_test(data: FaceDataset, recipe: Recipe, backbone_weights: str | Path | None = None) -> np.ndarray:
     """Classes (N,) that a network trained by the recipe gives the test faces; nothing of the run is kept.
 
     The epoch is chosen on the validation split, as always.
     """
-    model = untrained(recipe, trunk_weights)
+    model = untrained(recipe, backbone_weights)
     with tempfile.TemporaryDirectory() as folder:
         fit(model, data, recipe, Path(folder) / "run")
     return predict_dataset(model, data.split("test")).argmax(axis=1)
@@ -43,7 +43,7 @@ def learning_curve(
     recipe: Recipe,
     counts: Sequence[int],
     seeds: Sequence[int] = (0, 1, 2),
-    trunk_weights: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
     longest: int = 3,
 ) -> pd.DataFrame:
     """Test metrics of networks trained on few faces of each class.
@@ -53,7 +53,7 @@ def learning_curve(
         recipe: the same for all, but for seed and epochs.
         counts: training faces of each class, at most.
         seeds: one network each, with training faces and start of its own.
-        trunk_weights: of the recipe's trunk.
+        backbone_weights: of the recipe's backbone.
         longest: few faces make few steps an epoch, so they get more epochs, up to so many times the recipe's.
 
     Returns:
@@ -68,7 +68,7 @@ def learning_curve(
             part = few_per_class(data, count, seed)
             faces = int((part.frame["split"] == "train").sum())
             epochs = round(recipe.epochs * min(longest, full / faces))
-            predicted.append(train_and_test(part, replace(recipe, seed=seed, epochs=epochs), trunk_weights))
+            predicted.append(train_and_test(part, replace(recipe, seed=seed, epochs=epochs), backbone_weights))
         exact, resampled = resampling.measure(predicted)
         found = intervals(exact.mean(axis=0), resampled)
         rows += [{"count": count, "faces": faces, "metric": name, **found[name]} for name in METRICS]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.batches import (
     Logits,
-    compose,
     feature_logits,
+    ordered_batches,
     pixel_logits,
     predict_batches,
 )
-from ferlib.models.backbone import TrunkModel
+from ferlib.models.backbone import BackboneModel
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import BatchAttention
 from ferlib.training.features import FeatureCache
@@ -33,13 +33,13 @@ from ferlib.utils.devices import device_of
 
 @dataclass(frozen=True)
 class Batching:
-    """A way to cut a set of faces into batches, see `ferlib.evaluation.batches.compose`."""
+    """A way to cut a set of faces into batches, see `ferlib.evaluation.batches.ordered_batches`."""
 
-    composition: str
+    batch_order: str
     size: int = 1
 
     def __str__(self) -> str:
-        return self.composition if self.composition == "single" else f"{self.composition} {self.size}"
+        return self.batch_order if self.batch_order == "single" else f"{self.batch_order} {self.size}"
 
 
 SINGLE = Batching("single")
@@ -63,7 +63,7 @@ class WatchedRun:
     labels: Mapping[str, np.ndarray]
 
     def accuracy(self, split: str, batching: Batching) -> np.ndarray:
-        """Share of right answers after every epoch (epochs,)."""
+        """Fraction of right answers after every epoch (epochs,)."""
         return (self.predicted[split, str(batching)] == self.labels[split]).mean(axis=1)
 
     def best_epoch(self, split: str, batching: Batching) -> int:
@@ -82,7 +82,7 @@ class Watch:
         folder: gets one file an epoch.
         batchings: ways to cut a split into batches.
         seed: of shuffled batches.
-        cached: whether the maps of the model's frozen trunk come from the feature cache.
+        cached: whether the maps of the model's frozen backbone come from the feature cache.
     """
 
     SPLITS = ("validation", "test")
@@ -127,12 +127,12 @@ class Watch:
                 if split not in self.caches:
                     self.caches[split] = FeatureCache.build(model, part)
                 logits = feature_logits(model, self.caches[split])
-            if not (isinstance(model, TrunkModel) and isinstance(model.pooled_attention, BatchAttention)):
-                alone = predict_batches(logits, compose(self.labels[split], "stored", 128))
+            if not (isinstance(model, BackboneModel) and isinstance(model.pooled_attention, BatchAttention)):
+                alone = predict_batches(logits, ordered_batches(self.labels[split], "stored", 128))
                 return dict.fromkeys(self.batchings, alone.argmax(axis=1).astype(np.uint8))
             if self.cached:
                 logits = attending_logits(model, self.caches[split])
-            cuts = {b: compose(self.labels[split], b.composition, b.size, self.seed) for b in self.batchings}
+            cuts = {b: ordered_batches(self.labels[split], b.batch_order, b.size, self.seed) for b in self.batchings}
             return {b: predict_batches(logits, cut).argmax(axis=1).astype(np.uint8) for b, cut in cuts.items()}
 
     def run(self, history: pd.DataFrame) -> WatchedRun:
@@ -146,12 +146,12 @@ class Watch:
 
 
 @torch.inference_mode()
-def attending_logits(model: TrunkModel, cache: FeatureCache) -> Logits:
+def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
     """`feature_logits`, faster: everything up to the batch attention sees faces alone and is computed once for all.
 
     Args:
         model: in evaluation mode.
-        cache: of its frozen trunk.
+        cache: of its frozen backbone.
     """
     logits = feature_logits(model, cache)
     with bypassed(model):
@@ -164,7 +164,7 @@ def attending_logits(model: TrunkModel, cache: FeatureCache) -> Logits:
 
 
 @contextmanager
-def bypassed(model: TrunkModel) -> Iterator[None]:
+def bypassed(model: BackboneModel) -> Iterator[None]:
     """Inside, the model stops before its pooled attention: what it returns are the vectors that go in, (B, D)."""
     kept = model.pooled_attention, model.classifier
     model.pooled_attention, model.classifier = nn.Identity(), nn.Identity()

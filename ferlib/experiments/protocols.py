@@ -5,7 +5,7 @@ honest reading of the attention instead; the last leaves out test faces that als
 the accuracy that the rung's own way of batching gives on the rung's split, so validation faces are batched like test
 faces.
 
-Trunk, optimiser, epochs and data are the same throughout, and so is the network but for its attention. Conv-cut is
+Backbone, optimiser, epochs and data are the same throughout, and so is the network but for its attention. Conv-cut is
 Algorithm 1 as printed, with its one line of attention read over the batch, over the positions of a face, or left out.
 The network of its authors' code differs from that in more than the attention (no norm before the convolutions, a dense
 layer of 32 with batch norm, a learned scale, more dropout); it stands beside the ladder, trained like the others, and
@@ -26,7 +26,7 @@ from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
-from ferlib.experiments.runner import Trunk, judge_runs
+from ferlib.experiments.runner import Backbone, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.registry import MODELS, with_normalisation
 from ferlib.training.recipes import RECIPES, Recipe, fitted_config
@@ -74,32 +74,32 @@ MARKS = (
 )
 
 
-def on_trunk(config: ModelConfig, trunk: Trunk) -> ModelConfig:
-    """A Conv-cut's or PAtt-Lite's config on this trunk, cut after its stage, its input normalised as it was trained."""
+def on_backbone(config: ModelConfig, backbone: Backbone) -> ModelConfig:
+    """A Conv-cut's or PAtt-Lite's config on this backbone, cut after its stage, fed as the backbone was trained."""
     place: dict[str, Any] = {
-        "trunk": trunk.name,
-        "keep_stages": trunk.keep_stages,
-        "input_size": trunk.input_size,
+        "backbone": backbone.name,
+        "keep_stages": backbone.keep_stages,
+        "input_size": backbone.input_size,
         "cut": "stage",
     }
-    return with_normalisation(replace(config, **place), trunk.weights)
+    return with_normalisation(replace(config, **place), backbone.weights)
 
 
-def variant(model: str, network: str, trunk: Trunk) -> ModelConfig:
-    """A Conv-cut or PAtt-Lite on this trunk, see `NETWORKS`."""
+def variant(model: str, network: str, backbone: Backbone) -> ModelConfig:
+    """A Conv-cut or PAtt-Lite on this backbone, see `NETWORKS`."""
     batch = "pattlite_published" if model == "pattlite" else "convcut_batch"
     names = {"batch": batch, "token": model, "none": f"{model}_none", "code": f"{model}_published"}
-    return on_trunk(MODELS[names[network]].config, trunk)
+    return on_backbone(MODELS[names[network]].config, backbone)
 
 
 def ladder_recipes(
-    model: str, data: FaceDataset, trunk: Trunk, epochs: int, seeds: Sequence[int]
+    model: str, data: FaceDataset, backbone: Backbone, epochs: int, seeds: Sequence[int]
 ) -> dict[tuple[int, str], Recipe]:
     """(seed, network) -> recipe, whole seeds first; Conv-cut's training for all: batch 16, Adam 1e-3, flips."""
     return {
         (seed, network): replace(
             RECIPES["convcut"],
-            config=fitted_config(variant(model, network, trunk), data),
+            config=fitted_config(variant(model, network, backbone), data),
             epochs=epochs,
             seed=seed,
         )
@@ -144,7 +144,7 @@ def climb(
 
 def ladder_entry(
     model: str,
-    trunk: Trunk,
+    backbone: Backbone,
     recipes: Mapping[tuple[int, str], Recipe],
     runs: Mapping[tuple[int, str], WatchedRun],
     data: FaceDataset,
@@ -154,7 +154,7 @@ def ladder_entry(
 
     Args:
         model: "convcut" or "pattlite".
-        trunk: that all networks stand on.
+        backbone: that all networks stand on.
         recipes: (seed, network) -> recipe, see `ladder_recipes`.
         runs: (seed, network) -> run.
         data: trained and tested on.
@@ -165,7 +165,7 @@ def ladder_entry(
     return {
         "data": data.name,
         "model": model,
-        "trunk": trunk.to_json(),
+        "backbone": backbone.to_json(),
         "seeds": sorted({seed for seed, _ in runs}),
         "epochs": next(iter(recipes.values())).epochs,
         "faces": {split: int(count) for split, count in sizes.items()},
@@ -196,7 +196,7 @@ def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:
         {
             "data": entry["data"],
             "model": entry["model"],
-            "trunk": entry["trunk"]["name"],
+            "backbone": entry["backbone"]["name"],
             "part": part[:-1],
             "rung": rung["name"],
             "network": rung["network"],

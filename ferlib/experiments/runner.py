@@ -21,11 +21,12 @@ from ferlib.models.registry import MODELS, build_model, with_normalisation
 from ferlib.training.batch_sources import uses_cache
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
+from ferlib.utils.old_names import renamed_fields
 
 
 @dataclass(frozen=True)
-class Trunk:
-    """The frozen trunk that all models of a study stand on.
+class Backbone:
+    """The frozen backbone that all models of a study stand on.
 
     Attributes:
         name: a timm model name.
@@ -54,7 +55,7 @@ def check_splits(data: FaceDataset) -> None:
         raise DataError(f"{data.name} has no {' and no '.join(empty)} faces; a study needs all three splits")
 
 
-def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
+def subsampled(data: FaceDataset, train_faces: int | None) -> FaceDataset:
     """The data with so many training faces, drawn at random but always the same; the other splits are left as they are.
 
     For studies that have to be quick. None, or more than there are: the data itself.
@@ -66,22 +67,22 @@ def thinned(data: FaceDataset, train_faces: int | None) -> FaceDataset:
     return data.subset(np.setdiff1d(np.arange(len(data)), dropped))
 
 
-def untrained(recipe: Recipe, trunk_weights: str | Path | None) -> FaceModel:
-    """The recipe's network at its start, drawn by its seed; the weights are for its trunk, if it has one."""
+def untrained(recipe: Recipe, backbone_weights: str | Path | None) -> FaceModel:
+    """The recipe's network at its start, drawn by its seed; the weights are for its backbone, if it has one."""
     torch.manual_seed(recipe.seed)
-    return build_model(recipe.config, trunk_weights if has_trunk(recipe) else None)
+    return build_model(recipe.config, backbone_weights if has_backbone(recipe) else None)
 
 
-def has_trunk(recipe: Recipe) -> bool:
-    """Whether the recipe's network stands on a trunk."""
-    return MODELS[recipe.config.architecture].model.has_trunk
+def has_backbone(recipe: Recipe) -> bool:
+    """Whether the recipe's network stands on a backbone."""
+    return MODELS[recipe.config.architecture].model.has_backbone
 
 
 def watched_run(
     recipe: Recipe,
     data: FaceDataset,
     folder: Path,
-    trunk_weights: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
 ) -> WatchedRun:
     """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
@@ -89,22 +90,24 @@ def watched_run(
     Raises:
         ValueError: the folder holds a run of another recipe.
     """
-    recipe = replace(recipe, config=with_normalisation(recipe.config, trunk_weights if has_trunk(recipe) else None))
+    recipe = replace(
+        recipe, config=with_normalisation(recipe.config, backbone_weights if has_backbone(recipe) else None)
+    )
     known = folder / "recipe.json"
-    if known.exists() and json.loads(known.read_text()) != json.loads(json.dumps(recipe.to_json())):
+    if known.exists() and renamed_fields(json.loads(known.read_text())) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
-        history = fit(untrained(recipe, trunk_weights), data, recipe, folder, resume=True, observe=watch)
+        history = fit(untrained(recipe, backbone_weights), data, recipe, folder, resume=True, observe=watch)
     return watch.run(history)
 
 
-def run_name(recipe: Recipe, data: FaceDataset, trunk_weights: str | Path | None) -> str:
+def run_name(recipe: Recipe, data: FaceDataset, backbone_weights: str | Path | None) -> str:
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
     faces = data.frame["split"].value_counts().to_dict()
-    weights = Path(trunk_weights).name if trunk_weights and has_trunk(recipe) else None
+    weights = Path(backbone_weights).name if backbone_weights and has_backbone(recipe) else None
     key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
     return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
@@ -113,7 +116,7 @@ def watched_runs(
     recipes: Sequence[Recipe],
     data: FaceDataset,
     work: Path,
-    trunk_weights: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
 ) -> list[WatchedRun]:
     """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
@@ -121,17 +124,17 @@ def watched_runs(
     A run that another process is at is left to it and waited for at the end. A process that dies frees its run.
     """
     work.mkdir(parents=True, exist_ok=True)
-    plans = {run_name(recipe, data, trunk_weights): recipe for recipe in recipes}
+    plans = {run_name(recipe, data, backbone_weights): recipe for recipe in recipes}
     runs: dict[str, WatchedRun] = {}
     for patience in (0, -1):  # first what is free, then wait for the rest
         for name in [name for name in plans if name not in runs]:
             try:
                 with FileLock(work / f"{name}.lock", timeout=patience):
-                    runs[name] = watched_run(plans[name], data, work / name, trunk_weights, batchings)
+                    runs[name] = watched_run(plans[name], data, work / name, backbone_weights, batchings)
             except Timeout:
                 continue
             print(f"{len(runs)}/{len(plans)} {name}", flush=True)
-    return [runs[run_name(recipe, data, trunk_weights)] for recipe in recipes]
+    return [runs[run_name(recipe, data, backbone_weights)] for recipe in recipes]
 
 
 def judge_runs(

@@ -1,4 +1,4 @@
-"""Class activation maps, together with the prediction they explain, in one pass through the trunk.
+"""Class activation maps, together with the prediction they explain, in one pass through the backbone.
 
 With A the feature map (C, h, w) that `forward_features` gives, and G the gradient of the target's logit over it:
 
@@ -15,8 +15,8 @@ mean of that network's maps for the same target, the one of the mirror image tur
 formula is linear in G (gradcam, hirescam, layercam) that is the formula for the mean logit itself. The component of
 eigencam is one for the positions of both sides, as two would have two signs.
 
-The trunk runs once a side and without a graph: gradients are needed only from the feature map on. So this works for
-frozen trunks, needs no hooks, and costs little more than the prediction. Score-CAM is the exception, one more
+The backbone runs once a side and without a graph: gradients are needed only from the feature map on. So this works for
+frozen backbones, needs no hooks, and costs little more than the prediction. Score-CAM is the exception, one more
 prediction a channel. Tests compare every formula with pytorch-grad-cam on every model.
 """
 
@@ -42,7 +42,7 @@ def predict_with_cam(
     The model predicts in evaluation mode; its mode, its parameters' gradients and its hooks are left as they were.
 
     Args:
-        model: any model, its trunk frozen or not.
+        model: any model, its backbone frozen or not.
         x: normalised images (B, C, H, W).
         method: one of `ferlib.explain.CAMS`.
         targets: class to explain: an index for every image (B,), one for all, or None for the predicted classes.

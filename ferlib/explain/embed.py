@@ -76,7 +76,7 @@ def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:
 def purity(points: np.ndarray, labels: np.ndarray, neighbours: int = 10) -> np.ndarray:
     """For every face the share (N,) of its nearest neighbours, itself left out, that have its label.
 
-    By chance alone it is the class's own share of the faces.
+    By chance alone it is the class's own fraction of the faces.
     """
     count = min(neighbours, len(points) - 1)
     places = NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False)  # without itself

@@ -48,7 +48,7 @@ def smooth_gradients(
         x: normalised images (B, C, H, W).
         targets: as in `predict_with_cam`.
         copies: how many.
-        noise: standard deviation, as a share of an image's highest minus lowest value.
+        noise: standard deviation, as a fraction of an image's highest minus lowest value.
     """
     logits, chosen = _predict(model, x, targets)
     random = torch.Generator(device="cpu").manual_seed(SEED)

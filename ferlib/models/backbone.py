@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from timm.models._features import FeatureGetterNet
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """The first stages of a timm backbone, (B, 3, H, W) -> (B, channels, H/stride, W/stride).
 
     Stages are counted as in ConvNeXt, by stride: 2 stages end at stride 8, 3 at stride 16, 4 at stride 32. For
@@ -71,7 +71,7 @@ class Trunk(nn.Module):
         Raises:
             RuntimeError: the download failed, or the file does not fit.
         """
-        load_timm_weights(self.net.model, weights, prefix="trunk.net.model.")
+        load_timm_weights(self.net.model, weights, prefix="backbone.net.model.")
 
 
 def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGetterNet":
@@ -81,23 +81,23 @@ def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGett
 
 
 @dataclass(frozen=True)
-class TrunkModelConfig(ModelConfig):
+class BackboneModelConfig(ModelConfig):
     """What the configs of Conv-cut and PAtt-Lite share.
 
     Attributes:
-        trunk: a timm model name.
-        keep_stages: trunk stages kept, see `Trunk`.
+        backbone: a timm model name.
+        keep_stages: backbone stages kept, see `Backbone`.
         cut: "stage" (the map after `keep_stages`) or "published" (inside a block, as the authors' code).
-        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+        freeze_backbone: the backbone is not trained and stays in evaluation mode.
         attention: one of `ATTENTIONS`.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    trunk: str = "convnext_base"
+    backbone: str = "convnext_base"
     keep_stages: int = 3
     cut: str = "stage"
-    freeze_trunk: bool = True
+    freeze_backbone: bool = True
     attention: str = "token"
 
     def __post_init__(self) -> None:
@@ -110,17 +110,17 @@ class TrunkModelConfig(ModelConfig):
             raise UserError("the published cut is inside the third stage; for another give cut=stage")
 
     def own_normalisation(self) -> Normalisation:
-        """What the trunk's weights in timm were trained with."""
-        return timm_normalisation(self.trunk)
+        """What the backbone's weights in timm were trained with."""
+        return timm_normalisation(self.backbone)
 
 
-class TrunkModel(FaceModel):
-    """A head on a trunk: the model's map is the trunk's, and a frozen trunk stays in evaluation mode.
+class BackboneModel(FaceModel):
+    """A head on a backbone: the model's map is the backbone's, and a frozen backbone stays in evaluation mode.
 
     Args:
         config: how the model is built.
-        trunk: with random weights.
-        trunk_weights: pretrained ones for it, see `Trunk.load`, or None.
+        backbone: with random weights.
+        backbone_weights: pretrained ones for it, see `Backbone.load`, or None.
 
     Attributes:
         token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
@@ -128,35 +128,35 @@ class TrunkModel(FaceModel):
         pooled_attention: after the bottleneck, (B, D) -> same, before `classifier`; or an identity.
     """
 
-    has_trunk = True
-    config: TrunkModelConfig
+    has_backbone = True
+    config: BackboneModelConfig
     token_attention: nn.Module
     bottleneck: nn.Module
     pooled_attention: nn.Module
 
-    def __init__(self, config: TrunkModelConfig, trunk: Trunk, trunk_weights: str | Path | None):
+    def __init__(self, config: BackboneModelConfig, backbone: Backbone, backbone_weights: str | Path | None):
         super().__init__()
         self.config = config
-        self.trunk = trunk
-        if trunk_weights is not None:
-            trunk.load(trunk_weights)
-        if config.freeze_trunk:
-            for parameter in trunk.parameters():
+        self.backbone = backbone
+        if backbone_weights is not None:
+            backbone.load(backbone_weights)
+        if config.freeze_backbone:
+            for parameter in backbone.parameters():
                 parameter.requires_grad_(False)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> trunk map (B, C, H/stride, W/stride)."""
-        return self.trunk(x)
+        """Normalised images (B, 3, H, W) -> backbone map (B, C, H/stride, W/stride)."""
+        return self.backbone(x)
 
     @property
     def cam_layer(self) -> nn.Module:
-        return self.trunk
+        return self.backbone
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for everything but a frozen trunk, whose batch-norm statistics must not move."""
+        """Training mode for everything but a frozen backbone, whose batch-norm statistics must not move."""
         super().train(mode)
-        if self.config.freeze_trunk:
-            self.trunk.eval()
+        if self.config.freeze_backbone:
+            self.backbone.eval()
         return self
 
 

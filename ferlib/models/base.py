@@ -3,10 +3,13 @@
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
+from inspect import signature
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -15,6 +18,8 @@ from torch import Tensor, nn
 
 from ferlib import labels
 from ferlib.errors import UserError
+from ferlib.runtime.released import model_folder
+from ferlib.utils.old_names import renamed_fields, renamed_parameter
 from ferlib.utils.validation import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,10 +34,10 @@ class ModelConfig:
         architecture: the model's name in the zoo.
         classes: class names in the order of the logits.
         input_size: side of the square input in pixels.
-        source_size: faces are first reduced to this side, because the training faces had no more detail; None: no.
+        downscale_to: faces are first reduced to this side, because the training faces had no more detail; None: no.
         centre_crop: the input is the middle of the reduced face, not the whole of it resized.
         grey: whether colour is removed from the input, as in the training faces.
-        mirror: outside training, logits are the mean of those for the image and for its mirror image: for twice the
+        flip_tta: outside training, logits are the mean of those for the image and for its mirror image: for twice the
             time, an answer that does not depend on which side is left.
         mean, std: normalisation for pixels in 0..1, one number an input channel: three, or one for grey input. None
             stands for what the backbone was pretrained with, and is replaced by numbers when the model is built, see
@@ -47,10 +52,10 @@ class ModelConfig:
     architecture: str
     classes: tuple[str, ...] = labels.FERPLUS
     input_size: int = 224
-    source_size: int | None = None
+    downscale_to: int | None = None
     centre_crop: bool = False
     grey: bool = False
-    mirror: bool = False
+    flip_tta: bool = False
     mean: tuple[float, ...] | None = IMAGENET_MEAN
     std: tuple[float, ...] | None = IMAGENET_STD
     temperature: float = 1.0
@@ -64,8 +69,8 @@ class ModelConfig:
             raise UserError(f"classes must be at least two different names, not {self.classes}")
         if self.input_size < 1:
             raise UserError(f"input_size must be positive, not {self.input_size}")
-        if self.centre_crop and (self.source_size or 0) < self.input_size:
-            raise UserError("centre_crop needs a source_size of at least input_size to crop from")
+        if self.centre_crop and (self.downscale_to or 0) < self.input_size:
+            raise UserError("centre_crop needs a downscale_to of at least input_size to crop from")
         check_range(self, 0, math.inf, "temperature", exclusive=True)
         if self.mean is None or self.std is None:
             if self.mean != self.std:
@@ -81,7 +86,7 @@ class ModelConfig:
     @property
     def side(self) -> int:
         """Side in pixels at which pictures are to be loaded: what the model sees of them, and no more."""
-        return max(self.input_size, self.source_size or 0)
+        return max(self.input_size, self.downscale_to or 0)
 
     def own_normalisation(self) -> Normalisation:
         """Mean and std that the backbone of this architecture is pretrained with; ImageNet's if it has none."""
@@ -92,7 +97,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     """An expression classifier.
 
     Contract: `forward(x)` takes normalised images (B, channels, H, W) and gives logits (B, classes): the mean of
-    `forward_head(forward_features(side))` over `sides(x)`, which is the images alone or, with `mirror`, both sides of
+    `forward_head(forward_features(side))` over `sides(x)`, which is the images alone or, with `flip_tta`, both sides of
     them. Whoever takes a model apart goes over `sides` too, and puts it together with `mean_of` and `map_of`; then the
     answer is that of `forward`. The features are the spatial map (B, C, h, w) that Grad-CAM looks at, the output of
     `cam_layer`. `classifier` is affine. In evaluation mode a prediction must not depend on the other images of the
@@ -104,16 +109,16 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
 
     config: ModelConfig
     classifier: nn.Module  # the last layer, (B, D) -> logits (B, classes)
-    has_trunk = False  # whether there is a pretrained part, for which `trunk_weights` can be given
-    started_from: dict[str, str] | None = None  # `weights_record` of its trunk's weights; None: not known
+    has_backbone = False  # whether there is a pretrained part, for which `backbone_weights` can be given
+    started_from: dict[str, str] | None = None  # `weights_record` of its backbone's weights; None: not known
 
     def forward(self, x: Tensor) -> Tensor:
         return mean_of([self.forward_head(self.forward_features(side)) for side in self.sides(x)])
 
     def sides(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The views of images (B, channels, H, W) that an answer is the mean over: as they are; with `mirror`, outside
-        training, also their mirror images."""
-        return (x, x.flip(-1)) if self.config.mirror and not self.training else (x,)
+        """The views of images (B, channels, H, W) that an answer is the mean over: as they are; with `flip_tta`,
+        outside training, also their mirror images."""
+        return (x, x.flip(-1)) if self.config.flip_tta and not self.training else (x,)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised images (B, channels, H, W) -> feature map (B, C, h, w)."""
@@ -134,10 +139,24 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         return getattr(self.config, "attention", None) == "batch"
 
     @classmethod
-    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> Self:
-        """Load from a folder or from the Hugging Face hub; every parameter must be there and no other."""
+    def from_pretrained(  # type: ignore[override]  # nothing but these is used of the mixin's many settings
+        cls, name_or_dir: str | Path, *args: Any, strict: bool = True, **kwargs: Any
+    ) -> Self:
+        """Load from a folder or from the Hugging Face hub; every parameter must be there and no other.
+
+        Settings and parameters may have the names of earlier editions (`ferlib.utils.old_names`).
+        """
+        folder = model_folder(name_or_dir)
+        if "config" not in kwargs:
+            config_class = signature(cls.__init__).parameters["config"].annotation
+            kwargs["config"] = config_class(**renamed_fields(json.loads((folder / "config.json").read_text())))
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
-            return super().from_pretrained(*args, strict=strict, **kwargs)
+            return super().from_pretrained(str(folder), *args, strict=strict, **kwargs)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            state_dict[prefix + renamed_parameter(name.removeprefix(prefix))] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def mean_of(sides: Sequence[Tensor]) -> Tensor:
@@ -152,7 +171,7 @@ def map_of(sides: Sequence[Tensor]) -> Tensor:
 
 
 @torch.inference_mode(False)  # what is moved inside it could never have gradients again
-def place(model: nn.Module, device: str | torch.device) -> None:
+def to_device(model: nn.Module, device: str | torch.device) -> None:
     """Move a model to a device, its weights laid out with the channels last, as convolutions like them."""
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's annotations
 

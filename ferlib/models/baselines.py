@@ -41,7 +41,7 @@ class BaselineConfig(ModelConfig):
 
     Attributes:
         backbone: "vgg16", "resnet18", "googlenet" or "inception_v3".
-        dropout: share of the vector before the classifier zeroed in training; in VGG also between its dense layers.
+        dropout: fraction of the vector before the classifier zeroed in training; in VGG also between its dense layers.
     """
 
     architecture: str = "resnet18"
@@ -147,19 +147,19 @@ class Baseline(FaceModel):
 
     Args:
         config: how it is built.
-        trunk_weights: pretrained weights of all but the classifier: "imagenet" (downloaded by timm; GoogLeNet has none
-            there), a .safetensors file with timm's or torchvision's parameter names, or None for random ones.
+        backbone_weights: pretrained weights of all but the classifier: "imagenet" (downloaded by timm; GoogLeNet has
+            none there), a .safetensors file with timm's or torchvision's parameter names, or None for random ones.
     """
 
-    has_trunk = True
+    has_backbone = True
     config: BaselineConfig
 
-    def __init__(self, config: BaselineConfig, trunk_weights: str | Path | None = None):
+    def __init__(self, config: BaselineConfig, backbone_weights: str | Path | None = None):
         super().__init__()
         self.config = config
         self.backbone = (GoogLeNetBackbone if config.backbone == "googlenet" else TimmBackbone)(config)
-        if trunk_weights is not None:
-            self.backbone.load(trunk_weights)
+        if backbone_weights is not None:
+            self.backbone.load(backbone_weights)
         self.classifier = nn.Linear(self.backbone.width, len(config.classes))
 
     def forward_features(self, x: Tensor) -> Tensor:

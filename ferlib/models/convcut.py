@@ -1,6 +1,7 @@
-"""Conv-cut (Nan, Liu, Qian, Song 2025): a truncated frozen trunk, Detail Extraction and self-attention.
+"""Conv-cut (Nan, Liu, Qian, Song 2025): a truncated frozen backbone, Detail Extraction and self-attention.
 
-    image -> trunk, cut after a stage -> Detail Extraction (Algorithm 1) -> attention (eq. 2), pooling (eq. 1) -> logits
+    image -> backbone, cut after a stage -> Detail Extraction (Algorithm 1) -> attention (eq. 2), pooling (eq. 1) ->
+    logits
 
 The paper leaves open over what the attention runs. Four readings are offered (`ATTENTIONS` in layers.py):
 
@@ -10,11 +11,11 @@ The paper leaves open over what the attention runs. Four readings are offered (`
   depend on their neighbours (see ferlib.evaluation);
 - "none".
 
-`convcut_published` is that code: the trunk cut inside a block (`cut_inside_stage_3`), two separable convolutions with a
-ReLU each, pooling, a dense layer of 32 with batch norm, Keras's `Attention(use_scale=True)` of the vector with itself,
-dropout after pooling and attention. Its training has two phases, with different dropout, and a layer norm in the first
-only: see `ferlib.training.phases`. Ours differs in PyTorch's ways to draw weights, and its constants of batch norm and
-Adam.
+`convcut_published` is that code: the backbone cut inside a block (`cut_inside_stage_3`), two separable convolutions
+with a ReLU each, pooling, a dense layer of 32 with batch norm, Keras's `Attention(use_scale=True)` of the vector with
+itself, dropout after pooling and attention. Its training has two phases, with different dropout, and a layer norm in
+the first only: see `ferlib.training.phases`. Ours differs in PyTorch's ways to draw weights, and its constants of batch
+norm and Adam.
 """
 
 from dataclasses import dataclass
@@ -26,22 +27,23 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Trunk, TrunkModel, TrunkModelConfig
+from ferlib.models.backbone import Backbone, BackboneModel, BackboneModelConfig
 from ferlib.models.layers import DetailExtraction, TokenAttention, global_average_pool, pooled_attention
 
 
 @dataclass(frozen=True)
-class ConvCutConfig(TrunkModelConfig):
+class ConvCutConfig(BackboneModelConfig):
     """How a Conv-cut is built. The defaults are the paper's, read honestly.
 
     Attributes:
-        trunk: a timm model name.
-        keep_stages: trunk stages kept, 2, 3 or 4 (4: not truncated). The paper says both "truncating the third and
+        backbone: a timm model name.
+        keep_stages: backbone stages kept, 2, 3 or 4 (4: not truncated). The paper says both "truncating the third and
             fourth stages" (2) and "the first three stages retained" (3).
         cut: "stage" (the map after `keep_stages`) or "published": inside the fourth block from the end of ConvNeXt's
-            third stage, as the authors' code cuts ConvNeXt-Base. No such block is in other trunks: there it is "stage".
-        two_depths: the map of the stage before goes along, see `Trunk`; our addition, not the paper's.
-        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+            third stage, as the authors' code cuts ConvNeXt-Base. No such block is in other backbones: there it is
+            "stage".
+        two_depths: the map of the stage before goes along, see `Backbone`; our addition, not the paper's.
+        freeze_backbone: the backbone is not trained and stays in evaluation mode.
         detail_layers: separable convolutions in Detail Extraction, 0 to 3.
         detail_norm: "before" (Algorithm 1), "after" or "none" (published code, first and second phase).
         width: channels of Detail Extraction.
@@ -49,7 +51,7 @@ class ConvCutConfig(TrunkModelConfig):
         attention: "token", "channel", "batch" or "none".
         learned_scale: a learned scalar in place of 1/√d in batch attention (published code).
         dropout: spatial dropout in Detail Extraction.
-        head_dropout: share of the vector zeroed in training after pooling and after the attention (published code).
+        head_dropout: fraction of the vector zeroed in training after pooling and after the attention (published code).
     """
 
     architecture: str = "convcut"
@@ -63,7 +65,7 @@ class ConvCutConfig(TrunkModelConfig):
     head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.cut == "published" and not is_model_in_modules(self.trunk, {"convnext"}):
+        if self.cut == "published" and not is_model_in_modules(self.backbone, {"convnext"}):
             object.__setattr__(self, "cut", "stage")
         super().__post_init__()
         if self.cut == "published" and self.two_depths:
@@ -85,38 +87,38 @@ class HalfBlock(nn.Module):
         return self.norm(x) if self.channels_first else self.norm(x.movedim(1, -1)).movedim(-1, 1)
 
 
-def cut_inside_stage_3(trunk: Trunk) -> None:
-    """Remove what lies behind the first half of the fourth block from the end of a ConvNeXt trunk's third stage.
+def cut_inside_stage_3(backbone: Backbone) -> None:
+    """Remove what lies behind the first half of the fourth block from the end of a ConvNeXt backbone's third stage.
 
     Keras's `layers[-57]` is that in ConvNeXt-Base: the layer norm in the 24th of 27 blocks. 51.64 M parameters are left
     of the 60.12 M of three stages; the map keeps its size. Other ConvNeXts are cut at the block with the same place
     from the end. No `feature_info` names a place inside a block.
     """
-    blocks = cast(nn.Sequential, cast(nn.Sequential, trunk.net.model.stages)[2].blocks)
+    blocks = cast(nn.Sequential, cast(nn.Sequential, backbone.net.model.stages)[2].blocks)
     if len(blocks) < 4:
         raise UserError(f"a third stage of {len(blocks)} blocks has no fourth from the end; give cut=stage")
     blocks[-4] = HalfBlock(cast(ConvNeXtBlock, blocks[-4]))
     del blocks[-3:]
 
 
-class ConvCut(TrunkModel):
+class ConvCut(BackboneModel):
     """Conv-cut.
 
     Args:
         config: how it is built.
-        trunk_weights: pretrained weights of the trunk: "imagenet" (downloaded by timm), a .safetensors file, or None
-            for random ones.
+        backbone_weights: pretrained weights of the backbone: "imagenet" (downloaded by timm), a .safetensors file, or
+            None for random ones.
     """
 
     config: ConvCutConfig
 
-    def __init__(self, config: ConvCutConfig, trunk_weights: str | Path | None = None):
-        trunk = Trunk(config.trunk, config.keep_stages, config.two_depths)
+    def __init__(self, config: ConvCutConfig, backbone_weights: str | Path | None = None):
+        backbone = Backbone(config.backbone, config.keep_stages, config.two_depths)
         if config.cut == "published":
-            cut_inside_stage_3(trunk)
-        super().__init__(config, trunk, trunk_weights)
+            cut_inside_stage_3(backbone)
+        super().__init__(config, backbone, backbone_weights)
         self.detail = DetailExtraction(
-            self.trunk.channels, config.width, config.detail_layers, config.detail_norm, config.dropout
+            self.backbone.channels, config.width, config.detail_layers, config.detail_norm, config.dropout
         )
         dim = self.detail.out_channels
         self.token_attention = TokenAttention(dim) if config.attention == "token" else nn.Identity()
@@ -131,7 +133,7 @@ class ConvCut(TrunkModel):
         self.classifier = nn.Linear(dim, len(config.classes))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
+        """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
         details = self.token_attention(self.detail(features))  # (B, width, h', w')
         y = self.bottleneck(self.dropout(global_average_pool(details)))  # (B, D)
         y = self.dropout(self.pooled_attention(y))

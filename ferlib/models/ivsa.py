@@ -40,13 +40,13 @@ class IVSAConfig(ModelConfig):
         gamma: whose γ: "stage" (the stage's last batch norm) or "own" (one inside the block, as in NAM).
         widths: channels of the stages.
         hidden: width of the first two dense layers.
-        dropout: share of their outputs zeroed in training.
+        dropout: fraction of their outputs zeroed in training.
     """
 
     architecture: str = "ivsa"
     classes: tuple[str, ...] = labels.FER2013
     input_size: int = 40
-    source_size: int | None = 48
+    downscale_to: int | None = 48
     centre_crop: bool = True
     grey: bool = True
     mean: tuple[float, ...] = FER2013_MEAN
@@ -123,15 +123,15 @@ class IVSA(FaceModel):
 
     Args:
         config: how it is built.
-        trunk_weights: must be None; nothing in IVSA is pretrained.
+        backbone_weights: must be None; nothing in IVSA is pretrained.
     """
 
     config: IVSAConfig
 
-    def __init__(self, config: IVSAConfig, trunk_weights: str | Path | None = None):
+    def __init__(self, config: IVSAConfig, backbone_weights: str | Path | None = None):
         super().__init__()
-        if trunk_weights is not None:
-            raise UserError("IVSA is trained from scratch and has no trunk to load weights into")
+        if backbone_weights is not None:
+            raise UserError("IVSA is trained from scratch and has no backbone to load weights into")
         self.config = config
         inputs = (config.channels, *config.widths)
         self.convolutions = nn.ModuleList(

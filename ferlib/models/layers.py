@@ -63,11 +63,11 @@ class DetailExtraction(nn.Module):
     completes it; at 224 px there is none.
 
     Args:
-        channels: C of the trunk's map.
+        channels: C of the backbone's map.
         width: output channels.
         layers: number of separable convolutions, 0 to 3.
         norm: "before" (batch norm, Algorithm 1), "after" (layer norm, the code's first phase) or "none" (its second).
-        dropout: share of channels zeroed in training.
+        dropout: fraction of channels zeroed in training.
     """
 
     KERNELS = (4, 2, 1)  # kernel = stride

@@ -4,7 +4,7 @@
 
 What the paper says, what the authors' notebook (github.com/JLREx/PAtt-Lite) does, and what we do:
 
-- Trunk. Paper: a truncated MobileNetV1, 1.10 M parameters in all. Notebook: `layers[-29]`, which is inside block 9,
+- Backbone. Paper: a truncated MobileNetV1, 1.10 M parameters in all. Notebook: `layers[-29]`, which is inside block 9,
   after its depthwise half; 1.10 M with Keras's counting (batch-norm statistics included). We: `cut="published"`, the
   same; `cut="stage"` is timm's map at stride 16, two and a half blocks deeper: 1.91 M.
 - Patches. Paper: a block in place of the cut layers. Notebook: separable convolutions k4 s4 "same" and k2 s2 "valid",
@@ -12,12 +12,12 @@ What the paper says, what the authors' notebook (github.com/JLREx/PAtt-Lite) doe
 - Attention. Paper: a classifier with dot-product self-attention. Notebook: Keras's `Attention(use_scale=True)` of a
   vector x (B, 32) with itself, after a dense layer: over the batch, with a learned scalar. We: "batch", the same;
   "channel" and "token", over one image; "none".
-- Training. Notebook: trunk frozen, Adam 1e-3; then all again at 1e-5 with dropout 0.2 after the patches, the pooling
+- Training. Notebook: backbone frozen, Adam 1e-3; then all again at 1e-5 with dropout 0.2 after the patches, the pooling
   and the attention. We: the first step's model, dropout 0.1 after the pooling. Our batch norm has PyTorch's constants.
 
 The authors concede the error of the attention in their README. Their second step unfreezes "the last 59" layers of the
-truncated trunk. It has 59 in versions of Keras whose MobileNet starts with a layer `conv1_pad`, so all are trained; in
-later ones it has 58, the index becomes -1, and all but its last ReLU stay frozen.
+truncated backbone. It has 59 in versions of Keras whose MobileNet starts with a layer `conv1_pad`, so all are trained;
+in later ones it has 58, the index becomes -1, and all but its last ReLU stay frozen.
 
 The readings of the attention are those of Conv-cut (`ATTENTIONS` in layers.py). "token", our honest one, runs over the
 positions of one image after the patch extraction, with learned Q, K and V, where the others run after the dense layer.
@@ -31,27 +31,27 @@ from typing import cast
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Trunk, TrunkModel, TrunkModelConfig
+from ferlib.models.backbone import Backbone, BackboneModel, BackboneModelConfig
 from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average_pool, pooled_attention
 
 
 @dataclass(frozen=True)
-class PAttLiteConfig(TrunkModelConfig):
+class PAttLiteConfig(BackboneModelConfig):
     """How a PAtt-Lite is built.
 
     Attributes:
-        trunk: a timm model name.
-        keep_stages: trunk stages kept, 2 or 3 (stride 8 or 16); the published cut is in the third.
-        cut: "published" (inside MobileNetV1's block 9) or "stage" (any trunk's map after `keep_stages`).
-        freeze_trunk: the trunk is not trained and stays in evaluation mode.
+        backbone: a timm model name.
+        keep_stages: backbone stages kept, 2 or 3 (stride 8 or 16); the published cut is in the third.
+        cut: "published" (inside MobileNetV1's block 9) or "stage" (any backbone's map after `keep_stages`).
+        freeze_backbone: the backbone is not trained and stays in evaluation mode.
         width: channels of the patch extraction.
         bottleneck: size of the dense layer with batch norm.
         attention: "token", "channel", "batch" or "none".
-        dropout: share of the pooled vector zeroed in training.
+        dropout: fraction of the pooled vector zeroed in training.
     """
 
     architecture: str = "pattlite"
-    trunk: str = "mobilenetv1_100"
+    backbone: str = "mobilenetv1_100"
     cut: str = "published"
     width: int = 256
     bottleneck: int = 32
@@ -60,19 +60,19 @@ class PAttLiteConfig(TrunkModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels != 3:
-            raise UserError("PAtt-Lite takes three channels, like its trunk's weights; a grey face is repeated")
-        if self.cut == "published" and not self.trunk.startswith("mobilenetv1_"):
-            raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.trunk} give cut=stage")
+            raise UserError("PAtt-Lite takes three channels, like its backbone's weights; a grey face is repeated")
+        if self.cut == "published" and not self.backbone.startswith("mobilenetv1_"):
+            raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.backbone} give cut=stage")
 
 
-def cut_inside_block_9(trunk: Trunk) -> None:
-    """Remove what lies behind the depthwise half of block 9 from a MobileNetV1 trunk; the map keeps its size.
+def cut_inside_block_9(backbone: Backbone) -> None:
+    """Remove what lies behind the depthwise half of block 9 from a MobileNetV1 backbone; the map keeps its size.
 
     Keras's `layers[-29]` counts back over block 13 (6 layers), block 12 (7, with its padding), 11 and 10 (6 each), and
     block 9's ReLU, batch norm and pointwise convolution. timm's blocks 6 to 11 are its stage 3; no `feature_info` names
     a place inside a block.
     """
-    stage = cast(nn.Sequential, cast(nn.ModuleList, trunk.net.model.blocks)[3])
+    stage = cast(nn.Sequential, cast(nn.ModuleList, backbone.net.model.blocks)[3])
     del stage[4:]
     stage[3].conv_pw, stage[3].bn2 = nn.Identity(), nn.Identity()
 
@@ -104,23 +104,23 @@ class PatchExtraction(nn.Sequential):
         return x
 
 
-class PAttLite(TrunkModel):
+class PAttLite(BackboneModel):
     """PAtt-Lite.
 
     Args:
         config: how it is built.
-        trunk_weights: pretrained weights of the trunk: "imagenet" (downloaded by timm), a .safetensors file, or None
-            for random ones.
+        backbone_weights: pretrained weights of the backbone: "imagenet" (downloaded by timm), a .safetensors file, or
+            None for random ones.
     """
 
     config: PAttLiteConfig
 
-    def __init__(self, config: PAttLiteConfig, trunk_weights: str | Path | None = None):
-        trunk = Trunk(config.trunk, config.keep_stages)
+    def __init__(self, config: PAttLiteConfig, backbone_weights: str | Path | None = None):
+        backbone = Backbone(config.backbone, config.keep_stages)
         if config.cut == "published":
-            cut_inside_block_9(trunk)
-        super().__init__(config, trunk, trunk_weights)
-        self.patches = PatchExtraction(self.trunk.channels, config.width)
+            cut_inside_block_9(backbone)
+        super().__init__(config, backbone, backbone_weights)
+        self.patches = PatchExtraction(self.backbone.channels, config.width)
         self.token_attention = TokenAttention(config.width) if config.attention == "token" else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.bottleneck = nn.Sequential(
@@ -130,7 +130,7 @@ class PAttLite(TrunkModel):
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Trunk map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
+        """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
 
         Raises:
             ValueError: a batch of one in training mode, which batch norm cannot normalise.

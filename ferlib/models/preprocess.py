@@ -27,11 +27,11 @@ class Preprocess:
     Call it with uint8 (B, 1 or 3, H, W); the result is float32 (B, channels, input_size, input_size).
 
     Attributes:
-        input_size, source_size, grey, mean, std, centre_crop: as in `ferlib.models.base.ModelConfig`.
+        input_size, downscale_to, grey, mean, std, centre_crop: as in `ferlib.models.base.ModelConfig`.
     """
 
     input_size: int
-    source_size: int | None
+    downscale_to: int | None
     grey: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -42,14 +42,14 @@ class Preprocess:
         """The one a model was trained with; ValueError for a config whose model is not built yet."""
         if config.mean is None or config.std is None:
             raise UserError("mean and std are those of the backbone: build the model first and take its config")
-        return cls(config.input_size, config.source_size, config.grey, config.mean, config.std, config.centre_crop)
+        return cls(config.input_size, config.downscale_to, config.grey, config.mean, config.std, config.centre_crop)
 
     def scale(self, pixels: Tensor) -> Tensor:
         """First half: uint8 (B, 1 or 3, H, W) -> float32 in 0..1, colour and detail removed where asked."""
         x = pixels.float() / 255
         if self.grey and x.shape[1] == 3:
             x = (x * x.new_tensor(GREY_WEIGHTS).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        return resize(x, self.source_size) if self.source_size else x
+        return resize(x, self.downscale_to) if self.downscale_to else x
 
     def normalise(self, x: Tensor) -> Tensor:
         """Second half: float32 in 0..1 -> (B, channels, input_size, input_size), normalised."""
@@ -73,5 +73,5 @@ class Preprocess:
 
     def whole_face(self, maps: Tensor) -> Tensor:
         """Maps over the model's input (B, S, S) -> over the whole face, with zeros where the model did not look."""
-        edge = (self.source_size - self.input_size) // 2 if self.centre_crop and self.source_size else 0
+        edge = (self.downscale_to - self.input_size) // 2 if self.centre_crop and self.downscale_to else 0
         return F.pad(maps, (edge,) * 4)

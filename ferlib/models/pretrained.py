@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ferlib.errors import RunError, UserError
 from ferlib.models.base import Normalisation
 from ferlib.runtime.hub import hub_folder
+from ferlib.utils.old_names import renamed_parameter
 
 State = dict[str, Tensor]
 
@@ -27,11 +28,12 @@ class NoPretrainedWeights(RunError):
 
     def __init__(self, reason: str, file: str = "a local file"):
         super().__init__(
-            f"{reason}; give {file} with trunk_weights=PATH.safetensors, or take random weights with pretrained=False"
+            f"{reason}; give {file} with backbone_weights=PATH.safetensors, or take random weights with "
+            "pretrained=False"
         )
         self.command_line = (
-            f"{reason}; give a file or a released model's name with --trunk-weights, or take random weights with "
-            "--trunk-weights none"
+            f"{reason}; give a file or a released model's name with --backbone-weights, or take random weights with "
+            "--backbone-weights none"
         )
 
 
@@ -113,17 +115,17 @@ def load_weights_file(
     Raises:
         RuntimeError: the file cannot be read, or does not fit.
     """
-    state = _read(path)
+    state = {renamed_parameter(key): value for key, value in _read(path).items()}
     state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
     state = translate(state) if translate else state
     own = net.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = own.keys() - state.keys() - counters
     if missing:
-        raise RunError(f"{path} lacks {len(missing)} of {len(own)} trunk parameters, e.g. {min(missing)}")
+        raise RunError(f"{path} lacks {len(missing)} of {len(own)} backbone parameters, e.g. {min(missing)}")
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if wrong:
-        raise RunError(f"{path} does not fit the trunk: {min(wrong)} has another shape")
+        raise RunError(f"{path} does not fit the backbone: {min(wrong)} has another shape")
     net.load_state_dict({key: state.get(key, own[key]) for key in own}, strict=True)
 
 

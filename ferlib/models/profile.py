@@ -1,7 +1,7 @@
 """What every part of a model costs, and how far its map sees: parameters, operations, stride and receptive field.
 
-A part is a stage of the trunk or a block of the head (`parts`). Conv-cut, IVSA and PAtt-Lite are divided alike, so that
-they can be laid side by side.
+A part is a stage of the backbone or a block of the head (`parts`). Conv-cut, IVSA and PAtt-Lite are divided alike, so
+that they can be laid side by side.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Trunk, parameter_count
+from ferlib.models.backbone import Backbone, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.convcut import ConvCut
 from ferlib.models.ivsa import IVSA, Reduction
@@ -32,7 +32,7 @@ class Cost:
     Attributes:
         part: its name, see `parts`.
         parameters: their number.
-        trained: how many of them are trained; those of a frozen trunk are not.
+        trained: how many of them are trained; those of a frozen backbone are not.
         flops: operations for one face at the model's input size, counted as in `ferlib.models.listing.count_flops`.
     """
 
@@ -77,7 +77,7 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
         blocks = [reduction.block for reduction in reductions if reduction.block is not None]
         found |= {"attention": blocks, "dense layers": [model.hidden]}
     elif isinstance(model, ConvCut | PAttLite):
-        found = trunk_stages(model.trunk)
+        found = backbone_stages(model.backbone)
         if isinstance(model, ConvCut):
             found["Detail Extraction"] = [model.detail]
         else:
@@ -95,12 +95,12 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
     return {name: modules for name, modules in used.items() if modules}
 
 
-def trunk_stages(trunk: Trunk) -> dict[str, list[nn.Module]]:
-    """A trunk's layers by stage, counted as in `Trunk`: stage 1 ends at stride 4, stage 2 at 8, stage 3 at 16.
+def backbone_stages(backbone: Backbone) -> dict[str, list[nn.Module]]:
+    """A backbone's layers by stage, counted as in `Backbone`: stage 1 ends at stride 4, stage 2 at 8, stage 3 at 16.
 
     What comes before a stage's end, such as the stem, belongs to it.
     """
-    net = trunk.net.model
+    net = backbone.net.model
     ends = {entry["module"]: entry["reduction"] for entry in cast(Any, net.feature_info)}  # "stages.0" or "layer1" -> 4
     containers = {name.partition(".")[0] for name in ends if "." in name}
     layers: list[tuple[str, nn.Module]] = []
@@ -110,7 +110,7 @@ def trunk_stages(trunk: Trunk) -> dict[str, list[nn.Module]]:
             if name in containers
             else [(name, module)]
         )
-    last = {stride: name for name, stride in ends.items() if 4 <= stride <= trunk.stride}  # the last of each stride
+    last = {stride: name for name, stride in ends.items() if 4 <= stride <= backbone.stride}  # the last of each stride
     found: dict[str, list[nn.Module]] = {}
     waiting: list[nn.Module] = []
     for name, module in layers:

@@ -52,7 +52,9 @@ MODELS = {
     ),
     "convcut_published": Entry(ConvCut, _PUBLISHED, "the authors' code as run: attention ACROSS THE BATCH, for audits"),
     "linear_probe": Entry(
-        ConvCut, ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0), "pooled trunk map only"
+        ConvCut,
+        ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0),
+        "pooled backbone map only",
     ),
     "ivsa": Entry(IVSA, IVSAConfig(), "improved VGG with Salient Attention Blocks"),
     "ivsa_cbam": Entry(IVSA, IVSAConfig("ivsa_cbam", block="cbam"), "the same VGG with CBAM"),
@@ -84,15 +86,15 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str, *, pretrained: bool = False, trunk_weights: str | Path | None = None, **overrides: Any
+    name: str, *, pretrained: bool = False, backbone_weights: str | Path | None = None, **overrides: Any
 ) -> FaceModel:
     """A new, untrained model by name.
 
     Args:
         name: one of `list_models()`.
-        pretrained: start the trunk from ImageNet weights, downloaded by timm. Raises when they cannot be had.
-        trunk_weights: start the trunk from this .safetensors file, released model or model folder instead.
-        **overrides: fields of the model's config, e.g. `trunk="tf_efficientnet_lite0"`, `keep_stages=2`.
+        pretrained: start the backbone from ImageNet weights, downloaded by timm. Raises when they cannot be had.
+        backbone_weights: start the backbone from this .safetensors file, released model or model folder instead.
+        **overrides: fields of the model's config, e.g. `backbone="tf_efficientnet_lite0"`, `keep_stages=2`.
 
     Raises:
         ValueError: unknown name, field or value.
@@ -105,48 +107,50 @@ def create_model(
     unknown = sorted(overrides.keys() - known)
     if unknown:
         raise UserError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    weights = trunk_weights if trunk_weights is not None else "imagenet" if pretrained else None
+    weights = backbone_weights if backbone_weights is not None else "imagenet" if pretrained else None
     return build_model(replace(entry.config, **overrides), weights)
 
 
 @torch.inference_mode(False)  # a model made inside it could be neither trained nor explained
-def build_model(config: ModelConfig, trunk_weights: str | Path | None = None) -> FaceModel:
+def build_model(config: ModelConfig, backbone_weights: str | Path | None = None) -> FaceModel:
     """A new, untrained model from its config.
 
     Args:
         config: names the architecture, a key of `MODELS`, and says how it is built. Where it leaves mean and std to the
             backbone, the model's config has them in numbers.
-        trunk_weights: of the pretrained part: "imagenet" (downloaded by timm), a .safetensors file, a released model's
-            name or a model folder, or None for random ones.
+        backbone_weights: of the pretrained part: "imagenet" (downloaded by timm), a .safetensors file, a released
+            model's name or a model folder, or None for random ones.
 
     Raises:
         ValueError: a value of the config is impossible, or weights are given to a model without a pretrained part.
         RuntimeError: the weights could not be had or do not fit.
     """
-    weights = weights_source(trunk_weights)
-    model = MODELS[config.architecture].model(with_normalisation(config, weights), trunk_weights=weights)
+    weights = weights_source(backbone_weights)
+    model = MODELS[config.architecture].model(with_normalisation(config, weights), backbone_weights=weights)
     model.started_from = weights_record(weights)
     if weights is not None:
-        model.started_from["name"] = Path(trunk_weights or "").name  # a released model's name says more than its file's
+        model.started_from["name"] = Path(
+            backbone_weights or ""
+        ).name  # a released model's name says more than its file's
     return model
 
 
-def weights_source(trunk_weights: str | Path | None) -> str | Path | None:
+def weights_source(backbone_weights: str | Path | None) -> str | Path | None:
     """What `build_model` accepts, with the weights file in place of a released model's name or a model folder."""
-    if trunk_weights is None or trunk_weights == "imagenet":
-        return trunk_weights
-    folder = released_models().get(str(trunk_weights), Path(trunk_weights))
+    if backbone_weights is None or backbone_weights == "imagenet":
+        return backbone_weights
+    folder = released_models().get(str(backbone_weights), Path(backbone_weights))
     return folder / "model.safetensors" if folder.is_dir() else folder
 
 
-def with_normalisation(config: ModelConfig, trunk_weights: str | Path | None) -> ModelConfig:
+def with_normalisation(config: ModelConfig, backbone_weights: str | Path | None) -> ModelConfig:
     """The config with mean and std in numbers, which it may leave to its backbone.
 
     Those noted in the weights file or in the config of the model it is of come first; else timm's for the backbone.
     """
     if config.mean is not None:
         return config
-    weights = weights_source(trunk_weights)
+    weights = weights_source(backbone_weights)
     noted = noted_normalisation(Path(weights)) if weights is not None and weights != "imagenet" else None
     mean, std = noted or config.own_normalisation()
     return replace(config, mean=mean, std=std)

@@ -89,7 +89,7 @@ def watched_epochs(curves: Mapping[str, Sequence[float]], colours: Mapping[str, 
     """Accuracy after every epoch, a line a way of asking.
 
     Args:
-        curves: name -> shares of 1, one an epoch.
+        curves: name -> fractions of 1, one an epoch.
         colours: name -> colour.
     """
     figure = go.Figure()

@@ -44,7 +44,7 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
             row=row,
             col=column,
         )
-        figure.update_xaxes(title_text="share of the faces (%)", range=[0, widest * 1.4], row=row, col=column)
+        figure.update_xaxes(title_text="fraction of the faces (%)", range=[0, widest * 1.4], row=row, col=column)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     rows = (len(counts) + 1) // 2
     return styled(figure, "Class distribution", 120 + 290 * rows, showlegend=False, bargap=0.25).update_layout(

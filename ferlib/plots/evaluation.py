@@ -34,10 +34,10 @@ def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
         horizontal_spacing=0.04,
     )
     for column, frame in enumerate(batches.values(), 1):
-        alone = frame[frame["composition"] == "single"]
+        alone = frame[frame["batch_order"] == "single"]
         for row, (measure, label) in enumerate(measures.items(), 1):
             for order in ("sorted", "shuffled"):
-                line = frame[frame["composition"] == order]
+                line = frame[frame["batch_order"] == order]
                 line = pd.concat([alone, line]) if len(alone) else line
                 figure.add_scatter(
                     x=[str(size) for size in line["batch_size"]],
@@ -69,12 +69,12 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
 
     Args:
         table: of `ferlib.experiments.protocols.ladder_table`: one row a ladder, `rung` and `metric`, with `data`,
-            `model`, `trunk`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a data
-            set, model and trunk; titles name the trunk where there are several.
+            `model`, `backbone`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a
+            data set, model and backbone; titles name the backbone where there are several.
         metric: which to show.
     """
-    panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "trunk"], sort=False)))
-    several = table["trunk"].nunique() > 1
+    panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "backbone"], sort=False)))
+    several = table["backbone"].nunique() > 1
     bars = max(len(rows) for rows in panels.values())
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
@@ -82,8 +82,8 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         lines,
         columns,
         subplot_titles=[
-            f"<b>{model}</b> on {data},{f'<br>{trunk},' if several else ''} seeds: {rows['seeds'].iloc[0]}"
-            for (data, model, trunk), rows in panels.items()
+            f"<b>{model}</b> on {data},{f'<br>{backbone},' if several else ''} seeds: {rows['seeds'].iloc[0]}"
+            for (data, model, backbone), rows in panels.items()
         ],
         shared_yaxes=True,
         horizontal_spacing=0.04,
@@ -244,7 +244,7 @@ def reliability_diagrams(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 
 def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -> go.Figure:
-    """A confusion matrix as counts and, beside it, as shares of each true class; both are coloured by the shares.
+    """A confusion matrix as counts and, beside it, as fractions of each true class; both are coloured by the shares.
 
     Args:
         counts: (K, K), rows the true classes.
@@ -256,7 +256,7 @@ def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -
     shares = 100 * np.divide(counts, faces, out=np.full(counts.shape, np.nan), where=faces > 0)
     texts = {
         "<b>faces</b>": [[f"{count:,}" if count else "" for count in row] for row in counts],
-        "<b>share of the true class (%)</b>": [
+        "<b>fraction of the true class (%)</b>": [
             [f"{share:.1f}" if share > 0 else "" for share in row] for row in shares
         ],
     }

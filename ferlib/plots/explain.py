@@ -80,11 +80,11 @@ def picture_table(
 
 
 def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], title: str) -> go.Figure:
-    """Share of the energy on every part of the face; the colour is the share relative to the part's area.
+    """Fraction of the energy on every part of the face; the colour is the share relative to the part's area.
 
     Args:
         methods: map -> part -> {"share", "relative"}, e.g. from `results/explain_regions.json`.
-        area: part -> its share of the picture.
+        area: part -> its fraction of the picture.
         title: of the figure.
     """
     names = [_named(method) for method in methods]
@@ -121,7 +121,7 @@ def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], titl
 def class_regions(
     models: Mapping[str, Mapping], parts: Sequence[str], classes: Sequence[str], title: str, method: str = "gradcam"
 ) -> go.Figure:
-    """Share of a map's energy on some parts, class by class, with intervals, beside the centre blob's.
+    """Fraction of a map's energy on some parts, class by class, with intervals, beside the centre blob's.
 
     Args:
         models: model -> "methods" -> map -> "per_class" -> class -> part -> {"share", "low", "high"}.
@@ -262,8 +262,8 @@ def planes(
                         row=row,
                         col=column,
                     )
-    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, mirror=True)
-    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, mirror=True)
+    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, flip_tta=True)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, flip_tta=True)
     figure.update_annotations(font_size=12)
     figure = styled(figure, title, 170 + (WIDTH // len(spaces) + 45) * len(rows))
     return figure.update_layout(

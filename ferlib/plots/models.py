@@ -41,32 +41,33 @@ STAGE_COLOURS = (COLOURS["happiness"], COLOURS["disgust"], COLOURS["sadness"], C
 
 
 def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
-    """What every stage of some trunks costs, and what a cut leaves: one row of panels a trunk.
+    """What every stage of some backbones costs, and what a cut leaves: one row of panels a backbone.
 
     Args:
-        costs: one row a trunk and stage, in order: `trunk`, `stage`, `parameters` and `multiply_adds` (of one image).
+        costs: one row a backbone and stage, in order: `backbone`, `stage`, `parameters` and `multiply_adds` (of one
+            image).
         cut_after: the last stage that is kept.
     """
     measures = {
         "parameters": ("parameters (millions)", 1e6, "M"),
         "multiply_adds": ("multiply-adds (billions)", 1e9, "G"),
     }
-    trunks = list(dict.fromkeys(costs["trunk"]))
+    backbones = list(dict.fromkeys(costs["backbone"]))
     titles, bars = [], []
-    for trunk in trunks:
-        stages = costs[costs["trunk"] == trunk]
+    for backbone in backbones:
+        stages = costs[costs["backbone"] == backbone]
         kept = np.arange(len(stages)) <= list(stages["stage"]).index(cut_after)
         for column, (_, unit, letter) in measures.items():
             values = stages[column].to_numpy() / unit
-            titles.append(f"<b>{trunk}</b>: {values[kept].sum():.2f} of {values.sum():.2f} {letter} kept")
+            titles.append(f"<b>{backbone}</b>: {values[kept].sum():.2f} of {values.sum():.2f} {letter} kept")
             bars.append((stages["stage"], values, kept))
     figure = make_subplots(
-        len(trunks),
+        len(backbones),
         2,
         subplot_titles=titles,
         shared_yaxes=True,
         horizontal_spacing=0.06,
-        vertical_spacing=0.36 / len(trunks),
+        vertical_spacing=0.36 / len(backbones),
     )
     for place, (stages, values, kept) in enumerate(bars):
         row, col = place // 2 + 1, place % 2 + 1
@@ -89,7 +90,7 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
     return styled(
         figure,
         "What every stage costs, for one image",
-        130 + 290 * len(trunks),
+        130 + 290 * len(backbones),
         legend=legend_above("right", 1.08),
         bargap=0.3,
     ).update_layout(margin_l=120)
@@ -102,7 +103,7 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
         costs: one row a model and part, in order: `model`, `part`, `parameters`, `trained` (how many of them are) and
             `multiply_adds` (of one face).
     """
-    measures = {"parameters": "share of the parameters (%)", "multiply_adds": "share of the multiply-adds (%)"}
+    measures = {"parameters": "fraction of the parameters (%)", "multiply_adds": "fraction of the multiply-adds (%)"}
     models = dict(iter(costs.groupby("model", sort=False)))
     titles = []
     for name, rows in models.items():

@@ -1,4 +1,4 @@
-"""Chapter 3, training: curves of runs, learning rates, a trunk's two views of a face, and where the time goes."""
+"""Chapter 3, training: curves of runs, learning rates, a backbone's two views of a face, and where the time goes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +45,7 @@ def curves(histories: Mapping[str, pd.DataFrame], metric: str = "accuracy") -> g
 
 
 def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
-    """Learning-rate schedules, each as shares of its recipe's rate, over the run.
+    """Learning-rate schedules, each as fractions of its recipe's rate, over the run.
 
     Args:
         rates: schedule -> shares at equally spaced moments of the run, from its start to its end.
@@ -54,21 +54,21 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
     for i, (name, values) in enumerate(rates.items()):
         line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
         figure.add_scatter(x=np.linspace(0, 1, len(values)), y=list(values), mode="lines", line=line, name=name)
-    figure.update_xaxes(title_text="share of the run", tickformat=".0%")
-    figure.update_yaxes(title_text="share of the recipe's rate (log)", type="log", tickvals=[1, 0.1, 0.01, 0.001])
+    figure.update_xaxes(title_text="fraction of the run", tickformat=".0%")
+    figure.update_yaxes(title_text="fraction of the recipe's rate (log)", type="log", tickvals=[1, 0.1, 0.01, 0.001])
     figure = styled(figure, "Learning rates over a run", 380)
     return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
 
 
 def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go.Figure:
-    """What a trunk says about a picture and about its mirror image: one row each, some channels of the map.
+    """What a backbone says about a picture and about its mirror image: one row each, some channels of the map.
 
     Args:
         face: (H, W) or (H, W, 3) uint8.
         maps: of the picture and of its mirror image, (2, C, h, w).
         channels: which of the C to draw.
     """
-    titles = ["what the trunk sees", *(f"channel {channel}" for channel in channels)]
+    titles = ["what the backbone sees", *(f"channel {channel}" for channel in channels)]
     figure = make_subplots(
         2, len(titles), subplot_titles=titles + [""] * len(titles), horizontal_spacing=0.02, vertical_spacing=0.05
     )

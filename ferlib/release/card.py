@@ -12,7 +12,7 @@ from pathlib import Path
 import timm
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import TrunkModelConfig, parameter_count
+from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
 
@@ -81,7 +81,7 @@ WEB_PHOTOS = """\
 LIMITS = {
     "ferplus": WEB_PHOTOS.format(labelled="labelled by ten people each"),
     "fer2013": WEB_PHOTOS.format(labelled="with labels that are often wrong"),
-    "synthetic": "- It has seen drawn faces only: what it says of photos was not measured.",
+    "synthetic": "- It has seen synthetic faces only: what it says of photos was not measured.",
 }
 NOT_RECORDED = """\
 - Who the people in the training faces are (age, skin tone, culture) is not recorded here, so there are no figures by
@@ -160,23 +160,23 @@ def _trained(training: dict, data: str) -> str:
 
 def _origin(model: FaceModel, training: dict) -> str:
     """What the weights started from, and whose answers they learnt."""
-    start = training["trunk_weights"]
-    if not model.has_trunk or (start and start["name"] == "none"):
+    start = training["backbone_weights"]
+    if not model.has_backbone or (start and start["name"] == "none"):
         words = "Nothing is pretrained."
     elif start is None:
-        words = "What its trunk started from is not recorded."
+        words = "What its backbone started from is not recorded."
     elif start["name"] == "imagenet":
-        trunk = model.config.trunk if isinstance(model.config, TrunkModelConfig) else ""
-        source = timm.get_pretrained_cfg(trunk) if trunk else None
-        licence = f" of `{trunk}` ({source.license})" if source and source.license else ""
-        words = f"The trunk started from timm's ImageNet weights{licence}."
+        backbone = model.config.backbone if isinstance(model.config, BackboneModelConfig) else ""
+        source = timm.get_pretrained_cfg(backbone) if backbone else None
+        licence = f" of `{backbone}` ({source.license})" if source and source.license else ""
+        words = f"The backbone started from timm's ImageNet weights{licence}."
     elif start["about"]:
-        words = f"The trunk started from {start['about']}."
+        words = f"The backbone started from {start['about']}."
     else:
         digest = f" (SHA-256 {start['sha256'][:16]}…)" if start.get("sha256") else ""
-        words = f"The trunk started from the file `{start['name']}`{digest}; where that comes from is not recorded."
+        words = f"The backbone started from the file `{start['name']}`{digest}; where that comes from is not recorded."
     if teacher := training["recipe"].get("teacher"):
-        share = training["recipe"]["teacher_share"]
+        share = training["recipe"]["teacher_fraction"]
         words += f" Of the training targets {share:.0%} are the answers of `{Path(teacher).name}`."
     return words
 
@@ -191,7 +191,7 @@ def _class_row(name: str, row: dict, clean: dict) -> str:
 
 
 def _confusions(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
-    """For each class the other one that its faces are called most often, by falling share of its faces."""
+    """For each class the other one that its faces are called most often, by falling fraction of its faces."""
     found = []
     for i, row in enumerate(counts):
         hits, j = max((hits, j) for j, hits in enumerate(row) if j != i)

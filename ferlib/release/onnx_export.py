@@ -27,7 +27,7 @@ Input "image": float32 (batch, channels, input_size, input_size). Output "logits
 logits / `temperature` is the probabilities of `classes`. Output "heatmap": float32 (batch, input_size, input_size), 0
 to 1: Grad-CAM of the most probable class, over the model's input; all 0 where nothing speaks for that class.
 Faces are square crops, RGB or grey, 0..255, prepared by `preprocessing`:
-divide by 255; if `grey`, 0.299 R + 0.587 G + 0.114 B; if `source_size`, resize to that side; then take the middle
+divide by 255; if `grey`, 0.299 R + 0.587 G + 0.114 B; if `downscale_to`, resize to that side; then take the middle
 (`centre_crop`) or resize to `input_size`; repeat a single channel as often as `mean` has numbers; subtract `mean` and
 divide by `std`, channel by channel. To resize is bilinear, antialiased where it shrinks."""
 

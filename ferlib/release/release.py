@@ -22,9 +22,9 @@ from safetensors.numpy import save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.calibration import calibration_error, fit_temperature, tempered
+from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
-from ferlib.models.base import place
+from ferlib.models.base import to_device
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
@@ -33,6 +33,7 @@ from ferlib.release.onnx_export import export_onnx
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
 from ferlib.training.checkpoint import best_epoch
 from ferlib.utils.devices import choose_device
+from ferlib.utils.old_names import renamed_fields
 
 ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
 
@@ -51,7 +52,7 @@ KNOWN_WEIGHTS = {
 
 
 def golden_faces() -> np.ndarray:
-    """Drawn faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
+    """Synthetic faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
     rng = np.random.default_rng(48)
     return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
 
@@ -78,19 +79,19 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
         DataError: the data has no validation faces, or classes that the model does not know.
     """
     model, part = load_model(folder), dataset.split("validation")
-    place(model, choose_device(device))
+    to_device(model, choose_device(device))
     if not len(part):
         raise DataError(f"{dataset.name} has no validation faces to calibrate on")
     labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
-    plain = tempered(probabilities, 1 / model.config.temperature)
+    plain = temperature_scaled(probabilities, 1 / model.config.temperature)
     temperature = fit_temperature(labels, plain)
-    config = json.loads((folder / "config.json").read_text()) | {"temperature": round(temperature, 4)}
+    config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if (folder / "golden.safetensors").exists():
         write_golden(folder)
     if (folder / "model.onnx").exists():
         export_onnx(load_model(folder), folder / "model.onnx")
-    before, after = (calibration_error(labels, found) for found in (plain, tempered(plain, temperature)))
+    before, after = (calibration_error(labels, found) for found in (plain, temperature_scaled(plain, temperature)))
     return temperature, before, after
 
 
@@ -106,15 +107,15 @@ def adopt_run(run: Path, folder: Path) -> None:
         ValueError: the folder is there and holds something else than a model.
     """
     recipe, starts, metrics = (
-        json.loads((run / f"{name}.json").read_text()) for name in ("recipe", "environment", "metrics")
+        renamed_fields(json.loads((run / f"{name}.json").read_text())) for name in ("recipe", "environment", "metrics")
     )
     history, start = pd.read_csv(run / "history.csv"), starts[-1]
     best = history.loc[best_epoch(history, metrics["select_by"])]
-    weights = start.get("trunk_weights")
+    weights = start.get("backbone_weights")
     training = {
         "command": command_of(start["arguments"]),
         "data": start.get("data"),
-        "trunk_weights": weights and {"about": _known(weights.get("sha256"))} | weights,
+        "backbone_weights": weights and {"about": _known(weights.get("sha256"))} | weights,
         "best_epoch": int(best["epoch"]) + 1,
         "epochs": len(history),
         "selected": {
@@ -148,9 +149,9 @@ def command_of(arguments: Sequence[str]) -> str | None:
         name, equals, value = words.pop(0).partition("=")
         if name == "--resume":
             continue
-        if name in ("--root", "--out", "--trunk-weights") and not equals:
+        if name in ("--root", "--out", "--backbone-weights", "--trunk-weights") and not equals:
             value = words.pop(0)
-        if name == "--trunk-weights":
+        if name.endswith("-weights"):
             kept += [name, Path(value).name if Path(value).is_absolute() else value]
         elif name not in ("--root", "--out"):
             kept.append(name + equals + value)
@@ -204,7 +205,7 @@ def release(
     if onnx and not (folder / "model.onnx").exists():
         export_onnx(load_model(folder), folder / "model.onnx")
     model = load_model(folder)
-    place(model, choose_device(device))
+    to_device(model, choose_device(device))
     for file, clean in (("report", False), ("report_clean", True)):
         report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
         (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")

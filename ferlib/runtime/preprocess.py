@@ -20,11 +20,11 @@ class Preprocessing:
     Call it with uint8 `(N, H, W)` or `(N, H, W, 3)`; the result is float32 `(N, channels, input_size, input_size)`.
 
     Attributes:
-        input_size, source_size, grey, mean, std, centre_crop: As in `ferlib.models.base.ModelConfig`.
+        input_size, downscale_to, grey, mean, std, centre_crop: As in `ferlib.models.base.ModelConfig`.
     """
 
     input_size: int
-    source_size: int | None
+    downscale_to: int | None
     grey: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -35,8 +35,8 @@ class Preprocessing:
         if x.ndim == 4 and self.grey:
             x = x @ np.array(GREY_WEIGHTS, np.float32)
         x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-        if self.source_size:
-            x = resized(x, self.source_size)
+        if self.downscale_to:
+            x = resized(x, self.downscale_to)
         x = self._middle(x) if self.centre_crop else resized(x, self.input_size)
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
         return np.ascontiguousarray((x - mean) / std)

@@ -1,4 +1,4 @@
-"""Where drawn faces become pixels: a camera that looks at the head, and a canvas that takes smooth polygons.
+"""Where synthetic faces become pixels: a camera that looks at the head, and a canvas that takes smooth polygons.
 
 Polygons are filled with Pillow at several times the resolution and averaged, so that their edges are smooth.
 """
@@ -82,7 +82,7 @@ class Canvas:
     def coverage(
         self, shapes: Sequence[np.ndarray], blur: float = 0.0, strengths: Sequence[float] | None = None
     ) -> tuple[Window, np.ndarray] | None:
-        """The share of every pixel that the shapes cover.
+        """The fraction of every pixel that the shapes cover.
 
         Args:
             shapes: polygons (n, 2) in face units.

@@ -172,7 +172,7 @@ def _eyes(canvas: Canvas, face: FaceGeometry, gaze: tuple[float, float]) -> None
     width = np.array((0.35, 0.8, 1.0, 1.1, 0.55))
 
     def disc(share: float, lower: float = 0.0) -> list[np.ndarray]:
-        """Both irises, at a share of their radius."""
+        """Both irises, at a fraction of their radius."""
         shifts = (0.035 * gaze[0], 0.020 * gaze[1])
         return [
             ellipse(e.x + shifts[0], e.y + shifts[1] + lower * e.iris, share * e.iris, share * e.iris) for e in eyes

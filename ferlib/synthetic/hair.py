@@ -1,4 +1,4 @@
-"""The hair of a drawn face: its shapes in face units, and its strands."""
+"""The hair of a synthetic face: its shapes in face units, and its strands."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a drawn face is made of: the muscles it moves, the person it belongs to, the scene it is seen in.
+"""What a synthetic face is made of: the muscles it moves, the person it belongs to, the scene it is seen in.
 
 Muscles are action units (AU) of the Facial Action Coding System (Ekman, Friesen and Hager 2002), each with an
 intensity from 0 (relaxed) to 1 (as far as it goes). The prototypes of the expressions follow EMFACS.

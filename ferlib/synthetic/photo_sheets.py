@@ -1,4 +1,4 @@
-"""Drawn photos of people: a booth at an open day that takes four pictures a sheet, all of one person.
+"""Synthetic photos of people: a booth at an open day that takes four pictures a sheet, all of one person.
 
 Photos for showing how one gets from photos to a data set, without a photo of anybody. As in life, everybody has a
 way of their own to show an expression, and shows it much alike each time: so two pictures of one person with one

@@ -1,4 +1,4 @@
-"""Drawn faces: any expression, any person, any number, with the truth about every pixel.
+"""Synthetic faces: any expression, any person, any number, with the truth about every pixel.
 
 A face is drawn from its action units, its person and its scene, so everything a real data set leaves open is
 known here: which muscle moved, how far, where each part of the face lies. Used for first contact without a
@@ -8,7 +8,7 @@ download, for tests, for figures, and to measure whether an explanation points a
     face = render({"AU6": 0.8, "AU12": 1.0}, Identity(), Scene.studio(), size=256)
     face.pixels, face.masks["mouth"]
 
-Drawn faces stand in for real ones in code, not in claims: an accuracy on them says nothing about people.
+Synthetic faces stand in for real ones in code, not in claims: an accuracy on them says nothing about people.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as Pillow
 
 @dataclass(frozen=True, eq=False)
 class SyntheticFace:
-    """One drawn face.
+    """One synthetic face.
 
     Attributes:
         pixels: (size, size, 3) uint8.

@@ -1,4 +1,4 @@
-"""Where a step's batches come from: pixels augmented on the device, or a frozen trunk's cached features.
+"""Where a step's batches come from: pixels augmented on the device, or a frozen backbone's cached features.
 
 Both answer alike: `inputs(rows)` for evaluation, `training_batches(order, share)` for an epoch of training.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
-from ferlib.models.backbone import TrunkModelConfig
+from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.preprocess import Preprocess
 from ferlib.training.features import FeatureCache
@@ -69,9 +69,9 @@ class PixelSource:
 
 
 class FeatureSource:
-    """A split as the trunk's feature maps, plain and flipped, from a `FeatureCache`; training draws one of the two.
+    """A split as the backbone's feature maps, plain and flipped, from a `FeatureCache`; training draws one of the two.
 
-    That is all a head behind a frozen trunk can ever see when the only augmentation is a flip. On a GPU the maps are
+    That is all a head behind a frozen backbone can ever see when the only augmentation is a flip. On a GPU the maps are
     kept in its memory when they take no more than half of what is free there.
 
     Args:
@@ -106,10 +106,10 @@ class FeatureSource:
 def uses_cache(config: ModelConfig, augment: str) -> bool:
     """Whether cached features are all that training and validation see.
 
-    The trunk is frozen, `augment` no more than a flip, and the model looks at one side of a face.
+    The backbone is frozen, `augment` no more than a flip, and the model looks at one side of a face.
     """
-    frozen = isinstance(config, TrunkModelConfig) and config.freeze_trunk
-    return frozen and augment in ("none", "flip") and not config.mirror
+    frozen = isinstance(config, BackboneModelConfig) and config.freeze_backbone
+    return frozen and augment in ("none", "flip") and not config.flip_tta
 
 
 def create_source(

@@ -3,7 +3,7 @@
 recipe.json         everything that decided the run
 environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
 history.csv         one row an epoch
-last.safetensors    model, averaged model and optimiser after the last finished epoch, to go on from
+last.safetensors    model, EMA model and optimiser after the last finished epoch, to go on from
 best/               the model of the best epoch, for `load_model`
 metrics.json        when the run has ended: the best epoch and its validation metrics
 tensorboard/        the history as curves, where TensorBoard is installed
@@ -31,6 +31,7 @@ from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain
 from ferlib.utils.cache import written_whole
+from ferlib.utils.old_names import renamed_fields
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,15 @@ class RunFolder:
                 f"{self.path} already holds a run; continue it (--resume) or choose another folder (--out)"
             )
         if self.last.exists():
-            before, now = json.loads((self.path / "recipe.json").read_text()), json.loads(json.dumps(recipe.to_json()))
+            before = renamed_fields(json.loads((self.path / "recipe.json").read_text()))
+            now = json.loads(json.dumps(recipe.to_json()))
             changes = _differences(before, now)
             if changes:
                 raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
         self.path.mkdir(parents=True, exist_ok=True)
         whole = sum(value.nbytes for value in model.state_dict().values())
         trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-        # best/ and last.safetensors (model, averaged model, two moments of the optimiser), each twice while replaced
+        # best/ and last.safetensors (model, EMA model, two moments of the optimiser), each twice while replaced
         needed, free = 2 * (3 * whole + 2 * trained) + 10_000_000, shutil.disk_usage(self.path).free
         if needed > free:
             raise OSError(f"the run needs {needed / 1e6:,.0f} MB, but {self.path} has {free / 1e6:,.0f} MB free")
@@ -109,12 +111,12 @@ class RunFolder:
         return self.path / "best.old"
 
     def save_last(
-        self, model: nn.Module, averaged: nn.Module | None, optimizer: Optimizer, epoch: int, history: list[dict]
+        self, model: nn.Module, ema_model: nn.Module | None, optimizer: Optimizer, epoch: int, history: list[dict]
     ) -> None:
         """Everything needed to go on after `epoch` finished epochs, in one file; and the history as a table."""
         tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
-        if averaged is not None:
-            tensors |= {f"averaged.{key}": value.contiguous() for key, value in averaged.state_dict().items()}
+        if ema_model is not None:
+            tensors |= {f"ema_model.{key}": value.contiguous() for key, value in ema_model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 if value is not None:
@@ -124,12 +126,13 @@ class RunFolder:
         with written_whole(self.path / "history.csv") as partial:
             pd.DataFrame(history).to_csv(partial, index=False)
 
-    def load_last(self, model: nn.Module, averaged: nn.Module | None, optimizer: Optimizer) -> tuple[int, list[dict]]:
-        """Restore model, averaged model and optimiser in place; the number of finished epochs and the history."""
+    def load_last(self, model: nn.Module, ema_model: nn.Module | None, optimizer: Optimizer) -> tuple[int, list[dict]]:
+        """Restore model, EMA model and optimiser in place; the number of finished epochs and the history."""
         with safe_open(self.last, framework="pt") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        for prefix, module in (("model.", model), ("averaged.", averaged)):
+        average = "averaged." if any(key.startswith("averaged.") for key in tensors) else "ema_model."  # its old name
+        for prefix, module in (("model.", model), (average, ema_model)):
             if module is not None:
                 state = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
                 module.load_state_dict(state, strict=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.models.base import FaceModel, evaluating, place
+from ferlib.models.base import FaceModel, evaluating, to_device
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
 from ferlib.utils.devices import choose_device, device_of
@@ -15,7 +15,7 @@ from ferlib.utils.progress import progress
 FACES_AT_ONCE = 256
 
 
-def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, share: float) -> Tensor:
+def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, share: float) -> Tensor:
     """Targets with a teacher's answers mixed in: (1 - share) t + share p, (N, classes).
 
     Departure: the paper raises the temperature of teacher and student; here it stays 1, since the votes that the
@@ -32,7 +32,7 @@ def taught_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, s
         ValueError: there is no such model.
     """
     model = load_model(teacher)
-    place(model, choose_device())
+    to_device(model, choose_device())
     if model.config.classes != dataset.classes:
         raise DataError(f"the teacher {teacher} has the classes {model.config.classes}, the data {dataset.classes}")
     if targets.ndim == 1:

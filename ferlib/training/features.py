@@ -1,8 +1,8 @@
-"""The frozen-feature cache: what a frozen trunk says about every image, computed once.
+"""The frozen-feature cache: what a frozen backbone says about every image, computed once.
 
-Conv-cut's trunk never changes and its only augmentation is a left-right flip, so two feature maps an image, one of the
-picture and one of its mirror image, are everything its head can ever see. They are computed once, kept as a
-half-precision memory-mapped file, and reused by every later run on the same data, trunk and input transform.
+Conv-cut's backbone never changes and its only augmentation is a left-right flip, so two feature maps an image, one of
+the picture and one of its mirror image, are everything its head can ever see. They are computed once, kept as a
+half-precision memory-mapped file, and reused by every later run on the same data, backbone and input transform.
 """
 
 import hashlib
@@ -55,13 +55,13 @@ class FeatureCache:
     @classmethod
     @torch.inference_mode()
     def build(cls, model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> "FeatureCache":
-        """The cache of this data under this model's trunk; built when it is not there yet.
+        """The cache of this data under this model's backbone; built when it is not there yet.
 
         Memory stays flat: batches are appended to the file as they are computed, and the file gets its name only when
         it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
 
         Args:
-            model: its trunk is asked, where it is and in evaluation mode; the model is left as it was.
+            model: its backbone is asked, where it is and in evaluation mode; the model is left as it was.
             dataset: the faces.
             batch_size: faces a pass.
 
@@ -97,7 +97,8 @@ class FeatureCache:
 
     @staticmethod
     def key(model: FaceModel, dataset: FaceDataset, shape: Sequence[int]) -> str:
-        """Changes with the pixels, the trunk's weights, the input transform or the map's shape, and with nothing else.
+        """Changes with the pixels, the backbone's weights, the input transform or the map's shape, and with nothing
+        else.
 
         The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
         """

@@ -56,7 +56,7 @@ class Remedy(nn.Module):
         Args:
             logits: (B, classes).
             targets: (B,) class indices or (B, classes) shares.
-            progress: share of the run's steps already taken, 0 to 1.
+            progress: fraction of the run's steps already taken, 0 to 1.
         """
         return losses.cross_entropy(logits, targets)
 
@@ -163,7 +163,7 @@ class LabelSmoothing(Remedy):
 
 
 class SoftLabels(Remedy):
-    """Cross-entropy with the shares of the votes (Barsoum et al. 2016): the recipe's targets become soft.
+    """Cross-entropy with the fractions of the votes (Barsoum et al. 2016): the recipe's targets become soft.
 
     Departure: their code keeps faces by another rule under this scheme and cuts each vote down to its leading classes;
     here the faces are those of the majority rule, with all votes that more than one person gave.

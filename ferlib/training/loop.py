@@ -4,9 +4,9 @@ Every epoch's randomness (order, augmentation, dropout) is drawn from a generato
 was killed and resumed at the last finished epoch goes exactly where the uninterrupted run goes, and nothing but the
 weights, the optimiser and the history needs to be kept.
 
-Started by `accelerate launch` or `torchrun`, every process holds the whole data and takes its share of every batch: the
-batch size, the order of the faces and the learning rate mean the same for any number of processes. What differs is
-batch norm, which sees a process's share of the batch, and the draws of augmentation and dropout.
+Started by `accelerate launch` or `torchrun`, every process holds the whole data and takes its fraction of every batch:
+the batch size, the order of the faces and the learning rate mean the same for any number of processes. What differs is
+batch norm, which sees a process's fraction of the batch, and the draws of augmentation and dropout.
 """
 
 import math
@@ -27,12 +27,12 @@ from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import RunError, UserError
-from ferlib.evaluation.batches import compose
+from ferlib.evaluation.batches import ordered_batches
 from ferlib.evaluation.metrics import summary
-from ferlib.models.base import FaceModel, place
+from ferlib.models.base import FaceModel, to_device
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
-from ferlib.training.distillation import taught_targets
+from ferlib.training.distillation import distillation_targets
 from ferlib.training.imbalance import create_remedy, output_layer, shifted
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain, schedule
@@ -67,7 +67,7 @@ def fit(
     """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched,
     unless the recipe's protocol is "published".
 
-    A model with a frozen trunk is trained on cached features when its augmentation is no more than a flip. Where the
+    A model with a frozen backbone is trained on cached features when its augmentation is no more than a flip. Where the
     recipe's remedy shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
     end, but not in the training state.
 
@@ -104,7 +104,7 @@ def fit(
         raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
     targets = targets_of(train, recipe.target_kind)
     if recipe.teacher:
-        targets = taught_targets(targets, train, recipe.teacher, recipe.teacher_share)
+        targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
     remedy = create_remedy(recipe.remedy, train, recipe.tau)
     if remedy.logit_shift is not None:
         output_layer(model)
@@ -115,22 +115,22 @@ def fit(
     folder = RunFolder(out)
     folder.check(recipe, model, resume)
 
-    place(model, device)
+    to_device(model, device)
     remedy.to(device)
     targets = targets.to(device)
     optimizer = create_optimizer_v2(
         model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
     )
-    averaged = ModelEmaV3(model, recipe.average, use_warmup=True) if recipe.average else None
-    candidate: FaceModel = averaged.module if averaged else model  # the model that is judged and kept
+    ema_model = ModelEmaV3(model, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+    candidate: FaceModel = ema_model.module if ema_model else model  # the model that is judged and kept
     start = 0
     history: list[dict[str, float]] = []
     if folder.last.exists():
-        start, history = folder.load_last(model, averaged, optimizer)
+        start, history = folder.load_last(model, ema_model, optimizer)
     precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
     accelerator.wait_for_everyone()  # all have looked into the folder
     if main:
-        facts = {"data": described(data), "trunk_weights": model.started_from, "device": str(device)}
+        facts = {"data": described(data), "backbone_weights": model.started_from, "device": str(device)}
         folder.start(recipe, **facts, processes=processes, precision=precision, epoch=start)
         board = Board(out / "tensorboard", start)
 
@@ -172,12 +172,12 @@ def fit(
             rows = rows.to(device)
             loss = remedy.loss(logits.float(), targets[rows], done)
             accelerator.backward(loss)
-            if recipe.clip_norm:
-                accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            if recipe.max_grad_norm:
+                accelerator.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            if averaged:
-                averaged.update(model, epoch * steps + step)
+            if ema_model:
+                ema_model.update(model, epoch * steps + step)
             loss_sum += loss.detach()
             hits += (logits.detach().argmax(dim=1) == truth[rows]).sum()
         train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
@@ -187,7 +187,7 @@ def fit(
             raise RunError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
 
         if processes > 1:  # each has batch-norm statistics of its own
-            broadcast([*model.buffers(), *(averaged.buffers() if averaged else ())])
+            broadcast([*model.buffers(), *(ema_model.buffers() if ema_model else ())])
         with shifted(candidate, remedy.logit_shift):  # in what is judged and kept, not in what is trained on
             judge = Head(candidate) if cached else candidate
             with autocast():
@@ -199,7 +199,7 @@ def fit(
             if main and best_epoch(pd.DataFrame(history), select_by, recipe.kept_gain) == epoch:
                 folder.save_best(candidate)
         if main:
-            folder.save_last(model, averaged, optimizer, epoch + 1, history)
+            folder.save_last(model, ema_model, optimizer, epoch + 1, history)
             board.add(history[-1])
             figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
             tqdm.write(f"epoch {epoch + 1}/{epochs}: {figures}")
@@ -222,8 +222,8 @@ def described(data: FaceDataset) -> dict:
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:
     """How the faces (labels (N,)) that select the epoch are cut into batches, see `Recipe.protocol`."""
     if recipe.protocol == "published":
-        return compose(labels, "sorted", recipe.batch_size)
-    return compose(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
+        return ordered_batches(labels, "sorted", recipe.batch_size)
+    return ordered_batches(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
 
 
 @torch.inference_mode()
@@ -235,7 +235,7 @@ def predict_shared(
     Args:
         network: takes the source's inputs; put into evaluation mode.
         source: of the faces.
-        batches: from `compose`, covering the source.
+        batches: from `ordered_batches`, covering the source.
         accelerator: knows the processes.
     """
     network.eval()

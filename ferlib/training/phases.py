@@ -28,7 +28,7 @@ def fit_phases(
     recipes: Sequence[Recipe],
     data: FaceDataset,
     out: Path,
-    trunk_weights: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
     **options: Any,
 ) -> tuple[FaceModel, pd.DataFrame]:
     """Train a new model by one recipe after the other; the model of the last one's best epoch, and its history.
@@ -39,14 +39,14 @@ def fit_phases(
         recipes: see `ferlib.training.recipes.phases`; one alone is a plain run.
         data: see `fit`.
         out: run folder of the last phase; those before have `phase1` and so on in it.
-        trunk_weights: of the first model's pretrained part, see `build_model`.
+        backbone_weights: of the first model's pretrained part, see `build_model`.
         **options: see `fit`: `resume`, `select_by`, `observe`, for every phase.
 
     Raises:
         RuntimeError: a phase's model has parameters that the one before has not; or as `build_model` and `fit` do.
     """
     torch.manual_seed(recipes[0].seed)
-    model = build_model(recipes[0].config, trunk_weights)
+    model = build_model(recipes[0].config, backbone_weights)
     first_epoch = 0
     for number, (recipe, following) in enumerate(pairwise(recipes), start=1):
         recipe = replace(recipe, first_epoch=first_epoch)

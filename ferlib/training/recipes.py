@@ -41,20 +41,20 @@ class Recipe:
             "two_phases", see `ferlib.training.schedules`.
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
-        clip_norm: gradients are scaled down to this norm, or None.
+        max_grad_norm: gradients are scaled down to this norm, or None.
         teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
             targets, see `ferlib.training.distillation`, or None.
-        teacher_share: of the teacher's answers in the targets, 0..1.
+        teacher_fraction: of the teacher's answers in the targets, 0..1.
         seed: of initialisation, order and augmentation.
         remedy: against class imbalance, a key of `ferlib.training.imbalance.REMEDIES`. "soft_labels" means soft
             targets, whatever `targets` says.
         tau: of the remedies "logit_adjusted" and "logit_adjusted_posthoc": 1 aims at balanced accuracy alone, 0 at
             accuracy.
-        average: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The averaged model
+        ema_decay: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The EMA model
             is the one judged and kept. The decay rises to this value (timm's warm-up: 1 - step^(-2/3)).
         patience: the run ends after this many epochs without a new best, or None.
-        patience_on: what `patience` watches: "score" (what selects the epoch) or "train_accuracy" (the share of right
-            answers in the steps of the epoch, with augmentation and dropout).
+        patience_on: what `patience` watches: "score" (what selects the epoch) or "train_accuracy" (the fraction of
+            right answers in the steps of the epoch, with augmentation and dropout).
         least_gain: by more than this must a new best be better than the last, for `patience` and, if that watches the
             score, for the epoch that is kept, as Keras's EarlyStopping counts.
         after: name of the recipe from whose best epoch this one starts, see `ferlib.training.phases`, or None.
@@ -79,13 +79,13 @@ class Recipe:
     schedule: str = "constant"
     augment: str = "flip"
     targets: str = "hard"
-    clip_norm: float | None = None
+    max_grad_norm: float | None = None
     teacher: str | None = None
-    teacher_share: float = 0.5
+    teacher_fraction: float = 0.5
     seed: int = 0
     remedy: str = "none"
     tau: float = 1.0
-    average: float | None = None
+    ema_decay: float | None = None
     patience: int | None = None
     patience_on: str = "score"
     least_gain: float = 0.0
@@ -110,12 +110,12 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        check_range(self, 0, math.inf, "lr", "clip_norm", exclusive=True)
+        check_range(self, 0, math.inf, "lr", "max_grad_norm", exclusive=True)
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
         check_range(self, 0, math.inf, "weight_decay", "seed", "tau", "least_gain")
         check_range(self, 0, self.epochs - 1, "first_epoch")
-        check_range(self, 0, 1, "average", exclusive=True)
-        check_range(self, 0, 1, "teacher_share")
+        check_range(self, 0, 1, "ema_decay", exclusive=True)
+        check_range(self, 0, 1, "teacher_fraction")
         if (self.teacher or self.target_kind == "soft") and REMEDIES[self.remedy].hard_only:
             raise UserError(f"the remedy {self.remedy} needs one true class a face: hard targets, no teacher")
 
@@ -150,16 +150,16 @@ class Recipe:
 
 PUBLISHED = MODELS["convcut_published"].config
 
-# The released model: a small trunk, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
+# The released model: a small backbone, fine-tuned on the votes. Its 7x7 map leaves the attention 2x2 positions after
 # one detail layer; after two it would be a single one, with nothing to attend to. It was trained with ImageNet's mean
-# and std, where its trunk was pretrained with 0.5: fine-tuned whole, it has learnt them.
+# and std, where its backbone was pretrained with 0.5: fine-tuned whole, it has learnt them.
 CONVCUT_FERPLUS = Recipe(
     config=ConvCutConfig(
-        trunk="tf_efficientnet_lite0",
-        freeze_trunk=False,
+        backbone="tf_efficientnet_lite0",
+        freeze_backbone=False,
         detail_layers=1,
         input_size=112,
-        source_size=48,
+        downscale_to=48,
         grey=True,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
@@ -172,11 +172,11 @@ CONVCUT_FERPLUS = Recipe(
     schedule="onecycle",
     augment="flip_affine_erase",
     targets="soft",
-    clip_norm=5.0,
+    max_grad_norm=5.0,
 )
 
 RECIPES = {
-    # Conv-cut, section 4.1: batch 16, 50 epochs, Adam 1e-3, horizontal flip, frozen trunk
+    # Conv-cut, section 4.1: batch 16, 50 epochs, Adam 1e-3, horizontal flip, frozen backbone
     "convcut": Recipe(),
     # The code its authors ran, in two phases; everything is chosen on the *test* accuracy in class-sorted batches. The
     # first, with a layer norm and class weights, ends when that accuracy stalls.
@@ -185,22 +185,22 @@ RECIPES = {
         epochs=100,
         schedule="keras_plateau",
         augment="flip_contrast",
-        clip_norm=3.0,
+        max_grad_norm=3.0,
         remedy="weights",
         patience=5,
         least_gain=0.003,
         protocol="published",
     ).override({"detail_norm": "after", "dropout": 0.1, "head_dropout": 0.1}),
     # The second goes on from its best epoch without the layer norm and the class weights, with more dropout and a new
-    # optimiser, up to epoch 60 or until the *training* accuracy stalls. The layer of the trunk that it unfreezes is a
-    # layer norm, which the code freezes again: the trunk stays frozen.
+    # optimiser, up to epoch 60 or until the *training* accuracy stalls. The layer of the backbone that it unfreezes is
+    # a layer norm, which the code freezes again: the backbone stays frozen.
     "convcut_published": Recipe(
         config=PUBLISHED,
         epochs=60,
         lr=1e-5,
         schedule="inverse_time",
         augment="flip_contrast",
-        clip_norm=3.0,
+        max_grad_norm=3.0,
         patience=20,
         patience_on="train_accuracy",
         least_gain=0.003,
@@ -208,14 +208,14 @@ RECIPES = {
         protocol="published",
     ),
     # PAtt-Lite's head, trained in one run of two phases with its own batch size of 8, honestly and as published. Its
-    # second phase trains the trunk too, or not, depending on the version of Keras (see pattlite.py), with more dropout;
-    # here the trunk stays frozen and the dropout as it was.
+    # second phase trains the backbone too, or not, depending on the version of Keras (see pattlite.py), with more
+    # dropout; here the backbone stays frozen and the dropout as it was.
     "pattlite": Recipe(
         config=PAttLiteConfig(),
         epochs=60,
         batch_size=8,
         schedule="two_phases",
-        clip_norm=3.0,
+        max_grad_norm=3.0,
         remedy="weights",
     ),
     "pattlite_published": Recipe(
@@ -224,7 +224,7 @@ RECIPES = {
         batch_size=8,
         schedule="two_phases",
         augment="flip_contrast",
-        clip_norm=3.0,
+        max_grad_norm=3.0,
         remedy="weights",
         protocol="published",
     ),
@@ -255,26 +255,26 @@ RECIPES = {
         precision="bfloat16",
     ),
     "convcut_ferplus": CONVCUT_FERPLUS,
-    # The most accurate one: goes on from the trunk of the one above with more pixels, a part of its answers beside the
-    # votes, averaged weights, both sides of every face; a mild logit adjustment for the rare classes, its τ the best by
-    # macro-F1 on the validation faces of the one above.
+    # The most accurate one: goes on from the backbone of the one above with more pixels, a part of its answers beside
+    # the votes, averaged weights, both sides of every face; a mild logit adjustment for the rare classes, its τ the
+    # best by macro-F1 on the validation faces of the one above.
     "convcut_ferplus_mirror": CONVCUT_FERPLUS.override(
         {
             "input_size": 128,
-            "mirror": True,
+            "flip_tta": True,
             "epochs": 9,
             "lr": 1e-3,
             "teacher": "convcut_ferplus",
-            "teacher_share": 0.3,
+            "teacher_fraction": 0.3,
             "remedy": "logit_adjusted_posthoc",
             "tau": 0.2,
-            "average": 0.998,
+            "ema_decay": 0.998,
             "precision": "bfloat16",
         }
     ),
-    # Beside them, on the same trunk kept frozen: the head alone, and a linear probe
+    # Beside them, on the same backbone kept frozen: the head alone, and a linear probe
     "convcut_ferplus_frozen": Recipe(
-        config=ConvCutConfig(trunk="tf_efficientnet_lite0", input_size=112, source_size=48, grey=True),
+        config=ConvCutConfig(backbone="tf_efficientnet_lite0", input_size=112, downscale_to=48, grey=True),
         epochs=20,
         batch_size=64,
         schedule="onecycle",
@@ -283,12 +283,12 @@ RECIPES = {
     "linear_probe_ferplus": Recipe(
         config=ConvCutConfig(
             architecture="linear_probe",
-            trunk="tf_efficientnet_lite0",
+            backbone="tf_efficientnet_lite0",
             detail_layers=0,
             attention="none",
             dropout=0.0,
             input_size=112,
-            source_size=48,
+            downscale_to=48,
             grey=True,
         ),
         epochs=20,
@@ -321,6 +321,6 @@ def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
     In training on this data the network sees the same; later it is not given more than it was trained on.
     """
     side = data.pixels.shape[-1]
-    source = config.source_size or (side if side < config.input_size else None)
+    source = config.downscale_to or (side if side < config.input_size else None)
     grey = config.grey or data.pixels.shape[1] == 1
-    return replace(config, classes=data.classes, grey=grey, source_size=source)
+    return replace(config, classes=data.classes, grey=grey, downscale_to=source)

@@ -1,5 +1,6 @@
-"""Learning rates over a run, each as the share of the recipe's rate. None keeps state: they are told from the share of
-the steps taken and from the validation scores of the finished epochs, so a resumed run goes on where it was.
+"""Learning rates over a run, each as the fraction of the recipe's rate. None keeps state: they are told from the
+fraction of the steps taken and from the validation scores of the finished epochs, so a resumed run goes on where it
+was.
 """
 
 import math
@@ -9,11 +10,11 @@ SCHEDULES = ("constant", "onecycle", "plateau", "keras_plateau", "inverse_time",
 
 
 def schedule(name: str, progress: float, scores: Sequence[float] = (), first_epoch: int = 0) -> float:
-    """Share of the recipe's learning rate.
+    """Fraction of the recipe's learning rate.
 
     Args:
         name: one of `SCHEDULES`.
-        progress: share of the run's steps already taken, 0 to 1.
+        progress: fraction of the run's steps already taken, 0 to 1.
         scores: what selects the epoch, of every finished epoch, for the last four of `SCHEDULES`.
         first_epoch: number of the run's first epoch, for "inverse_time".
     """

@@ -113,7 +113,7 @@ def test_own_classes_from_photos_to_a_prediction(tmp_path):
     assert data.classes == ("laughing out loud", "tired")
     assert data.frame.groupby("person")["split"].nunique().eq(1).all()
     recipe = RECIPES["convcut"].override(
-        {"classes": data.classes, "trunk": "tf_efficientnet_lite0", "input_size": 112, "grey": True}
+        {"classes": data.classes, "backbone": "tf_efficientnet_lite0", "input_size": 112, "grey": True}
         | {"detail_layers": 1, "epochs": 2, "batch_size": 8}
     )
     torch.manual_seed(0)

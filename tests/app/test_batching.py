@@ -71,6 +71,6 @@ def test_an_error_reaches_everybody_who_waited_for_the_same_and_nobody_else(mode
 
 
 def test_a_model_that_mixes_its_batch_is_refused():
-    mixing = create_model("convcut_batch", trunk="test_convnext", keep_stages=2, input_size=64, width=16)
+    mixing = create_model("convcut_batch", backbone="test_convnext", keep_stages=2, input_size=64, width=16)
     with pytest.raises(ValueError, match="convcut_batch mixes the faces of a batch"):
         BatchingPredictor(mixing)

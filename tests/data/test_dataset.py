@@ -1,4 +1,4 @@
-"""The data set type, and the drawn faces in it."""
+"""The data set type, and the synthetic faces in it."""
 
 import numpy as np
 import pandas as pd
@@ -44,17 +44,17 @@ def test_inconsistent_data_is_refused(changes, pixels, message):
         FaceDataset("toy", ("a", "b"), frame(2, **changes), pixels)
 
 
-def test_soft_labels_need_votes(drawn_faces):
+def test_soft_labels_need_votes(synthetic_faces):
     with pytest.raises(DataError, match="no votes"):
-        drawn_faces.soft_labels()
+        synthetic_faces.soft_labels()
     votes = frame(2, votes_a=[3, 0], votes_b=[1, 5])
     assert FaceDataset("toy", ("a", "b"), votes, faces(2)).soft_labels().tolist() == [[0.75, 0.25], [0, 1]]
 
 
-def test_synthetic_persons_never_cross_splits(drawn_faces):
-    assert (drawn_faces.frame.groupby("group")["split"].nunique() == 1).all()
-    assert (drawn_faces.counts().sum(axis=1) == 60).all()
-    assert (drawn_faces.counts() > 0).all(axis=None)
+def test_synthetic_persons_never_cross_splits(synthetic_faces):
+    assert (synthetic_faces.frame.groupby("group")["split"].nunique() == 1).all()
+    assert (synthetic_faces.counts().sum(axis=1) == 60).all()
+    assert (synthetic_faces.counts() > 0).all(axis=None)
 
 
 def test_missing_sets_say_where_they_were_looked_for(tmp_path):

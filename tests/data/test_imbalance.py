@@ -29,10 +29,10 @@ def test_statistics_of_a_known_set():
     assert imbalance.imbalance_ratio(list(FERPLUS.values())) == table["ratio"].max()
 
 
-def test_counts_may_come_from_a_data_set(drawn_faces):
-    table = imbalance.statistics(drawn_faces.counts()["train"])
-    assert list(table.index) == list(drawn_faces.classes)
-    assert table["faces"].sum() == len(drawn_faces.split("train"))
+def test_counts_may_come_from_a_data_set(synthetic_faces):
+    table = imbalance.statistics(synthetic_faces.counts()["train"])
+    assert list(table.index) == list(synthetic_faces.classes)
+    assert table["faces"].sum() == len(synthetic_faces.split("train"))
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.999, 0.9999])

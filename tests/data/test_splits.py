@@ -66,5 +66,5 @@ def test_groups_in_two_splits_are_refused_and_unknown_ones_pass():
         assert_groups_apart("set", pd.concat([frame, frame.assign(split="validation").iloc[4:5]]))
 
 
-def test_drawn_faces_are_apart(drawn_faces):
-    assert_groups_apart("synthetic", drawn_faces.frame)
+def test_synthetic_faces_are_apart(synthetic_faces):
+    assert_groups_apart("synthetic", synthetic_faces.frame)

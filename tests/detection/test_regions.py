@@ -42,8 +42,8 @@ def test_parts_of_a_portrait(portrait):
     assert share.sum() == pytest.approx(1) and (share > 0.015).all() and 0.2 < share[OUTSIDE] < 0.6
 
 
-def test_landmarks_and_masks_agree_on_a_drawn_face(drawn):
-    """dlib's landmarks of a drawn face give nearly the parts that it was drawn with."""
+def test_landmarks_and_masks_agree_on_a_synthetic_face(drawn):
+    """dlib's landmarks of a synthetic face give nearly the parts that it was drawn with."""
     from ferlib.detection.faces import detect_faces, find_landmarks
 
     faces = detect_faces(drawn.pixels)

@@ -25,7 +25,7 @@ from ferlib.training.imbalance import output_layer
 
 MIXING = {"convcut_batch", "convcut_published", "pattlite_published"}
 SMALL = {
-    ConvCut: {"trunk": "tf_efficientnet_lite0", "input_size": 64, "width": 32},
+    ConvCut: {"backbone": "tf_efficientnet_lite0", "input_size": 64, "width": 32},
     PAttLite: {"input_size": 96, "width": 32},
     Baseline: {"input_size": 48},
     IVSA: {"widths": (16, 32, 48, 64), "hidden": 50},
@@ -34,13 +34,13 @@ pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
+def faces(synthetic_faces):
     """30 drawn test faces, and 12 of the other splits."""
-    split = drawn_faces.frame["split"].to_numpy()
+    split = synthetic_faces.frame["split"].to_numpy()
     counts = {"train": 8, "validation": 4, "test": 30}
     rows = [np.flatnonzero(split == name) for name in counts]
     evenly = [own[:: len(own) // count][:count] for own, count in zip(rows, counts.values(), strict=True)]
-    return drawn_faces.subset(np.concatenate(evenly))
+    return synthetic_faces.subset(np.concatenate(evenly))
 
 
 def telling(name: str, faces) -> nn.Module:
@@ -69,12 +69,12 @@ def test_flags_attention_across_the_batch_and_passes_every_other_model(name, fac
     model = telling(name, faces)
     report = audit(model, faces, batch_sizes=(1, 3, 16))
     single, *others = report.batches
-    assert (single.composition, single.batch_size, single.furthest) == ("single", 1, 0)
-    assert [(row.composition, row.batch_size) for row in others] == [
+    assert (single.batch_order, single.batch_size, single.furthest) == ("single", 1, 0)
+    assert [(row.batch_order, row.batch_size) for row in others] == [
         (order, size) for order in ("sorted", "shuffled") for size in (3, 16)
     ]
     if name in MIXING:
-        assert not report.passed and report.depends_on_neighbours and report.steady and report.alone
+        assert not report.passed and report.depends_on_neighbours and report.deterministic and report.alone
         assert max(row.changed for row in others) > 0.1 and max(row.moved for row in others) > 0.5
         assert "fails: its predictions depend on their neighbours" in report.verdict
     else:
@@ -129,12 +129,12 @@ def test_flags_batch_norm_that_uses_the_statistics_of_the_batch(faces):
     report = audit(guest(BatchStatistics(spatial=False), faces), faces, batch_sizes=(4, 16))
     assert not report.alone and report.depends_on_neighbours and not report.passed
     assert "cannot predict a face alone" in report.verdict
-    assert {row.composition for row in report.batches} == {"sorted", "shuffled"}
+    assert {row.batch_order for row in report.batches} == {"sorted", "shuffled"}
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["batches"][0]["moved"] is None
 
 
 def test_flags_a_batch_norm_left_in_training_mode(faces):
-    """The bug as it happens: a trunk that is switched to training mode in its forward pass."""
+    """The bug as it happens: a backbone that is switched to training mode in its forward pass."""
 
     class Forgotten(nn.Module):
         def __init__(self):
@@ -157,7 +157,7 @@ def test_flags_a_batch_norm_left_in_training_mode(faces):
 
 def test_a_random_model_fails_for_what_it_is(faces):
     report = audit(guest(Noisy(), faces), faces, batch_sizes=(16,))
-    assert not report.passed and not report.steady and not report.depends_on_neighbours
+    assert not report.passed and not report.deterministic and not report.depends_on_neighbours
     assert "another answer the second time" in report.verdict
 
 
@@ -190,7 +190,7 @@ def test_shares_are_counted_by_hand():
 
     rows, alone = audit_batches(first, labels, (2, 4))
     np.testing.assert_array_equal(alone.argmax(axis=1), labels)
-    found = {(row.composition, row.batch_size): row for row in rows}
+    found = {(row.batch_order, row.batch_size): row for row in rows}
     for size, right in ((2, 4), (4, 4)):  # 00 01 12 and 0001 12: in both, two faces are not first or like the first
         row = found["sorted", size]
         assert row.accuracy == pytest.approx(right / 6) and row.changed == row.moved == pytest.approx(1 - right / 6)
@@ -254,7 +254,7 @@ def test_honest_evaluation_of_a_mixing_model_is_one_face_at_a_time(faces):
     model = telling("convcut_batch", faces)
     test = faces.split("test")
     report = audit(model, faces, batch_sizes=(64,))
-    by_hand = {row.composition: row.accuracy for row in report.batches}
+    by_hand = {row.batch_order: row.accuracy for row in report.batches}
     honest, published = (evaluate(model, faces, protocol=name) for name in ("honest", "published"))
     assert honest["metrics"]["accuracy"]["value"] == by_hand["single"]
     assert published["metrics"]["accuracy"]["value"] == by_hand["sorted"]

@@ -11,8 +11,8 @@ R = 25
 
 
 @pytest.fixture
-def part(drawn_faces):
-    return drawn_faces.split("test")
+def part(synthetic_faces):
+    return synthetic_faces.split("test")
 
 
 def test_people_are_drawn_whole(part):

@@ -9,7 +9,7 @@ from ferlib.evaluation.calibration import (
     fit_temperature,
     negative_log_likelihood,
     reliability,
-    tempered,
+    temperature_scaled,
 )
 
 
@@ -70,11 +70,11 @@ def test_temperature_is_that_of_a_grid_and_of_the_truth(sharpness):
     labels, probabilities = drawn(1, sharpness)
     temperature = fit_temperature(labels, probabilities)
     grid = np.geomspace(0.1, 10, 2001)
-    losses = [negative_log_likelihood(labels, tempered(probabilities, value)) for value in grid]
+    losses = [negative_log_likelihood(labels, temperature_scaled(probabilities, value)) for value in grid]
     assert temperature == pytest.approx(grid[np.argmin(losses)], rel=0.003)  # one step of the grid
-    assert negative_log_likelihood(labels, tempered(probabilities, temperature)) <= min(losses)
+    assert negative_log_likelihood(labels, temperature_scaled(probabilities, temperature)) <= min(losses)
     assert temperature == pytest.approx(sharpness, rel=0.1)  # the logits were multiplied by it
-    better = calibration_error(labels, tempered(probabilities, temperature))
+    better = calibration_error(labels, temperature_scaled(probabilities, temperature))
     assert better <= 0.03
     if sharpness != 1:
         assert better < calibration_error(labels, probabilities) - 0.05
@@ -84,8 +84,8 @@ def test_tempering_is_dividing_logits_and_changes_no_prediction():
     rng = np.random.default_rng(2)
     logits = 5 * rng.normal(size=(200, 7))
     softmax = [np.exp(logits / t) / np.exp(logits / t).sum(axis=1, keepdims=True) for t in (1, 2.5)]
-    np.testing.assert_allclose(tempered(softmax[0], 2.5), softmax[1], atol=1e-14)
-    np.testing.assert_array_equal(softmax[0].argmax(axis=1), tempered(softmax[0], 2.5).argmax(axis=1))
+    np.testing.assert_allclose(temperature_scaled(softmax[0], 2.5), softmax[1], atol=1e-14)
+    np.testing.assert_array_equal(softmax[0].argmax(axis=1), temperature_scaled(softmax[0], 2.5).argmax(axis=1))
     certain = np.eye(3)  # no NaN from log 0
-    np.testing.assert_allclose(tempered(certain, 2.0), certain, atol=1e-12)
+    np.testing.assert_allclose(temperature_scaled(certain, 2.0), certain, atol=1e-12)
     assert negative_log_likelihood(np.array([0, 1, 2]), certain) == 0

@@ -69,7 +69,7 @@ def test_pairing_sees_what_separate_intervals_do_not(predictions):
 def test_differences_cover_the_truth():
     """Of 500 simulated tests, in at least 93 % the interval holds the true difference of accuracies."""
     rng, covered = np.random.default_rng(0), np.zeros(3)
-    cells = rng.dirichlet(np.full(27, 0.7))  # shares of (true, first, second)
+    cells = rng.dirichlet(np.full(27, 0.7))  # fractions of (true, first, second)
     true, first, second = np.unravel_index(np.arange(27), (3, 3, 3))
     truth = paired_differences(
         *(np.repeat(x, (cells * 1e6).astype(int)) for x in (true, first, second)), 3, resamples=2

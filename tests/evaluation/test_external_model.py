@@ -16,7 +16,7 @@ def plain():
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(7)).train()
 
 def ours():
-    return create_model("linear_probe", trunk="test_convnext", keep_stages=2, input_size=32)
+    return create_model("linear_probe", backbone="test_convnext", keep_stages=2, input_size=32)
 
 def nothing():
     return "a model"

@@ -1,4 +1,4 @@
-"""The ablation tables: rows, protocols and the paper's figures, and both study commands on drawn faces."""
+"""The ablation tables: rows, protocols and the paper's figures, and both study commands on synthetic faces."""
 
 import json
 
@@ -12,9 +12,9 @@ from ferlib.experiments import ablation, runner
 from ferlib.experiments.prediction_logger import BATCHINGS, SINGLE, SORTED, WatchedRun
 from ferlib.experiments.protocols import ladder_recipes
 from ferlib.experiments.published import read_published
-from ferlib.experiments.runner import Trunk, run_name
+from ferlib.experiments.runner import Backbone, run_name
 
-TRUNK = Trunk("tf_efficientnet_lite0", 2, 32)
+TRUNK = Backbone("tf_efficientnet_lite0", 2, 32)
 
 
 def made_up(faces, seed, share):
@@ -23,23 +23,23 @@ def made_up(faces, seed, share):
     for split in ("validation", "test"):
         labels[split] = faces.split(split).frame["label"].to_numpy()
         for batching in BATCHINGS:
-            level = share + 0.2 * (batching.composition == "sorted") + 0.02 * np.arange(3)[:, None]
+            level = share + 0.2 * (batching.batch_order == "sorted") + 0.02 * np.arange(3)[:, None]
             hit = rng.random((3, len(labels[split]))) < level
             predicted[split, str(batching)] = np.where(hit, labels[split], 6 - labels[split]).astype(np.uint8)
     return WatchedRun(pd.DataFrame(), predicted, labels)
 
 
-def test_rows_under_both_protocols_beside_the_paper(drawn_faces):
+def test_rows_under_both_protocols_beside_the_paper(synthetic_faces):
     table, seeds = "convcut-attention", (0, 1)
     runs = {
         row.name: {
-            (seed, reading): made_up(drawn_faces, 10 * i + seed, 0.1 * i + 0.2)
+            (seed, reading): made_up(synthetic_faces, 10 * i + seed, 0.1 * i + 0.2)
             for seed in seeds
             for reading in ("model", "within")[: 1 + bool(row.within)]
         }
         for i, row in enumerate(ablation.TABLES[table])
     }
-    rows = ablation.judge(table, runs, drawn_faces, resamples=50)
+    rows = ablation.judge(table, runs, synthetic_faces, resamples=50)
     assert [row["name"] for row in rows] == ["neither", "attention", "detail extraction", "both"]
     for i, row in enumerate(rows):
         for protocol, batching, split in (("published", SORTED, "test"), ("alone", SINGLE, "validation")):
@@ -57,7 +57,7 @@ def test_rows_under_both_protocols_beside_the_paper(drawn_faces):
                 assert gain["low"] <= gain["value"] <= gain["high"]
         assert ("honest" in row) == (row["name"] in ("attention", "both"))
     del runs["both"][1, "within"]
-    fewer = ablation.judge(table, runs, drawn_faces, resamples=50)[-1]
+    fewer = ablation.judge(table, runs, synthetic_faces, resamples=50)[-1]
     assert list(fewer["honest"]["seeds"]) == ["0"] and list(fewer["published"]["seeds"]) == ["0", "1"]
     assert fewer["honest"]["seeds"]["0"] == rows[-1]["honest"]["seeds"]["0"]
     assert [row["paper"]["ferplus accuracy"] for row in rows] == [75.71, 78.31, 82.46, 95.69]
@@ -83,26 +83,26 @@ def test_the_papers_figure_is_for_the_same_data_or_else_for_rafdb():
 
 
 @pytest.mark.parametrize("table", ablation.TABLES)
-def test_every_row_can_be_built_and_rows_differ(table, drawn_faces):
+def test_every_row_can_be_built_and_rows_differ(table, synthetic_faces):
     configs = []
     for row in ablation.TABLES[table]:
-        recipes = ablation.row_recipes(table, row, drawn_faces, TRUNK, 1, [0])
+        recipes = ablation.row_recipes(table, row, synthetic_faces, TRUNK, 1, [0])
         assert set(recipes) == {(0, "model")} | ({(0, "within")} if row.within else set())
         for recipe in recipes.values():
             assert runner.build_model(recipe.config).config == recipe.config
-            assert recipe.config.classes == drawn_faces.classes
+            assert recipe.config.classes == synthetic_faces.classes
             configs.append(recipe.config)
     assert len(set(configs)) == len(configs)
 
 
-def test_the_tables_share_their_runs_with_the_ladder(drawn_faces):
-    ladder = ladder_recipes("convcut", drawn_faces, TRUNK, 4, [0])
-    rungs = {run_name(recipe, drawn_faces, None) for recipe in ladder.values()}
+def test_the_tables_share_their_runs_with_the_ladder(synthetic_faces):
+    ladder = ladder_recipes("convcut", synthetic_faces, TRUNK, 4, [0])
+    rungs = {run_name(recipe, synthetic_faces, None) for recipe in ladder.values()}
     both = ablation.row_recipes(
-        "convcut-attention", ablation.TABLES["convcut-attention"][3], drawn_faces, TRUNK, 4, [0]
+        "convcut-attention", ablation.TABLES["convcut-attention"][3], synthetic_faces, TRUNK, 4, [0]
     )
-    two = ablation.row_recipes("convcut-layers", ablation.TABLES["convcut-layers"][2], drawn_faces, TRUNK, 4, [0])
-    assert {run_name(recipe, drawn_faces, None) for recipe in both.values()} < rungs
+    two = ablation.row_recipes("convcut-layers", ablation.TABLES["convcut-layers"][2], synthetic_faces, TRUNK, 4, [0])
+    assert {run_name(recipe, synthetic_faces, None) for recipe in both.values()} < rungs
     assert both == two
 
 
@@ -112,7 +112,16 @@ def test_the_command_offers_every_table(capsys):
     assert "{" + ",".join(ablation.TABLES) + "}" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
 
 
-SMALL = ["--trunk", "tf_efficientnet_lite0", "--trunk-weights", "none", "--keep-stages", "2", "--input-size", "32"]
+SMALL = [
+    "--backbone",
+    "tf_efficientnet_lite0",
+    "--backbone-weights",
+    "none",
+    "--keep-stages",
+    "2",
+    "--input-size",
+    "32",
+]
 SHORT = ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
 
 
@@ -149,29 +158,31 @@ def test_ladder_command(few_faces, tmp_path, capsys):
     ]
     assert len(pd.read_csv(out.with_suffix(".csv"))) == 7 * 3
 
-    another = entry | {"trunk": entry["trunk"] | {"keep_stages": 3}}
+    another = entry | {"backbone": entry["backbone"] | {"keep_stages": 3}}
     out.write_text(json.dumps({"entries": [entry | {"seeds": [9]}, another]}))
     assert main(command) == 0  # the same ladder again takes its old place
     assert json.loads(out.read_text())["entries"] == [entry, another]
 
 
-def test_ivsa_rows_are_trained_from_pixels(drawn_faces, tmp_path):
+def test_ivsa_rows_are_trained_from_pixels(synthetic_faces, tmp_path):
     row = ablation.TABLES["ivsa-attention"][2]
-    recipe = ablation.row_recipes("ivsa-attention", row, drawn_faces, TRUNK, 1, [0])[0, "model"]
+    recipe = ablation.row_recipes("ivsa-attention", row, synthetic_faces, TRUNK, 1, [0])[0, "model"]
     small = recipe.override({"widths": (4, 4, 8, 8), "hidden": 8, "batch_size": 32})
-    run = runner.watched_run(small, drawn_faces, tmp_path)
+    run = runner.watched_run(small, synthetic_faces, tmp_path)
     assert (run.predicted["test", "single"] == run.predicted["test", "sorted 16"]).all()
     assert recipe.config.widths == (16, 32, 64, 128) and recipe.schedule == "onecycle"
-    assert run_name(recipe, drawn_faces, "trunk.safetensors") == run_name(recipe, drawn_faces, None)  # it has no trunk
+    assert run_name(recipe, synthetic_faces, "backbone.safetensors") == run_name(
+        recipe, synthetic_faces, None
+    )  # it has no backbone
 
 
-def face_folder(root, drawn_faces, *splits):
-    """Twelve drawn faces a split as pictures in DIR/<split>/<class>/."""
+def face_folder(root, synthetic_faces, *splits):
+    """Twelve synthetic faces a split as pictures in DIR/<split>/<class>/."""
     for split in splits:
-        for row in drawn_faces.split(split).frame.groupby("label").head(2).itertuples():
-            folder = root / split / drawn_faces.classes[row.label]
+        for row in synthetic_faces.split(split).frame.groupby("label").head(2).itertuples():
+            folder = root / split / synthetic_faces.classes[row.label]
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(drawn_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+            Image.fromarray(synthetic_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
     return root
 
 
@@ -212,9 +223,9 @@ def test_what_cannot_work_is_refused_before_training(command, message, few_faces
     assert not (tmp_path / "runs").exists()
 
 
-def test_data_without_a_test_split_is_refused_before_training(drawn_faces, tmp_path, capsys, monkeypatch):
+def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "fit", None)
-    root = face_folder(tmp_path / "faces", drawn_faces, "train", "validation")
+    root = face_folder(tmp_path / "faces", synthetic_faces, "train", "validation")
     command = ["ladder", "--data", "folder", "--root", str(root), "--out", str(tmp_path / "out.json")]
     assert main([*command, "--work", str(tmp_path / "runs"), *SMALL, *SHORT]) == 1
     assert "has no test faces" in capsys.readouterr().err

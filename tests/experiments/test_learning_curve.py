@@ -12,9 +12,9 @@ from ferlib.training.recipes import RECIPES
 
 
 @pytest.fixture(scope="module")
-def plain(drawn_faces) -> FaceDataset:
-    """Bright and dark squares, which anything learns, with the people and splits of the drawn faces."""
-    frame = drawn_faces.frame.iloc[:160].reset_index(drop=True)
+def plain(synthetic_faces) -> FaceDataset:
+    """Bright and dark squares, which anything learns, with the people and splits of the synthetic faces."""
+    frame = synthetic_faces.frame.iloc[:160].reset_index(drop=True)
     frame["label"] = np.arange(160) % 2
     noise = np.random.default_rng(0).integers(0, 60, (160, 1, 24, 24))
     pixels = torch.from_numpy((noise + 150 * frame["label"].to_numpy()[:, None, None, None]).astype(np.uint8))
@@ -23,7 +23,7 @@ def plain(drawn_faces) -> FaceDataset:
 
 @pytest.fixture(scope="module")
 def recipe(plain):
-    small = {"input_size": 24, "source_size": 24, "widths": (8, 8, 8, 8), "hidden": 16, "dropout": 0.0}
+    small = {"input_size": 24, "downscale_to": 24, "widths": (8, 8, 8, 8), "hidden": 16, "dropout": 0.0}
     quick = {"augment": "none", "batch_size": 8, "epochs": 12, "lr": 0.02, "schedule": "onecycle"}
     return RECIPES["ivsa"].override({"classes": plain.classes} | small | quick)
 

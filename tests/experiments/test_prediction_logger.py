@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ferlib.evaluation.batches import compose, feature_logits, pixel_logits, predict_batches
+from ferlib.evaluation.batches import feature_logits, ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments.prediction_logger import SINGLE, Batching, Watch, WatchedRun, attending_logits
 from ferlib.models.base import evaluating
@@ -13,7 +13,7 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
 from ferlib.training.features import FeatureCache
 
-SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 16, "input_size": 48, "grey": True}
+SMALL = {"backbone": "tf_efficientnet_lite0", "keep_stages": 2, "width": 16, "input_size": 48, "grey": True}
 BATCHINGS = (Batching("sorted", 4), Batching("shuffled", 4), SINGLE)
 
 
@@ -31,19 +31,19 @@ def network(name, faces, **settings):
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
 @pytest.mark.parametrize("name", ["convcut_batch", "convcut_published", "pattlite_published", "convcut"])
-def test_predictions_are_those_of_the_whole_model_batch_by_batch(drawn_faces, tmp_path, name):
-    model = network(name, drawn_faces, **({"cut": "stage"} if name.startswith("pattlite") else {}))
-    watch = Watch(drawn_faces, tmp_path, BATCHINGS, seed=5)
+def test_predictions_are_those_of_the_whole_model_batch_by_batch(synthetic_faces, tmp_path, name):
+    model = network(name, synthetic_faces, **({"cut": "stage"} if name.startswith("pattlite") else {}))
+    watch = Watch(synthetic_faces, tmp_path, BATCHINGS, seed=5)
     row = watch(model)
     run = watch.run(pd.DataFrame([row]))
     differing = 0
     for split in ("validation", "test"):
-        part = drawn_faces.split(split)
+        part = synthetic_faces.split(split)
         labels = part.frame["label"].to_numpy()
         cache = FeatureCache.build(model, part)
         for batching in BATCHINGS:
             predicted = np.full(len(part), -1)
-            for rows in compose(labels, batching.composition, batching.size, seed=5):
+            for rows in ordered_batches(labels, batching.batch_order, batching.size, seed=5):
                 with torch.no_grad():
                     maps = cache.read(torch.from_numpy(rows), torch.zeros(len(rows), dtype=torch.int64))
                     predicted[rows] = model.forward_head(maps).argmax(dim=1)
@@ -54,12 +54,12 @@ def test_predictions_are_those_of_the_whole_model_batch_by_batch(drawn_faces, tm
 
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
-def test_the_short_way_gives_the_same_logits_and_leaves_the_model_as_it_was(drawn_faces):
-    model, part = network("pattlite_published", drawn_faces, cut="stage"), drawn_faces.split("test")
+def test_the_short_way_gives_the_same_logits_and_leaves_the_model_as_it_was(synthetic_faces):
+    model, part = network("pattlite_published", synthetic_faces, cut="stage"), synthetic_faces.split("test")
     parts = dict(model.named_modules())
     with evaluating(model):
         cache = FeatureCache.build(model, part)
-        batches = compose(part.labels(), "shuffled", 7, seed=2)
+        batches = ordered_batches(part.labels(), "shuffled", 7, seed=2)
         short = predict_batches(attending_logits(model, cache), batches)
         np.testing.assert_allclose(short, predict_batches(feature_logits(model, cache), batches), atol=1e-5)
         np.testing.assert_allclose(short, predict_batches(pixel_logits(model, part), batches), atol=0.02)
@@ -74,19 +74,21 @@ def test_best_epoch_is_the_last_of_the_best():
 
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")
-def test_batch_attention_over_pixels(drawn_faces, tmp_path):
-    model = network("pattlite_published", drawn_faces, cut="stage")
-    cached, uncached = (Watch(drawn_faces, tmp_path / str(way), BATCHINGS, cached=way)(model) for way in (True, False))
+def test_batch_attention_over_pixels(synthetic_faces, tmp_path):
+    model = network("pattlite_published", synthetic_faces, cut="stage")
+    cached, uncached = (
+        Watch(synthetic_faces, tmp_path / str(way), BATCHINGS, cached=way)(model) for way in (True, False)
+    )
     for name, value in cached.items():
         assert uncached[name] == pytest.approx(value, abs=0.03), name
 
 
-def test_pixels_where_nothing_is_cached(drawn_faces, tmp_path):
+def test_pixels_where_nothing_is_cached(synthetic_faces, tmp_path):
     torch.manual_seed(0)
     sizes = {"widths": (4, 4, 8, 8), "hidden": 8}
-    model = create_model("ivsa_plain", classes=drawn_faces.classes, **sizes).eval()
-    row = Watch(drawn_faces, tmp_path, cached=False)(model)
-    part = drawn_faces.split("test")
+    model = create_model("ivsa_plain", classes=synthetic_faces.classes, **sizes).eval()
+    row = Watch(synthetic_faces, tmp_path, cached=False)(model)
+    part = synthetic_faces.split("test")
     expected = predict_dataset(model, part).argmax(axis=1)
     assert (
         row["test single"] == row["test sorted 16"] == pytest.approx((expected == part.frame["label"]).mean(), abs=0.01)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ferlib.data.duplicates import clean_split, find_flaws
-from ferlib.evaluation.batches import compose
+from ferlib.evaluation.batches import ordered_batches
 from ferlib.experiments import runner
 from ferlib.experiments.protocols import (
     MARKS,
@@ -21,21 +21,21 @@ from ferlib.experiments.protocols import (
     sentence,
     variant,
 )
-from ferlib.experiments.runner import Trunk, run_name, thinned, watched_run, watched_runs
+from ferlib.experiments.runner import Backbone, run_name, subsampled, watched_run, watched_runs
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 
-TRUNK = Trunk("tf_efficientnet_lite0", 2, 48)
+TRUNK = Backbone("tf_efficientnet_lite0", 2, 48)
 EPOCHS, SEEDS = 3, (0, 1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
-    """Drawn faces with three of the test faces spoiled: a copy of a training face, a blank one, a copy in the test."""
-    faces = copy.deepcopy(drawn_faces)
+def faces(synthetic_faces):
+    """Synthetic faces, three test faces spoiled: a copy of a training face, a blank one, a copy within the test."""
+    faces = copy.deepcopy(synthetic_faces)
     train, test = (np.flatnonzero(faces.frame["split"] == split) for split in ("train", "test"))
     faces.pixels[test[0]] = faces.pixels[train[0]]
     faces.pixels[test[1]] = 127
@@ -64,7 +64,7 @@ def right(model, part, batching, seed):
     """Which faces the model has right, predicted batch by batch from the pixels; bool (N,)."""
     labels, prepare = part.frame["label"].to_numpy(), Preprocess.of(model.config)
     found = np.empty(len(part), bool)
-    for rows in compose(labels, batching.composition, batching.size, seed):
+    for rows in ordered_batches(labels, batching.batch_order, batching.size, seed):
         found[rows] = model(prepare(part.pixels[torch.from_numpy(rows)])).argmax(dim=1).numpy() == labels[rows]
     return found
 
@@ -162,18 +162,18 @@ def test_a_run_has_one_name_and_other_runs_have_others(recipes, faces):
     again = ladder_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
     assert names == [run_name(recipe, faces, None) for recipe in again.values()]
     recipe = recipes[0, "batch"]
-    assert run_name(recipe, thinned(faces, 100), None) != run_name(recipe, faces, None)
+    assert run_name(recipe, subsampled(faces, 100), None) != run_name(recipe, faces, None)
     assert run_name(recipe, faces, "a/weights.safetensors") == run_name(recipe, faces, "b/weights.safetensors")
     assert run_name(recipe, faces, "a/weights.safetensors") != run_name(recipe, faces, None)
 
 
-def test_thinned_leaves_other_splits_alone(faces):
-    thin = thinned(faces, 100)
+def test_subsampled_leaves_other_splits_alone(faces):
+    thin = subsampled(faces, 100)
     assert len(thin.split("train")) == 100
     for split in ("validation", "test"):
         assert torch.equal(thin.split(split).pixels, faces.split(split).pixels)
     assert set(thin.split("train").frame["row"]) < set(faces.split("train").frame["row"])
-    assert thinned(faces, 10**6) is faces is thinned(faces, None)
+    assert subsampled(faces, 10**6) is faces is subsampled(faces, None)
 
 
 def test_rungs_differ_in_one_thing():
@@ -182,7 +182,7 @@ def test_rungs_differ_in_one_thing():
     for other in (token, none):
         assert {key for key, value in vars(other).items() if value != getattr(batch, key)} == same
     code = variant("pattlite", "batch", TRUNK)
-    assert (code.attention, code.trunk, code.cut, code.mean) == ("batch", TRUNK.name, "stage", batch.mean)
+    assert (code.attention, code.backbone, code.cut, code.mean) == ("batch", TRUNK.name, "stage", batch.mean)
     build_model(code)
 
 

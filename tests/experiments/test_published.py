@@ -96,12 +96,12 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
     assert released["accuracy"] == pytest.approx(100 * report["value"]) and released["protocol"] == ALONE
     ladder = json.loads((RESULTS / "ladder.json").read_text())["entries"]
     place = ("ferplus", "convcut", "convnext_nano")
-    (entry,) = (entry for entry in ladder if (entry["data"], entry["model"], entry["trunk"]["name"]) == place)
+    (entry,) = (entry for entry in ladder if (entry["data"], entry["model"], entry["backbone"]["name"]) == place)
     rows = table[table["model"].str.startswith("Conv-cut, frozen convnext_nano")].set_index("model")
     for rung in (entry["rungs"][0], entry["rungs"][3]):
         (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
         assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
-        assert (row["protocol"] == ALONE) == (rung["batching"]["composition"] == "single")
+        assert (row["protocol"] == ALONE) == (rung["batching"]["batch_order"] == "single")
     assert len(comparison("rafdb", RESULTS)) == len(values("convcut_table1", "rafdb"))  # which we do not have
     ours = {f"results/{name}.json" for name in ("ivsa_fer2013", "ivsa_fer2013_ten_crop", "convcut_fer2013_head")}
     assert set(comparison("fer2013", RESULTS)["source"]) == {"IVSA, Table I", *ours}

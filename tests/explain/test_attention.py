@@ -13,7 +13,7 @@ def hooks(model) -> int:
 
 def test_token_attention_says_how_much_a_position_is_attended_to():
     torch.manual_seed(0)
-    model = create_model("convcut", trunk="tf_efficientnet_lite0", input_size=64, detail_layers=0).eval()
+    model = create_model("convcut", backbone="tf_efficientnet_lite0", input_size=64, detail_layers=0).eval()
     x = torch.randn(2, 3, 64, 64)
     logits, maps = predict_with_attention(model, x)
     (found,) = maps.values()

@@ -33,16 +33,16 @@ THEIRS = {
     "eigencam": SignedEigenCAM,
     "scorecam": reference.ScoreCAM,
 }
-SMALL = {  # the same architectures, narrow or on a small trunk, so that all of them run in seconds
-    "convcut": {"trunk": "tf_efficientnet_lite0", "input_size": 64, "detail_layers": 1},
-    "linear_probe": {"trunk": "tf_efficientnet_lite0", "input_size": 64},
+SMALL = {  # the same architectures, narrow or on a small backbone, so that all of them run in seconds
+    "convcut": {"backbone": "tf_efficientnet_lite0", "input_size": 64, "detail_layers": 1},
+    "linear_probe": {"backbone": "tf_efficientnet_lite0", "input_size": 64},
     "ivsa": {"widths": (8, 16, 16, 16), "hidden": 16},
     "pattlite": {"input_size": 64},
     "inception_v3": {"input_size": 139},
 }
 
 
-def small(name: str, freeze_trunk: bool = False):
+def small(name: str, freeze_backbone: bool = False):
     """A model with random weights, its batch norms fitted to noise and its logits large: else nearly all is zero.
 
     (pytorch-grad-cam adds 1e-7 to every map's maximum, which must stay small beside it.)
@@ -51,7 +51,7 @@ def small(name: str, freeze_trunk: bool = False):
     kind = name.split("_")[0] if name.split("_")[0] in SMALL else name
     settings = SMALL.get(kind, SMALL.get(name, {"input_size": 64}))
     if kind in ("convcut", "pattlite") or name == "linear_probe":
-        settings = settings | {"freeze_trunk": freeze_trunk}
+        settings = settings | {"freeze_backbone": freeze_backbone}
     model = create_model(name, **settings)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)):
         norm.train().momentum = None  # averages of all it sees
@@ -120,8 +120,8 @@ def test_random_models_give_maps_that_are_not_empty():
 
 
 @pytest.mark.parametrize("method", CAMS)
-def test_works_on_a_frozen_trunk_and_leaves_no_trace(method):
-    frozen, free = small("convcut", freeze_trunk=True), small("convcut")
+def test_works_on_a_frozen_backbone_and_leaves_no_trace(method):
+    frozen, free = small("convcut", freeze_backbone=True), small("convcut")
     x = images(frozen)
     with torch.inference_mode():
         before = frozen(x)
@@ -182,7 +182,7 @@ def test_first_component_is_that_of_a_naive_decomposition():
 
 
 def test_a_thousand_calls_leave_nothing_behind():
-    model = small("ivsa", freeze_trunk=True)
+    model = small("ivsa", freeze_backbone=True)
     x = images(model, 1)
 
     def tensors() -> int:

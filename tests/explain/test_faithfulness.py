@@ -26,7 +26,7 @@ from ferlib.models.preprocess import Preprocess
 class Corner(nn.Module):
     """Class 1 is as likely as the upper left corner is bright, compared with the rest of the picture."""
 
-    config = ModelConfig("corner", ("dark", "bright"), input_size=16, source_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    config = ModelConfig("corner", ("dark", "bright"), input_size=16, downscale_to=16, mean=(0.0,) * 3, std=(1.0,) * 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         signal = 8 * (x[:, :, :4, :4].mean(dim=(1, 2, 3)) - x[:, :, 8:, 8:].mean(dim=(1, 2, 3)))

@@ -1,4 +1,4 @@
-"""An explanation changes no prediction: every released model, every method, drawn faces and two portraits."""
+"""An explanation changes no prediction: every released model, every method, synthetic faces and two portraits."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from ferlib.predict import Predictor
 
 @pytest.fixture(scope="module")
 def faces(portrait, astronaut) -> torch.Tensor:
-    """Seven drawn faces, one of each expression, and the two portraits, (9, 3, 48, 48) uint8."""
+    """Seven synthetic faces, one of each expression, and the two portraits, (9, 3, 48, 48) uint8."""
     drawn = load_file(released_models()["convcut_ferplus"] / "golden.safetensors")["faces"]
     photographed = [crop_face(image, detect_faces(image)[0], 48) for image in (portrait, astronaut)]
     return torch.from_numpy(np.concatenate([drawn, photographed])).permute(0, 3, 1, 2)
@@ -90,8 +90,15 @@ def pair() -> tuple[FaceModel, FaceModel]:
     found = []
     for mirror in (False, True):
         torch.manual_seed(0)
-        model = create_model("convcut", trunk="test_convnext", keep_stages=2, input_size=64, detail_layers=1, width=16,
-                             mirror=mirror)  # fmt: skip
+        model = create_model(
+            "convcut",
+            backbone="test_convnext",
+            keep_stages=2,
+            input_size=64,
+            detail_layers=1,
+            width=16,
+            flip_tta=mirror,
+        )
         model.classifier.weight.data *= 100
         found.append(model.eval())
     return found[0], found[1]
@@ -150,7 +157,7 @@ def test_linear_formulas_explain_the_mean_logit_itself(pair, noise, method):
 
 def test_hirescam_of_a_linear_head_adds_up_to_the_logit(noise):
     """Draelos and Carin's property holds for the mean of both sides too."""
-    model = create_model("linear_probe", trunk="test_convnext", keep_stages=2, input_size=64, mirror=True).eval()
+    model = create_model("linear_probe", backbone="test_convnext", keep_stages=2, input_size=64, flip_tta=True).eval()
     with torch.no_grad():
         features = [model.forward_features(side) for side in model.sides(noise)]
     logits, gradients = _gradients(model, features, 4)

@@ -122,7 +122,7 @@ def slips(figure: str) -> list[str]:
 
 
 def noticed(paths: Iterable[Path]) -> dict[str, float]:
-    """Share of wrong last digits that would be noticed, of figures with and without a decimal point."""
+    """Fraction of wrong last digits that would be noticed, of figures with and without a decimal point."""
     papers, counts = published(), {"with a decimal point": [], "whole percentages": []}
     for path in paths:
         for _, figure, values in quotations(read(path)):

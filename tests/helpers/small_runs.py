@@ -11,7 +11,7 @@ from ferlib.models.registry import build_model
 from ferlib.training import loop
 from ferlib.training.recipes import RECIPES, Recipe
 
-SMALL = {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True}
+SMALL = {"backbone": "tf_efficientnet_lite0", "keep_stages": 2, "width": 32, "input_size": 64, "grey": True}
 
 
 def recipe(faces: FaceDataset, **settings: object) -> Recipe:

@@ -1,4 +1,4 @@
-"""Writes data sets as they lie on disk, filled with drawn faces: for the tests of the loaders."""
+"""Writes data sets as they lie on disk, filled with synthetic faces: for the tests of the loaders."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,12 +15,12 @@ SIDE = 24
 
 @lru_cache
 def faces(size: int = SIDE) -> np.ndarray:
-    """14 drawn faces, (14, size, size, 3) uint8."""
+    """14 synthetic faces, (14, size, size, 3) uint8."""
     return sample_faces(2, size=size, grey=False)[0]
 
 
 def write_picture(path: Path, number: int = 0, size: int = SIDE) -> None:
-    """Writes one of the drawn faces; the folder is made."""
+    """Writes one of the synthetic faces; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = faces(size)
     Image.fromarray(drawn[number % len(drawn)]).save(path)

@@ -1,4 +1,4 @@
-"""The trunk: its sizes, where it is cut, its maps of two depths."""
+"""The backbone: its sizes, where it is cut, its maps of two depths."""
 
 import pytest
 import timm
@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from ferlib.models.backbone import Trunk, parameter_count
+from ferlib.models.backbone import Backbone, parameter_count
 from ferlib.models.registry import create_model
 
 
 def test_published_sizes():
     with torch.device("meta"):
-        counts = {stages: parameter_count(Trunk("convnext_base", stages)) for stages in (2, 3, 4)}
+        counts = {stages: parameter_count(Backbone("convnext_base", stages)) for stages in (2, 3, 4)}
     assert counts[3] == 60_121_216  # three stages, 60.12 M
     assert counts[4] == 88_591_464 - 1025 * 1000 - 2 * 1024  # ConvNeXt-Base, 88.59 M, less its head and last norm
     assert counts[2] < counts[3]
@@ -25,14 +25,14 @@ def test_the_published_cut_leaves_what_the_authors_code_leaves():
         assert model.forward_features(torch.empty(2, 3, 224, 224)).shape == (2, 512, 14, 14)
     second_half = (512 * 2048 + 2048) + (2048 * 512 + 512) + 512  # two dense layers, layer scale
     first_half = (7 * 7 * 512 + 512) + 2 * 512  # depthwise convolution, layer norm
-    assert parameter_count(model.trunk) == 60_121_216 - 4 * second_half - 3 * first_half == 51_640_448
+    assert parameter_count(model.backbone) == 60_121_216 - 4 * second_half - 3 * first_half == 51_640_448
 
 
-@pytest.mark.parametrize(("trunk", "block"), [("convnext_atto", 2), ("convnext_tiny", 5), ("test_convnext", 0)])
-def test_the_published_cut_is_inside_a_block(trunk, block, tmp_path):
+@pytest.mark.parametrize(("backbone", "block"), [("convnext_atto", 2), ("convnext_tiny", 5), ("test_convnext", 0)])
+def test_the_published_cut_is_inside_a_block(backbone, block, tmp_path):
     """Whether its norm takes channels first or last, and from a file of the whole backbone or of its first stages."""
     torch.manual_seed(0)
-    whole = timm.create_model(trunk).eval()
+    whole = timm.create_model(backbone).eval()
     seen = []
     whole.stages[2].blocks[block].norm.register_forward_hook(lambda *call: seen.append(call[-1]))
     state = whole.state_dict()
@@ -42,19 +42,19 @@ def test_the_published_cut_is_inside_a_block(trunk, block, tmp_path):
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         whole(x)
-        expected = seen[0] if trunk == "convnext_atto" else seen[0].permute(0, 3, 1, 2)
+        expected = seen[0] if backbone == "convnext_atto" else seen[0].permute(0, 3, 1, 2)
         for name in ("whole", "part"):
             weights = tmp_path / f"{name}.safetensors"
-            model = create_model("convcut_published", trunk=trunk, trunk_weights=weights).eval()
+            model = create_model("convcut_published", backbone=backbone, backbone_weights=weights).eval()
             assert torch.equal(model.forward_features(x), expected) and expected.shape[2:] == (4, 4)
     missing = f"stages.2.blocks.{block}.norm.weight"
     save_file({key: value for key, value in kept.items() if key != missing}, tmp_path / "less.safetensors")
     with pytest.raises(RuntimeError, match=f"lacks 1 of .* {missing}"):
-        create_model("convcut_published", trunk=trunk, trunk_weights=tmp_path / "less.safetensors")
+        create_model("convcut_published", backbone=backbone, backbone_weights=tmp_path / "less.safetensors")
 
 
 def test_where_there_is_no_such_block():
-    assert create_model("convcut_published", trunk="resnet18").config.cut == "stage"
+    assert create_model("convcut_published", backbone="resnet18").config.cut == "stage"
     for settings, message in (
         ({"keep_stages": 2}, "inside the third stage"),
         ({"two_depths": True}, "two_depths"),
@@ -64,10 +64,10 @@ def test_where_there_is_no_such_block():
             create_model("convcut_published", **settings)
 
 
-@pytest.mark.parametrize("trunk", ["convnext_nano", "tf_efficientnet_lite0", "mobilenetv1_100", "resnet18"])
+@pytest.mark.parametrize("backbone", ["convnext_nano", "tf_efficientnet_lite0", "mobilenetv1_100", "resnet18"])
 @pytest.mark.parametrize("stages", [2, 3, 4])
-def test_any_trunk_is_cut_at_its_stride(trunk, stages):
-    net = Trunk(trunk, stages).eval()
+def test_any_backbone_is_cut_at_its_stride(backbone, stages):
+    net = Backbone(backbone, stages).eval()
     out = net(torch.randn(1, 3, 64, 64))
     assert out.shape == (1, net.channels, 64 // 2 ** (stages + 1), 64 // 2 ** (stages + 1))
 
@@ -75,11 +75,11 @@ def test_any_trunk_is_cut_at_its_stride(trunk, stages):
 @pytest.mark.parametrize(("height", "width"), [(112, 112), (72, 88), (75, 97)])
 def test_two_depths_are_the_two_maps_side_by_side(height, width):
     torch.manual_seed(0)
-    both = Trunk("tf_efficientnet_lite0", 3, two_depths=True).eval()
-    deep, early = Trunk("tf_efficientnet_lite0", 3).eval(), Trunk("tf_efficientnet_lite0", 2).eval()
-    for trunk in (deep, early):
+    both = Backbone("tf_efficientnet_lite0", 3, two_depths=True).eval()
+    deep, early = Backbone("tf_efficientnet_lite0", 3).eval(), Backbone("tf_efficientnet_lite0", 2).eval()
+    for backbone in (deep, early):
         state = both.state_dict()
-        trunk.load_state_dict({key: state[key] for key in trunk.state_dict()})
+        backbone.load_state_dict({key: state[key] for key in backbone.state_dict()})
     x = torch.randn(1, 3, height, width)
     out, last, first = both(x), deep(x), early(x)
     assert out.shape[1] == both.channels == deep.channels + 4 * early.channels

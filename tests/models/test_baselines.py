@@ -91,7 +91,7 @@ def test_a_torchvision_file_gives_torchvisions_network(name, tmp_path):
     theirs.eval()
     path = tmp_path / "weights.safetensors"
     save_file(theirs.state_dict(), path)
-    ours = create_model(name, classes=THOUSAND, trunk_weights=path).eval()
+    ours = create_model(name, classes=THOUSAND, backbone_weights=path).eval()
     last = theirs.classifier[-1] if name == "vgg16" else theirs.fc
     ours.classifier.load_state_dict(last.state_dict())
     x = torch.randn(2, 3, 224, 224)
@@ -105,31 +105,31 @@ def test_a_torchvision_file_gives_torchvisions_network(name, tmp_path):
 def test_weights_are_loaded_strictly_except_for_the_classifier(tmp_path):
     state = torchvisions("resnet18").state_dict()
     save_file(state, tmp_path / "whole.safetensors")
-    model = create_model("resnet18", trunk_weights=tmp_path / "whole.safetensors")
+    model = create_model("resnet18", backbone_weights=tmp_path / "whole.safetensors")
     assert all(torch.equal(value, state[key]) for key, value in model.backbone.net.state_dict().items())
     assert model.classifier.weight.shape == (8, 512)
     model.save_pretrained(str(tmp_path))
-    again = create_model("resnet18", trunk_weights=tmp_path / "model.safetensors")
+    again = create_model("resnet18", backbone_weights=tmp_path / "model.safetensors")
     assert all(torch.equal(value, state[key]) for key, value in again.backbone.net.state_dict().items())
     del state["layer1.0.conv1.weight"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(RuntimeError, match=r"lacks 1 of .* layer1.0.conv1.weight"):
-        create_model("resnet18", trunk_weights=tmp_path / "part.safetensors")
+        create_model("resnet18", backbone_weights=tmp_path / "part.safetensors")
     for other in ("googlenet", "inception_v3"):
         with pytest.raises(RuntimeError, match="lacks"):
-            create_model(other, trunk_weights=tmp_path / "whole.safetensors")
+            create_model(other, backbone_weights=tmp_path / "whole.safetensors")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "inception_v3"])
 def test_pretrained_weights_fail_quickly_offline(name):
     start = time.perf_counter()
-    with pytest.raises(RuntimeError, match=r"could not be downloaded.*trunk_weights=.*pretrained=False"):
+    with pytest.raises(RuntimeError, match=r"could not be downloaded.*backbone_weights=.*pretrained=False"):
         create_model(name, pretrained=True)
     assert time.perf_counter() - start < 5
 
 
 def test_googlenet_has_no_weights_on_the_hub():
-    with pytest.raises(RuntimeError, match=r"no ImageNet weights of GoogLeNet.*trunk_weights=.*pretrained=False"):
+    with pytest.raises(RuntimeError, match=r"no ImageNet weights of GoogLeNet.*backbone_weights=.*pretrained=False"):
         create_model("googlenet", pretrained=True)
 
 

@@ -77,7 +77,7 @@ def test_gamma_is_the_stages_and_learns():
         ({"block_place": "inside"}, "block_place must be"),
         ({"input_size": 12}, "need an input of at least 16 px"),
         ({"kernel": 4}, "kernel must be odd"),
-        ({"source_size": 32}, "centre_crop needs a source_size"),
+        ({"downscale_to": 32}, "centre_crop needs a downscale_to"),
         ({"mean": (0.5, 0.5)}, "mean and std need 3 numbers"),
     ],
 )
@@ -87,5 +87,5 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_pretrained_weights_are_refused():
-    with pytest.raises(ValueError, match="has no trunk"):
-        IVSA(IVSAConfig(), trunk_weights="imagenet")
+    with pytest.raises(ValueError, match="has no backbone"):
+        IVSA(IVSAConfig(), backbone_weights="imagenet")

@@ -75,7 +75,7 @@ def test_architectures_have_their_default_settings(rows):
 def test_batch_attention_keeps_its_warning(monkeypatch):
     monkeypatch.setattr(BatchAttention, "_warned", False)
     with torch.device("meta"):
-        model = create_model("convcut_batch", trunk="test_convnext")
+        model = create_model("convcut_batch", backbone="test_convnext")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         count_flops(model)

@@ -26,7 +26,7 @@ def test_normalisation_is_channel_wise():
     assert torch.allclose(x, expected.view(1, 3, 1, 1).expand(2, 3, 20, 20), atol=1e-6)
 
 
-def test_source_size_removes_detail_the_training_faces_never_had():
+def test_downscaling_removes_detail_the_training_faces_never_had():
     fine = (torch.arange(96)[None] % 2 * 255).expand(1, 1, 96, 96).to(torch.uint8)  # stripes one pixel wide
     x = Preprocess(96, 24, True, (0.0,) * 3, (1.0,) * 3)(fine)
     assert x.std() < 0.05
@@ -65,9 +65,9 @@ def test_training_crops_stand_at_random_places():
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_augmentations_keep_shape_and_range(name, drawn_faces):
+def test_augmentations_keep_shape_and_range(name, synthetic_faces):
     torch.manual_seed(0)
-    x = drawn_faces.pixels[:32].float() / 255
+    x = synthetic_faces.pixels[:32].float() / 255
     y = augmentation(name)(x)
     assert y.shape == x.shape and y.min() >= 0 and y.max() <= 1
     assert torch.equal(x, y) == (name == "none")

@@ -13,16 +13,16 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, load_model, released_models
 
 HALF = (0.5, 0.5, 0.5)
-LITE0 = {"trunk": "tf_efficientnet_lite0", "input_size": 64}
+LITE0 = {"backbone": "tf_efficientnet_lite0", "input_size": 64}
 
 
-@pytest.mark.parametrize("trunk", ["tf_efficientnet_lite0", "mobilenetv1_100", "convnext_nano", "resnet18"])
-def test_a_trunk_is_fed_as_its_weights_in_timm_were_trained(trunk):
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv1_100", "convnext_nano", "resnet18"])
+def test_a_backbone_is_fed_as_its_weights_in_timm_were_trained(backbone):
     with torch.device("meta"):
-        config = create_model("linear_probe", trunk=trunk).config
-        source = timm.create_model(trunk).pretrained_cfg
+        config = create_model("linear_probe", backbone=backbone).config
+        source = timm.create_model(backbone).pretrained_cfg
     assert (config.mean, config.std) == (source["mean"], source["std"])
-    assert config.mean == (HALF if trunk in ("tf_efficientnet_lite0", "mobilenetv1_100") else IMAGENET_MEAN)
+    assert config.mean == (HALF if backbone in ("tf_efficientnet_lite0", "mobilenetv1_100") else IMAGENET_MEAN)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -52,27 +52,27 @@ def test_released_models_keep_what_they_were_trained_with(name):
 
 def test_a_weights_file_says_how_it_was_trained(tmp_path):
     model = create_model("linear_probe", **LITE0)
-    state = {key.removeprefix("net.model."): value for key, value in model.trunk.state_dict().items()}
+    state = {key.removeprefix("net.model."): value for key, value in model.backbone.state_dict().items()}
     path = tmp_path / "noted.safetensors"
     save_file(state, path, {"mean": "[0.485, 0.458, 0.408]", "std": "[0.004, 0.004, 0.004]"})
-    config = create_model("linear_probe", trunk_weights=path, **LITE0).config
+    config = create_model("linear_probe", backbone_weights=path, **LITE0).config
     assert (config.mean, config.std) == ((0.485, 0.458, 0.408), (0.004, 0.004, 0.004))
-    assert create_model("linear_probe", trunk_weights=path, mean=HALF, std=HALF, **LITE0).config.mean == HALF
+    assert create_model("linear_probe", backbone_weights=path, mean=HALF, std=HALF, **LITE0).config.mean == HALF
     save_file(state, path)
-    assert create_model("linear_probe", trunk_weights=path, **LITE0).config.mean == HALF
+    assert create_model("linear_probe", backbone_weights=path, **LITE0).config.mean == HALF
     save_file(state, path, {"mean": "[1, 2", "std": "[1]"})
     with pytest.raises(RuntimeError, match="are no lists of numbers"):
-        create_model("linear_probe", trunk_weights=path, **LITE0)
+        create_model("linear_probe", backbone_weights=path, **LITE0)
 
 
-def test_a_trunk_that_comes_from_a_model_is_fed_as_that_model():
-    """By a released model's name, its folder or its file: the trunk of the released one knows ImageNet's numbers."""
+def test_a_backbone_that_comes_from_a_model_is_fed_as_that_model():
+    """By a released model's name, its folder or its file: the backbone of the released one knows ImageNet's numbers."""
     folder = released_models()["convcut_ferplus"]
     state = load_file(folder / "model.safetensors")
     for weights in ("convcut_ferplus", folder, folder / "model.safetensors"):
-        model = create_model("linear_probe", trunk_weights=weights, **LITE0)
+        model = create_model("linear_probe", backbone_weights=weights, **LITE0)
         assert (model.config.mean, model.config.std) == (IMAGENET_MEAN, IMAGENET_STD)
-        assert all(torch.equal(value, state[f"trunk.{key}"]) for key, value in model.trunk.state_dict().items())
+        assert all(torch.equal(value, state[f"backbone.{key}"]) for key, value in model.backbone.state_dict().items())
 
 
 def test_one_of_the_two_and_an_unbuilt_config_are_refused():

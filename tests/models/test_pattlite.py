@@ -36,15 +36,15 @@ def mixture(weights: list[float], values: list[Tensor]) -> Tensor:
 
 def keras_count(cut_in_block_9: bool) -> int:
     """Parameters of the authors' model for 8 classes by hand; Keras counts batch-norm statistics, 4 a channel."""
-    trunk = 27 * 32 + 4 * 32
+    backbone = 27 * 32 + 4 * 32
     widths = [32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512]  # input of block 1, outputs of blocks 1 to 11
     for block, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         if not cut_in_block_9 or block <= 9:
-            trunk += 9 * inputs + 4 * inputs
+            backbone += 9 * inputs + 4 * inputs
         if not cut_in_block_9 or block < 9:
-            trunk += inputs * outputs + 4 * outputs
+            backbone += inputs * outputs + 4 * outputs
     patches = (16 * 512 + 512 * 256 + 256) + (4 * 256 + 256 * 256 + 256) + (256 * 256 + 256)
-    return trunk + patches + (256 * 32 + 32) + 4 * 32 + 1 + (32 * 8 + 8)
+    return backbone + patches + (256 * 32 + 32) + 4 * 32 + 1 + (32 * 8 + 8)
 
 
 def test_size_is_the_papers():
@@ -57,11 +57,11 @@ def test_size_is_the_papers():
 
 
 @pytest.mark.parametrize("cut", ["published", "stage"])
-def test_the_trunk_is_cut_where_it_says(cut, tmp_path):
+def test_the_backbone_is_cut_where_it_says(cut, tmp_path):
     torch.manual_seed(0)
     whole = timm.create_model("mobilenetv1_100").eval()
     save_file(whole.state_dict(), tmp_path / "whole.safetensors")
-    model = create_model("pattlite", cut=cut, trunk_weights=tmp_path / "whole.safetensors").eval()
+    model = create_model("pattlite", cut=cut, backbone_weights=tmp_path / "whole.safetensors").eval()
     ninth, eleventh = whole.blocks[3][3], whole.blocks[3][5]  # of the paper's blocks, counted from 1
     seen = []
     (ninth.bn1 if cut == "published" else eleventh.bn2).register_forward_hook(lambda *call: seen.append(call[-1]))
@@ -74,14 +74,16 @@ def test_the_trunk_is_cut_where_it_says(cut, tmp_path):
 
 def test_local_weights_are_loaded_strictly(tmp_path):
     source = create_model("pattlite")
-    state = {key.removeprefix("net.model."): value for key, value in source.trunk.state_dict().items()}
+    state = {key.removeprefix("net.model."): value for key, value in source.backbone.state_dict().items()}
     last = "blocks.3.3.conv_dw.weight"
     save_file({key: value for key, value in state.items() if key != last}, tmp_path / "part.safetensors")
     with pytest.raises(RuntimeError, match=f"lacks 1 of .* {last}"):
-        create_model("pattlite", trunk_weights=tmp_path / "part.safetensors")
+        create_model("pattlite", backbone_weights=tmp_path / "part.safetensors")
     source.save_pretrained(str(tmp_path))
-    model = create_model("pattlite_none", trunk_weights=tmp_path / "model.safetensors")
-    assert all(torch.equal(value, source.trunk.state_dict()[key]) for key, value in model.trunk.state_dict().items())
+    model = create_model("pattlite_none", backbone_weights=tmp_path / "model.safetensors")
+    assert all(
+        torch.equal(value, source.backbone.state_dict()[key]) for key, value in model.backbone.state_dict().items()
+    )
 
 
 def separable_loop(x: Tensor, layer, kernel: int, size: tuple[int, int], before: tuple[int, int]) -> Tensor:
@@ -162,7 +164,7 @@ def test_any_picture_size(side):
     assert logits.shape == (1, 8) and logits.isfinite().all()
 
 
-def test_a_training_step_leaves_a_frozen_trunk_alone():
+def test_a_training_step_leaves_a_frozen_backbone_alone():
     torch.manual_seed(0)
     model = create_model("pattlite_published").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -170,24 +172,24 @@ def test_a_training_step_leaves_a_frozen_trunk_alone():
     model(torch.randn(4, 3, 64, 64)).square().sum().backward()
     optimizer.step()
     same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
-    assert {key for key in before if key.startswith("trunk.")} <= same  # batch-norm statistics included
+    assert {key for key in before if key.startswith("backbone.")} <= same  # batch-norm statistics included
     assert not same & {"patches.0.depthwise.weight", "bottleneck.2.running_mean", "classifier.weight"}
 
 
-@pytest.mark.parametrize("freeze_trunk", [True, False])
-def test_a_batch_of_one(freeze_trunk):
-    model = create_model("pattlite", freeze_trunk=freeze_trunk)
+@pytest.mark.parametrize("freeze_backbone", [True, False])
+def test_a_batch_of_one(freeze_backbone):
+    model = create_model("pattlite", freeze_backbone=freeze_backbone)
     x = torch.randn(1, 3, 64, 64)
     with pytest.raises(ValueError, match="at least two faces in training"):
         model.train()(x)
     assert model.eval()(x).shape == (1, 8)
 
 
-def test_other_trunks_are_cut_after_their_stage():
-    model = create_model("pattlite", trunk="tf_efficientnet_lite0", cut="stage").eval()
+def test_other_backbones_are_cut_after_their_stage():
+    model = create_model("pattlite", backbone="tf_efficientnet_lite0", cut="stage").eval()
     assert model.forward_features(torch.randn(1, 3, 64, 64)).shape == (1, 112, 4, 4)
     with pytest.raises(ValueError, match=r"inside a block of MobileNetV1.*cut=stage"):
-        create_model("pattlite", trunk="tf_efficientnet_lite0")
+        create_model("pattlite", backbone="tf_efficientnet_lite0")
 
 
 def test_impossible_settings_are_refused():

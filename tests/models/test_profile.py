@@ -35,10 +35,10 @@ def test_the_sums_are_those_of_the_whole_model(name):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("convcut", {"trunk": "tf_efficientnet_lite0", "input_size": 112, "detail_layers": 1}),
-        ("convcut", {"trunk": "resnet18", "keep_stages": 4}),
+        ("convcut", {"backbone": "tf_efficientnet_lite0", "input_size": 112, "detail_layers": 1}),
+        ("convcut", {"backbone": "resnet18", "keep_stages": 4}),
         ("convcut_batch", {"keep_stages": 2, "detail_layers": 3}),
-        ("pattlite", {"cut": "stage", "trunk": "tf_efficientnet_lite0"}),
+        ("pattlite", {"cut": "stage", "backbone": "tf_efficientnet_lite0"}),
         ("ivsa", {"block_place": "before", "gamma": "own", "widths": (8, 16, 32)}),
     ],
 )
@@ -75,17 +75,17 @@ def test_the_head_of_convcut_by_hand():
     assert "dense layer" not in found
 
 
-@pytest.mark.parametrize("trunk", ["convnext_base", "tf_efficientnet_lite0", "resnet18"])
-def test_a_shorter_trunk_costs_its_stages(trunk):
-    whole = costs(sketch("convcut", trunk=trunk, keep_stages=4))
+@pytest.mark.parametrize("backbone", ["convnext_base", "tf_efficientnet_lite0", "resnet18"])
+def test_a_shorter_backbone_costs_its_stages(backbone):
+    whole = costs(sketch("convcut", backbone=backbone, keep_stages=4))
     for kept in (2, 3):
-        shorter = costs(sketch("convcut", trunk=trunk, keep_stages=kept))
+        shorter = costs(sketch("convcut", backbone=backbone, keep_stages=kept))
         assert [cost.part for cost in shorter[:kept]] == [f"stage {number + 1}" for number in range(kept)]
         assert shorter[:kept] == whole[:kept] and shorter[kept].part == "Detail Extraction"
 
 
 def test_trained_means_not_frozen():
-    frozen, whole = costs(sketch("pattlite")), costs(sketch("pattlite", freeze_trunk=False))
+    frozen, whole = costs(sketch("pattlite")), costs(sketch("pattlite", freeze_backbone=False))
     assert [cost.trained for cost in frozen[:3]] == [0, 0, 0]
     assert [replace(cost, trained=cost.parameters) for cost in frozen] == whole
 
@@ -158,8 +158,8 @@ def extent(out: torch.Tensor, image: torch.Tensor) -> list[int]:
     ("name", "settings", "side"),
     [
         ("ivsa_plain", {"widths": (2, 3, 2, 3)}, 160),
-        ("convcut", {"trunk": "convnext_atto", "keep_stages": 2, "width": 2}, 288),
-        ("convcut", {"trunk": "tf_efficientnet_lite0", "keep_stages": 2, "width": 2, "attention": "none"}, 320),
+        ("convcut", {"backbone": "convnext_atto", "keep_stages": 2, "width": 2}, 288),
+        ("convcut", {"backbone": "tf_efficientnet_lite0", "keep_stages": 2, "width": 2, "attention": "none"}, 320),
         ("pattlite", {"width": 2}, 640),
     ],
 )

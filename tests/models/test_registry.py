@@ -19,10 +19,10 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, list_models, load_model, released_models
 from ferlib.training.imbalance import output_layer
 
-CONVCUT = {"trunk": "tf_efficientnet_lite0", "input_size": 112}
+CONVCUT = {"backbone": "tf_efficientnet_lite0", "input_size": 112}
 SMALL = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}
 DEPENDS_ON_NEIGHBOURS = {"convcut_batch", "convcut_published", "pattlite_published"}
-FREEZABLE = [name for name, entry in MODELS.items() if "freeze_trunk" in {f.name for f in fields(entry.config)}]
+FREEZABLE = [name for name, entry in MODELS.items() if "freeze_backbone" in {f.name for f in fields(entry.config)}]
 pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
 
 
@@ -56,11 +56,11 @@ def model(request) -> FaceModel:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_thirty_steps_on_drawn_faces_lower_the_loss(name, drawn_faces):
+def test_thirty_steps_on_synthetic_faces_lower_the_loss(name, synthetic_faces):
     """The same 24 faces again and again: a model that learns at all learns them."""
     sizes = {IVSA: {"widths": (16, 32, 48, 64), "hidden": 100}, Baseline: {"input_size": 32}}
     model = small(name, **sizes.get(MODELS[name].model, {"input_size": 64})).train()
-    faces = drawn_faces.subset(np.arange(0, len(drawn_faces), len(drawn_faces) // 24)[:24])
+    faces = synthetic_faces.subset(np.arange(0, len(synthetic_faces), len(synthetic_faces) // 24)[:24])
     x, labels = Preprocess.of(model.config)(faces.pixels), faces.labels()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     losses = []
@@ -84,7 +84,7 @@ def test_contract(model, side):
         hook = model.cam_layer.register_forward_hook(lambda *call: seen.append(call[-1]))
         logits = model(x)
         hook.remove()
-        sides = [features, model.forward_features(x.flip(-1))] if model.config.mirror else [features]
+        sides = [features, model.forward_features(x.flip(-1))] if model.config.flip_tta else [features]
         expected = torch.stack([model.forward_head(side) for side in sides]).mean(dim=0)
         torch.testing.assert_close(logits, expected)
         assert torch.allclose(model.forward_head(features), model.classifier(vector), atol=1e-5)
@@ -109,7 +109,7 @@ def test_logits_do_not_depend_on_neighbours(model):
 @pytest.mark.parametrize("name", ["convcut", "ivsa"])
 def test_a_mirror_model_answers_by_both_sides(name):
     """Outside training it gives the mean of what the plain model gives for the two sides; in training, one side's."""
-    plain, both = small(name), small(name, mirror=True)
+    plain, both = small(name), small(name, flip_tta=True)
     both.load_state_dict(plain.state_dict())
     x = noise(plain, 3)
     with torch.inference_mode():
@@ -134,22 +134,22 @@ def assert_trained(model: FaceModel, frozen: set[int]) -> None:
 
 
 def test_every_trainable_parameter_is_used(model):
-    frozen = getattr(model.config, "freeze_trunk", False)
-    assert_trained(model, {id(parameter) for parameter in model.trunk.parameters()} if frozen else set())
+    frozen = getattr(model.config, "freeze_backbone", False)
+    assert_trained(model, {id(parameter) for parameter in model.backbone.parameters()} if frozen else set())
 
 
 @pytest.mark.parametrize("name", FREEZABLE)
 def test_every_parameter_is_used_when_nothing_is_frozen(name):
-    assert_trained(small(name, freeze_trunk=False), set())
+    assert_trained(small(name, freeze_backbone=False), set())
 
 
 @pytest.mark.parametrize("name", ["convcut", "pattlite"])
-def test_a_frozen_trunk_never_moves(name):
+def test_a_frozen_backbone_never_moves(name):
     model = small(name).train()
-    before = {key: value.clone() for key, value in model.trunk.state_dict().items()}
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
     model(noise(model, 4))
-    assert all(torch.equal(value, before[key]) for key, value in model.trunk.state_dict().items())
-    assert model.classifier.training and not any(module.training for module in model.trunk.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.backbone.state_dict().items())
+    assert model.classifier.training and not any(module.training for module in model.backbone.modules())
 
 
 def test_save_and_load(model, tmp_path):
@@ -194,40 +194,46 @@ def test_unknown_models_and_settings_are_refused():
     with pytest.raises(ValueError, match="attention must be one of"):
         create_model("convcut", attention="psychic")
     with pytest.raises(ValueError, match="timm has no model"):
-        create_model("convcut", trunk="convnext_gigantic")
+        create_model("convcut", backbone="convnext_gigantic")
     with pytest.raises(ValueError, match="no model 'nonsense'"):
         load_model("nonsense")
 
 
 def test_pretrained_weights_fail_quickly_offline():
     start = time.perf_counter()
-    with pytest.raises(RuntimeError, match=r"could not be downloaded.*trunk_weights=.*pretrained=False"):
+    with pytest.raises(RuntimeError, match=r"could not be downloaded.*backbone_weights=.*pretrained=False"):
         create_model("convcut", pretrained=True, **CONVCUT)
     assert time.perf_counter() - start < 5
 
 
-def test_local_trunk_weights_are_loaded_strictly(tmp_path):
+def test_local_backbone_weights_are_loaded_strictly(tmp_path):
     source = small("convcut")
-    state = {key.removeprefix("net.model."): value for key, value in source.trunk.state_dict().items()}
+    state = {key.removeprefix("net.model."): value for key, value in source.backbone.state_dict().items()}
     save_file(state | {"classifier.weight": torch.ones(3, 3)}, tmp_path / "whole.safetensors")
-    model = create_model("convcut", trunk_weights=tmp_path / "whole.safetensors", **CONVCUT)
-    assert all(torch.equal(value, source.trunk.state_dict()[key]) for key, value in model.trunk.state_dict().items())
+    model = create_model("convcut", backbone_weights=tmp_path / "whole.safetensors", **CONVCUT)
+    assert all(
+        torch.equal(value, source.backbone.state_dict()[key]) for key, value in model.backbone.state_dict().items()
+    )
     source.save_pretrained(str(tmp_path))
-    model = create_model("linear_probe", trunk_weights=tmp_path / "model.safetensors", **CONVCUT)
-    assert all(torch.equal(value, source.trunk.state_dict()[key]) for key, value in model.trunk.state_dict().items())
+    model = create_model("linear_probe", backbone_weights=tmp_path / "model.safetensors", **CONVCUT)
+    assert all(
+        torch.equal(value, source.backbone.state_dict()[key]) for key, value in model.backbone.state_dict().items()
+    )
     del state["conv_stem.weight"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(RuntimeError, match=r"lacks 1 of .* conv_stem.weight"):
-        create_model("convcut", trunk_weights=tmp_path / "part.safetensors", **CONVCUT)
+        create_model("convcut", backbone_weights=tmp_path / "part.safetensors", **CONVCUT)
     with pytest.raises(RuntimeError, match="no weights file"):
-        create_model("convcut", trunk_weights=tmp_path / "absent.safetensors", **CONVCUT)
+        create_model("convcut", backbone_weights=tmp_path / "absent.safetensors", **CONVCUT)
 
 
 @pytest.mark.parametrize("name", {entry.model: name for name, entry in MODELS.items()}.values())
 def test_only_models_with_a_pretrained_part_take_weights(name, tmp_path):
-    error, message = (RuntimeError, "no weights file") if MODELS[name].model.has_trunk else (ValueError, "from scratch")
+    error, message = (
+        (RuntimeError, "no weights file") if MODELS[name].model.has_backbone else (ValueError, "from scratch")
+    )
     with pytest.raises(error, match=message):
-        create_model(name, trunk_weights=tmp_path / "absent.safetensors")
+        create_model(name, backbone_weights=tmp_path / "absent.safetensors")
 
 
 def test_variants_are_what_they_say():

@@ -22,7 +22,7 @@ def frame() -> pd.DataFrame:
     rows = [("single", 1, 0.5, 0.0)]
     rows += [("sorted", size, 0.5 + size / 100, size / 50) for size in (4, 16)]
     rows += [("shuffled", size, 0.5 - size / 100, size / 40) for size in (4, 16)]
-    return pd.DataFrame(rows, columns=["composition", "batch_size", "accuracy", "changed"])
+    return pd.DataFrame(rows, columns=["batch_order", "batch_size", "accuracy", "changed"])
 
 
 def test_batch_audit(frame):
@@ -39,7 +39,7 @@ def test_batch_audit(frame):
 
 
 def test_batch_audit_of_a_model_that_needs_neighbours(frame):
-    figure = plots.batch_audit({"theirs": frame[frame["composition"] != "single"]})
+    figure = plots.batch_audit({"theirs": frame[frame["batch_order"] != "single"]})
     assert list(figure.data[0].x) == ["4", "16"]
 
 
@@ -52,7 +52,7 @@ def table() -> pd.DataFrame:
     ]
     return pd.DataFrame(
         [
-            {"data": data, "model": model, "trunk": "a trunk", "part": part, "rung": rung, "network": network}
+            {"data": data, "model": model, "backbone": "a backbone", "part": part, "rung": rung, "network": network}
             | {"metric": metric, "seeds": 3, "value": value, "low": value - 0.02, "high": value + 0.01}
             for data in ("ferplus", "other")
             for model in ("convcut", "pattlite")
@@ -79,10 +79,12 @@ def test_ladder(table, panels):
     written(figure)
 
 
-def test_ladders_on_two_trunks_are_two_panels(table):
+def test_ladders_on_two_backbones_are_two_panels(table):
     table = table[(table["data"] == "other") & (table["model"] == "convcut")]
-    figure = plots.ladder(pd.concat([table, table.assign(trunk="another", value=0.5)]))
-    assert titles(figure) == [f"<b>convcut</b> on other,<br>{trunk}, seeds: 3" for trunk in ("a trunk", "another")]
+    figure = plots.ladder(pd.concat([table, table.assign(backbone="another", value=0.5)]))
+    assert titles(figure) == [
+        f"<b>convcut</b> on other,<br>{backbone}, seeds: 3" for backbone in ("a backbone", "another")
+    ]
     assert [list(trace.x) for trace in figure.data[:2]] == [[70, 90, 72], [50, 50, 50]]
 
 

@@ -22,7 +22,7 @@ def costs() -> pd.DataFrame:
     stages = ["stage 1", "stage 2", "stage 3"]
     return pd.DataFrame(
         {
-            "trunk": ["one"] * 3 + ["two"] * 3,
+            "backbone": ["one"] * 3 + ["two"] * 3,
             "stage": stages * 2,
             "parameters": [1_000_000, 2_000_000, 5_000_000, 1_000, 1_000_000, 3_000_000],
             "multiply_adds": [3_000_000_000, 2_000_000_000, 1_000_000_000, 0, 500_000_000, 500_000_000],

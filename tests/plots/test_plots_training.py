@@ -44,9 +44,9 @@ def test_two_views_share_one_scale_a_channel():
 
 
 def test_costs_add_up():
-    figure = plots.costs({"slow": {"head": 1.0, "trunk": 24.0}, "fast": {"head": 1.0}})
+    figure = plots.costs({"slow": {"head": 1.0, "backbone": 24.0}, "fast": {"head": 1.0}})
     assert figure.layout.barmode == "stack"
-    assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "trunk": [24.0, 0.0]}
+    assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "backbone": [24.0, 0.0]}
     assert titles(figure) == [" 25.00 s", " 1.00 s"]
 
 

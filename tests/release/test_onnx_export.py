@@ -23,7 +23,7 @@ from ferlib.synthetic.render import sample_faces
 
 SIDE = 96  # pixels
 SPREAD = 1000 * TOLERANCE
-SMALL_TRUNK = {"trunk": "test_convnext", "keep_stages": 2}  # a ConvNeXt small enough to be exported in seconds
+SMALL_TRUNK = {"backbone": "test_convnext", "keep_stages": 2}  # a ConvNeXt small enough to be exported in seconds
 pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
 
 

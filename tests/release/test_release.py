@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from ferlib.cli import main
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.calibration import tempered
+from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import penultimate
 from ferlib.models import registry
@@ -30,20 +30,20 @@ from ferlib.release import release as module
 from ferlib.release.release import release
 from ferlib.runtime import released
 
-SETTINGS = ("trunk=test_convnext", "keep_stages=2", "input_size=64", "width=32", "grey=true", "source_size=48")
+SETTINGS = ("backbone=test_convnext", "keep_stages=2", "input_size=64", "width=32", "grey=true", "downscale_to=48")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, drawn_faces):
-    """A run of the command `ferlib train`, as it is left on disk, from a trunk in a file of a user's own."""
+def trained(tmp_path_factory, synthetic_faces):
+    """A run of the command `ferlib train`, as it is left on disk, from a backbone in a file of a user's own."""
     folder = tmp_path_factory.mktemp("somebody")
-    trunk = create_model("convcut", trunk="test_convnext", keep_stages=2).trunk.net.model
-    save_file(trunk.state_dict(), folder / "my_trunk.safetensors")
-    weights = ["--trunk-weights", str(folder / "my_trunk.safetensors")]
+    backbone = create_model("convcut", backbone="test_convnext", keep_stages=2).backbone.net.model
+    save_file(backbone.state_dict(), folder / "my_backbone.safetensors")
+    weights = ["--backbone-weights", str(folder / "my_backbone.safetensors")]
     command = ["train", "convcut", "--data", "synthetic", "--out", str(folder / "run"), *weights]
     command += ["--set", *SETTINGS, "epochs=2", "seed=7"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ferlib.data.registry.load_synthetic", lambda: drawn_faces)
+        patch.setattr("ferlib.data.registry.load_synthetic", lambda: synthetic_faces)
         patch.setattr(sys, "argv", ["ferlib", *command])
         assert main(command) == 0
     return folder / "run"
@@ -68,14 +68,14 @@ def change(file: Path, **fields: object) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, drawn_faces):
-    folder = release("some_model", drawn_faces, run, licence="Apache-2.0", about="Drawn for a test.")
+def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, synthetic_faces):
+    folder = release("some_model", synthetic_faces, run, licence="Apache-2.0", about="Drawn for a test.")
     assert released_models() == {"some_model": folder}
     reports = {"report.json", "report_clean.json"}
     files = {"README.md", "config.json", "golden.safetensors", "model.safetensors", "training.json"} | reports
     assert {path.name for path in folder.iterdir()} == files
     report, clean = (json.loads((folder / name).read_text()) for name in sorted(reports))
-    expected = {"name": "some_model", **evaluate(load_model("some_model"), drawn_faces)}
+    expected = {"name": "some_model", **evaluate(load_model("some_model"), synthetic_faces)}
     assert report == json.loads(json.dumps(expected))
     assert clean["clean"] and clean["faces"] <= report["faces"]
     accuracy = report["metrics"]["accuracy"]
@@ -97,33 +97,35 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
     assert abs(probabilities - golden["probabilities"]).max() <= 1e-5
 
 
-def test_the_card_says_what_the_run_recorded_and_nothing_else(run, trained, drawn_faces):
-    """A user's own trunk is named, not judged; no licence was named, so there is none."""
-    card = (release("mine", drawn_faces, run) / "README.md").read_text()
+def test_the_card_says_what_the_run_recorded_and_nothing_else(run, trained, synthetic_faces):
+    """A user's own backbone is named, not judged; no licence was named, so there is none."""
+    card = (release("mine", synthetic_faces, run) / "README.md").read_text()
     start = json.loads((run / "environment.json").read_text())[-1]
     assert start["data"]["name"] == "synthetic" and start["data"]["pixels"] == [1, 48, 48]
-    recorded = start["trunk_weights"]
-    assert recorded["name"] == "my_trunk.safetensors"
+    recorded = start["backbone_weights"]
+    assert recorded["name"] == "my_backbone.safetensors"
     assert recorded["sha256"] == hashlib.sha256((trained.parent / recorded["name"]).read_bytes()).hexdigest()
-    assert f"started from the file `my_trunk.safetensors` (SHA-256 {recorded['sha256'][:16]}…)" in card
+    assert f"started from the file `my_backbone.safetensors` (SHA-256 {recorded['sha256'][:16]}…)" in card
     faces = start["data"]["faces"]["train"]
     assert f"Trained on the {faces:,} training faces (48 px, grey) of synthetic, the epoch chosen on its val" in card
-    assert "    python -m ferlib train convcut --data synthetic --trunk-weights my_trunk.safetensors --set " in card
+    assert (
+        "    python -m ferlib train convcut --data synthetic --backbone-weights my_backbone.safetensors --set " in card
+    )
     assert "license" not in card and "No licence was named" in card and "seed=7" in card
     for claim in ("Apache", "ImageNet", "Nothing is pretrained", "web photos", str(run.parent), "/tmp"):
         assert claim not in card
 
 
-def test_a_users_folder_is_not_described_as_ours(run, drawn_faces):
-    """Coloured pictures of a folder, a trunk from timm's hub."""
+def test_a_users_folder_is_not_described_as_ours(run, synthetic_faces):
+    """Coloured pictures of a folder, a backbone from timm's hub."""
     change(run / "environment.json", data={"name": "folder", "faces": {"train": 9}, "pixels": [3, 112, 112]},
-           trunk_weights={"name": "imagenet"}, arguments=["-f", "kernel.json"])  # fmt: skip
-    change(run / "best" / "config.json", grey=False, trunk="tf_efficientnet_lite0")
-    model = create_model("convcut", trunk="tf_efficientnet_lite0", keep_stages=2, input_size=64, width=32,
-                         classes=drawn_faces.classes)  # fmt: skip
+           backbone_weights={"name": "imagenet"}, arguments=["-f", "kernel.json"])  # fmt: skip
+    change(run / "best" / "config.json", grey=False, backbone="tf_efficientnet_lite0")
+    model = create_model("convcut", backbone="tf_efficientnet_lite0", keep_stages=2, input_size=64, width=32,
+                         classes=synthetic_faces.classes)  # fmt: skip
     model.save_pretrained(str(run / "best"))
-    frame = drawn_faces.frame
-    data = FaceDataset("folder", drawn_faces.classes, frame, drawn_faces.pixels.expand(-1, 3, -1, -1))
+    frame = synthetic_faces.frame
+    data = FaceDataset("folder", synthetic_faces.classes, frame, synthetic_faces.pixels.expand(-1, 3, -1, -1))
     card = (release("theirs", data, run) / "README.md").read_text()
     assert "for 64 px colour faces" in card and "the 9 training faces (112 px, colour) of folder" in card
     assert "timm's ImageNet weights of `tf_efficientnet_lite0` (apache-2.0)." in card
@@ -132,59 +134,63 @@ def test_a_users_folder_is_not_described_as_ours(run, drawn_faces):
         assert claim not in card
 
 
-def test_weights_of_a_released_model_and_a_teacher_are_named(run, drawn_faces):
-    first = release("first", drawn_faces, run)
+def test_weights_of_a_released_model_and_a_teacher_are_named(run, synthetic_faces):
+    first = release("first", synthetic_faces, run)
     known = weights_record(first / "model.safetensors")
     assert known["name"] == "model.safetensors"
-    change(run / "environment.json", trunk_weights=known)
-    change(run / "recipe.json", teacher="first", teacher_share=0.3)
-    card = (release("second", drawn_faces, run) / "README.md").read_text()
-    assert "The trunk started from the released model `first`. Of the training targets 30% are the answers of" in card
+    change(run / "environment.json", backbone_weights=known)
+    change(run / "recipe.json", teacher="first", teacher_fraction=0.3)
+    card = (release("second", synthetic_faces, run) / "README.md").read_text()
+    assert (
+        "The backbone started from the released model `first`. Of the training targets 30% are the answers of" in card
+    )
 
 
-def test_a_run_chosen_on_test_says_so(run, drawn_faces):
+def test_a_run_chosen_on_test_says_so(run, synthetic_faces):
     change(run / "metrics.json", protocol="published", select_by="macro_f1")
-    card = (release("too_good", drawn_faces, run) / "README.md").read_text()
+    card = (release("too_good", synthetic_faces, run) / "README.md").read_text()
     assert "chosen on its test split, so the test figures here are too high" in card
     assert "had the best macro f1 on the test split" in card
 
 
-def test_measuring_a_released_model_again_changes_nothing(run, drawn_faces):
-    folder = release("some_model", drawn_faces, run, licence="MIT", about="Ours.", onnx=True)
+def test_measuring_a_released_model_again_changes_nothing(run, synthetic_faces):
+    folder = release("some_model", synthetic_faces, run, licence="MIT", about="Ours.", onnx=True)
     assert registry.released_onnx("some_model") == registry.released_onnx(folder) == folder / "model.onnx"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert release("some_model", drawn_faces) == folder
+    assert release("some_model", synthetic_faces) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert "license: cc-by-4.0" in (release("some_model", drawn_faces, licence="CC-BY-4.0") / "README.md").read_text()
+    assert (
+        "license: cc-by-4.0" in (release("some_model", synthetic_faces, licence="CC-BY-4.0") / "README.md").read_text()
+    )
     with pytest.raises(ValueError, match="no released model other; there are some_model"):
-        release("other", drawn_faces)
-    other = FaceDataset("other", drawn_faces.classes, drawn_faces.frame, drawn_faces.pixels)
+        release("other", synthetic_faces)
+    other = FaceDataset("other", synthetic_faces.classes, synthetic_faces.frame, synthetic_faces.pixels)
     with pytest.raises(ValueError, match="was trained on synthetic, not on other"):
         release("some_model", other)
 
 
-def test_an_installed_package_is_not_written_into(run, drawn_faces, tmp_path, monkeypatch):
+def test_an_installed_package_is_not_written_into(run, synthetic_faces, tmp_path, monkeypatch):
     """A new model goes where it is said, else into the current folder, and is loaded by its path; a shipped one is
     copied there before it is measured."""
-    shipped = release("shipped", drawn_faces, run)
+    shipped = release("shipped", synthetic_faces, run)
     before = {path: path.read_bytes() for path in shipped.rglob("*")}
     (tmp_path / "pyproject.toml").unlink()
     monkeypatch.chdir(tmp_path)
-    mine = release("mine", drawn_faces, run, tmp_path / "models", onnx=True)
+    mine = release("mine", synthetic_faces, run, tmp_path / "models", onnx=True)
     assert mine == tmp_path / "models" / "mine" and registry.released_onnx(mine) == mine / "model.onnx"
-    assert Predictor.load(mine).classify([drawn_faces.pixels[0, 0].numpy()])[0].shape == (1, 7)
-    assert release(str(mine), drawn_faces) == mine  # again, in place
-    assert release("here", drawn_faces, run).resolve() == tmp_path / "here"
-    assert release("shipped", drawn_faces, licence="MIT").resolve() == tmp_path / "shipped"
+    assert Predictor.load(mine).classify([synthetic_faces.pixels[0, 0].numpy()])[0].shape == (1, 7)
+    assert release(str(mine), synthetic_faces) == mine  # again, in place
+    assert release("here", synthetic_faces, run).resolve() == tmp_path / "here"
+    assert release("shipped", synthetic_faces, licence="MIT").resolve() == tmp_path / "shipped"
     assert list(released.WEIGHTS.iterdir()) == [shipped]
     assert {path: path.read_bytes() for path in shipped.rglob("*")} == before
     with pytest.raises(ValueError, match="shipped is there already"):
-        release("shipped", drawn_faces)
+        release("shipped", synthetic_faces)
     with pytest.raises(ValueError, match="cannot be called 'shipped', which is released"):
-        release("shipped", drawn_faces, run)
+        release("shipped", synthetic_faces, run)
 
 
-def test_the_commands_know_it_too(run, drawn_faces, few_faces, tmp_path, monkeypatch, capsys):
+def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, monkeypatch, capsys):
     command = ["release", "mine", "--data", "synthetic", "--run", str(run), "--device", "cpu"]
     assert main([*command, "--out", str(tmp_path / "models"), "--licence", "MIT", "--about", "For a test."]) == 0
     folder = tmp_path / "models" / "mine"
@@ -199,27 +205,27 @@ def test_the_commands_know_it_too(run, drawn_faces, few_faces, tmp_path, monkeyp
     assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
 
 
-def test_nothing_but_a_model_is_replaced(run, drawn_faces, tmp_path):
+def test_nothing_but_a_model_is_replaced(run, synthetic_faces, tmp_path):
     holidays = tmp_path / "holidays"
     holidays.mkdir()
     (holidays / "photo.jpg").touch()
     with pytest.raises(ValueError, match="holidays is there and is no released model"):
-        release("holidays", drawn_faces, run, tmp_path)
+        release("holidays", synthetic_faces, run, tmp_path)
     assert (holidays / "photo.jpg").exists()
-    folder = release("model", drawn_faces, run)
+    folder = release("model", synthetic_faces, run)
     with pytest.raises(FileNotFoundError):
-        release("model", drawn_faces, tmp_path / "no_run")
+        release("model", synthetic_faces, tmp_path / "no_run")
     assert (folder / "README.md").exists()
     with pytest.raises(ValueError, match=r"cannot be called '\.\./model', a path"):
-        release("../model", drawn_faces, run)
+        release("../model", synthetic_faces, run)
     with pytest.raises(ValueError, match="SPDX identifier"):
-        release("model", drawn_faces, licence="free: for all")
+        release("model", synthetic_faces, licence="free: for all")
 
 
-def test_a_model_without_a_trunk_says_so(run, drawn_faces):
-    model = create_model("ivsa", widths=(8, 8, 8, 8), hidden=16, classes=drawn_faces.classes)
+def test_a_model_without_a_backbone_says_so(run, synthetic_faces):
+    model = create_model("ivsa", widths=(8, 8, 8, 8), hidden=16, classes=synthetic_faces.classes)
     model.save_pretrained(str(run / "best"))
-    card = (release("small_ivsa", drawn_faces, run) / "README.md").read_text()
+    card = (release("small_ivsa", synthetic_faces, run) / "README.md").read_text()
     assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
     assert "{" not in card.partition("```json")[0]
 
@@ -229,8 +235,8 @@ def test_a_model_without_a_trunk_says_so(run, drawn_faces):
     [
         (["--debug", "train", "ivsa", "--data", "x", "--root", "/home/me/faces", "--resume"], "train ivsa --data x"),
         (["train", "ivsa", "--root=/home/me", "--out=x", "--set", "seed=3"], "train ivsa --set seed=3"),
-        (["train", "x", "--trunk-weights", "w/a.safetensors"], "train x --trunk-weights w/a.safetensors"),
-        (["train", "x", "--trunk-weights=/home/me/a.safetensors"], "train x --trunk-weights a.safetensors"),
+        (["train", "x", "--backbone-weights", "w/a.safetensors"], "train x --backbone-weights w/a.safetensors"),
+        (["train", "x", "--backbone-weights=/home/me/a.safetensors"], "train x --backbone-weights a.safetensors"),
         (["-f", "/run/kernel-1.json"], None),
         ([], None),
     ],
@@ -239,11 +245,11 @@ def test_the_command_without_places(arguments, command):
     assert module.command_of(arguments) == command
 
 
-def test_a_new_temperature_is_written_into_the_exported_model_too(run, drawn_faces):
-    folder = release("some_model", drawn_faces, run, onnx=True)
+def test_a_new_temperature_is_written_into_the_exported_model_too(run, synthetic_faces):
+    folder = release("some_model", synthetic_faces, run, onnx=True)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"temperature": 3.0}))
-    fitted, *_ = module.calibrate(folder, drawn_faces)
+    fitted, *_ = module.calibrate(folder, synthetic_faces)
     stored = {prop.key: prop.value for prop in onnx.load(folder / "model.onnx").metadata_props}
     assert float(stored["temperature"]) == pytest.approx(fitted, abs=1e-4)
 
@@ -253,20 +259,20 @@ def test_the_card_names_the_most_frequent_confusions():
     assert card_module._confusions(["a", "b", "c"], counts) == ["c: a (3 of 10)", "a: b (2 of 10)"]
 
 
-def test_calibration_finds_how_much_too_sure_a_model_is(run, drawn_faces):
+def test_calibration_finds_how_much_too_sure_a_model_is(run, synthetic_faces):
     """Labels are drawn from a model's own probabilities, then its logits are tripled: the temperature is near 3."""
     folder = run / "best"
     model = load_model(folder)
-    logits = penultimate(model, drawn_faces.pixels)[0] @ model.classifier.weight.detach().numpy().T
+    logits = penultimate(model, synthetic_faces.pixels)[0] @ model.classifier.weight.detach().numpy().T
     scale = 2 / logits.std(axis=0).mean()
     model.classifier.weight.data *= 3 * scale
     model.classifier.bias.data = torch.from_numpy(-3 * scale * logits.mean(axis=0))
     model.save_pretrained(str(folder))
-    chances = tempered(predict_dataset(model, drawn_faces), 3)
+    chances = temperature_scaled(predict_dataset(model, synthetic_faces), 3)
     rng = np.random.default_rng(0)
     labels = [rng.choice(len(row), p=row) for row in chances]
-    frame = drawn_faces.frame.assign(label=labels, split="validation")
-    faces = FaceDataset("guessed", drawn_faces.classes, frame, drawn_faces.pixels)
+    frame = synthetic_faces.frame.assign(label=labels, split="validation")
+    faces = FaceDataset("guessed", synthetic_faces.classes, frame, synthetic_faces.pixels)
     part = faces.split("validation")
     before = predict_dataset(load_model(folder), part)
     temperature, error, left = module.calibrate(folder, faces)
@@ -274,7 +280,7 @@ def test_calibration_finds_how_much_too_sure_a_model_is(run, drawn_faces):
     assert 2 < temperature < 4.5 and left < error / 2
     assert load_model(folder).config.temperature == pytest.approx(temperature, abs=1e-4)
     assert (after.argmax(1) == before.argmax(1)).all()
-    assert after == pytest.approx(tempered(before, temperature), abs=1e-4)
+    assert after == pytest.approx(temperature_scaled(before, temperature), abs=1e-4)
     pixels = [face[0].numpy() for face in part.pixels]
     assert Predictor(load_model(folder)).classify(pixels)[0] == pytest.approx(after, abs=1e-5)
     again, plain, _ = module.calibrate(folder, faces)

@@ -17,11 +17,11 @@ COLOUR = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 @pytest.mark.parametrize(
     "settings",
     [
-        {"input_size": 112, "source_size": 48, "grey": True, **{k: COLOUR[k] for k in ("mean", "std")}},
-        {"input_size": 48, "source_size": None, **GREY},
-        {"input_size": 40, "source_size": 48, "centre_crop": True, **GREY},
-        {"input_size": 40, "source_size": 45, "centre_crop": True, **GREY},
-        {"input_size": 224, "source_size": None, "grey": False, **COLOUR},
+        {"input_size": 112, "downscale_to": 48, "grey": True, **{k: COLOUR[k] for k in ("mean", "std")}},
+        {"input_size": 48, "downscale_to": None, **GREY},
+        {"input_size": 40, "downscale_to": 48, "centre_crop": True, **GREY},
+        {"input_size": 40, "downscale_to": 45, "centre_crop": True, **GREY},
+        {"input_size": 224, "downscale_to": None, "grey": False, **COLOUR},
     ],
 )
 def test_input_is_that_of_pytorch(settings, side):

@@ -1,4 +1,4 @@
-"""Drawn photos of people, and the truth about them."""
+"""Synthetic photos of people, and the truth about them."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The drawn faces: the same every time, moved where a muscle moves, masked where the parts are, and learnable."""
+"""The synthetic faces: the same every time, moved where a muscle moves, masked where the parts are, and learnable."""
 
 import numpy as np
 import pytest

@@ -6,21 +6,21 @@ import torch
 from ferlib.data.dataset import DataError
 from ferlib.models.registry import create_model
 from ferlib.predict import Predictor
-from ferlib.training.distillation import taught_targets
+from ferlib.training.distillation import distillation_targets
 from ferlib.training.recipes import RECIPES
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, drawn_faces):
+def teacher(tmp_path_factory, synthetic_faces):
     folder = tmp_path_factory.mktemp("teacher")
-    settings = {"classes": drawn_faces.classes, "grey": True, "source_size": 48, "input_size": 64, "width": 16}
-    create_model("convcut", trunk="test_convnext", keep_stages=2, **settings).save_pretrained(str(folder))
+    settings = {"classes": synthetic_faces.classes, "grey": True, "downscale_to": 48, "input_size": 64, "width": 16}
+    create_model("convcut", backbone="test_convnext", keep_stages=2, **settings).save_pretrained(str(folder))
     return folder
 
 
-def test_the_answers_for_a_face_and_its_mirror_image_are_mixed_into_the_labels(teacher, drawn_faces):
-    part = drawn_faces.split("validation")
-    mixed = taught_targets(part.labels(), part, teacher, 0.25)
+def test_the_answers_for_a_face_and_its_mirror_image_are_mixed_into_the_labels(teacher, synthetic_faces):
+    part = synthetic_faces.split("validation")
+    mixed = distillation_targets(part.labels(), part, teacher, 0.25)
     predictor = Predictor.load(teacher)
     faces = [face[0].numpy() for face in part.pixels]
     answers = sum(predictor.classify(pixels)[0] for pixels in (faces, [face[:, ::-1].copy() for face in faces])) / 2
@@ -30,21 +30,21 @@ def test_the_answers_for_a_face_and_its_mirror_image_are_mixed_into_the_labels(t
         assert row.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_votes_stay_distributions(teacher, drawn_faces):
-    part = drawn_faces.split("validation")
+def test_votes_stay_distributions(teacher, synthetic_faces):
+    part = synthetic_faces.split("validation")
     votes = torch.rand(len(part), len(part.classes)).softmax(dim=1)
-    mixed = taught_targets(votes, part, teacher, 0.5)
+    mixed = distillation_targets(votes, part, teacher, 0.5)
     assert mixed.sum(dim=1) == pytest.approx(torch.ones(len(part)), abs=1e-5)
-    assert torch.equal(taught_targets(votes, part, teacher, 0.0), votes)
+    assert torch.equal(distillation_targets(votes, part, teacher, 0.0), votes)
 
 
-def test_a_teacher_must_know_the_same_classes(drawn_faces):
+def test_a_teacher_must_know_the_same_classes(synthetic_faces):
     with pytest.raises(DataError, match="the teacher convcut_ferplus has the classes"):
-        taught_targets(drawn_faces.labels(), drawn_faces, "convcut_ferplus", 0.5)
+        distillation_targets(synthetic_faces.labels(), synthetic_faces, "convcut_ferplus", 0.5)
 
 
 def test_a_remedy_for_hard_targets_takes_no_teacher():
     with pytest.raises(ValueError, match="no teacher"):
         RECIPES["convcut"].override({"teacher": "convcut_ferplus", "remedy": "ldam"})
-    with pytest.raises(ValueError, match="teacher_share must be at least 0 and at most 1"):
-        RECIPES["convcut"].override({"teacher_share": 1.5})
+    with pytest.raises(ValueError, match="teacher_fraction must be at least 0 and at most 1"):
+        RECIPES["convcut"].override({"teacher_fraction": 1.5})

@@ -12,14 +12,14 @@ from ferlib.utils import cache
 
 
 @pytest.fixture
-def faces(drawn_faces, tmp_path, monkeypatch):
+def faces(synthetic_faces, tmp_path, monkeypatch):
     monkeypatch.setenv("FERLIB_CACHE", str(tmp_path))
-    return drawn_faces.subset(range(10))
+    return synthetic_faces.subset(range(10))
 
 
 def small(**settings):
     torch.manual_seed(0)
-    settings = {"trunk": "tf_efficientnet_lite0", "input_size": 64, "grey": True} | settings
+    settings = {"backbone": "tf_efficientnet_lite0", "input_size": 64, "grey": True} | settings
     return create_model("convcut_none", **settings).eval()
 
 
@@ -46,7 +46,7 @@ def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
     assert FeatureCache.build(small(), faces.subset(range(9))).path != path
     other = small()
     with torch.no_grad():
-        next(other.trunk.parameters()).add_(1e-3)
+        next(other.backbone.parameters()).add_(1e-3)
     assert FeatureCache.build(other, faces).path != path
 
 

@@ -33,7 +33,7 @@ def test_sampler_draws_all_classes_equally_often():
 
 def test_shift_lasts_as_long_as_the_with():
     model = build_model(RECIPES["convcut"].override(SMALL | {"classes": ("a", "b", "c")}).config).eval()
-    features = torch.rand(2, model.trunk.channels, 8, 8)
+    features = torch.rand(2, model.backbone.channels, 8, 8)
     before, shift = output_layer(model).bias.detach().clone(), torch.tensor([1.0, 0.1, -1e8])
     with torch.inference_mode():
         plain = model.forward_head(features)
@@ -56,11 +56,11 @@ def test_a_model_without_an_output_bias_is_refused():
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
-    """All drawn faces but most of two classes' training faces."""
-    frame = drawn_faces.frame
+def faces(synthetic_faces):
+    """All synthetic faces but most of two classes' training faces."""
+    frame = synthetic_faces.frame
     rare = (frame["split"] == "train") & frame["label"].isin([2, 5])
-    return drawn_faces.subset(~(rare & (frame.groupby(["split", "label"]).cumcount() >= 6)).to_numpy())
+    return synthetic_faces.subset(~(rare & (frame.groupby(["split", "label"]).cumcount() >= 6)).to_numpy())
 
 
 @pytest.mark.parametrize("name", [name for name in REMEDIES if name != "soft_labels"])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
 
 from ferlib.data.dataset import DataError
-from ferlib.evaluation.batches import compose, pixel_logits, predict_batches
+from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
@@ -21,12 +21,12 @@ from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.recipes import RECIPES
 from ferlib.training.schedules import torch_plateau
 
-FINETUNE = {"freeze_trunk": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
+FINETUNE = {"freeze_backbone": False, "augment": "flip_affine", "optimizer": "adamw", "schedule": "onecycle"}
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
-    return drawn_faces
+def faces(synthetic_faces):
+    return synthetic_faces
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_loss_falls_and_the_best_epoch_is_kept(faces, tmp_path, settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, FINETUNE | {"average": 0.9}, {"remedy": "sampler"}, {"remedy": "ldam"}],
+    [{}, FINETUNE | {"ema_decay": 0.9}, {"remedy": "sampler"}, {"remedy": "ldam"}],
     ids=["cached head", "fine-tuned and averaged", "sampler", "ldam"],
 )
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, settings):
@@ -134,7 +134,7 @@ def test_ivsa_trains_and_is_judged_on_crops(faces, tmp_path):
 
 
 def test_the_averaged_model_is_the_one_kept(faces, tmp_path, monkeypatch):
-    plan = recipe(faces, average=0.8, epochs=2, detail_norm="after", dropout=0.0)
+    plan = recipe(faces, ema_decay=0.8, epochs=2, detail_norm="after", dropout=0.0)
     model, history = train(plan, faces, tmp_path / "averaged")
     assert best_epoch(history) == 1, "the comparison is with the end of the run"
     states, optimizer_step = [], torch.optim.Adam.step
@@ -144,7 +144,7 @@ def test_the_averaged_model_is_the_one_kept(faces, tmp_path, monkeypatch):
         states.append([value.detach().clone() for group in self.param_groups for value in group["params"]])
 
     monkeypatch.setattr(torch.optim.Adam, "step", record)
-    train(replace(plan, average=None), faces, tmp_path / "plain")
+    train(replace(plan, ema_decay=None), faces, tmp_path / "plain")
     average = states[0]
     for step, values in enumerate(states):
         decay = min(0.8, 1 - (1 + step - 1) ** (-2 / 3)) if step > 1 else 0.0
@@ -169,7 +169,7 @@ def test_the_published_protocol_chooses_on_class_sorted_test_batches(faces, tmp_
 
     def observe(model):
         test = faces.split("test")
-        batches = compose(test.labels().numpy(), "sorted", plan.batch_size)
+        batches = ordered_batches(test.labels().numpy(), "sorted", plan.batch_size)
         with evaluating(model):
             probabilities = predict_batches(pixel_logits(model, test), batches)
         seen.append((probabilities.argmax(axis=1) == test.labels().numpy()).mean())
@@ -183,7 +183,7 @@ def test_the_published_protocol_chooses_on_class_sorted_test_batches(faces, tmp_
     assert history["accuracy"].tolist() == pytest.approx(seen, abs=0.02)  # the cache is half precision
     validation = faces.split("validation")
     with evaluating(model):
-        singles = predict_batches(pixel_logits(model, validation), compose(validation.labels(), "single"))
+        singles = predict_batches(pixel_logits(model, validation), ordered_batches(validation.labels(), "single"))
     hits = (singles.argmax(axis=1) == validation.labels().numpy()).mean()
     assert alone["accuracy"].max() == pytest.approx(hits, abs=0.02)
 

@@ -21,8 +21,8 @@ LAYER_NORM = {"detail.blocks.4.weight", "detail.blocks.4.bias"}
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
-    return drawn_faces
+def faces(synthetic_faces):
+    return synthetic_faces
 
 
 def plan(faces, epochs: tuple[int, int] = (2, 2), **settings) -> list:
@@ -33,16 +33,22 @@ def plan(faces, epochs: tuple[int, int] = (2, 2), **settings) -> list:
 
 def test_the_recipes_are_the_authors_two_phases():
     first, second = phases("convcut_published")
-    assert (first.epochs, first.lr, first.clip_norm, first.batch_size, first.optimizer) == (100, 1e-3, 3.0, 16, "adam")
+    assert (first.epochs, first.lr, first.max_grad_norm, first.batch_size, first.optimizer) == (
+        100,
+        1e-3,
+        3.0,
+        16,
+        "adam",
+    )
     assert (first.patience, first.patience_on, first.least_gain) == (5, "score", 0.003)
-    assert (second.epochs, second.lr, second.clip_norm, second.batch_size) == (60, 1e-5, 3.0, 16)
+    assert (second.epochs, second.lr, second.max_grad_norm, second.batch_size) == (60, 1e-5, 3.0, 16)
     assert (second.patience, second.patience_on, second.least_gain) == (20, "train_accuracy", 0.003)
     assert (first.remedy, second.remedy) == ("weights", "none")  # their second `fit` is given no class weights
     assert first.augment == second.augment == "flip_contrast"
     assert first.protocol == second.protocol == "published"
     assert (first.config.detail_norm, first.config.dropout, first.config.head_dropout) == ("after", 0.1, 0.1)
     assert (second.config.detail_norm, second.config.dropout, second.config.head_dropout) == ("none", 0.2, 0.2)
-    assert first.config.freeze_trunk and second.config.freeze_trunk
+    assert first.config.freeze_backbone and second.config.freeze_backbone
     assert first.config.cut == second.config.cut == "published" and first.config.bottleneck == 32
     assert phases("convcut") == [RECIPES["convcut"]]
 

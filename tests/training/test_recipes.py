@@ -19,8 +19,8 @@ from ferlib.training.recipes import RECIPES, Recipe
         ({"lr": float("nan")}, "lr must be above 0, not nan"),
         ({"lr": "fast"}, "lr must be a number, not 'fast'"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
-        ({"clip_norm": 0}, "clip_norm must be above 0"),
-        ({"average": 1.0}, "average must be above 0 and below 1, not 1.0"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be above 0"),
+        ({"ema_decay": 1.0}, "average must be above 0 and below 1, not 1.0"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"patience_on": "mood"}, "patience_on must be one of score, train_accuracy"),
         ({"epochs": 3, "first_epoch": 3}, "first_epoch must be at least 0 and at most 2, not 3"),
@@ -32,7 +32,7 @@ from ferlib.training.recipes import RECIPES, Recipe
         ({"attention": "psychic"}, "attention must be one of"),
         ({"input_size": "big"}, "input_size must be a whole number, not 'big'"),
         ({"mean": [0.5, "x", 0.5]}, "mean must be a list, each a number"),
-        ({"freeze_trunk": 1}, "freeze_trunk must be true or false, not 1"),
+        ({"freeze_backbone": 1}, "freeze_backbone must be true or false, not 1"),
     ],
 )
 def test_impossible_recipes_are_refused(settings, message):

@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "run_of_processes.py"
 SETTINGS = {
-    "trunk": "tf_efficientnet_lite0",
+    "backbone": "tf_efficientnet_lite0",
     "keep_stages": 2,
     "width": 32,
     "input_size": 48,
     "grey": True,
-    "freeze_trunk": False,
+    "freeze_backbone": False,
     "augment": "flip_affine",
     "schedule": "plateau",
-    "average": 0.9,
+    "ema_decay": 0.9,
     "epochs": 12,
 }
 

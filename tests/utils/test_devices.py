@@ -14,23 +14,23 @@ from ferlib.experiments.prediction_logger import BATCHINGS, Watch
 from ferlib.explain.embed import penultimate
 from ferlib.explain.faithfulness import deletion_curve, insertion_curve, randomised, road
 from ferlib.explain.methods import explain, methods_of
-from ferlib.models.base import FaceModel, place
+from ferlib.models.base import FaceModel, to_device
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
 from ferlib.release import release
 from ferlib.training import loop
-from ferlib.training.distillation import taught_targets
+from ferlib.training.distillation import distillation_targets
 from ferlib.training.features import FeatureCache
 from ferlib.training.recipes import RECIPES
 from ferlib.utils.devices import choose_device, device_of
 
-SMALL = {"trunk": "test_convnext", "keep_stages": 2, "width": 16, "input_size": 64, "grey": True}
+SMALL = {"backbone": "test_convnext", "keep_stages": 2, "width": 16, "input_size": 64, "grey": True}
 
 
 @pytest.fixture
-def faces(drawn_faces, tmp_path, monkeypatch):
+def faces(synthetic_faces, tmp_path, monkeypatch):
     monkeypatch.setenv("FERLIB_CACHE", str(tmp_path / "cache"))
-    return drawn_faces
+    return synthetic_faces
 
 
 def network(faces, name: str = "convcut_none", **settings: object) -> FaceModel:
@@ -67,11 +67,11 @@ def test_the_fake_device_is_as_strict_as_a_real_one(monkeypatch):
 def test_a_cache_is_built_where_the_model_is_and_leaves_it_as_it_was(faces, monkeypatch):
     model, part = network(faces).train(), faces.subset(range(10))
     expected = FeatureCache.build(model, part)
-    assert model.training and model.detail.training and not model.trunk.training
+    assert model.training and model.detail.training and not model.backbone.training
     values = expected.maps.clone()
     expected.path.unlink()
     with fake_device(monkeypatch) as device:
-        place(model, device)
+        to_device(model, device)
         cache = FeatureCache.build(model, part)
         assert device_of(model) == device and model.training
         assert torch.equal(cache.maps, values)
@@ -85,7 +85,7 @@ def test_watching_leaves_the_model_where_it_is_trained(faces, tmp_path, monkeypa
     model = network(faces, name)
     here = [Watch(faces, tmp_path / "here", BATCHINGS[:2], cached=cached)(model) for _ in range(2)]
     with fake_device(monkeypatch) as device:
-        place(model, device)
+        to_device(model, device)
         watch = Watch(faces, tmp_path / "there", BATCHINGS[:2], cached=cached)
         there = []
         for _ in range(2):
@@ -136,12 +136,12 @@ def on_cpu(model: FaceModel) -> FaceModel:
 
 
 def test_evaluation_audit_and_embedding_run_where_the_model_is(faces, monkeypatch):
-    model = network(faces, input_size=40, source_size=48, centre_crop=True, mirror=True).eval()
+    model = network(faces, input_size=40, downscale_to=48, centre_crop=True, flip_tta=True).eval()
     part = faces.split("test")
     expected = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), penultimate(model, part.pixels)
     crops = predict_dataset(model, part, ten_crop=True)
     with fake_device(monkeypatch) as device:
-        place(model, device)
+        to_device(model, device)
         found = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), penultimate(model, part.pixels)
         assert predict_dataset(model, part, ten_crop=True) == pytest.approx(crops, abs=1e-5)
         assert device_of(model) == device
@@ -159,7 +159,7 @@ def test_explanations_and_what_judges_them_run_where_the_model_is(faces, monkeyp
     scores = [judge(model, small, heat, targets) for judge in judges]
     random = randomised(model, "all", small).state_dict()
     with fake_device(monkeypatch) as device:
-        place(model, device)
+        to_device(model, device)
         for method, expected in maps.items():
             for near, far in zip(expected, explain(model, x, method, targets), strict=True):
                 assert far.device == device and (far.cpu() - near).abs().max() < 1e-3, method
@@ -174,12 +174,12 @@ def test_explanations_and_what_judges_them_run_where_the_model_is(faces, monkeyp
 def test_teachers_and_what_the_commands_load_go_to_the_device(faces, tmp_path, monkeypatch, capsys):
     network(faces).save_pretrained(str(tmp_path / "model"))
     part, used = faces.split("validation"), []
-    expected = taught_targets(part.labels(), part, tmp_path / "model", 0.5)
+    expected = distillation_targets(part.labels(), part, tmp_path / "model", 0.5)
     temperature, *_ = release.calibrate(tmp_path / "model", faces)
     forward = FaceModel.forward
     monkeypatch.setattr(FaceModel, "forward", lambda self, x: used.append(x.device) or forward(self, x))
     with fake_device(monkeypatch):
-        assert torch.allclose(taught_targets(part.labels(), part, tmp_path / "model", 0.5), expected, atol=1e-5)
+        assert torch.allclose(distillation_targets(part.labels(), part, tmp_path / "model", 0.5), expected, atol=1e-5)
         assert release.calibrate(tmp_path / "model", faces)[0] == pytest.approx(temperature, rel=1e-2)
         assert main(["evaluate", str(tmp_path / "model"), "--data", "synthetic"]) == 0
     assert set(used) == {FAKE}

@@ -95,7 +95,7 @@ def comparison(data: str, results: Path) -> pd.DataFrame:
         name = {"convcut": "Conv-cut", "pattlite": "PAtt-Lite"}[entry["model"]]
         for rung in (*entry["rungs"], *entry["marks"]) if entry["data"] == data else ():
             if protocol := RUNG_PROTOCOLS.get(rung["name"]):
-                model = f"{name}, frozen {entry['trunk']['name']}: {rung['name']}"
+                model = f"{name}, frozen {entry['backbone']['name']}: {rung['name']}"
                 row = _ours(model, "results/ladder.json", rung["metrics"]["accuracy"], protocol)
                 rows.append(row | {"seeds": len(entry["seeds"])})
     columns = ["model", "source", "accuracy", "low", "high", "seeds", "protocol"]

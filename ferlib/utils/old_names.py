@@ -1,0 +1,30 @@
+"""Names that settings and weights had in the first edition, translated where files saved then are read."""
+
+from typing import Any
+
+FIELDS = {  # of configs and recipes
+    "trunk": "backbone",
+    "freeze_trunk": "freeze_backbone",
+    "source_size": "downscale_to",
+    "mirror": "flip_tta",
+    "average": "ema_decay",
+    "clip_norm": "max_grad_norm",
+    "teacher_share": "teacher_fraction",
+    "trunk_weights": "backbone_weights",  # in environment.json
+}
+PREFIXES = {"trunk.": "backbone."}  # of parameters
+
+
+def renamed_fields(settings: Any) -> Any:
+    """Settings read from JSON, with today's names at every depth."""
+    if isinstance(settings, dict):
+        return {FIELDS.get(name, name): renamed_fields(value) for name, value in settings.items()}
+    return [renamed_fields(value) for value in settings] if isinstance(settings, list) else settings
+
+
+def renamed_parameter(name: str) -> str:
+    """Today's name of a model's parameter."""
+    for old, new in PREFIXES.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
