@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ferlib.cli.data_options import add_data_options, load_from
+from ferlib.cli.data_options import add_data_options, load_for
 
 
 def add_calibrate(commands: argparse._SubParsersAction) -> None:
@@ -24,8 +24,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     folder = released_models().get(options.model, Path(options.model))
     if options.model in released_models() and not in_checkout():
         raise UserError(f"{options.model} is part of the installed package; copy {folder} and calibrate the copy")
-    size = load_model(folder).config.side if options.data == "folder" else None
-    data = load_from(options, size=size)
+    data = load_for(options, load_model(folder).config)
     temperature, before, after = calibrate(folder, data, options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"

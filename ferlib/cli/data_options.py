@@ -9,6 +9,7 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
+    from ferlib.models.base import ModelConfig
 
 
 def add_data_options(parser: argparse.ArgumentParser, purpose: str = "a data set's name, see `ferlib data`") -> None:
@@ -43,6 +44,11 @@ def load_from(
         for note in data.notes:
             print(f"note: {data.name}: {note}", file=sys.stderr)
     return data
+
+
+def load_for(options: argparse.Namespace, config: "ModelConfig", published: bool = False) -> "FaceDataset":
+    """The data set that the options name, a folder of one's own at the size in which a model of this config sees it."""
+    return load_from(options, size=config.side if options.data == "folder" else None, published=published)
 
 
 def _answers(words: list[str] | None) -> dict[str, str] | str | None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferlib.cli.data_options import add_data_options, load_from
+from ferlib.cli.data_options import add_data_options, load_for, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 
@@ -86,7 +86,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:
         model = load_model(options.model)
-        data = load_from(options, size=model.config.side if options.data == "folder" else None)
+        data = load_for(options, model.config)
     to_device(model, device)
     result = evaluate(
         model,

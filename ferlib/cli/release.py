@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ferlib.cli.data_options import add_data_options, load_from
+from ferlib.cli.data_options import add_data_options, load_for, load_from
 
 
 def add_release(commands: argparse._SubParsersAction) -> None:
@@ -25,9 +25,14 @@ def add_release(commands: argparse._SubParsersAction) -> None:
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
+    from ferlib.models.registry import load_model
     from ferlib.release.release import release
 
-    data, run = load_from(options), options.run_folder
+    run = options.run_folder
+    if options.data == "folder":
+        data = load_for(options, load_model(run / "best" if run else options.name).config)
+    else:
+        data = load_from(options)
     said = {"licence": options.licence, "about": options.about}
     print(release(options.name, data, run, options.out, **said, onnx=options.onnx, device=options.device))
     return 0

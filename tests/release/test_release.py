@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
+from trees import write_picture
 
 from ferlib.cli import main
 from ferlib.data.dataset import FaceDataset
@@ -203,6 +204,20 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
     assert "mine is part of the installed package; copy" in capsys.readouterr().err
     assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
+
+
+def test_a_folder_is_read_at_the_side_that_the_model_sees(run, tmp_path, monkeypatch):
+    for split in ("train", "validation", "test"):
+        for number, name in enumerate(("happiness", "sadness")):
+            write_picture(tmp_path / "photos" / split / name / "anna_1.png", number, size=150)
+    change(run / "environment.json", data={"name": "folder", "faces": {"train": 2, "validation": 2, "test": 2}})
+    seen = []
+    monkeypatch.setattr(
+        module, "evaluate", lambda model, dataset, clean: seen.append(dataset.pixels.shape[-1]) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        main(["release", "mine", "--data", "folder", "--root", str(tmp_path / "photos"), "--run", str(run)])
+    assert seen == [64]
 
 
 def test_nothing_but_a_model_is_replaced(run, synthetic_faces, tmp_path):
