@@ -143,7 +143,7 @@ def folder_of(label: str) -> str:
 
 
 class LabelFile:
-    """What one person said about faces, `root/labels-<who>.csv`: a line each, the last one about a face counts.
+    """One annotator's labels, `root/labels-<who>.csv`: a line a face, of which the last one counts.
 
     Written line by line, so that nothing is lost when the notebook is closed. Two people have a file each, and neither
     sees the other's: so it can be measured how far they agree.

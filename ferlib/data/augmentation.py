@@ -1,4 +1,4 @@
-"""What training does to a batch of faces: each gets its own random change."""
+"""Random augmentation of a batch of faces: each gets a change of its own."""
 
 import kornia.augmentation as K
 from torch import nn

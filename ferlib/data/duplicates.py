@@ -1,4 +1,4 @@
-"""What stands between a data set and an honest test split: identical faces, near duplicates, blank images.
+"""Find identical faces, near duplicates and blank images within and across the splits of a data set.
 
 Two faces are *identical* when all their pixels are. They are *near duplicates* when they show one photograph twice:
 scaled or compressed anew, shifted by a pixel or two, brightened, mirrored, with or without a watermark. Near
@@ -54,7 +54,7 @@ BLOCK = 2048  # faces a matrix product, so the memory does not grow with the squ
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """How often faces are repeated in a data set, all counts over the whole of it.
+    """Counts of repeated faces over a whole data set.
 
     A group is a set of faces that are the same, identical or (with `near`) linked by near-duplicate pairs. Blank images
     are counted like any others: those of one colour are a group.
@@ -146,7 +146,7 @@ def duplicate_report(dataset: FaceDataset, near: bool = False) -> DuplicateRepor
 
 
 def find_flaws(dataset: FaceDataset, near: bool = False) -> pd.DataFrame:
-    """Why a face should not be tested on, bool columns in the order of the data set; a face may have several flaws.
+    """Flag faces that should not be tested on: a bool column a reason, in the order of the data set.
 
     Args:
         dataset: with all its splits.
@@ -187,7 +187,7 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
 
 
 def _blank(pixels: torch.Tensor) -> np.ndarray:
-    """Which images (N, C, H, W) have one flat colour, bool (N,)."""
+    """Flag images (N, C, H, W) of one flat colour, bool (N,)."""
     planes = pixels.flatten(start_dim=2)
     return (planes == planes[:, :, :1]).all(dim=2).all(dim=1).numpy()
 

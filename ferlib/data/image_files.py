@@ -118,7 +118,7 @@ def _checked(
     errors: Mapping[Path, str],
     skip_broken: bool,
 ) -> Pictures:
-    """What was read, or the error that names what cannot be."""
+    """The pictures read; raises an error that names the files that cannot be."""
     kept = sides > 0
     if errors and not (skip_broken and kept.any()):
         raise DataError(_complaint(name, errors, len(paths)))

@@ -14,7 +14,7 @@ BETA = 0.999
 
 
 def statistics(counts: pd.Series | Mapping[str, int] | Sequence[int], beta: float = BETA) -> pd.DataFrame:
-    """How unequal the classes are.
+    """Imbalance statistics by class: faces, fraction, imbalance ratio, effective number.
 
     Args:
         counts: faces of every class, e.g. `dataset.counts()["train"]`.

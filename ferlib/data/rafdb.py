@@ -136,7 +136,7 @@ def _check_counts(table: pd.DataFrame, folder: Path) -> None:
 
 
 def _validation(table: pd.DataFrame, share: float) -> pd.Series:
-    """Which faces are validation: of each training class this share, whose file names have the smallest hashes."""
+    """Flag the validation faces: of each training class this fraction, those whose file names hash lowest."""
     train = table[table["split"] == "train"]
     rank = train["file"].map(place_of).groupby(train["id"]).rank()
     chosen = rank <= (train.groupby("id")["file"].transform("size") * share).round()

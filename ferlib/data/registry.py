@@ -87,7 +87,7 @@ NAMES = (*SOURCES, *RELABELLED, "folder", "synthetic")
 
 
 def data_roots(root: str | Path | None = None) -> list[Path]:
-    """Where data sets are looked for: the given root alone, else `$FERLIB_DATA`, then the user's cache folder."""
+    """Folders searched for data sets: the given root alone, else `$FERLIB_DATA`, then the user's cache folder."""
     if root is not None:
         return [Path(root)]
     environment = os.environ.get("FERLIB_DATA")

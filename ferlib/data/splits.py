@@ -34,7 +34,7 @@ def split_by_group(
     seed: int = 0,
     labels: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """Splits faces so that no group (person, or face from `find_duplicates`) crosses, sizes near the shares.
+    """Assign every face to a split so that no group (a person, or copies of one face) stands in two of them.
 
     Greedy: groups from large to small, at random among those of about one size, each to the split where it leaves the
     least squared gap between the faces a split has and should have, relative to the latter. The same groups and seed

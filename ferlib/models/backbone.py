@@ -28,8 +28,8 @@ class Backbone(nn.Module):
     Args:
         name: a timm model name.
         keep_stages: 2, 3 or 4.
-        two_depths: the map of the stage before goes along: every 2x2 block of its positions becomes four times its
-            channels, and these stand behind the last map's.
+        two_depths: concatenate the feature map of the stage before, space to depth: every 2x2 block of its positions
+            becomes four times the channels, behind those of the last map.
     """
 
     def __init__(self, name: str, keep_stages: int, two_depths: bool = False):
@@ -82,7 +82,7 @@ def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGett
 
 @dataclass(frozen=True)
 class BackboneModelConfig(ModelConfig):
-    """What the configs of Conv-cut and PAtt-Lite share.
+    """Settings shared by the configs of Conv-cut and PAtt-Lite.
 
     Attributes:
         backbone: a timm model name.
@@ -110,7 +110,7 @@ class BackboneModelConfig(ModelConfig):
             raise UserError("the published cut is inside the third stage; for another give cut=stage")
 
     def own_normalisation(self) -> Normalisation:
-        """What the backbone's weights in timm were trained with."""
+        """Mean and std that the backbone's weights in timm were trained with."""
         return timm_normalisation(self.backbone)
 
 

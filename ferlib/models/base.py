@@ -1,4 +1,4 @@
-"""What every model of the project shares: its contract, its config, and how it is saved and loaded."""
+"""Base classes of all models: the contract of `FaceModel`, its config, saving and loading."""
 
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
@@ -28,7 +28,7 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model needs to know to be built and fed.
+    """Settings that a model is built from, and how its input is prepared.
 
     Attributes:
         architecture: the model's name in the zoo.
@@ -135,7 +135,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether the answer for an image depends on the other images of its batch, by the design of the model."""
+        """True if a prediction depends on the other images of its batch, by the design of the model."""
         return getattr(self.config, "attention", None) == "batch"
 
     @classmethod

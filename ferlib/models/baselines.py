@@ -37,7 +37,7 @@ TIMM_NAMES = {"vgg16": "vgg16_bn", "resnet18": "resnet18", "inception_v3": "ince
 
 @dataclass(frozen=True)
 class BaselineConfig(ModelConfig):
-    """How a baseline is built.
+    """Settings of a baseline network.
 
     Attributes:
         backbone: "vgg16", "resnet18", "googlenet" or "inception_v3".

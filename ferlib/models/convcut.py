@@ -33,7 +33,7 @@ from ferlib.models.layers import DetailExtraction, TokenAttention, global_averag
 
 @dataclass(frozen=True)
 class ConvCutConfig(BackboneModelConfig):
-    """How a Conv-cut is built. The defaults are the paper's, read honestly.
+    """Settings of Conv-cut. The defaults are the paper's, with attention inside one image.
 
     Attributes:
         backbone: a timm model name.

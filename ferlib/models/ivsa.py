@@ -26,7 +26,7 @@ FER2013_MEAN, FER2013_STD = (0.5077,), (0.2550,)  # of the training rows' pixels
 
 @dataclass(frozen=True)
 class IVSAConfig(ModelConfig):
-    """How an IVSA is built.
+    """Settings of IVSA.
 
     Attributes:
         block: after every stage: "sab" (Salient Attention Block), "cbam" or "none" (the paper's table III).
@@ -89,7 +89,7 @@ class Convolutions(nn.Sequential):
 
 
 class Reduction(nn.Module):
-    """What follows a stage's convolutions: 2x2 max-pooling (eq. 2) and attention, (B, C, H, W) -> (B, C, H/2, W/2)."""
+    """End of a stage: 2x2 max-pooling (eq. 2) and attention, (B, C, H, W) -> (B, C, H/2, W/2)."""
 
     def __init__(self, width: int, config: IVSAConfig):
         super().__init__()

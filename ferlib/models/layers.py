@@ -143,7 +143,7 @@ class ChannelAttention(nn.Module):
 
 
 def pooled_attention(reading: str, dim: int, learned_scale: bool) -> nn.Module:
-    """What a reading of the attention does after pooling, (B, C) -> (B, C): "batch", "channel", or else nothing.
+    """Attention layer over pooled vectors, (B, C) -> (B, C): over the batch, over channels, or the identity.
 
     Args:
         reading: one of `ATTENTIONS`; "token" runs before pooling.

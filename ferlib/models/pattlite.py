@@ -37,7 +37,7 @@ from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average
 
 @dataclass(frozen=True)
 class PAttLiteConfig(BackboneModelConfig):
-    """How a PAtt-Lite is built.
+    """Settings of PAtt-Lite.
 
     Attributes:
         backbone: a timm model name.

@@ -74,7 +74,7 @@ def noted_normalisation(path: Path) -> Normalisation | None:
 
 
 def weights_record(weights: str | Path | None) -> dict[str, str]:
-    """What a run notes of the pretrained weights it starts from, JSON-ready: {"name": "none" or "imagenet"}, or the
+    """Name and checksum of pretrained weights, to be saved with a run: {"name": "none" or "imagenet"}, or the
     "name" of a file, without its folder, and its "sha256"."""
     if weights in (None, "imagenet"):
         return {"name": str(weights).lower()}

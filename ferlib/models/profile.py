@@ -1,4 +1,4 @@
-"""What every part of a model costs, and how far its map sees: parameters, operations, stride and receptive field.
+"""Profile of a model, part by part: parameters, multiply-adds, stride and receptive field.
 
 A part is a stage of the backbone or a block of the head (`parts`). Conv-cut, IVSA and PAtt-Lite are divided alike, so
 that they can be laid side by side.
@@ -27,7 +27,7 @@ HEADS = ("attention", "dense layer", "dense layers", "classifier")  # parts behi
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part costs.
+    """Parameters and multiply-adds of one part.
 
     Attributes:
         part: its name, see `parts`.
@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Field:
-    """What a unit of a part's map sees of the image.
+    """Receptive field of one position of a part's feature map.
 
     Attributes:
         part: the part's name, see `parts`.
@@ -121,7 +121,7 @@ def backbone_stages(backbone: Backbone) -> dict[str, list[nn.Module]]:
 
 
 def costs(model: FaceModel) -> list[Cost]:
-    """What every part costs; the sums are `parameter_count(model)` and `count_flops(model)`.
+    """Parameters and multiply-adds of every part; the sums are `parameter_count(model)` and `count_flops(model)`.
 
     Nothing is computed: a copy of the model runs on the meta device. Its state is left alone.
     """

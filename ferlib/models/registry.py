@@ -136,7 +136,7 @@ def build_model(config: ModelConfig, backbone_weights: str | Path | None = None)
 
 
 def weights_source(backbone_weights: str | Path | None) -> str | Path | None:
-    """What `build_model` accepts, with the weights file in place of a released model's name or a model folder."""
+    """Resolve weights as `build_model` takes them: a released model's name or a folder becomes its weights file."""
     if backbone_weights is None or backbone_weights == "imagenet":
         return backbone_weights
     folder = released_models().get(str(backbone_weights), Path(backbone_weights))

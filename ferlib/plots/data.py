@@ -18,7 +18,7 @@ METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
 
 
 def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
-    """How the faces of some data sets divide among the classes, a panel for each.
+    """Class distribution of some data sets, a panel for each.
 
     Args:
         counts: title -> faces by class. Classes stand in the order of the longest list; a set may lack some.
@@ -161,7 +161,7 @@ def class_matrices(matrices: Mapping[str, pd.DataFrame], title: str, rows: str, 
 
 
 def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axis: str) -> go.Figure:
-    """How alike pairs of faces are, as histograms over one another, a panel for each data set.
+    """Histograms of the similarity of pairs of faces, over one another, a panel for each data set.
 
     Args:
         values: data set -> kind of pair -> numbers; up to three kinds.
@@ -278,7 +278,7 @@ def votes(faces: Sequence[tuple[np.ndarray, str, Mapping[str, int]]], title: str
 
 
 def entropies(values: pd.DataFrame) -> go.Figure:
-    """How divided the voters were, a box a class: middle half, median, and whiskers from 5 to 95 % of the faces.
+    """Box plots of the annotators' disagreement by class: quartiles, and whiskers from 5 to 95 % of the faces.
 
     Args:
         values: one row a face: `class`, `entropy` in bits.

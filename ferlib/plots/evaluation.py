@@ -176,7 +176,7 @@ def selection(history: pd.DataFrame, chosen: int, claimed: int, validation: str,
 
 
 def reliability_diagrams(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """How often a model is right at each confidence, a panel a curve; below, how many faces that is about.
+    """Reliability diagrams: accuracy at each confidence, a panel a curve; below, the number of faces.
 
     Args:
         curves: title -> `ferlib.evaluation.calibration.reliability`.

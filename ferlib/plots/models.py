@@ -41,7 +41,7 @@ STAGE_COLOURS = (COLOURS["happiness"], COLOURS["disgust"], COLOURS["sadness"], C
 
 
 def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
-    """What every stage of some backbones costs, and what a cut leaves: one row of panels a backbone.
+    """Cost of every stage of some backbones, and of what a cut leaves: one row of panels a backbone.
 
     Args:
         costs: one row a backbone and stage, in order: `backbone`, `stage`, `parameters` and `multiply_adds` (of one
@@ -97,7 +97,7 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
 
 
 def budgets(costs: pd.DataFrame) -> go.Figure:
-    """Where the parameters and the work of some models are: a row of panels a model, a bar a part.
+    """Parameters and multiply-adds of some models by part: a row of panels a model, a bar a part.
 
     Args:
         costs: one row a model and part, in order: `model`, `part`, `parameters`, `trained` (how many of them are) and
@@ -170,7 +170,7 @@ def amount(value: float) -> str:
 
 
 def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -> go.Figure:
-    """What one unit in the middle of every stage's map sees of a face, a panel a model.
+    """Receptive field of the middle position of every stage's feature map on a face, a panel a model.
 
     A field as large as the picture or larger is a dashed frame around it.
 
@@ -224,7 +224,7 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
 
 
 def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
-    """How large the numbers are on their way through IVSA, a line a reading of eq. 5.
+    """Size of the activations on their way through IVSA, a line a reading of eq. 5.
 
     Args:
         sizes: `rescale`, `seed`, `place` and `size`, places in order. Lines are geometric means over the seeds,
@@ -278,7 +278,7 @@ def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
 
 
 def influence(matrices: Mapping[str, np.ndarray]) -> go.Figure:
-    """Who changes whom within a batch, a panel for each attention.
+    """Heat map of the influence of every image of a batch on every other, a panel for each attention.
 
     Args:
         matrices: attention -> (B, B), entry [i, j] the change of image i's output when image j is replaced, in parts of

@@ -61,7 +61,7 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
 
 
 def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go.Figure:
-    """What a backbone says about a picture and about its mirror image: one row each, some channels of the map.
+    """Feature maps of a picture and of its mirror image: one row each, some channels.
 
     Args:
         face: (H, W) or (H, W, 3) uint8.
@@ -100,7 +100,7 @@ def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go
 
 
 def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
-    """Where the time of a run goes, one stacked bar a way of training.
+    """Time of a run by part of the work, one stacked bar a way of training.
 
     Args:
         seconds: way -> part of the work -> seconds.

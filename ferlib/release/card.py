@@ -159,7 +159,7 @@ def _trained(training: dict, data: str) -> str:
 
 
 def _origin(model: FaceModel, training: dict) -> str:
-    """What the weights started from, and whose answers they learnt."""
+    """Sentences on the pretrained weights and the teacher of a model."""
     start = training["backbone_weights"]
     if not model.has_backbone or (start and start["name"] == "none"):
         words = "Nothing is pretrained."

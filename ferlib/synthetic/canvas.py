@@ -1,4 +1,4 @@
-"""Where synthetic faces become pixels: a camera that looks at the head, and a canvas that takes smooth polygons.
+"""Rasterise synthetic faces: a camera that looks at the head, and a canvas of smooth polygons.
 
 Polygons are filled with Pillow at several times the resolution and averaged, so that their edges are smooth.
 """
@@ -35,7 +35,7 @@ class Camera:
 
     @staticmethod
     def depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """How far a point of the face stands out from the axis the head turns about, in face units."""
+        """Depth of a point of the face, from the axis the head turns about, in face units."""
         head = np.maximum(0.35 - 0.455 * x * x - 0.175 * y * y, -0.25)
         nose = 0.14 * np.exp(-((x / 0.12) ** 2) - ((y - 0.15) / 0.18) ** 2)
         return head + nose - 0.2

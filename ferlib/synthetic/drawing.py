@@ -49,7 +49,7 @@ def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
 
 
 def part_masks(face: FaceGeometry, scene: Scene, size: int) -> dict[str, np.ndarray]:
-    """Where the parts of the face that `draw` draws are, (size, size) bool each.
+    """Masks of the parts of the face that `draw` draws, (size, size) bool each.
 
     Brows, eyes, nose and mouth include a rim of the skin that moves with them; they do not overlap and lie
     inside the face, which is all visible skin.
@@ -271,7 +271,7 @@ def _enlarge(field: np.ndarray, size: int) -> np.ndarray:
 
 
 def _develop(pixels: np.ndarray, scene: Scene) -> np.ndarray:
-    """What the camera makes of it: blur, exposure, contrast, noise, rounding. (size, size, 3) uint8."""
+    """Apply the camera: blur, exposure, contrast, noise, rounding. (size, size, 3) uint8."""
     size = len(pixels)
     pixels = (pixels * scene.exposure - 0.5) * scene.contrast + 0.5
     if scene.noise:

@@ -86,7 +86,7 @@ class Eye:
 
     @property
     def opening(self) -> np.ndarray:
-        """What lies between the lids, a closed polygon."""
+        """The opening between the lids, a closed polygon."""
         return np.concatenate([self.upper, self.lower[::-1]])
 
     @property

@@ -1,4 +1,4 @@
-"""What a synthetic face is made of: the muscles it moves, the person it belongs to, the scene it is seen in.
+"""Parameters of a synthetic face: action units (muscles), identity (person) and scene.
 
 Muscles are action units (AU) of the Facial Action Coding System (Ekman, Friesen and Hager 2002), each with an
 intensity from 0 (relaxed) to 1 (as far as it goes). The prototypes of the expressions follow EMFACS.
@@ -202,7 +202,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """How the face is seen: pose, light, background, camera.
+    """Viewing conditions of a face: pose, light, background, camera.
 
     Attributes:
         yaw, pitch, roll: degrees; positive turns to the picture's right, down, clockwise. Useful within +-20.

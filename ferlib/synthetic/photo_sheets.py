@@ -1,6 +1,6 @@
-"""Synthetic photos of people: a booth at an open day that takes four pictures a sheet, all of one person.
+"""Photo sheets of synthetic people: four pictures a sheet, all of one person, as from a photo booth.
 
-Photos for showing how one gets from photos to a data set, without a photo of anybody. As in life, everybody has a
+They show how one gets from photos to a data set, without a photo of anybody. As in life, everybody has a
 way of their own to show an expression, and shows it much alike each time: so two pictures of one person with one
 expression say little more than one of them does.
 """

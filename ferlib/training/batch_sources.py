@@ -31,9 +31,8 @@ def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
 class PixelSource:
     """A split kept on the device as uint8; augmented, resized and normalised there.
 
-    Augmentation has a price a call that does not depend on the number of faces, so the faces of many steps are
-    augmented in one call, at the size they are stored in, and then handed out step by step: few on a processor, many on
-    a GPU.
+    Augmentation has a fixed cost per call, so several batches are augmented together, at the size they are stored in,
+    and handed out step by step: few on a CPU, many on a GPU.
 
     Args:
         dataset: the split.

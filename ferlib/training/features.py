@@ -1,4 +1,4 @@
-"""The frozen-feature cache: what a frozen backbone says about every image, computed once.
+"""Cache of frozen features: the backbone's feature maps of every image, computed once.
 
 Conv-cut's backbone never changes and its only augmentation is a left-right flip, so two feature maps an image, one of
 the picture and one of its mirror image, are everything its head can ever see. They are computed once, kept as a

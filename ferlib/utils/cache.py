@@ -12,7 +12,7 @@ from platformdirs import user_cache_dir
 
 
 def cache_dir() -> Path:
-    """Where parsed data and features are kept: `$FERLIB_CACHE`, else the platform's cache folder. Safe to delete."""
+    """Folder for parsed data and features: `$FERLIB_CACHE`, else the platform's cache folder. Safe to delete."""
     return Path(os.environ.get("FERLIB_CACHE") or user_cache_dir("ferlib"))
 
 
@@ -22,7 +22,7 @@ def short_key(*parts: object) -> str:
 
 
 def file_state(path: Path) -> tuple[str, int, int]:
-    """What tells that a file has changed: its whole path, size in bytes and modification time in nanoseconds."""
+    """A file's path, size in bytes and modification time in nanoseconds, by which a change is noticed."""
     status = path.stat()
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 

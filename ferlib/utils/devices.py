@@ -1,4 +1,4 @@
-"""Where models run: chosen here for all; whatever is done with a model then is done where it is.
+"""Choose the device of a model, and find it again.
 
 Whoever loads or makes a model chooses its device. A function that is given one asks `device_of`, brings its inputs
 there and leaves the model where it was.
@@ -37,5 +37,5 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters are; the CPU for one without any."""
+    """Device of a model's parameters; the CPU for one without any."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

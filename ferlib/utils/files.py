@@ -10,7 +10,7 @@ from ferlib.images import SUFFIXES, is_picture
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a folder and below.
+    """The pictures and folders found in a folder and below.
 
     Attributes:
         pictures: sorted.
