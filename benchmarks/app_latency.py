@@ -31,6 +31,7 @@ from photo_files import facial_expressions, portraits
 from PIL import Image
 
 from ferlib import predict
+from ferlib.detection.crop import FaceCrop
 from ferlib.predict import DEFAULT_MODEL, Predictor
 
 TELEPHONE = 2000  # long side of an enlarged portrait, in pixels
@@ -38,7 +39,7 @@ OURS, EXPLAINED, HAAR, MTCNN = "ours", "ours with explanation", "fer, Haar", "fe
 STEPS = (  # what `predict` calls, one after the other, where no explanation is asked for
     ("reading", predict, "read_image"),
     ("detection", predict, "detect_faces"),
-    ("cropping", predict, "crop_face"),
+    ("cropping", FaceCrop, "of"),
     ("classification", Predictor, "classify"),
 )
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.registry import load_dataset
-from ferlib.detection.faces import detect_faces, find_landmarks
+from ferlib.detection.faces import detect_faces
+from ferlib.detection.landmarks import find_landmarks
 from ferlib.detection.regions import (
     EYES,
     MOUTH,

@@ -20,7 +20,9 @@ from PIL import Image
 
 from ferlib.data.facial_expressions import read_legend
 from ferlib.data.registry import find_dataset, load_dataset
-from ferlib.detection.faces import Face, detect_faces, find_landmarks
+from ferlib.detection.crop import Face
+from ferlib.detection.faces import detect_faces
+from ferlib.detection.landmarks import find_landmarks
 from ferlib.images import read_image
 from ferlib.labels import FACIAL_EXPRESSIONS
 from ferlib.models.registry import released_models

@@ -22,8 +22,8 @@ _HOME = {
     # photos
     "Predictor": "ferlib.predict",
     "detect_faces": "ferlib.detection.faces",
-    "find_landmarks": "ferlib.detection.faces",
-    "crop_face": "ferlib.detection.faces",
+    "find_landmarks": "ferlib.detection.landmarks",
+    "crop_face": "ferlib.detection.crop",
     "read_image": "ferlib.images",
     # data
     "FaceDataset": "ferlib.data.dataset",

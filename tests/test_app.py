@@ -122,7 +122,7 @@ def test_bad_files_get_a_sentence(client, photos, name):
 
 def test_no_picture_gets_a_sentence(client):
     data, annotated, overlays = client.predict(None, api_name="/predict")
-    assert data == {"faces": [], "error": "No picture was given.", "size": None}
+    assert data == {"image": "image", "size": None, "error": "No picture was given.", "faces": []}
     assert annotated is None and overlays == []
 
 
@@ -201,7 +201,7 @@ def test_a_full_queue_is_a_sentence_and_then_it_goes_on(url, service, photos):
             refused = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")})
             assert refused.status_code == 503 and refused.text == FULL  # before a byte of it is kept
             answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
-            assert answer.json()["data"][0] == {"faces": [], "error": FULL, "size": None}
+            assert answer.json()["data"][0] == {"image": "image", "size": None, "error": FULL, "faces": []}
         answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
         assert len(answer.json()["data"][0]["faces"]) == 1
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from ferlib.cli import main
-from ferlib.detection.faces import crop_face, detect_faces
+from ferlib.detection.crop import crop_face
+from ferlib.detection.faces import detect_faces
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,10 +15,13 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from ferlib.data.registry import load_dataset
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
+from ferlib.explain.classifier import TorchClassifier
 from ferlib.models.registry import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
+from ferlib.runtime.classifier import OnnxClassifier
 from ferlib.utils.devices import choose_device
 
 ROOT = Path(__file__).parents[1]
@@ -73,12 +76,34 @@ def test_the_answer_is_the_same_alone_and_in_company(predictor, portrait, astron
 
 @pytest.mark.parametrize("name", [name for name in released_models() if released_onnx(name)])
 def test_the_exported_model_answers_as_the_model_does(name, synthetic_faces, portrait):
-    """Which is that of the weights that stand beside it, at its temperature, for one face and for several."""
+    """The same probabilities and heat maps as the weights that stand beside it, for one face and for several."""
     fast, plain = Predictor.load(name), Predictor(load_model(name))
-    assert fast._onnx and plain._onnx is None
+    assert isinstance(fast.classifier, OnnxClassifier) and isinstance(plain.classifier, TorchClassifier)
+    assert fast.classes == plain.classes and fast.methods == plain.methods
     faces = list(load_file(released_models()[name] / "golden.safetensors")["faces"])
     for some in (faces, faces[:1], list(synthetic_faces.pixels[:64, 0].numpy()), faces_in_colour(portrait)):
         assert fast.classify(some)[0] == pytest.approx(plain.classify(some)[0], abs=1e-5)
+        (scores, maps), (expected, heat) = fast.classify(some, "gradcam"), plain.classify(some, "gradcam")
+        assert scores == pytest.approx(expected, abs=1e-5) and maps == pytest.approx(heat, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", released_models())
+def test_the_runtime_gives_the_scores_of_pytorch_on_500_faces(name, synthetic_faces):
+    faces = list(synthetic_faces.pixels[:, 0].numpy()) + list(synthetic_faces.pixels[:80, 0].numpy()[:, :, ::-1])
+    assert len(faces) == 500
+    runtime, lab = Predictor.load(name).classify(faces)[0], Predictor(load_model(name)).classify(faces)[0]
+    assert np.abs(runtime - lab).max() < 1e-4
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", released_models())
+def test_the_runtime_gives_the_scores_of_pytorch_on_500_photographed_faces(name, data_root):
+    faces = list(load_dataset("fer2013", data_root).split("test").pixels[:500, 0].numpy())
+    runtime, lab = (
+        Predictor.load(name).classify(faces, "gradcam"),
+        Predictor(load_model(name)).classify(faces, "gradcam"),
+    )
+    assert np.abs(runtime[0] - lab[0]).max() < 1e-4 and np.abs(runtime[1] - lab[1]).max() < 1e-3
 
 
 def test_nobody_there(predictor):
@@ -227,7 +252,7 @@ def test_no_faces_give_no_answers(predictor):
 
 def test_device(portrait):
     predictor = Predictor.load(device="auto")
-    assert predictor.device == choose_device("auto")
+    assert isinstance(predictor.classifier, OnnxClassifier) == (choose_device("auto").type == "cpu")
     assert predictor.predict(portrait).faces[0].label == "neutral"
     with pytest.raises(UserError, match="device"):
         Predictor.load(device="toaster")

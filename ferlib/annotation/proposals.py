@@ -23,7 +23,8 @@ from PIL import Image
 from ferlib import labels
 from ferlib.data.dataset import DataError
 from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, person_of
-from ferlib.detection.faces import crop_box, crop_face, detect_faces
+from ferlib.detection.crop import FaceCrop
+from ferlib.detection.faces import detect_faces
 from ferlib.images import ImageError, read_image
 from ferlib.utils.cache import short_key, written_whole
 from ferlib.utils.files import find_pictures
@@ -41,7 +42,7 @@ COLUMNS = ("photo", "face", "x0", "y0", "x1", "y1", "file", "person", "proposed"
 def propose_labels(
     photos: Path, out: Path, predictor: "Predictor | None" = None, classes: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Cut every face out of the photos, in the training sets' framing, and sort them by a model's opinion.
+    """Cut every face out of the photos, in the training sets' framing, and sort them by a model's prediction.
 
     A face becomes `out/<proposed class>/<person>--<photo>-<number>.png`; the person is the first folder below `photos`,
     and photos that lie in none have nobody's name. Photos that stand in `proposals.csv` already are left alone, so new
@@ -199,27 +200,26 @@ def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None") -> 
         image = read_image(path)
     except ImageError as error:
         return [row | {"problem": str(error)}]
-    faces = detect_faces(image)
-    if not faces:
+    crops = [FaceCrop.of(image, face) for face in detect_faces(image)]
+    if not crops:
         return [row | {"problem": "No face was found in the picture."}]
     rows = []
-    for number, (face, opinion) in enumerate(zip(faces, _opinions(image, faces, predictor), strict=True), start=1):
-        x0, y0, x1, y1 = crop_box(face)
-        name, label = f"{_face_name(photo)}-{number}.png", folder_of(opinion["proposed"] or UNSORTED)
+    for number, (crop, proposal) in enumerate(zip(crops, _proposals(crops, predictor), strict=True), start=1):
+        x0, y0, x1, y1 = crop.box
+        name, label = f"{_face_name(photo)}-{number}.png", folder_of(proposal["proposed"] or UNSORTED)
         (out / label).mkdir(exist_ok=True)
         with written_whole(out / label / name) as partial:
-            Image.fromarray(crop_face(image, face, min(SIDE, x1 - x0))).save(partial, "PNG")
-        rows.append(row | {"face": number, "x0": x0, "y0": y0, "x1": x1, "y1": y1, "file": name} | opinion)
+            Image.fromarray(crop.resized(min(SIDE, x1 - x0))).save(partial, "PNG")
+        rows.append(row | {"face": number, "x0": x0, "y0": y0, "x1": x1, "y1": y1, "file": name} | proposal)
     return rows
 
 
-def _opinions(image: np.ndarray, faces: list, predictor: "Predictor | None") -> list[dict]:
+def _proposals(crops: Sequence[FaceCrop], predictor: "Predictor | None") -> list[dict]:
     """Proposed class, confidence and margin of every face; empty without a model."""
     if predictor is None:
-        return [{"proposed": "", "confidence": np.nan, "margin": np.nan} for _ in faces]
-    side = predictor.preprocess.downscale_to or predictor.preprocess.input_size
-    probabilities, _ = predictor.classify([crop_face(image, face, side) for face in faces])
+        return [{"proposed": "", "confidence": np.nan, "margin": np.nan} for _ in crops]
+    probabilities, _ = predictor.classify([crop.resized(predictor.classifier.side) for crop in crops])
     second, first = np.sort(probabilities.astype(float), axis=1)[:, -2:].T
-    opinions = pd.DataFrame({"confidence": first, "margin": first - second}).round(4)
-    opinions.insert(0, "proposed", [predictor.classes[best] for best in probabilities.argmax(axis=1)])
-    return opinions.to_dict(orient="records")
+    proposals = pd.DataFrame({"confidence": first, "margin": first - second}).round(4)
+    proposals.insert(0, "proposed", [predictor.classes[best] for best in probabilities.argmax(axis=1)])
+    return proposals.to_dict(orient="records")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.models.registry import load_model
 from ferlib.predict import Predictor
+from ferlib.runtime.classifier import OnnxClassifier
 from ferlib.synthetic.render import sample_face
 
-PUBLISHED = Path(__file__).with_name("batch_attention")  # a model folder; its card says how it came to be
+PUBLISHED = Path(__file__).with_name("batch_attention")  # a model folder; its card says how it was trained
 COMPANY = 15  # neighbours; the published code chooses its epoch in batches of 16
 EXPRESSIONS = ("happiness", "surprise", "sadness", "anger", "neutral")
 SHOWN = 5  # neighbours that a visitor is shown
@@ -65,7 +65,7 @@ def synthetic_neighbours(expression: str, size: int = 48) -> tuple[np.ndarray, .
 @cache
 def published_predictor() -> Predictor:
     """The published reading. Its answers depend on the batch, so it is used here and nowhere else."""
-    return Predictor(load_model(PUBLISHED))
+    return Predictor(OnnxClassifier(PUBLISHED / "model.onnx"))
 
 
 def among_neighbours(face: np.ndarray, honest: Predictor) -> Companies:

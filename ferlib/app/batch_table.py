@@ -2,21 +2,20 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ferlib.app.messages import doubts
+from ferlib.results import ImagePrediction, csv_columns, csv_rows
 from ferlib.utils.csv_safety import SafeWriter
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.predict import ImagePrediction
 
 COLUMNS = ("file", "face", "expression", "probability, %", "margin, %", "problem")
 TYPES: tuple[Literal["str", "number"], ...] = ("str", "number", "str", "number", "number", "str")
 MOST_FILES = 500
 
 
-def table_rows(result: "ImagePrediction") -> list[list]:
+def table_rows(result: ImagePrediction) -> list[list]:
     """A photo's faces as rows of `COLUMNS`, probability and margin in percent; or one row with the problem."""
     name = Path(result.name).name
     if result.error:
@@ -34,21 +33,15 @@ def table_rows(result: "ImagePrediction") -> list[list]:
     ]
 
 
-def as_csv(results: "Sequence[ImagePrediction]", classes: Sequence[str]) -> str:
-    """All faces as CSV: file, face, box, expression, margin, the probability of every class, problem.
+def as_csv(results: Sequence[ImagePrediction], classes: Sequence[str]) -> str:
+    """All faces as CSV, with the columns of `ferlib.results.csv_columns`; photos by their names without folders.
 
     No cell is a formula (`ferlib.utils.csv_safety`); a file of it begins with `BOM`.
     """
     text = io.StringIO()
     writer = SafeWriter(text)
-    writer.writerow(["file", "face", "x0", "y0", "x1", "y1", "expression", "margin", *classes, "problem"])
+    writer.writerow(csv_columns(classes))
     for result in results:
-        name = Path(result.name).name
-        for number, face in enumerate(result.faces, start=1):
-            scores = (f"{face.scores[label]:.6f}" for label in classes)
-            writer.writerow(
-                [name, number, *face.box, face.label, f"{face.margin:.6f}", *scores, " ".join(doubts(face))]
-            )
-        if result.error:
-            writer.writerow([name, *[""] * (len(classes) + 7), result.error])
+        for row in csv_rows(replace(result, name=Path(result.name).name), classes):
+            writer.writerow(row)
     return text.getvalue()

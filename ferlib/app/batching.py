@@ -4,13 +4,16 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ferlib.errors import UserError
-from ferlib.models.base import FaceModel
 from ferlib.predict import Predictor
+from ferlib.runtime.classifier import Classifier
+
+if TYPE_CHECKING:
+    from ferlib.models.base import FaceModel
 
 
 @dataclass(eq=False)
@@ -30,10 +33,10 @@ class BatchingPredictor(Predictor):
     Only for models whose answer for a face does not depend on the others of its batch.
     """
 
-    def __init__(self, model: FaceModel, batch_size: int = 32, onnx: Path | None = None):
-        super().__init__(model, batch_size=batch_size, onnx=onnx)
-        if self.model.mixes_batch:
-            raise UserError(f"{self.model.config.architecture} mixes the faces of a batch; visitors would be mixed up")
+    def __init__(self, model: "FaceModel | Classifier", *args: Any, **kwargs: Any):
+        super().__init__(model, *args, **kwargs)
+        if self.classifier.mixes_batch:
+            raise UserError(f"{self.classifier.architecture} mixes the faces of a batch; visitors would be mixed up")
         self._waiting: list[_Request] = []
         self._list = threading.Lock()  # guards the list
         self._turn = threading.Lock()  # held by the thread that runs the model

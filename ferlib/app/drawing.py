@@ -3,21 +3,18 @@
 import base64
 import io
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from ferlib.labels import COLOURS
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.predict import ImagePrediction
+from ferlib.results import ImagePrediction
 
 MANY_FACES = 6  # more than these are listed folded, and tagged with less room
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
 
 
-def annotate(result: "ImagePrediction") -> Image.Image | None:
+def annotate(result: ImagePrediction) -> Image.Image | None:
     """The photo with every face boxed and numbered in the colour of its expression; None without a face."""
     if result.image is None or not result.faces:
         return None

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -18,9 +18,7 @@ from ferlib.app.messages import METHOD_TITLES, as_data, sentence
 from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.predict import ImagePrediction
+from ferlib.results import ImagePrediction
 
 Boxed = Image.Image | None  # a photo with its faces boxed
 Shown = tuple[Boxed, str]  # and the HTML below it
@@ -34,12 +32,14 @@ thinks or is like; people show the same feeling differently, and the model errs,
 Do not use it to judge anybody.
 
 **The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these". What it looked at is told by dlib's landmarks, whose file is for non-commercial
-research only.
+It cannot answer "none of these". {landmarks}
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
 """
+
+
+LANDMARKS = "The part it looked at is told by dlib's landmarks, whose file is for non-commercial research only."
 
 
 class Listeners:
@@ -73,11 +73,12 @@ class Listeners:
             method: the explanation, one of the model's; Grad-CAM if empty.
 
         Returns:
-            faces: {"faces": [...], "error": null or one sentence, "size": [width, height] of the upright picture}. Each
-                face, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of the upright picture,
-                perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first class is ahead of
-                the second (0 to 1), "scores": {class: probability}, the most probable first, "sentence": "Face 1: …",
-                "looked_at": {part of the face: its fraction of the heat map}, or null}.
+            faces: {"image": its name, "size": [width, height] of the upright picture, "error": null or one sentence,
+                "faces": [...]}. Each face, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of
+                the upright picture, perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first
+                class is ahead of the second (0 to 1), "scores": {class: probability}, the most probable first,
+                "warnings": what makes the answer doubtful, "sentence": "Face 1: …", "looked_at": {part of the face: its
+                fraction of the heat map}, or null}.
                 Without a face the list is empty and the error says why: a bad picture is an answer, not a failure.
             annotated: the picture with the faces boxed and numbered, or null without a face.
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
@@ -87,7 +88,7 @@ class Listeners:
                 overlays = [(face.overlay(), sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
                 return as_data(result), annotate(result), overlays
         except (NoAnswer, UserError) as error:
-            return {"faces": [], "error": str(error), "size": None}, None, []
+            return ImagePrediction("image", (), str(error)).to_dict(), None, []
 
     def compare(self, image: dict | None, model: str, other: str) -> dict:
         """Two models on the same faces.
@@ -140,10 +141,8 @@ class Listeners:
         *_, (rows, text, _) = self.look_at_many(files, model or None, progress=lambda *_, **__: None)
         return {"columns": list(COLUMNS), "rows": rows}, text
 
-    def _patiently(self, file: dict, model: str | None) -> "ImagePrediction":
+    def _patiently(self, file: dict, model: str | None) -> ImagePrediction:
         """One photo of many: a full queue is waited for."""
-        from ferlib.predict import ImagePrediction
-
         name = Path(file.get("orig_name") or file.get("path") or "").name
         for _ in range(QUEUED):
             try:
@@ -219,9 +218,12 @@ class Listeners:
     def begin(self) -> list:
         """Fill what depends on the models, once they are loaded."""
         names = list(self.service.models)
-        config = self.service.predictor().model.config
+        first = self.service.predictor()
         notes = NOTES.format(
-            name=names[0], side=config.downscale_to or config.input_size, classes=", ".join(config.classes)
+            name=names[0],
+            side=first.classifier.side,
+            classes=", ".join(first.classes),
+            landmarks=LANDMARKS if find_spec("dlib") else "",
         )
         choice = gr.Dropdown(choices=names, value=names[0])
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ferlib.app.batch_demo import Companies
 from ferlib.app.drawing import MANY_FACES, colour, data_url, ink
 from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, percent, ranked, sentence, where_it_looked
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.app.batch_demo import Companies
-    from ferlib.predict import FacePrediction, ImagePrediction
+from ferlib.results import FacePrediction, ImagePrediction
 
 WELCOME = """<div class="note"><b>The result appears here.</b><br>
 Drop a photo, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""
@@ -25,7 +22,7 @@ def problem(error: str, hint: str, unreadable: bool = False) -> str:
     return f'<div class="{kind}" role="alert"><b>{escape(error)}</b><br>{escape(hint)}</div>'
 
 
-def report(results: "Sequence[ImagePrediction]", names: Sequence[str], method: str | None) -> str:
+def report(results: Sequence[ImagePrediction], names: Sequence[str], method: str | None) -> str:
     """A card for each face, or the sentence that says why there is none.
 
     Args:
@@ -47,9 +44,7 @@ def report(results: "Sequence[ImagePrediction]", names: Sequence[str], method: s
     return f'<h2 role="status">{heading}</h2>{cards}'
 
 
-def card(
-    number: int, faces: "Sequence[FacePrediction]", names: Sequence[str], method: str | None, unfolded: bool
-) -> str:
+def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], method: str | None, unfolded: bool) -> str:
     """One face, as one or several models judge it: the sentence, then what each saw, where it looked, what it says."""
     face = faces[0]
     more = f" {agreement(faces)}" if len(faces) == 2 else ""
@@ -62,7 +57,7 @@ def card(
     )
 
 
-def judgement(number: int, face: "FacePrediction", name: str | None, method: str | None) -> str:
+def judgement(number: int, face: FacePrediction, name: str | None, method: str | None) -> str:
     """What one model says about a face: pictures, the probability of every class, and a line of words."""
     figures = picture(face.face, f"Face {number}", "what the model saw")
     second = escape(ranked(face)[1][0])
@@ -86,7 +81,7 @@ def picture(pixels: np.ndarray, alt: str, caption: str, over: np.ndarray | None 
     )
 
 
-def bars(face: "FacePrediction") -> str:
+def bars(face: FacePrediction) -> str:
     """The probability of every class as a table with bars, the most probable first."""
     rows = "".join(
         f'<tr><th scope="row">{escape(label)}</th><td><i style="width:{score:.2%};background:{colour(label)}"></i></td>'

@@ -1,12 +1,9 @@
 """What a visitor is told, in plain sentences."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ferlib.detection.quality import WARNINGS
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.predict import FacePrediction, ImagePrediction
+from ferlib.results import FacePrediction, ImagePrediction
 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
 SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
@@ -48,22 +45,22 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f} %"
 
 
-def ranked(face: "FacePrediction") -> list[tuple[str, float]]:
+def ranked(face: FacePrediction) -> list[tuple[str, float]]:
     """The classes of a face with their probabilities, the most probable first."""
     return sorted(face.scores.items(), key=lambda item: -item[1])
 
 
-def sentence(number: int, face: "FacePrediction") -> str:
+def sentence(number: int, face: FacePrediction) -> str:
     """What is said of a face: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And what makes it doubtful."""
     return " ".join([_answer(number, face), *doubts(face)])
 
 
-def doubts(face: "FacePrediction") -> list[str]:
+def doubts(face: FacePrediction) -> list[str]:
     """A sentence for each of a face's warnings."""
     return [WARNINGS[name] for name in face.warnings]
 
 
-def _answer(number: int, face: "FacePrediction") -> str:
+def _answer(number: int, face: FacePrediction) -> str:
     (first, score), (second, runner_up) = ranked(face)[:2]
     if face.margin < UNDECIDED:
         return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
@@ -71,7 +68,7 @@ def _answer(number: int, face: "FacePrediction") -> str:
     return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
 
 
-def where_it_looked(face: "FacePrediction") -> str | None:
+def where_it_looked(face: FacePrediction) -> str | None:
     """ "Looked at most, for its size: the mouth, 48 % of the heat map on 12 % of the picture."; None without landmarks.
 
     For its size, because any map has its largest share on the largest part, the cheeks and the forehead.
@@ -84,26 +81,17 @@ def where_it_looked(face: "FacePrediction") -> str | None:
     return f"Looked at most, for its size: {name}, {percent(share)} of the heat map on {percent(area)} of the picture."
 
 
-def agreement(faces: Sequence["FacePrediction"]) -> str:
+def agreement(faces: Sequence[FacePrediction]) -> str:
     """Of one face judged by two models: whether they agree."""
     first, second = (face.label for face in faces)
     return f"Both say {first}." if first == second else f"They disagree: {first} and {second}."
 
 
-def as_data(result: "ImagePrediction") -> dict:
-    """A result for programs, ready for JSON; the form is described at the endpoint `predict`."""
-    faces = [
-        {
-            "number": number,
-            "box": list(face.box),
-            "label": face.label,
-            "margin": face.margin,
-            "scores": dict(ranked(face)),
-            "sentence": sentence(number, face),
-            "warnings": list(face.warnings),
-            "looked_at": {part: share for part, (share, _) in face.parts.items()} if face.parts else None,
-        }
-        for number, face in enumerate(result.faces, start=1)
-    ]
-    size = None if result.image is None else [result.image.shape[1], result.image.shape[0]]
-    return {"faces": faces, "error": result.error, "size": size}
+def as_data(result: ImagePrediction) -> dict:
+    """A result for programs: `ImagePrediction.to_dict`, and of every face a sentence and where the model looked."""
+    data = result.to_dict()
+    for number, (entry, face) in enumerate(zip(data["faces"], result.faces, strict=True), start=1):
+        entry["sentence"] = sentence(number, face)
+        parts = face.parts or {}
+        entry["looked_at"] = {part: fraction for part, (fraction, _) in parts.items()} or None
+    return data

@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from ferlib.app.batch_demo import Companies, among_neighbours
+from ferlib.app.batching import BatchingPredictor
 from ferlib.app.drawing import example_pictures
 from ferlib.app.pixel_budget import Budget
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
-
-if TYPE_CHECKING:  # brings torch along; the page opens before it is imported
-    from ferlib.app.batch_demo import Companies
-    from ferlib.app.batching import BatchingPredictor
-    from ferlib.predict import FoundFaces, ImagePrediction
+from ferlib.predict import DEFAULT_MODEL, FoundFaces, find_faces
+from ferlib.results import ImagePrediction
+from ferlib.runtime.released import released_models
 
 READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
@@ -39,10 +39,9 @@ class NoAnswer(RuntimeError):
 class Service:
     """Finds faces and has them judged, for all visitors at once.
 
-    It can be asked before it is loaded (torch takes longer to import than the page takes to open); whoever asks then
-    waits. At most `queue_size` requests are inside; further ones are refused with a sentence. Of these `READING` read
-    and search their photos at a time, all their photos together have at most `UNFOLDED` pixels, and faces that wait for
-    a model go through it together.
+    It can be asked before it is loaded; whoever asks then waits. At most `queue_size` requests are inside; further ones
+    are refused with a sentence. Of these `READING` read and search their photos at a time, all their photos together
+    have at most `UNFOLDED` pixels, and faces that wait for a model go through it together.
 
     Args:
         model: a released model's name or a model folder to begin with; None is the default model.
@@ -68,17 +67,10 @@ class Service:
     def load(self) -> None:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
         try:
-            from ferlib.app.batching import BatchingPredictor
-            from ferlib.models.registry import load_model, released_models, released_onnx
-            from ferlib.predict import DEFAULT_MODEL
-
             first = self.first_model or DEFAULT_MODEL
-            models = {first: load_model(first)}
-            models |= {name: load_model(name) for name in released_models() if name != first}
+            names = [first, *(name for name in released_models() if name != first)]
             predictors = {
-                Path(name).name if Path(name).is_dir() else name: BatchingPredictor(model, onnx=released_onnx(name))
-                for name, model in models.items()
-                if name == first or not model.mixes_batch
+                Path(name).name if Path(name).is_dir() else name: BatchingPredictor.load(name) for name in names
             }
             next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam")
             self._loaded.set_result(predictors)
@@ -138,10 +130,8 @@ class Service:
             honest = self.predictor()
             if found.image is None or not found.faces:
                 raise NoAnswer(found.error or "No face was found.")
-            from ferlib.app.batch_demo import among_neighbours
-
-            largest = max(found.faces, key=lambda face: face.box[2] - face.box[0])
-            return among_neighbours(honest.crop(found.image, largest), honest)
+            largest = max(found.faces, key=lambda crop: crop.face.side)
+            return among_neighbours(largest.resized(honest.classifier.side), honest)
 
     def card(self, model: str | None = None) -> tuple[str, dict | None]:
         """A model's card (Markdown) and its report on test faces; of a model without them a line, and None.
@@ -149,8 +139,6 @@ class Service:
         Raises:
             ValueError: there is no such model.
         """
-        from ferlib.models.registry import released_models
-
         name = model or next(iter(self.models))
         self.predictor(name)
         folder = released_models().get(name, Path(self.first_model or name))
@@ -167,8 +155,6 @@ class Service:
 
     def _found(self, source: Source, pixels: ExitStack) -> "FoundFaces":
         """The faces of a photo whose pixels are borrowed until `pixels` is closed."""
-        from ferlib.predict import FoundFaces, find_faces
-
         try:
             with ExitStack() as opened:
                 photo: np.ndarray | BinaryIO | None

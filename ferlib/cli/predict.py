@@ -16,7 +16,8 @@ from ferlib.utils.csv_safety import SafeWriter
 if TYPE_CHECKING:
     import numpy as np
 
-    from ferlib.predict import ImagePrediction, Predictor
+    from ferlib.predict import Predictor
+    from ferlib.results import ImagePrediction
 
     Writer = Callable[[ImagePrediction, Sequence[str | None]], None]  # of a photo's faces and their heat maps' files
 
@@ -104,32 +105,23 @@ def _save_new(folder: Path, name: str, pixels: "np.ndarray") -> str:
 
 def _write_json(classes: Sequence[str]) -> "Writer":
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        faces = [
-            {
-                "box": list(face.box),
-                "label": face.label,
-                "scores": face.scores,
-                "warnings": list(face.warnings),
-                "overlay": overlay,
-            }
-            for face, overlay in zip(result.faces, overlays, strict=True)
-        ]
-        print(json.dumps({"image": result.name, "faces": faces, "error": result.error}))
+        data = result.to_dict()
+        for face, overlay in zip(data["faces"], overlays, strict=True):
+            face["overlay"] = overlay
+        print(json.dumps(data))
 
     return write
 
 
 def _write_csv(classes: Sequence[str]) -> "Writer":
+    from ferlib.results import csv_columns, csv_rows
+
     writer = SafeWriter(sys.stdout)
-    writer.writerow(["image", "face", "x0", "y0", "x1", "y1", "label", *classes, "warnings", "overlay", "error"])
+    writer.writerow([*csv_columns(classes), "overlay"])
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        for i, (face, overlay) in enumerate(zip(result.faces, overlays, strict=True)):
-            scores = (f"{face.scores[name]:.6f}" for name in classes)
-            rest = [" ".join(face.warnings), overlay or "", ""]
-            writer.writerow([result.name, i + 1, *face.box, face.label, *scores, *rest])
-        if result.error:
-            writer.writerow([result.name, *[""] * (len(classes) + 8), result.error])
+        for row, overlay in zip(csv_rows(result, classes), overlays or [None], strict=True):
+            writer.writerow([*row, overlay or ""])
 
     return write
 

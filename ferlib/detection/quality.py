@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ferlib.detection.faces import Face, crop_box
+from ferlib.detection.crop import Face, FaceCrop
 
 SIDE = 48  # pixels; what is measured on the crop is measured at this side, the training faces' own
 WHITE = 250  # from this value on a pixel is overexposed
@@ -67,16 +67,11 @@ class Quality:
         return tuple(name for name, true in applies.items() if true)
 
 
-def quality_of(crop: np.ndarray, face: Face) -> Quality:
-    """Measure a face.
-
-    Args:
-        crop: `(S, S, 3)` or `(S, S)` uint8, the face's square.
-        face: Where it was found.
-    """
-    x0, _, x1, _ = crop_box(face)
-    picture = Image.fromarray(crop).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return Quality(*of_crop(np.asarray(picture)), x1 - x0, yaw_of(face), face.turn != 0)
+def quality_of(crop: FaceCrop) -> Quality:
+    """Measure brightness, sharpness, size and pose of a face."""
+    x0, _, x1, _ = crop.box
+    picture = Image.fromarray(crop.pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return Quality(*of_crop(np.asarray(picture)), x1 - x0, yaw_of(crop.face), crop.face.turn != 0)
 
 
 def of_crop(grey: np.ndarray) -> tuple[float, float, float]:

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ferlib.detection.crop import FaceCrop
+from ferlib.errors import MissingPackage
+
 REGIONS = ("brows", "eyes", "nose", "mouth", "other face", "outside")
 BROWS, EYES, NOSE, MOUTH, FACE, OUTSIDE = range(len(REGIONS))
 _FINE = 8  # pixels drawn a pixel
@@ -91,3 +94,19 @@ def above_the_eyes(regions: np.ndarray) -> np.ndarray:
     eyes = regions == EYES
     middle = (rows * eyes).sum(axis=(1, 2)) / np.maximum(eyes.sum(axis=(1, 2)), 1)
     return (regions == OUTSIDE) & (rows < middle[:, None, None])
+
+
+def parts_of_heatmap(heatmap: np.ndarray, crop: FaceCrop) -> dict[str, tuple[float, float]] | None:
+    """Share of a heat map (S, S) that lies on every part of a face: part -> (of the map, of the square's area).
+
+    None for an empty map, and where landmarks cannot be found because dlib is not installed.
+    """
+    if not heatmap.any():
+        return None
+    try:
+        points = crop.landmarks * len(heatmap)
+    except MissingPackage:
+        return None
+    regions = landmark_regions(points, len(heatmap))[None]
+    fractions = zip(energies(heatmap[None], regions)[0].tolist(), areas(regions)[0].tolist(), strict=True)
+    return dict(zip(REGIONS, fractions, strict=True))

@@ -11,6 +11,7 @@ import torch
 
 from ferlib.errors import RunError, UserError
 from ferlib.explain.cam import predict_with_cam
+from ferlib.explain.methods import methods_of
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.release.gradcam_graph import TRACED, trace
@@ -37,8 +38,9 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
 
     Input "image" (batch, channels, input_size, input_size), outputs "logits" (batch, classes) and "heatmap" (batch,
     input_size, input_size), the Grad-CAM of the most probable class; all float32, the batch of any size. The file's
-    metadata are JSON: `architecture`, `classes` in the order of the logits, `temperature`, and `preprocessing` (the
-    fields of `ferlib.models.preprocess.Preprocess`); its doc string says in words how to use them.
+    metadata are JSON: `architecture`, `classes` in the order of the logits, `temperature`, `preprocessing` (the fields
+    of `ferlib.models.preprocess.Preprocess`), `mixes_batch` and `methods` (the explanations that the model allows where
+    PyTorch is); its doc string says in words how to use them.
 
     A model with attention over the batch (`attention="batch"`) is exported as it is: its logits depend on the other
     images of the batch in the file too, and for one image alone that attention does nothing.
@@ -132,6 +134,8 @@ def _program(model: FaceModel) -> "ONNXProgram":
         architecture=json.dumps(config.architecture),
         classes=json.dumps(config.classes),
         temperature=json.dumps(config.temperature),
+        mixes_batch=json.dumps(model.mixes_batch),
+        methods=json.dumps(methods_of(model)),
         preprocessing=json.dumps(asdict(Preprocess.of(config))),
     )
     return program

@@ -1,7 +1,9 @@
 """A heat map laid over the face it belongs to."""
 
+from functools import cache
+from pathlib import Path
+
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 
@@ -9,14 +11,20 @@ def overlay(face: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.n
     """Blend a heat map over a face.
 
     Args:
-        face: (H, W, 3) uint8.
-        heatmap: (h, w) in 0..1, any size; blue is low, red is high.
+        face: `(H, W, 3)` uint8.
+        heatmap: `(h, w)` in 0..1, any size; blue is low, red is high.
         opacity: of the colours, 0..1.
 
     Returns:
-        (H, W, 3) uint8.
+        `(H, W, 3)` uint8.
     """
     size = (face.shape[1], face.shape[0])
-    heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    colours = colormaps["turbo"](heat)[..., :3] * 255
+    heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+    colours = _turbo()[np.minimum(heat.clip(0, 1) * 256, 255).astype(np.uint8)]
     return ((1 - opacity) * face + opacity * colours).round().astype(np.uint8)
+
+
+@cache
+def _turbo() -> np.ndarray:
+    """The colour map turbo (Mikhailov 2019), `(256, 3)` uint8."""
+    return np.load(Path(__file__).with_name("turbo.npy"), allow_pickle=False)

@@ -41,6 +41,11 @@ class Preprocessing:
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
         return np.ascontiguousarray((x - mean) / std)
 
+    def whole_face(self, maps: np.ndarray) -> np.ndarray:
+        """Maps over the model's input `(N, S, S)` -> over the whole face, with zeros where the model did not look."""
+        edge = (self.downscale_to - self.input_size) // 2 if self.centre_crop and self.downscale_to else 0
+        return np.pad(maps, ((0, 0), (edge, edge), (edge, edge))) if edge else maps
+
     def _middle(self, x: np.ndarray) -> np.ndarray:
         top, left = (round((side - self.input_size) / 2) for side in x.shape[2:])
         return x[:, :, top : top + self.input_size, left : left + self.input_size]

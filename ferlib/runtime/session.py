@@ -59,10 +59,21 @@ class OnnxModel:
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs, by name, for some inputs."""
+        return self._open().run(outputs, inputs)
+
+    def metadata(self) -> dict[str, str]:
+        """Notes written into the file by whoever made it."""
+        return dict(self._open().get_modelmeta().custom_metadata_map)
+
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return [output.name for output in self._open().get_outputs()]
+
+    def _open(self) -> "InferenceSession":
         session = self._session
         if session is None:  # two threads may both open one: the last stays
             session = self._session = open_session(self.file, self.threads)
-        return session.run(outputs, inputs)
+        return session
 
     def forget(self) -> None:
         """Leave the session of the parent process, without closing it: that would wait for the threads it had there."""

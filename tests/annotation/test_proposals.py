@@ -10,7 +10,8 @@ from PIL import Image
 from ferlib.annotation.proposals import LabelFile, apply_labels, folder_of, propose_labels, read_proposals, tree_labels
 from ferlib.data.dataset import DataError
 from ferlib.data.registry import load_dataset
-from ferlib.detection.faces import crop_face, detect_faces
+from ferlib.detection.crop import crop_face
+from ferlib.detection.faces import detect_faces
 from ferlib.images import read_image
 from ferlib.predict import Predictor
 from ferlib.synthetic.photo_sheets import draw_booth

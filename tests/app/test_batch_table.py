@@ -22,13 +22,13 @@ def test_a_face_is_a_row_and_so_is_a_problem():
 
 def test_the_csv_holds_everything():
     rows = list(csv.DictReader(io.StringIO(as_csv([TWO, BAD], FERPLUS))))
-    assert [row["file"] for row in rows] == ["two, faces.jpg", "two, faces.jpg", "empty.jpg"]
+    assert [row["image"] for row in rows] == ["two, faces.jpg", "two, faces.jpg", "empty.jpg"]
     assert [float(rows[1][side]) for side in ("x0", "y0", "x1", "y1")] == [1, 2, 31, 32]
     assert sum(float(rows[0][name]) for name in FERPLUS) == pytest.approx(1, abs=1e-5)
-    assert rows[2]["problem"] == BAD.error and rows[2]["face"] == rows[2]["fear"] == ""
+    assert rows[2]["error"] == BAD.error and rows[2]["face"] == rows[2]["fear"] == ""
 
 
 def test_no_name_is_a_formula():
     named = ImagePrediction("=cmd|' calc'!A0.jpg", (), "-1 is not among the pictures")
     (row,) = csv.DictReader(io.StringIO(as_csv([named], FERPLUS)))
-    assert row["file"] == "'=cmd|' calc'!A0.jpg" and row["problem"].startswith("'-1")
+    assert row["image"] == "'=cmd|' calc'!A0.jpg" and row["error"].startswith("'-1")

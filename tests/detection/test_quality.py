@@ -1,6 +1,7 @@
 """Doubtful faces are said to be doubtful, from thresholds that were measured."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from ferlib.detection import quality
-from ferlib.detection.faces import crop_face, detect_faces
+from ferlib.detection.crop import FaceCrop
+from ferlib.detection.faces import detect_faces
 from ferlib.detection.quality import WARNINGS, Quality, quality_of
 from ferlib.predict import Predictor
 
@@ -66,20 +68,21 @@ def test_a_face_seen_from_the_side():
     keypoints = np.array([(30, 40), (70, 40), (50, 60), (50, 80), (10, 45), (90, 45)], float)
     crop = np.random.default_rng(0).integers(60, 200, (100, 100, 3), dtype=np.uint8)
     frontal = Face((0, 0, 100, 100), 0.9, keypoints)
-    assert quality.yaw_of(frontal) == 0 and quality_of(crop, frontal).warnings == ()
+    assert quality.yaw_of(frontal) == 0 and quality_of(FaceCrop(frontal, crop, crop)).warnings == ()
     keypoints = keypoints.copy()
     keypoints[2, 0] = 70
     side = Face((0, 0, 100, 100), 0.9, keypoints)
-    assert quality.yaw_of(side) == pytest.approx(0.5) and quality_of(crop, side).warnings == ("averted",)
+    assert quality.yaw_of(side) == pytest.approx(0.5) and quality_of(FaceCrop(side, crop, crop)).warnings == (
+        "averted",
+    )
     turn = np.array([[0, 1], [-1, 0]])  # on its side the same
     assert quality.yaw_of(Face((0, 0, 100, 100), 0.9, keypoints @ turn)) == pytest.approx(0.5)
 
 
 def test_contrast_is_not_sharpness(portrait):
-    (face,) = detect_faces(portrait)
-    crop = crop_face(portrait, face)
-    pale = (crop * 0.5 + 60).astype(np.uint8)
-    assert quality_of(pale, face).sharpness == pytest.approx(quality_of(crop, face).sharpness, rel=0.1)
+    crop = FaceCrop.of(portrait, *detect_faces(portrait))
+    pale = replace(crop, pixels=(crop.pixels * 0.5 + 60).astype(np.uint8))
+    assert quality_of(pale).sharpness == pytest.approx(quality_of(crop).sharpness, rel=0.1)
 
 
 def test_every_warning_has_a_sentence():

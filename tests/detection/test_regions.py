@@ -27,7 +27,9 @@ def drawn():
 
 
 def test_parts_of_a_portrait(portrait):
-    from ferlib.detection.faces import crop_points, detect_faces, find_landmarks
+    from ferlib.detection.crop import crop_points
+    from ferlib.detection.faces import detect_faces
+    from ferlib.detection.landmarks import find_landmarks
 
     face = detect_faces(portrait)[0]
     points = crop_points(find_landmarks(portrait, face), face, 96)
@@ -44,7 +46,8 @@ def test_parts_of_a_portrait(portrait):
 
 def test_landmarks_and_masks_agree_on_a_synthetic_face(drawn):
     """dlib's landmarks of a synthetic face give nearly the parts that it was drawn with."""
-    from ferlib.detection.faces import detect_faces, find_landmarks
+    from ferlib.detection.faces import detect_faces
+    from ferlib.detection.landmarks import find_landmarks
 
     faces = detect_faces(drawn.pixels)
     assert len(faces) == 1

@@ -98,7 +98,8 @@ def test_score_cam_agrees_with_pytorch_grad_cam(name):
 
 @pytest.mark.slow
 def test_the_released_model_agrees_with_pytorch_grad_cam(portrait, astronaut):
-    from ferlib.detection.faces import crop_face, detect_faces
+    from ferlib.detection.crop import crop_face
+    from ferlib.detection.faces import detect_faces
     from ferlib.predict import Predictor
 
     predictor = Predictor.load()

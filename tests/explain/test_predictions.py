@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ferlib.detection.faces import crop_face, detect_faces
+from ferlib.detection.crop import crop_face
+from ferlib.detection.faces import detect_faces
 from ferlib.explain.attention import attention_layers, predict_with_attention
 from ferlib.explain.cam import FORMULAS, _gradients, first_component, predict_with_cam
 from ferlib.explain.embed import penultimate

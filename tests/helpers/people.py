@@ -12,7 +12,8 @@ def face(box=(10, 20, 110, 120), parts=None, **scores: float) -> FacePrediction:
     """A made-up face; the classes that are not given share the rest."""
     others = [name for name in FERPLUS if name not in scores]
     rest = (1 - sum(scores.values())) / len(others)
-    return FacePrediction(box, scores | dict.fromkeys(others, rest), SOMEBODY, np.eye(112, dtype=np.float32), parts)
+    return FacePrediction(box, scores | dict.fromkeys(others, rest), SOMEBODY, np.eye(112, dtype=np.float32),
+                          find_parts=lambda: parts)  # fmt: skip
 
 
 def result_of(*faces: FacePrediction, size=(300, 400), name="image") -> ImagePrediction:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from ferlib.explain import CAMS, METHODS
 from ferlib.explain.cam import predict_with_cam
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
@@ -138,9 +139,11 @@ def test_the_file_is_whole_valid_and_says_how_to_use_it(exported):
     meta = session.get_modelmeta()
     read = {key: json.loads(value) for key, value in meta.custom_metadata_map.items()}
     preprocess = Preprocess.of(config)
-    assert read.keys() == {"architecture", "classes", "temperature", "preprocessing"}
+    assert read.keys() == {"architecture", "classes", "temperature", "preprocessing", "mixes_batch", "methods"}
     assert read["architecture"] == config.architecture and tuple(read["classes"]) == config.classes
     assert read["temperature"] == config.temperature
+    assert read["mixes_batch"] == (config.architecture in ("convcut_batch", "convcut_published", "pattlite_published"))
+    assert set(CAMS) < set(read["methods"]) <= set(METHODS)
     assert read["preprocessing"] == json.loads(json.dumps(asdict(preprocess)))
     assert all(f"`{key}`" in meta.description for key in read["preprocessing"])
 

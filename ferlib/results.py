@@ -1,0 +1,135 @@
+"""The results of a prediction: every face of a photo with its scores, and their one form as JSON and as CSV."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from ferlib.errors import UserError
+from ferlib.runtime.overlay import overlay
+
+Parts = dict[str, tuple[float, float]]
+
+VIEW_SIZE = 224  # side in pixels of the face shown beside its result
+
+
+def _no_parts() -> None:
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class FacePrediction:
+    """One face and what the model says about it.
+
+    Attributes:
+        box: the square (x0, y0, x1, y1) that the model saw, in the photo's pixels; may reach beyond its edge.
+        scores: probability of every class, in the model's order; they sum to 1.
+        crop: the square in the photo's own pixels, (S, S, 3) uint8.
+        heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
+        warnings: reasons to doubt the answer, keys of `ferlib.detection.quality.WARNINGS`.
+        find_parts: makes `parts`.
+    """
+
+    box: tuple[int, int, int, int]
+    scores: dict[str, float]
+    crop: np.ndarray = field(repr=False)
+    heatmap: np.ndarray | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
+    find_parts: Callable[[], Parts | None] = field(default=_no_parts, repr=False)
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box
+        if not (x0 < x1 and y0 < y1):
+            raise UserError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
+        if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
+            raise UserError(f"scores must be probabilities that sum to 1, not {self.scores}")
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return max(self.scores, key=self.scores.__getitem__)
+
+    @property
+    def margin(self) -> float:
+        """How far the first class is ahead of the second, 0..1: small means undecided."""
+        first, second = sorted(self.scores.values(), reverse=True)[:2]
+        return first - second
+
+    @cached_property
+    def face(self) -> np.ndarray:
+        """The square as it is shown, (224, 224, 3) uint8."""
+        return np.array(Image.fromarray(self.crop).resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.BICUBIC))
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """Fractions of the heat map and of the square on every part of the face; None where they are not known.
+
+        Found when first asked for, as it takes landmarks. Parts are those of `ferlib.detection.regions.REGIONS`.
+        """
+        return self.find_parts()
+
+    def to_dict(self) -> dict:
+        """Box, label, margin, scores (the most probable class first) and warnings: for JSON."""
+        return {
+            "box": list(self.box),
+            "label": self.label,
+            "margin": self.margin,
+            "scores": dict(sorted(self.scores.items(), key=lambda item: -item[1])),
+            "warnings": list(self.warnings),
+        }
+
+    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+        """The heat map over the face, (224, 224, 3) uint8.
+
+        Raises:
+            ValueError: no explanation was asked for.
+        """
+        if self.heatmap is None:
+            raise UserError("there is no heat map; predict with explain='gradcam'")
+        return overlay(self.face, self.heatmap, opacity)
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrediction:
+    """A photo's faces from left to right, or the sentence that says why there are none.
+
+    Attributes:
+        name: the file's path as given, or "image".
+        faces: empty when there is an error.
+        error: None, or one sentence for the person who sent the photo.
+        image: the photo, upright, (H, W, 3) uint8; None when it could not be read.
+    """
+
+    name: str
+    faces: tuple[FacePrediction, ...]
+    error: str | None = None
+    image: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if bool(self.faces) == bool(self.error):
+            raise UserError("a result has either faces or an error")
+
+    def to_dict(self) -> dict:
+        """The photo's name, size (width, height), error and numbered faces: the form of a result in all JSON."""
+        size = None if self.image is None else [self.image.shape[1], self.image.shape[0]]
+        faces = [{"number": number, **face.to_dict()} for number, face in enumerate(self.faces, start=1)]
+        return {"image": self.name, "size": size, "error": self.error, "faces": faces}
+
+
+def csv_columns(classes: Sequence[str]) -> list[str]:
+    """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error."""
+    return ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, "warnings", "error"]
+
+
+def csv_rows(result: ImagePrediction, classes: Sequence[str]) -> list[list]:
+    """The rows of a CSV with `csv_columns(classes)`: one a face, or one with the photo's error."""
+    if result.error:
+        return [[result.name, *[""] * (len(classes) + 8), result.error]]
+    return [
+        [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
+        + [f"{face.scores[name]:.6f}" for name in classes]
+        + [" ".join(face.warnings), ""]
+        for number, face in enumerate(result.faces, start=1)
+    ]
