@@ -5,17 +5,22 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo test lab lint tables notebooks figures bench clean pins
+.PHONY: help demo test test-slow test-all lab lint tables notebooks figures bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(VENV)/ready ## the app in your browser, http://127.0.0.1:7860 (HOST=, PORT=)
+demo: $(VENV)/app-ready ## the app in your browser, http://127.0.0.1:7860 (HOST=, PORT=)
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
 
-test: $(VENV)/ready ## all tests that can run here
-	$(BIN)/python -m pytest
+test: $(VENV)/ready ## the tests, without the slow ones, on all cores
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-slow: $(VENV)/ready ## the slow ones: notebooks, the wheel, attacks, shipped figures
+	$(BIN)/python -m pytest -n auto -m slow
+
+test-all: test test-slow ## all tests that can run here
 
 lab: $(VENV)/ready ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -42,15 +47,23 @@ bench: $(VENV)/ready ## measure what chapter 3 claims about speed and memory, in
 clean: ## remove the environment
 	rm -rf $(VENV)
 
-pins: $(VENV)/ready ## renew constraints.txt after a change of requirements.txt
-	grep -v '^-c' requirements.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	    --no-emit-index-url --no-header --no-annotate --output-file constraints.txt -
+pins: $(VENV)/ready ## renew constraints.txt after a change of requirements.txt or requirements-app.txt
+	cat requirements-app.txt requirements.txt | grep -v '^-' | $(BIN)/uv pip compile --quiet --universal \
+	    --python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file constraints.txt -
 
-# uv installs the 5 GB of packages several times faster than pip does
-$(VENV)/ready: requirements.txt constraints.txt
+# uv installs packages several times faster than pip does
+$(BIN)/uv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ferlib needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+
+# the light half: photos and the page
+$(VENV)/app-ready: requirements-app.txt constraints.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-app.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+# the lab too; on Linux, PyTorch brings 3.4 GB of libraries for NVIDIA's GPUs along, whether there is one or not
+$(VENV)/ready: requirements.txt $(VENV)/app-ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	touch $@
