@@ -36,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
+    except ModuleNotFoundError as error:
+        if options.debug or not error.name or error.name.partition(".")[0] == "ferlib":
+            raise
+        print(f"ferlib: this needs {error.name}, which is not installed: pip install 'ferlib[lab]'", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stdout = None
         return 0

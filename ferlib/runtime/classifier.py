@@ -82,7 +82,10 @@ class OnnxClassifier:
 
 def lab_is_installed() -> bool:
     """True where PyTorch and timm are, so that models can be trained, measured and opened up."""
-    return find_spec("torch") is not None and find_spec("timm") is not None
+    try:
+        return find_spec("torch") is not None and find_spec("timm") is not None
+    except ImportError:
+        return False
 
 
 def needs_lab(what: str) -> str:
