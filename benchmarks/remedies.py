@@ -40,14 +40,16 @@ from ferlib.evaluation.metrics import METRICS, from_confusion, summary
 from ferlib.models.registry import build_model
 from ferlib.training.checkpoint import best_epoch
 from ferlib.training.features import FeatureCache
-from ferlib.training.imbalance import REMEDIES
 from ferlib.training.loop import fit
+from ferlib.training.methods import METHODS
 from ferlib.training.recipes import RECIPES, Recipe
 
 SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
 SELECT_BY = "macro_f1"
 MEASURES = (*METRICS, "recall_rarest")
 FEWEST = 10
+
+REMEDIES = ["none", *(name for name in METHODS if name != "plain")]  # as the table calls them
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of runs and rows")
     parser.add_argument("--out", type=Path, required=True, help="results, without ending")
     parser.add_argument("--data", nargs="+", default=list(SOURCE_SIZE), choices=SOURCE_SIZE)
-    parser.add_argument("--remedies", nargs="+", default=list(REMEDIES), choices=REMEDIES)
+    parser.add_argument("--remedies", nargs="+", default=REMEDIES, choices=REMEDIES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
@@ -104,14 +106,14 @@ def has_votes(dataset: FaceDataset) -> bool:
 
 def plan(dataset: FaceDataset, remedy: str, seed: int, epochs: int) -> Recipe:
     """The recipe of one run; nothing but the remedy and the seed differs within a data set."""
-    settings = {"targets": "hard", "remedy": remedy, "seed": seed, "epochs": epochs}
+    settings = {"targets": "hard", "method": "plain" if remedy == "none" else remedy, "seed": seed, "epochs": epochs}
     model = {"classes": dataset.classes, "input_size": 112, "downscale_to": SOURCE_SIZE[dataset.name], "grey": True}
     return RECIPES["convcut_ferplus_frozen"].override(settings | model)
 
 
 def run(data: FaceDataset, recipe: Recipe, backbone_weights: Path, work: Path) -> dict:
     """Train, choose the epoch on validation, predict the test faces once; or read what an earlier call found."""
-    folder = work / f"{data.name}-{recipe.remedy}-{recipe.seed}"
+    folder = work / f"{data.name}-{recipe.method}-{recipe.seed}"
     path = folder.with_suffix(".json")
     if path.exists():
         row = json.loads(path.read_text())
@@ -129,7 +131,7 @@ def run(data: FaceDataset, recipe: Recipe, backbone_weights: Path, work: Path) -
     )
     row = {
         "data": data.name,
-        "remedy": recipe.remedy,
+        "remedy": "none" if recipe.method == "plain" else recipe.method,
         "seed": recipe.seed,
         "best_epoch": int(best) + 1,
         "validation": {key: float(history.loc[best, key]) for key in METRICS},

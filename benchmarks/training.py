@@ -202,7 +202,7 @@ def augmenting() -> dict:
     preprocess = Preprocess.of(config)
 
     def ours() -> None:
-        *_, x = source.training_batches(torch.randperm(len(data)).view(100, 64), slice(None))
+        *_, (x,) = source.training_batches(torch.randperm(len(data)).view(100, 64), slice(None))
         x.sum().item()  # waits for the device
 
     def step_by_step() -> None:
@@ -242,7 +242,7 @@ def overhead() -> dict:
         targets = train_part.labels().to(device)
         began = time.perf_counter()
         order = torch.randperm(len(train_part)).view(-1, recipe.batch_size)
-        for rows, x in zip(order, source.training_batches(order, slice(None)), strict=True):
+        for rows, (x,) in zip(order, source.training_batches(order, slice(None)), strict=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits = model(x)
             loss = F.cross_entropy(logits.float(), targets[rows.to(device)])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 # before anything imports the hub's client or onnxruntime, or asks for the cache
 os.environ["HF_HUB_OFFLINE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: with several threads each they stall one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FERLIB_CACHE"] = tempfile.mkdtemp(prefix="ferlib-tests-")
 
 import numpy as np

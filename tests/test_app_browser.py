@@ -163,10 +163,10 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     with page.expect_download() as download:
         save.click()
     assert download.value.suggested_filename == "faces.csv"
-    assert download.value.path().read_bytes().startswith("\ufefffile,".encode())
+    assert download.value.path().read_bytes().startswith("\ufeffimage,".encode())
     rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
-    assert [row["file"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
-    assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["problem"]
+    assert [row["image"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
+    assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["error"]
 
 
 @desktop_and_phone

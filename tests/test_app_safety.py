@@ -114,7 +114,7 @@ def first_answer(visitor, path: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "way", ["run", "queue", *(pytest.param(way, marks=pytest.mark.slow) for way in ("name", "call"))]
+    "way", ["run", *(pytest.param(way, marks=pytest.mark.slow) for way in ("queue", "name", "call"))]
 )
 def test_nothing_is_read_written_or_fetched(way, served, folder, attacks, other_server):  # noqa: F811
     before = all_files(folder)

@@ -63,7 +63,7 @@ def test_json_lines(photos, tmp_path, capsys):
     assert "not a picture" in errors[1] and "No face" in errors[3]
     assert "There is no file" in errors[4] and "damaged or cut short" in errors[5]
     for face in results[0]["faces"] + results[2]["faces"]:
-        assert set(face) == {"box", "label", "scores", "warnings", "overlay"}
+        assert set(face) == {"number", "box", "label", "margin", "scores", "warnings", "overlay"}
         assert face["label"] == max(face["scores"], key=face["scores"].get)
         assert tuple(face["scores"]) == FERPLUS and len(face["box"]) == 4
         assert Image.open(face["overlay"]).size == (224, 224)

@@ -62,6 +62,8 @@ def test_better_than_the_fer_package_on_the_same_rows():
 
 
 @pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.data
 @pytest.mark.parametrize("name", sorted(released_models()))
 @pytest.mark.parametrize("clean", [False, True])
 def test_shipped_weights_give_the_reported_figures(name, clean, data_root):

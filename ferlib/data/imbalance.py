@@ -80,7 +80,7 @@ def class_balanced_weights(counts: Sequence[int] | np.ndarray, beta: float = BET
 
     Departure: the paper scales the weights to sum to the number of classes. Here the average face weighs 1, as in
     `balanced_weights`. No ratio changes, but the loss keeps its scale, so learning rate and gradient clipping mean the
-    same under every remedy, and do not jump when LDAM's weights are switched on.
+    same under every method, and do not jump when LDAM's weights are switched on.
 
     Raises:
         ValueError: a class has no faces, or beta is not in [0, 1).

@@ -262,8 +262,8 @@ def planes(
                         row=row,
                         col=column,
                     )
-    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, flip_tta=True)
-    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, flip_tta=True)
+    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, mirror=True)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, linecolor=INK, mirror=True)
     figure.update_annotations(font_size=12)
     figure = styled(figure, title, 170 + (WIDTH // len(spaces) + 45) * len(rows))
     return figure.update_layout(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
 from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.preprocess import Preprocess
@@ -51,20 +52,22 @@ class PixelSource:
         """Model input (B, channels, S, S) for these rows, not augmented."""
         return self.preprocess(self.pixels[rows.to(self.pixels.device)])
 
-    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
-        """Augmented model inputs (B, channels, S, S), one a step.
+    def training_batches(self, order: Tensor, share: slice, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
+        """Augmented model inputs (B, channels, S, S), `views` of them a step, each with a draw of its own.
 
         Args:
             order: rows of the epoch (steps, batch size) of all processes.
             share: the columns of `order` that are this process's.
+            views: how many of every face.
         """
         order = order[:, share]
         step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
         chunk_size = CHUNK_CPU if self.pixels.device.type == "cpu" else CHUNK_GPU
         for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
-            chunk = self.augment(self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)]))
-            for batch in chunk.split(rows.shape[1]):
-                yield self.preprocess.normalise(batch)
+            chunk = self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)])
+            augmented = [self.augment(chunk).split(rows.shape[1]) for _ in range(views)]
+            for batches in zip(*augmented, strict=True):
+                yield tuple(self.preprocess.normalise(batch) for batch in batches)
 
 
 class FeatureSource:
@@ -90,14 +93,18 @@ class FeatureSource:
         """Feature maps (B, C, h, w) for these rows, not mirrored."""
         return self.cache.read(rows, torch.zeros_like(rows)).to(self.device)
 
-    def training_batches(self, order: Tensor, share: slice) -> Iterator[Tensor]:
-        """Feature maps (B, C, h, w), one batch a step; arguments as of `PixelSource.training_batches`.
+    def training_batches(self, order: Tensor, share: slice, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
+        """Feature maps (B, C, h, w), `views` of them a step; arguments as of `PixelSource.training_batches`.
+
+        A second view is the other of the two that the cache holds: flipped where the first is not.
 
         The flips of all processes are drawn at once, so one process and several see the same pictures.
         """
         flips = torch.randint(2, order.shape) if self.flip else torch.zeros_like(order)
+        if views > 2:
+            raise UserError(f"there are two views of a face in a feature cache, not {views}")
         return (
-            self.cache.read(rows, mirrored).to(self.device)
+            tuple(self.cache.read(rows, chosen).to(self.device) for chosen in (mirrored, 1 - mirrored)[:views])
             for rows, mirrored in zip(order[:, share], flips[:, share], strict=True)
         )
 

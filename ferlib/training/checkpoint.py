@@ -3,7 +3,7 @@
 recipe.json         everything that decided the run
 environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
 history.csv         one row an epoch
-last.safetensors    model, EMA model and optimiser after the last finished epoch, to go on from
+last.safetensors    model, EMA model, training method and optimiser after the last finished epoch, to go on from
 best/               the model of the best epoch, for `load_model`
 metrics.json        when the run has ended: the best epoch and its validation metrics
 tensorboard/        the history as curves, where TensorBoard is installed
@@ -111,10 +111,17 @@ class RunFolder:
         return self.path / "best.old"
 
     def save_last(
-        self, model: nn.Module, ema_model: nn.Module | None, optimizer: Optimizer, epoch: int, history: list[dict]
+        self,
+        model: nn.Module,
+        ema_model: nn.Module | None,
+        method: nn.Module,
+        optimizer: Optimizer,
+        epoch: int,
+        history: list[dict],
     ) -> None:
         """Everything needed to go on after `epoch` finished epochs, in one file; and the history as a table."""
         tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+        tensors |= {f"method.{key}": value.contiguous() for key, value in method.state_dict().items()}
         if ema_model is not None:
             tensors |= {f"ema_model.{key}": value.contiguous() for key, value in ema_model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
@@ -126,13 +133,15 @@ class RunFolder:
         with written_whole(self.path / "history.csv") as partial:
             pd.DataFrame(history).to_csv(partial, index=False)
 
-    def load_last(self, model: nn.Module, ema_model: nn.Module | None, optimizer: Optimizer) -> tuple[int, list[dict]]:
-        """Restore model, EMA model and optimiser in place; the number of finished epochs and the history."""
+    def load_last(
+        self, model: nn.Module, ema_model: nn.Module | None, method: nn.Module, optimizer: Optimizer
+    ) -> list[dict]:
+        """Restore model, EMA model, training method and optimiser in place; gives the history, a row an epoch."""
         with safe_open(self.last, framework="pt") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         average = "averaged." if any(key.startswith("averaged.") for key in tensors) else "ema_model."  # its old name
-        for prefix, module in (("model.", model), (average, ema_model)):
+        for prefix, module in (("model.", model), (average, ema_model), ("method.", method)):
             if module is not None:
                 state = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
                 module.load_state_dict(state, strict=True)
@@ -142,7 +151,7 @@ class RunFolder:
                 _, index, name = key.split(".", 2)
                 states.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        return int(metadata["epoch"]), json.loads(metadata["history"])
+        return json.loads(metadata["history"])
 
     def finish(self, history: pd.DataFrame, select_by: str, recipe: Recipe) -> None:
         """Write metrics.json: what the best epoch reached on the faces that chose it."""

@@ -12,7 +12,7 @@ batch norm, which sees a process's fraction of the batch, and the draws of augme
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from accelerate.utils import broadcast
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset
@@ -33,7 +34,8 @@ from ferlib.models.base import FaceModel, to_device
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.distillation import distillation_targets
-from ferlib.training.imbalance import create_remedy, output_layer, shifted
+from ferlib.training.methods import Batch, Method, create_method
+from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain, schedule
 from ferlib.training.tensorboard import Board
@@ -68,7 +70,7 @@ def fit(
     unless the recipe's protocol is "published".
 
     A model with a frozen backbone is trained on cached features when its augmentation is no more than a flip. Where the
-    recipe's remedy shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
+    recipe's method shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
     end, but not in the training state.
 
     Args:
@@ -89,138 +91,260 @@ def fit(
 
     Raises:
         DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
-        ValueError: the recipe's remedy does not fit the data or the model, there is no such teacher, the run to resume
+        ValueError: the recipe's method does not fit the data or the model, there is no such teacher, the run to resume
             had another recipe, or the batch cannot be shared by the processes.
         FileExistsError: `out` holds a run and `resume` is not set.
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
     """
-    recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
+    run = _Run.start(model, data, recipe, out, resume, select_by, observe)
+    for epoch in range(len(run.history), recipe.epochs - recipe.first_epoch):
+        if run.has_stalled():
+            break
+        began = time.perf_counter()
+        figures = run.train(epoch)
+        run.judge(epoch, figures, began)
+        run.save(epoch)
+    return run.finish()
+
+
+@dataclass
+class _Run:
+    """A training in progress: set up by `start`, then for every epoch `train`, `judge` and `save`, at the end `finish`.
+
+    Attributes:
+        model: the network that is trained.
+        candidate: the network that is judged and kept: the model, or the average of its weights.
+        network: the part of it that steps go through, as Accelerate prepared it; the head alone on cached features.
+        step_network: the network, or the same compiled.
+        method: what a step minimises.
+        targets: of the training faces, on the device.
+        history: a row an epoch that has ended.
+    """
+
+    model: FaceModel
+    candidate: FaceModel
+    ema_model: ModelEmaV3 | None
+    network: nn.Module
+    step_network: Callable
+    method: Method
+    optimizer: Optimizer
+    recipe: Recipe
+    targets: Tensor
+    train_source: PixelSource | FeatureSource
+    judged_source: PixelSource | FeatureSource
+    accelerator: Accelerator
+    folder: RunFolder
+    select_by: str
+    observe: Callable[[FaceModel], Mapping[str, float]] | None
+    board: Board | None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls,
+        model: FaceModel,
+        data: FaceDataset,
+        recipe: Recipe,
+        out: Path,
+        resume: bool,
+        select_by: str,
+        observe: Callable[[FaceModel], Mapping[str, float]] | None,
+    ) -> "_Run":
+        """Check everything that can be checked before the work, then build what the epochs need; arguments of `fit`."""
+        recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
+        train, judged = _training_and_judged(data, model, recipe)
+        targets = targets_of(train, recipe.target_kind)
+        if recipe.teacher:
+            targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
+        method = create_method(recipe.method, train, model, recipe.tau)
+        if method.logit_shift is not None:
+            output_layer(model)
+        accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs
+        device, processes = accelerator.device, accelerator.num_processes
+        if recipe.batch_size % processes:
+            raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+        folder = RunFolder(out)
+        folder.check(recipe, model, resume)
+
+        to_device(model, device)
+        method.to(device)
+        optimizer = create_optimizer_v2(
+            nn.ModuleList([model, method]) if list(method.parameters()) else model,
+            {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer),
+            recipe.lr,
+            recipe.weight_decay,
+        )
+        ema_model = ModelEmaV3(model, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+        history = folder.load_last(model, ema_model, method, optimizer) if folder.last.exists() else []
+        accelerator.wait_for_everyone()  # all have looked into the folder
+        board = None
+        if accelerator.is_main_process:
+            facts = {"data": described(data), "backbone_weights": model.started_from, "device": str(device)}
+            precision = precision_of(recipe, device)
+            folder.start(recipe, **facts, processes=processes, precision=precision, epoch=len(history))
+            board = Board(out / "tensorboard", len(history))
+
+        with accelerator.local_main_process_first():  # a cache is built by one process a machine, found by the others
+            train_source = create_source(model, train, recipe.augment, device)
+            judged_source = create_source(model, judged, recipe.augment, device)
+        cached = isinstance(train_source, FeatureSource)
+        network, optimizer = accelerator.prepare(Head(model) if cached else model, optimizer)
+        return cls(
+            model=model,
+            candidate=ema_model.module if ema_model else model,
+            ema_model=ema_model,
+            network=network,
+            step_network=network if recipe.compile == "no" else torch.compile(network, mode=recipe.compile),
+            method=method,
+            optimizer=optimizer,
+            recipe=recipe,
+            targets=targets.to(device),
+            train_source=train_source,
+            judged_source=judged_source,
+            accelerator=accelerator,
+            folder=folder,
+            select_by=select_by,
+            observe=observe,
+            board=board,
+            history=history,
+        )
+
+    def has_stalled(self) -> bool:
+        """True after `recipe.patience` epochs without a new best."""
+        scores = self.scores if self.recipe.patience_on == "score" else [row["train_accuracy"] for row in self.history]
+        if not self.recipe.patience or not scores:
+            return False
+        return epochs_without_gain(scores, self.recipe.least_gain)[-1] >= self.recipe.patience
+
+    @property
+    def scores(self) -> list[float]:
+        """The score that selects the epoch, of every epoch that has ended."""
+        return [row[self.select_by] for row in self.history]
+
+    def train(self, epoch: int) -> dict[str, float]:
+        """Take the steps of one epoch; gives learning rate, loss, training accuracy and seconds.
+
+        Raises:
+            RunError: the loss is no longer a number.
+        """
+        recipe, accelerator, began = self.recipe, self.accelerator, time.perf_counter()
+        faces, epochs = len(self.targets), recipe.epochs - recipe.first_epoch
+        steps = max(faces // recipe.batch_size, 1)
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        seed = recipe.seed * 100_003 + epoch
+        torch.manual_seed(seed)  # for what all processes share: the order, and which faces are mirrored in a cache
+        order = self.method.order(faces)[: steps * recipe.batch_size].view(steps, -1)  # (steps, batch size)
+        inputs = self.train_source.training_batches(order, share, self.method.views)
+        torch.manual_seed(seed * 1009 + accelerator.process_index)  # for augmentation and dropout
+        self.network.train()
+        self.method.train()
+        loss_sum, hits = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
+        scores = self.scores
+        work = zip(order[:, share], inputs, strict=True)
+        bar = progress(work, f"epoch {epoch + 1}/{epochs}", "step", accelerator.is_main_process, steps)
+        for step, (rows, views) in enumerate(bar):
+            done = (epoch * steps + step) / (epochs * steps)
+            lr = recipe.lr * schedule(recipe.schedule, done, scores, recipe.first_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            rows = rows.to(accelerator.device)
+            loss, logits = self.step(Batch(views, self.targets[rows], rows, done))
+            if self.ema_model:
+                self.ema_model.update(self.model, epoch * steps + step)
+            loss_sum += loss.detach()
+            hits += (logits.detach().argmax(dim=1) == self._truth(rows)).sum()
+        train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
+        train_accuracy = float(accelerator.reduce(hits, "sum")) / order.numel()
+        if not math.isfinite(train_loss):
+            raise RunError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
+        seconds = time.perf_counter() - began
+        return {"lr": lr, "train_loss": train_loss, "train_accuracy": train_accuracy, "train_seconds": seconds}
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Take one optimiser step on a batch; loss and logits."""
+        with self._autocast():
+            loss, logits = self.method.step(self.step_network, batch)
+        self.accelerator.backward(loss)
+        if self.accelerator.num_processes > 1:  # the network's own are averaged on the way back
+            for parameter in self.method.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+        if self.recipe.max_grad_norm:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss, logits
+
+    def judge(self, epoch: int, figures: dict[str, float], began: float) -> None:
+        """Add the epoch's validation metrics to the history, and keep its model in best/ if it is the best so far."""
+        if self.accelerator.num_processes > 1:  # each has batch-norm statistics of its own
+            broadcast([*self.model.buffers(), *(self.ema_model.buffers() if self.ema_model else ())])
+        with shifted(self.candidate, self.method.logit_shift):  # in what is judged and kept, not in what is trained on
+            judge = Head(self.candidate) if isinstance(self.judged_source, FeatureSource) else self.candidate
+            batches = judging_batches(self.judged_source.labels, self.candidate, self.recipe)
+            with self._autocast():
+                probabilities = predict_shared(judge, self.judged_source, batches, self.accelerator)
+            train_seconds = figures.pop("train_seconds")
+            row = {"epoch": epoch, **figures, **summary(self.judged_source.labels, probabilities.numpy())}
+            row |= self.observe(self.candidate) if self.observe else {}
+            self.history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
+            if self.accelerator.is_main_process:
+                if best_epoch(pd.DataFrame(self.history), self.select_by, self.recipe.kept_gain) == epoch:
+                    self.folder.save_best(self.candidate)
+                told = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
+                tqdm.write(f"epoch {epoch + 1}/{self.recipe.epochs - self.recipe.first_epoch}: {told}")
+
+    def save(self, epoch: int) -> None:
+        """Write the state to go on from, and the curves."""
+        if self.board:
+            self.folder.save_last(self.model, self.ema_model, self.method, self.optimizer, epoch + 1, self.history)
+            self.board.add(self.history[-1])
+
+    def finish(self) -> pd.DataFrame:
+        """Close the run and give the model the weights of the best epoch; the history as a table."""
+        frame = pd.DataFrame(self.history)
+        if self.board:
+            self.board.close()
+            self.folder.finish(frame, self.select_by, self.recipe)
+        self.accelerator.wait_for_everyone()
+        self.model.load_state_dict(type(self.model).from_pretrained(str(self.folder.best)).state_dict())
+        self.model.eval()
+        return frame
+
+    def _autocast(self) -> torch.autocast:
+        device = self.accelerator.device
+        return torch.autocast(device.type, torch.bfloat16, enabled=precision_of(self.recipe, device) == "bfloat16")
+
+    def _truth(self, rows: Tensor) -> Tensor:
+        targets = self.targets[rows]
+        return targets.argmax(dim=1) if targets.ndim == 2 else targets
+
+
+def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) -> tuple[FaceDataset, FaceDataset]:
+    """The split that is trained on and the one that selects the epoch; raises a DataError where they do not fit."""
     judging = "test" if recipe.protocol == "published" else "validation"
     train, judged = data.split("train"), data.split(judging)
     if data.classes != model.config.classes:
         raise DataError(f"{data.name} has the classes {data.classes}, the model {model.config.classes}")
     if not len(train) or not len(judged):
         raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
-    targets = targets_of(train, recipe.target_kind)
-    if recipe.teacher:
-        targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
-    remedy = create_remedy(recipe.remedy, train, recipe.tau)
-    if remedy.logit_shift is not None:
-        output_layer(model)
-    accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs
-    device, processes, main = accelerator.device, accelerator.num_processes, accelerator.is_main_process
-    if recipe.batch_size % processes:
-        raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
-    folder = RunFolder(out)
-    folder.check(recipe, model, resume)
+    return train, judged
 
-    to_device(model, device)
-    remedy.to(device)
-    targets = targets.to(device)
-    optimizer = create_optimizer_v2(
-        model, {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer), recipe.lr, recipe.weight_decay
-    )
-    ema_model = ModelEmaV3(model, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-    candidate: FaceModel = ema_model.module if ema_model else model  # the model that is judged and kept
-    start = 0
-    history: list[dict[str, float]] = []
-    if folder.last.exists():
-        start, history = folder.load_last(model, ema_model, optimizer)
-    precision = {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
-    accelerator.wait_for_everyone()  # all have looked into the folder
-    if main:
-        facts = {"data": described(data), "backbone_weights": model.started_from, "device": str(device)}
-        folder.start(recipe, **facts, processes=processes, precision=precision, epoch=start)
-        board = Board(out / "tensorboard", start)
 
-    with accelerator.local_main_process_first():  # a cache is built by one process a machine and found by the others
-        train_source, judged_source = (create_source(model, part, recipe.augment, device) for part in (train, judged))
-    cached = isinstance(train_source, FeatureSource)
-    network, optimizer = accelerator.prepare(Head(model) if cached else model, optimizer)
-    step_network = network if recipe.compile == "no" else torch.compile(network, mode=recipe.compile)
-    batches = judging_batches(judged_source.labels, candidate, recipe)
-
-    def autocast() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-    truth = targets.argmax(dim=1) if targets.ndim == 2 else targets
-    epochs = recipe.epochs - recipe.first_epoch
-    steps = max(len(train) // recipe.batch_size, 1)
-    share = slice(accelerator.process_index, None, processes)
-    for epoch in range(start, epochs):
-        scores = [entry[select_by] for entry in history]
-        watched = scores if recipe.patience_on == "score" else [entry["train_accuracy"] for entry in history]
-        if recipe.patience and history and epochs_without_gain(watched, recipe.least_gain)[-1] >= recipe.patience:
-            break
-        began = time.perf_counter()
-        seed = recipe.seed * 100_003 + epoch
-        torch.manual_seed(seed)  # for what all processes share: the order, and which faces are mirrored in a cache
-        order = remedy.order(len(train))[: steps * recipe.batch_size].view(steps, -1)  # (steps, batch size)
-        inputs = train_source.training_batches(order, share)
-        torch.manual_seed(seed * 1009 + accelerator.process_index)  # for augmentation and dropout
-        network.train()
-        loss_sum, hits = torch.zeros((), device=device), torch.zeros((), device=device)
-        work = zip(order[:, share], inputs, strict=True)
-        for step, (rows, x) in enumerate(progress(work, f"epoch {epoch + 1}/{epochs}", "step", main, steps)):
-            done = (epoch * steps + step) / (epochs * steps)
-            lr = recipe.lr * schedule(recipe.schedule, done, scores, recipe.first_epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            with autocast():
-                logits = step_network(x)
-            rows = rows.to(device)
-            loss = remedy.loss(logits.float(), targets[rows], done)
-            accelerator.backward(loss)
-            if recipe.max_grad_norm:
-                accelerator.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if ema_model:
-                ema_model.update(model, epoch * steps + step)
-            loss_sum += loss.detach()
-            hits += (logits.detach().argmax(dim=1) == truth[rows]).sum()
-        train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
-        train_accuracy = float(accelerator.reduce(hits, "sum")) / order.numel()
-        train_seconds = time.perf_counter() - began
-        if not math.isfinite(train_loss):
-            raise RunError(f"the loss became {train_loss} in epoch {epoch + 1}; lower the learning rate")
-
-        if processes > 1:  # each has batch-norm statistics of its own
-            broadcast([*model.buffers(), *(ema_model.buffers() if ema_model else ())])
-        with shifted(candidate, remedy.logit_shift):  # in what is judged and kept, not in what is trained on
-            judge = Head(candidate) if cached else candidate
-            with autocast():
-                probabilities = predict_shared(judge, judged_source, batches, accelerator)
-            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "train_accuracy": train_accuracy}
-            row |= summary(judged_source.labels, probabilities.numpy())
-            row |= observe(candidate) if observe else {}
-            history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
-            if main and best_epoch(pd.DataFrame(history), select_by, recipe.kept_gain) == epoch:
-                folder.save_best(candidate)
-        if main:
-            folder.save_last(model, ema_model, optimizer, epoch + 1, history)
-            board.add(history[-1])
-            figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
-            tqdm.write(f"epoch {epoch + 1}/{epochs}: {figures}")
-    frame = pd.DataFrame(history)
-    if main:
-        board.close()
-        folder.finish(frame, select_by, recipe)
-    accelerator.wait_for_everyone()
-    model.load_state_dict(type(model).from_pretrained(str(folder.best)).state_dict())
-    model.eval()
-    return frame
+def precision_of(recipe: Recipe, device: torch.device) -> str:
+    """Precision of forward and backward pass on a device: "float32" or "bfloat16"."""
+    return {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
 
 
 def described(data: FaceDataset) -> dict:
-    """What a run notes of its data, JSON-ready: name, faces of every split, shape of a picture (C, H, W)."""
+    """Name, faces of every split and shape of a picture (C, H, W) of the data, to be saved with a run."""
     faces = data.frame["split"].value_counts(sort=False)
     return {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
 
 
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:
-    """How the faces (labels (N,)) that select the epoch are cut into batches, see `Recipe.protocol`."""
+    """Batches of the faces (labels (N,)) that select the epoch, see `Recipe.protocol`."""
     if recipe.protocol == "published":
         return ordered_batches(labels, "sorted", recipe.batch_size)
     return ordered_batches(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
@@ -240,9 +364,10 @@ def predict_shared(
     """
     network.eval()
     mine = batches[accelerator.process_index :: accelerator.num_processes]
-    found = [network(source.inputs(torch.from_numpy(rows))).double().softmax(dim=1) for rows in mine]
+    found = [network(source.inputs(torch.from_numpy(rows))).float() for rows in mine]
     classes = len(network.model.config.classes if isinstance(network, Head) else network.config.classes)
-    probabilities = torch.zeros(len(source.labels), classes, dtype=torch.float64, device=accelerator.device)
+    logits = torch.zeros(len(source.labels), classes, device=accelerator.device)
     if found:
-        probabilities[torch.from_numpy(np.concatenate(mine)).to(accelerator.device)] = torch.cat(found)
-    return accelerator.reduce(probabilities, "sum").cpu()  # each row comes from one process, the others add zeros
+        logits[torch.from_numpy(np.concatenate(mine)).to(accelerator.device)] = torch.cat(found)
+    # each row comes from one process, the others add zeros; not every device has float64
+    return accelerator.reduce(logits, "sum").cpu().double().softmax(dim=1)

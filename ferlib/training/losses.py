@@ -1,4 +1,4 @@
-"""Losses that know about rare classes, all the mean over a batch. Which of them is used is a remedy's business.
+"""Losses that know about rare classes, all the mean over a batch. The training method says which is used.
 
 Logits are (B, classes); targets are class indices (B,), "hard", or distributions over the classes (B, classes), "soft".
 """

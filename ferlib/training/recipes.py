@@ -13,7 +13,7 @@ from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.pattlite import PAttLiteConfig
 from ferlib.models.registry import MODELS
-from ferlib.training.imbalance import REMEDIES
+from ferlib.training.methods import METHODS
 from ferlib.training.schedules import SCHEDULES
 from ferlib.utils.validation import check_range, check_types
 
@@ -46,9 +46,9 @@ class Recipe:
             targets, see `ferlib.training.distillation`, or None.
         teacher_fraction: of the teacher's answers in the targets, 0..1.
         seed: of initialisation, order and augmentation.
-        remedy: against class imbalance, a key of `ferlib.training.imbalance.REMEDIES`. "soft_labels" means soft
-            targets, whatever `targets` says.
-        tau: of the remedies "logit_adjusted" and "logit_adjusted_posthoc": 1 aims at balanced accuracy alone, 0 at
+        method: what a step minimises, a key of `ferlib.training.methods.METHODS`: "plain", or a method against class
+            imbalance or noisy labels. "soft_labels" means soft targets, whatever `targets` says.
+        tau: of the methods "logit_adjusted" and "logit_adjusted_posthoc": 1 aims at balanced accuracy alone, 0 at
             accuracy.
         ema_decay: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The EMA model
             is the one judged and kept. The decay rises to this value (timm's warm-up: 1 - step^(-2/3)).
@@ -83,7 +83,7 @@ class Recipe:
     teacher: str | None = None
     teacher_fraction: float = 0.5
     seed: int = 0
-    remedy: str = "none"
+    method: str = "plain"
     tau: float = 1.0
     ema_decay: float | None = None
     patience: int | None = None
@@ -102,7 +102,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("targets", TARGETS),
             ("augment", AUGMENTATIONS),
-            ("remedy", tuple(REMEDIES)),
+            ("method", tuple(METHODS)),
             ("patience_on", PATIENCE_ON),
             ("protocol", PROTOCOLS),
             ("precision", PRECISIONS),
@@ -116,13 +116,13 @@ class Recipe:
         check_range(self, 0, self.epochs - 1, "first_epoch")
         check_range(self, 0, 1, "ema_decay", exclusive=True)
         check_range(self, 0, 1, "teacher_fraction")
-        if (self.teacher or self.target_kind == "soft") and REMEDIES[self.remedy].hard_only:
-            raise UserError(f"the remedy {self.remedy} needs one true class a face: hard targets, no teacher")
+        if (self.teacher or self.target_kind == "soft") and METHODS[self.method].hard_only:
+            raise UserError(f"the method {self.method} needs one true class a face: hard targets, no teacher")
 
     @property
     def target_kind(self) -> str:
-        """The targets read from the data, "hard" or "soft"; soft when `targets` or the remedy says so."""
-        return "soft" if self.remedy == "soft_labels" else self.targets
+        """Targets read from the data, "hard" or "soft": the method's, where it asks for some, else `targets`."""
+        return METHODS[self.method].targets or self.targets
 
     @property
     def kept_gain(self) -> float:
@@ -186,7 +186,7 @@ RECIPES = {
         schedule="keras_plateau",
         augment="flip_contrast",
         max_grad_norm=3.0,
-        remedy="weights",
+        method="weights",
         patience=5,
         least_gain=0.003,
         protocol="published",
@@ -216,7 +216,7 @@ RECIPES = {
         batch_size=8,
         schedule="two_phases",
         max_grad_norm=3.0,
-        remedy="weights",
+        method="weights",
     ),
     "pattlite_published": Recipe(
         config=MODELS["pattlite_published"].config,
@@ -225,7 +225,7 @@ RECIPES = {
         schedule="two_phases",
         augment="flip_contrast",
         max_grad_norm=3.0,
-        remedy="weights",
+        method="weights",
         protocol="published",
     ),
     # IVSA, section IV.B: SGD with Nesterov momentum 0.9, rate 0.01, weight decay 1e-4, plateau schedule, 100 epochs.
@@ -251,7 +251,7 @@ RECIPES = {
         weight_decay=5e-4,
         schedule="onecycle",
         augment="ivsa",
-        remedy="label_smoothing",
+        method="label_smoothing",
         precision="bfloat16",
     ),
     "convcut_ferplus": CONVCUT_FERPLUS,
@@ -266,7 +266,7 @@ RECIPES = {
             "lr": 1e-3,
             "teacher": "convcut_ferplus",
             "teacher_fraction": 0.3,
-            "remedy": "logit_adjusted_posthoc",
+            "method": "logit_adjusted_posthoc",
             "tau": 0.2,
             "ema_decay": 0.998,
             "precision": "bfloat16",

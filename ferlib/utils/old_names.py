@@ -10,15 +10,22 @@ FIELDS = {  # of configs and recipes
     "average": "ema_decay",
     "clip_norm": "max_grad_norm",
     "teacher_share": "teacher_fraction",
+    "remedy": "method",
     "trunk_weights": "backbone_weights",  # in environment.json
 }
+VALUES = {("remedy", "none"): "plain"}
 PREFIXES = {"trunk.": "backbone."}  # of parameters
 
 
 def renamed_fields(settings: Any) -> Any:
     """Settings read from JSON, with today's names at every depth."""
     if isinstance(settings, dict):
-        return {FIELDS.get(name, name): renamed_fields(value) for name, value in settings.items()}
+        return {
+            FIELDS.get(name, name): VALUES.get((name, value), value)
+            if isinstance(value, str)
+            else renamed_fields(value)
+            for name, value in settings.items()
+        }
     return [renamed_fields(value) for value in settings] if isinstance(settings, list) else settings
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 from ferlib.models.convcut import ConvCutConfig
@@ -68,7 +68,7 @@ def test_a_weights_file_says_how_it_was_trained(tmp_path):
 def test_a_backbone_that_comes_from_a_model_is_fed_as_that_model():
     """By a released model's name, its folder or its file: the backbone of the released one knows ImageNet's numbers."""
     folder = released_models()["convcut_ferplus"]
-    state = load_file(folder / "model.safetensors")
+    state = load_model("convcut_ferplus").state_dict()
     for weights in ("convcut_ferplus", folder, folder / "model.safetensors"):
         model = create_model("linear_probe", backbone_weights=weights, **LITE0)
         assert (model.config.mean, model.config.std) == (IMAGENET_MEAN, IMAGENET_STD)

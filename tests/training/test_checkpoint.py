@@ -65,7 +65,9 @@ def test_starts_are_recorded(recipe, tmp_path):
     folder = RunFolder(tmp_path)
     folder.start(recipe, epoch=0)
     model = model_of(recipe, 0)
-    folder.save_last(model, None, torch.optim.Adam(model.parameters()), 1, [{"epoch": 0, "accuracy": 0.5}])
+    folder.save_last(
+        model, None, torch.nn.Identity(), torch.optim.Adam(model.parameters()), 1, [{"epoch": 0, "accuracy": 0.5}]
+    )
     folder.start(recipe, epoch=1)
     starts = json.loads((tmp_path / "environment.json").read_text())
     assert [start["epoch"] for start in starts] == [0, 1]

@@ -43,8 +43,8 @@ def test_a_teacher_must_know_the_same_classes(synthetic_faces):
         distillation_targets(synthetic_faces.labels(), synthetic_faces, "convcut_ferplus", 0.5)
 
 
-def test_a_remedy_for_hard_targets_takes_no_teacher():
+def test_a_method_for_hard_targets_takes_no_teacher():
     with pytest.raises(ValueError, match="no teacher"):
-        RECIPES["convcut"].override({"teacher": "convcut_ferplus", "remedy": "ldam"})
+        RECIPES["convcut"].override({"teacher": "convcut_ferplus", "method": "ldam"})
     with pytest.raises(ValueError, match="teacher_fraction must be at least 0 and at most 1"):
         RECIPES["convcut"].override({"teacher_fraction": 1.5})

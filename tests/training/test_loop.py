@@ -49,7 +49,7 @@ def test_loss_falls_and_the_best_epoch_is_kept(faces, tmp_path, settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, FINETUNE | {"ema_decay": 0.9}, {"remedy": "sampler"}, {"remedy": "ldam"}],
+    [{}, FINETUNE | {"ema_decay": 0.9}, {"method": "sampler"}, {"method": "ldam"}],
     ids=["cached head", "fine-tuned and averaged", "sampler", "ldam"],
 )
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(faces, tmp_path, monkeypatch, settings):
@@ -218,7 +218,7 @@ def test_pixels_are_augmented_many_steps_at_once(faces, monkeypatch):
     calls, augment = [], source.augment.forward
     monkeypatch.setattr(source.augment, "forward", lambda x: calls.append(len(x)) or augment(x))
     monkeypatch.setattr(batch_sources, "CHUNK_CPU", 4 * 48 * 48 * 8 * 4)  # faces of four steps of eight
-    batches = list(source.training_batches(order, slice(1, None, 2)))  # the second of two processes
+    batches = [view for (view,) in source.training_batches(order, slice(1, None, 2))]  # the second of two processes
     assert calls == [32, 16]
     assert all(torch.equal(x, source.inputs(rows[1::2])) for x, rows in zip(batches, order, strict=True))
 

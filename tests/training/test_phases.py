@@ -43,7 +43,7 @@ def test_the_recipes_are_the_authors_two_phases():
     assert (first.patience, first.patience_on, first.least_gain) == (5, "score", 0.003)
     assert (second.epochs, second.lr, second.max_grad_norm, second.batch_size) == (60, 1e-5, 3.0, 16)
     assert (second.patience, second.patience_on, second.least_gain) == (20, "train_accuracy", 0.003)
-    assert (first.remedy, second.remedy) == ("weights", "none")  # their second `fit` is given no class weights
+    assert (first.method, second.method) == ("weights", "plain")  # their second `fit` is given no class weights
     assert first.augment == second.augment == "flip_contrast"
     assert first.protocol == second.protocol == "published"
     assert (first.config.detail_norm, first.config.dropout, first.config.head_dropout) == ("after", 0.1, 0.1)

@@ -20,7 +20,7 @@ from ferlib.training.recipes import RECIPES, Recipe
         ({"lr": "fast"}, "lr must be a number, not 'fast'"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
         ({"max_grad_norm": 0}, "max_grad_norm must be above 0"),
-        ({"ema_decay": 1.0}, "average must be above 0 and below 1, not 1.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be above 0 and below 1, not 1.0"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"patience_on": "mood"}, "patience_on must be one of score, train_accuracy"),
         ({"epochs": 3, "first_epoch": 3}, "first_epoch must be at least 0 and at most 2, not 3"),

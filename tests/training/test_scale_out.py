@@ -14,7 +14,7 @@ from small_runs import SMALL
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "run_of_processes.py"
 # left out: batch norm and dropout, which depend on the fraction of the batch that a process sees
-SETTINGS = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "ema_decay": 0.9, "remedy": "sampler"}
+SETTINGS = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "ema_decay": 0.9, "method": "sampler"}
 pytestmark = pytest.mark.slow
 
 

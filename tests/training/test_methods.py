@@ -1,4 +1,4 @@
-"""The remedies inside the training loop: what they draw, shift, keep and refuse."""
+"""Training methods inside the loop: what they draw, shift, keep and refuse; and one of somebody's own."""
 
 import math
 
@@ -13,14 +13,15 @@ from ferlib.data.dataset import DataError
 from ferlib.models.registry import build_model
 from ferlib.training import loop
 from ferlib.training.features import FeatureCache
-from ferlib.training.imbalance import REMEDIES, create_remedy, output_layer, shifted
+from ferlib.training.methods import METHODS, Method, TrainingSet, create_method, register_method
+from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import RECIPES
 
 
 def test_sampler_draws_all_classes_equally_often():
     counts = np.array([400, 90, 7, 30])
     labels = np.repeat(np.arange(4), counts)
-    sampler, weights = (REMEDIES[name](labels, counts) for name in ("sampler", "weights"))
+    sampler, weights = (METHODS[name](TrainingSet(None, labels, counts, None)) for name in ("sampler", "weights"))
     labels, faces = torch.tensor(labels), len(labels)
     torch.manual_seed(0)
     orders = torch.stack([sampler.order(faces) for _ in range(100)])
@@ -63,15 +64,15 @@ def faces(synthetic_faces):
     return synthetic_faces.subset(~(rare & (frame.groupby(["split", "label"]).cumcount() >= 6)).to_numpy())
 
 
-@pytest.mark.parametrize("name", [name for name in REMEDIES if name != "soft_labels"])
-def test_every_remedy_trains(faces, tmp_path, name):
-    _, history = train(recipe(faces, remedy=name, epochs=1), faces, tmp_path)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "soft_labels"])
+def test_every_method_trains(faces, tmp_path, name):
+    _, history = train(recipe(faces, method=name, epochs=1), faces, tmp_path)
     assert math.isfinite(history["train_loss"].iloc[0])
 
 
 def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, tmp_path):
     plain, _ = train(recipe(faces, epochs=1), faces, tmp_path / "none")
-    adjusted, history = train(recipe(faces, epochs=1, remedy="logit_adjusted_posthoc"), faces, tmp_path / "post")
+    adjusted, history = train(recipe(faces, epochs=1, method="logit_adjusted_posthoc"), faces, tmp_path / "post")
     states = [load_file(tmp_path / name / "last.safetensors") for name in ("none", "post")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
@@ -90,32 +91,82 @@ def test_post_hoc_shift_is_in_what_is_kept_and_not_in_the_training_state(faces, 
     assert all(torch.equal(value, adjusted.state_dict()[key]) for key, value in again.state_dict().items())
 
 
-def test_impossible_remedies_are_refused_before_any_work(faces, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="remedy must be one of none, sampler"):
-        recipe(faces, remedy="prayer")
-    with pytest.raises(ValueError, match="the remedy ldam needs one true class a face"):
-        recipe(faces, remedy="ldam", targets="soft")
-    with pytest.raises(ValueError, match="remedy must be one of"):
-        create_remedy("prayer", faces)
+def test_impossible_methods_are_refused_before_any_work(faces, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="method must be one of plain, sampler"):
+        recipe(faces, method="prayer")
+    with pytest.raises(ValueError, match="the method ldam needs one true class a face"):
+        recipe(faces, method="ldam", targets="soft")
+    with pytest.raises(ValueError, match="method must be one of"):
+        create_method("prayer", faces, None)
 
     monkeypatch.setattr(FeatureCache, "build", lambda *arguments, **options: pytest.fail("work was done"))
     out = tmp_path / "run"
     with pytest.raises(DataError, match="has no votes"):
-        train(recipe(faces, remedy="soft_labels"), faces, out)
+        train(recipe(faces, method="soft_labels"), faces, out)
     frame = faces.frame
     without = faces.subset(~((frame["split"] == "train") & (frame["label"] == 5)).to_numpy())
     for name in ("sampler", "weights", "class_balanced", "ldam", "logit_adjusted", "logit_adjusted_posthoc"):
         with pytest.raises(ValueError, match=f"{name} goes by class sizes, but .* no training faces of"):
-            train(recipe(faces, remedy=name), without, out)
+            train(recipe(faces, method=name), without, out)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "output_layer", lambda model: (_ for _ in ()).throw(ValueError("no bias")))
         with pytest.raises(ValueError, match="no bias"):
-            train(recipe(faces, remedy="logit_adjusted_posthoc"), faces, out)
+            train(recipe(faces, method="logit_adjusted_posthoc"), faces, out)
     assert not out.exists()
 
 
 def test_soft_labels_mean_soft_targets(faces):
     plain = recipe(faces)
     assert plain.target_kind == "hard" and plain.override({"targets": "soft"}).target_kind == "soft"
-    soft = plain.override({"remedy": "soft_labels"})
-    assert soft.target_kind == "soft" and soft.override({"remedy": "none"}).target_kind == "hard"
+    soft = plain.override({"method": "soft_labels"})
+    assert soft.target_kind == "soft" and soft.override({"method": "plain"}).target_kind == "hard"
+
+
+class Agreement(Method):
+    """A method of somebody's own: two views of every face, a learned weight on their disagreement, and a count."""
+
+    views = 2
+
+    def __init__(self, training):
+        super().__init__(training)
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.register_buffer("seen", torch.zeros(len(training.labels)))
+
+    def step(self, network, batch):
+        first, second = (network(view).float() for view in batch.views)
+        self.seen[batch.rows] += 1
+        gap = (first.softmax(dim=1) - second.softmax(dim=1)).square().mean()
+        return self.loss(first, batch.targets, batch.progress) + self.weight.abs() * (gap + 0.01), first
+
+
+@pytest.fixture
+def agreement(monkeypatch):
+    monkeypatch.setitem(METHODS, "agreement", Agreement)
+    return "agreement"
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze_backbone": False, "augment": "flip_affine", "batch_size": 32}])
+def test_a_method_of_ones_own_trains_and_goes_on_bit_for_bit(faces, tmp_path, agreement, settings):
+    plan = recipe(faces, method=agreement, epochs=2, **settings)
+    whole, _ = train(plan, faces, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, faces, tmp_path / "parts", observe=lambda model: stop_after_one(tmp_path / "parts"))
+    rest, history = train(plan, faces, tmp_path / "parts", resume=True)
+    assert len(history) == 2
+    assert all(torch.equal(value, rest.state_dict()[key]) for key, value in whole.state_dict().items())
+    states = [load_file(tmp_path / name / "last.safetensors") for name in ("whole", "parts")]
+    assert states[0]["method.weight"] != 0.5 and states[0]["method.seen"].sum() > 0
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def stop_after_one(folder):
+    """Interrupts a run in its second epoch."""
+    if (folder / "last.safetensors").exists():
+        raise KeyboardInterrupt
+    return {}
+
+
+def test_a_name_is_not_given_twice(agreement):
+    assert register_method("agreement", Agreement) is Agreement
+    with pytest.raises(ValueError, match="there is a training method focal already"):
+        register_method("focal", Agreement)

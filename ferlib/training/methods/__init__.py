@@ -1,0 +1,60 @@
+"""Training methods by name: `--set method=NAME`. A method of one's own is registered with `register_method`."""
+
+import numpy as np
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
+from ferlib.models.base import FaceModel
+from ferlib.training.methods import imbalance
+from ferlib.training.methods.base import Batch, Method, TrainingSet
+
+__all__ = ["METHODS", "Batch", "Method", "TrainingSet", "create_method", "register_method"]
+
+METHODS: dict[str, type[Method]] = {
+    "plain": Method,
+    "sampler": imbalance.Sampler,
+    "weights": imbalance.Weights,
+    "class_balanced": imbalance.ClassBalanced,
+    "focal": imbalance.Focal,
+    "ldam": imbalance.LDAM,
+    "logit_adjusted": imbalance.LogitAdjusted,
+    "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
+    "label_smoothing": imbalance.LabelSmoothing,
+    "soft_labels": imbalance.SoftLabels,
+}
+
+
+def register_method(name: str, method: type[Method]) -> type[Method]:
+    """Make a method of one's own known by a name, for recipes; gives the method back.
+
+    Raises:
+        UserError: the name is taken by another method.
+    """
+    if METHODS.setdefault(name, method) is not method:
+        raise UserError(f"there is a training method {name} already: {METHODS[name].__name__}")
+    return method
+
+
+def create_method(name: str, train: FaceDataset, model: FaceModel, tau: float = 1.0) -> Method:
+    """A training method by name, fitted to the training faces.
+
+    Args:
+        name: a key of `METHODS`.
+        train: the training split.
+        model: the network that will be trained.
+        tau: of logit adjustment, 1 in its paper's theorem; other methods have none.
+
+    Raises:
+        UserError: unknown name, or a class without training faces under a method that divides by class sizes.
+    """
+    if name not in METHODS:
+        raise UserError(f"method must be one of {', '.join(METHODS)}, not {name!r}")
+    labels = train.labels().numpy()
+    counts = np.bincount(labels, minlength=len(train.classes))
+    empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
+    if empty and METHODS[name].uses_counts:
+        raise UserError(
+            f"the method {name} goes by class sizes, but {train.name} has no training faces of {', '.join(empty)}; "
+            "leave these classes out or take another method"
+        )
+    return METHODS[name](TrainingSet(train, labels, counts, model, tau))

@@ -1,0 +1,115 @@
+"""Training methods: what a step of training minimises, as an object.
+
+The loop (`ferlib.training.loop`) goes over the faces, calls the method for every batch, and takes an optimiser step on
+the loss it returns. Everything in which published methods differ is in here: the loss, a second view of every face,
+networks or labels of their own that are learnt along, and which faces an epoch draws.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.models.base import FaceModel
+from ferlib.training import losses
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Facts that a method may be built from, all of the training split.
+
+    Attributes:
+        dataset: the split.
+        labels: true class of every face, (N,) int64; of soft targets the class with the most votes.
+        counts: faces of every class, (classes,).
+        model: the network that will be trained; not to be kept or changed.
+        tau: the recipe's setting of logit adjustment.
+    """
+
+    dataset: FaceDataset
+    labels: np.ndarray
+    counts: np.ndarray
+    model: FaceModel
+    tau: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's faces, on the device of the network.
+
+    Attributes:
+        views: inputs of the network, `Method.views` of them, each augmented by its own draw. Pixels (B, C, S, S), or
+            with cached features the feature maps (B, C, h, w): the face as it is and flipped, in either order.
+        targets: (B,) class indices, or (B, classes) distributions.
+        rows: places of the faces in the training split, (B,).
+        progress: fraction of the run's steps already taken, 0 to 1.
+    """
+
+    views: tuple[Tensor, ...]
+    targets: Tensor
+    rows: Tensor
+    progress: float
+
+
+class Method(nn.Module):
+    """Plain training: cross-entropy over all faces alike. A subclass changes what its paper changes.
+
+    A method that needs the logits alone overrides `loss`; one that needs the network itself, several views or faces'
+    places overrides `step`. Parameters and buffers of its own are trained, saved and restored with the network's;
+    anything that decides the next step must be one of them, so that a resumed run goes where an uninterrupted one goes.
+
+    Args:
+        training: the training split.
+
+    Attributes:
+        views: views of every face that a step needs, 1 or 2.
+        targets: "hard" or "soft" where the method asks for them, whatever the recipe says; else None.
+        uses_counts: true if it divides by class sizes, and so needs a training face of every class.
+        hard_only: true if it needs one true class a face.
+        sampling: probability (N,) of every face to be drawn, with replacement; None: every face once an epoch.
+        logit_shift: (classes,), added to the logits of the model that is evaluated and saved; None: nothing.
+    """
+
+    views = 1
+    targets: str | None = None
+    uses_counts = False
+    hard_only = False
+    sampling: Tensor | None = None
+    logit_shift: Tensor | None
+
+    def __init__(self, training: TrainingSet):
+        super().__init__()
+        self.register_buffer("logit_shift", None)
+
+    def order(self, faces: int) -> Tensor:
+        """The faces (N,) of one epoch, in the order of its steps, from PyTorch's global generator."""
+        if self.sampling is None:
+            return torch.randperm(faces)
+        return torch.multinomial(self.sampling, faces, replacement=True)
+
+    def step(self, network: Callable[[Tensor], Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss to be minimised, a scalar, and logits (B, classes) for the training accuracy.
+
+        Args:
+            network: takes a view and gives logits (B, classes), in training mode.
+            batch: the faces.
+        """
+        logits = network(batch.views[0]).float()
+        return self.loss(logits, batch.targets, batch.progress), logits
+
+    def loss(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+        """Loss of a batch, a scalar.
+
+        Args:
+            logits: (B, classes).
+            targets: (B,) class indices or (B, classes) distributions.
+            progress: fraction of the run's steps already taken, 0 to 1.
+        """
+        return losses.cross_entropy(logits, targets)
+
+    def keep(self, name: str, values: np.ndarray) -> None:
+        """Hold constants that go with the module to its device; they are not part of its state."""
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
