@@ -15,8 +15,9 @@ from ferlib.evaluation.calibration import (
     reliability,
     temperature_scaled,
 )
-from ferlib.evaluation.evaluate import commit, predict_dataset
+from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.registry import load_model
+from ferlib.utils.commit import commit
 
 ROOT = Path(__file__).parents[1]
 MODEL, DATA = "convcut_ferplus", "ferplus"

@@ -38,7 +38,6 @@ from ferlib.detection.regions import (
     mask_regions,
     pointing,
 )
-from ferlib.evaluation.evaluate import commit
 from ferlib.explain import METHODS
 from ferlib.explain.faithfulness import (
     CONTROLS,
@@ -63,6 +62,7 @@ from ferlib.models.registry import load_model
 from ferlib.release.onnx_export import export_onnx
 from ferlib.runtime.session import open_session
 from ferlib.synthetic.render import MOVED_PARTS, Identity, Scene, render, sample_units
+from ferlib.utils.commit import commit
 
 SIDE = 48
 BATCH = 32

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.evaluate import commit
 from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
 from ferlib.explain.intervals import as_record
 from ferlib.models.registry import create_model, load_model
+from ferlib.utils.commit import commit
 
 RELEASED = "convcut_ferplus"
 

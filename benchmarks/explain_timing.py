@@ -27,10 +27,10 @@ import torch
 from pytorch_grad_cam import GradCAM
 from torch import Tensor
 
-from ferlib.evaluation.evaluate import commit
 from ferlib.explain.cam import predict_with_cam
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import create_model, load_model
+from ferlib.utils.commit import commit
 
 
 def predict(model: FaceModel, x: Tensor) -> Tensor:

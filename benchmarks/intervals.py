@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS, bootstrap_intervals, from_confusion
+from ferlib.utils.commit import commit
 
 ROOT = Path(__file__).parents[1]
 TESTS = 500

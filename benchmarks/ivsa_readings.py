@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.evaluate import commit
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
+from ferlib.utils.commit import commit
 
 READINGS = {
     "reference": {},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ferlib.evaluation.evaluate import commit
+from ferlib.utils.commit import commit
 
 
 def machine() -> dict:

@@ -21,11 +21,11 @@ import pandas as pd
 import torch
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
+from ferlib.utils.commit import commit
 
 FROZEN = {"epochs": 10, "targets": "hard", "detail_layers": 1}
 VARIANTS = {"frozen": FROZEN, "frozen, two depths": FROZEN | {"two_depths": True}}

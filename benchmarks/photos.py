@@ -16,7 +16,7 @@ import pandas as pd
 from ferlib import labels
 from ferlib.data.facial_expressions import read_legend
 from ferlib.data.registry import find_dataset
-from ferlib.evaluation.evaluate import commit
+from ferlib.utils.commit import commit
 
 
 def main() -> None:

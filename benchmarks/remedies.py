@@ -33,16 +33,16 @@ import torch
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.batches import feature_logits, ordered_batches, predict_batches
+from ferlib.evaluation.batches import ordered_batches, predict_batches
 from ferlib.evaluation.bootstrap import confusion_cells, face_draws, intervals, seed_draws, units
-from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS, from_confusion, summary
 from ferlib.models.registry import build_model
 from ferlib.training.checkpoint import best_epoch
-from ferlib.training.features import FeatureCache
+from ferlib.training.features import FeatureCache, feature_logits
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
 from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.utils.commit import commit
 
 SOURCE_SIZE = {"ferplus": 48, "facial_expressions": None}
 SELECT_BY = "macro_f1"

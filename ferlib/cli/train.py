@@ -28,7 +28,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
     train.add_argument("-h", "--help", action=Help)
-    train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see below")
+    train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see below, or a recipe.json")
     add_data_options(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(

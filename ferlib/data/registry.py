@@ -14,6 +14,7 @@ from ferlib.data.fer2013_folders import FOLDERS
 from ferlib.data.folder import load_folder
 from ferlib.data.rafdb import load_rafdb
 from ferlib.data.synthetic import load_synthetic
+from ferlib.errors import UserError
 from ferlib.utils.cache import cache_dir
 from ferlib.utils.files import find_path
 
@@ -86,6 +87,25 @@ RELABELLED = {"ferplus_most_votes": ("ferplus", partial(fer2013.load_ferplus, ru
 NAMES = (*SOURCES, *RELABELLED, "folder", "synthetic")
 
 
+def register_dataset(
+    name: str, load: Callable[[Path], FaceDataset], needs: tuple[str, ...] = (), obtain: str = "it is your own"
+) -> None:
+    """Make a data set of one's own known by a name: for `load_dataset` and the command line.
+
+    Args:
+        name: of the set, and of its folder below a data root.
+        load: reads it from its folder, or raises a `DataError`.
+        needs: files or folders in it that tell it is there.
+        obtain: how to get it, for the message where it is not found.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    if name in NAMES or name in SOURCES:
+        raise UserError(f"there is a data set {name} already")
+    SOURCES[name] = Source(lambda folder, **_: load(folder), name, tuple((file,) for file in needs), obtain)
+
+
 def data_roots(root: str | Path | None = None) -> list[Path]:
     """Folders searched for data sets: the given root alone, else `$FERLIB_DATA`, then the user's cache folder."""
     if root is not None:
@@ -132,8 +152,9 @@ def load_dataset(
         if root is None:
             raise DataError("folder: say which folder, with --root DIR or root=")
         return load_folder(Path(root), size, labels, skip_broken)
-    if name not in NAMES:
-        raise DataError(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
+    if name not in (*SOURCES, *RELABELLED):
+        known = ", ".join((*SOURCES, *RELABELLED, "folder", "synthetic"))
+        raise DataError(f"unknown data set {name!r}, expected one of {known}")
     load: Callable[..., FaceDataset] | None = None
     if name in RELABELLED:
         name, load = RELABELLED[name]

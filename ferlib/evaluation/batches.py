@@ -13,9 +13,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.labels import mapping
-from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess
-from ferlib.training.features import FeatureCache
 from ferlib.utils.devices import device_of
 
 #: "sorted": class by class, as RAF-DB and FERPlus are stored on disk and as the published code reads them, in the order
@@ -64,7 +62,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
     """Class probabilities (N, classes), float64, in the order of the data set, predicted batch by batch.
 
     Args:
-        logits: gives the logits of these positions; see `pixel_logits` and `feature_logits`.
+        logits: gives the logits of these positions; see `pixel_logits` and `ferlib.training.features.feature_logits`.
         batches: from `ordered_batches`; together they are 0..N-1, each once.
     """
     order = np.concatenate(batches)
@@ -110,23 +108,5 @@ def pixel_logits(
             [(model(crop).cpu().double() / temperature).log_softmax(dim=1) for crop in preprocess.ten_crops(pixels)]
         )
         return crops.logsumexp(dim=0)[:, wanted] - np.log(len(crops))
-
-    return logits
-
-
-def feature_logits(model: FaceModel, cache: FeatureCache) -> Logits:
-    """A model's head over its frozen backbone's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
-
-    For networks in training: unlike those of `pixel_logits`, these logits are not divided by a temperature.
-
-    Raises:
-        ValueError: the model looks at both sides of a face (`flip_tta`), and this is one.
-    """
-    if model.config.flip_tta:
-        raise UserError("a model with flip_tta looks at both sides of a face; predict from pixels")
-    device = device_of(model)
-
-    def logits(rows: Tensor) -> Tensor:
-        return model.forward_head(cache.read(rows, torch.zeros_like(rows)).to(device))
 
     return logits

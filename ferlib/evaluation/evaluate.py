@@ -1,13 +1,10 @@
 """A model on a split: one number a metric, with its interval, and everything needed to run it again."""
 
-import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from ferlib import __version__
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
@@ -17,6 +14,7 @@ from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, ece_with_interval, per_class, summary_with_intervals
 from ferlib.models.base import evaluating
+from ferlib.utils.commit import commit
 
 PUBLISHED_BATCH = 32  # faces; Keras's default, in which the published figures were computed
 
@@ -127,18 +125,3 @@ def evaluate(
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
-
-
-def commit() -> str:
-    """The git commit that the project's code is in, with "+" when files differ from it; else "ferlib 0.1.0" or so.
-
-    The repository around an installed package is its user's: this file must be one of those that git tracks there.
-    """
-    file = Path(__file__)
-    git = ["git", "-C", str(file.parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
-        describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=12"]
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return f"ferlib {__version__}"

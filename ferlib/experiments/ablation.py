@@ -21,7 +21,6 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, SORTED, Batching, WatchedRun
 from ferlib.experiments.protocols import on_backbone
@@ -31,6 +30,7 @@ from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.registry import MODELS
 from ferlib.training.recipes import RECIPES, Recipe, fitted_config
+from ferlib.utils.commit import commit
 
 BATCH, TOKEN, NONE = "convcut_batch", "convcut", "convcut_none"
 

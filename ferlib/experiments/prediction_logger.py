@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.batches import (
     Logits,
-    feature_logits,
     ordered_batches,
     pixel_logits,
     predict_batches,
@@ -26,7 +25,7 @@ from ferlib.evaluation.batches import (
 from ferlib.models.backbone import BackboneModel
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.layers import BatchAttention
-from ferlib.training.features import FeatureCache
+from ferlib.training.features import FeatureCache, feature_logits
 from ferlib.utils.cache import written_whole
 from ferlib.utils.devices import device_of
 

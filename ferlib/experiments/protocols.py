@@ -23,13 +23,13 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_flaws
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.evaluate import commit
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
 from ferlib.experiments.runner import Backbone, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.registry import MODELS, with_normalisation
 from ferlib.training.recipes import RECIPES, Recipe, fitted_config
+from ferlib.utils.commit import commit
 
 #: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "code" is what Conv-cut's
 #: authors ran.

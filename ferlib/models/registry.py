@@ -18,7 +18,7 @@ from ferlib.runtime.released import WEIGHTS, model_folder, released_models, rele
 
 __all__ = [
     "MODELS", "WEIGHTS", "Entry", "build_model", "create_model", "list_models", "load_model", "released_models",
-    "released_onnx",
+    "register_model", "released_onnx",
 ]  # fmt: skip
 
 
@@ -78,6 +78,25 @@ MODELS = {
         "Inception v3",
     ),
 }
+
+
+def register_model(name: str, model: type[FaceModel], config: ModelConfig, about: str = "") -> None:
+    """Make a model of one's own known by a name: for `create_model`, recipes, `load_model` and the command line.
+
+    Args:
+        name: as in `config.architecture`, by which saved models are recognised.
+        model: its class; `model(config)` builds it, with `backbone_weights=` too where `has_backbone` is true.
+        config: its settings.
+        about: a line about it.
+
+    Raises:
+        UserError: the name is taken by another model, or is not the config's.
+    """
+    if config.architecture != name:
+        raise UserError(f"the config of the model {name} calls itself {config.architecture}")
+    entry = Entry(model, config, about)
+    if MODELS.setdefault(name, entry) != entry:
+        raise UserError(f"there is a model {name} already: {MODELS[name].model.__name__}")
 
 
 def list_models() -> list[str]:

@@ -26,11 +26,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ferlib.errors import UserError
-from ferlib.evaluation.evaluate import commit
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain
 from ferlib.utils.cache import written_whole
+from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict
@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.utils.cache import cache_dir, written_whole
@@ -107,3 +108,21 @@ class FeatureCache:
         for name, value in sorted(model.cam_layer.state_dict().items()):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def feature_logits(model: FaceModel, cache: FeatureCache) -> Callable[[Tensor], Tensor]:
+    """A model's head over its frozen backbone's cached maps, for `predict_batches`; evaluation mode, see `evaluating`.
+
+    For networks in training: unlike those of `pixel_logits`, these logits are not divided by a temperature.
+
+    Raises:
+        ValueError: the model looks at both sides of a face (`flip_tta`), and this is one.
+    """
+    if model.config.flip_tta:
+        raise UserError("a model with flip_tta looks at both sides of a face; predict from pixels")
+    device = device_of(model)
+
+    def logits(rows: Tensor) -> Tensor:
+        return model.forward_head(cache.read(rows, torch.zeros_like(rows)).to(device))
+
+    return logits

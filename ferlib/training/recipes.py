@@ -1,8 +1,10 @@
 """Recipes: everything that decides how a model is trained, as frozen dataclasses saved beside every result."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ferlib.data.augmentation import AUGMENTATIONS
@@ -15,6 +17,7 @@ from ferlib.models.pattlite import PAttLiteConfig
 from ferlib.models.registry import MODELS
 from ferlib.training.methods import METHODS
 from ferlib.training.schedules import SCHEDULES
+from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.validation import check_range, check_types
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -303,16 +306,40 @@ def phases(name: str, settings: Mapping[str, Any] | None = None) -> list[Recipe]
     """The recipes that training by this one runs, in order: those that it comes `after`, and itself.
 
     Args:
-        name: a key of `RECIPES`.
+        name: a key of `RECIPES`, or a file, see `read_recipe`.
         settings: fields to change in each, see `Recipe.override`.
 
     Raises:
         ValueError: there is no such recipe or field, or a value is impossible.
     """
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name].override(dict(settings or {}))
+    if name in RECIPES:
+        recipe = RECIPES[name]
+    elif Path(name).suffix == ".json":
+        recipe = read_recipe(Path(name))
+    else:
+        raise UserError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}, or a recipe.json")
+    recipe = recipe.override(dict(settings or {}))
     return [*(phases(recipe.after, settings) if recipe.after else ()), recipe]
+
+
+def read_recipe(file: Path) -> Recipe:
+    """A recipe from JSON: the recipe.json of a run, or a file of one's own; fields that it leaves out are the defaults.
+
+    {"config": {"architecture": "convcut", "width": 128}, "epochs": 20}
+
+    Raises:
+        UserError: there is no such file, it is not JSON, or a field or value is impossible.
+    """
+    try:
+        fields = renamed_fields(json.loads(file.read_text()))
+        config = dict(fields.pop("config", {}))
+        entry = MODELS[config.pop("architecture", "convcut")]
+        changes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+        }
+        return Recipe(replace(entry.config, **changes), **fields)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{file} is not a recipe ({error})") from error
 
 
 def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ferlib.evaluation.batches import BATCH_ORDERS, feature_logits, ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.batches import BATCH_ORDERS, ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
-from ferlib.training.features import FeatureCache
+from ferlib.training.features import FeatureCache, feature_logits
 
 SMALL = {"backbone": "test_convnext", "keep_stages": 2, "input_size": 64, "width": 16}
 

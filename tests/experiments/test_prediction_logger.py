@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ferlib.evaluation.batches import feature_logits, ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments.prediction_logger import SINGLE, Batching, Watch, WatchedRun, attending_logits
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
-from ferlib.training.features import FeatureCache
+from ferlib.training.features import FeatureCache, feature_logits
 
 SMALL = {"backbone": "tf_efficientnet_lite0", "keep_stages": 2, "width": 16, "input_size": 48, "grey": True}
 BATCHINGS = (Batching("sorted", 4), Batching("shuffled", 4), SINGLE)

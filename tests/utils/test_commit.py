@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ferlib import __version__
-from ferlib.evaluation import evaluate as module
-from ferlib.evaluation.evaluate import commit
+from ferlib.utils import commit as module
+from ferlib.utils.commit import commit
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def repository(tmp_path):
 
     git("init", "--quiet")
     (tmp_path / ".gitignore").write_text(".venv/\n")
-    package = tmp_path / ".venv" / "site-packages" / "ferlib" / "evaluation"
+    package = tmp_path / ".venv" / "site-packages" / "ferlib" / "utils"
     package.mkdir(parents=True)
-    (package / "evaluate.py").write_text(Path(module.__file__).read_text())
+    (package / "commit.py").write_text(Path(module.__file__).read_text())
     git("add", ".gitignore")
     git("commit", "--quiet", "--message", "mine")
-    return package / "evaluate.py", git
+    return package / "commit.py", git
 
 
 def test_an_installed_package_names_its_version(repository, monkeypatch):
