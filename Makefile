@@ -28,9 +28,10 @@ lab: $(VENV)/ready ## the notebooks in JupyterLab
 lint: $(VENV)/ready ## style of code and notebooks, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
-tables: $(VENV)/ready ## rebuild the tables of README.md from results/
+tables: $(VENV)/ready ## rebuild the tables of README.md and docs/ from results/
 	$(BIN)/python benchmarks/tables.py
 
 notebooks: $(VENV)/ready ## run all notebooks again, in place (needs Chromium; see notebooks/README.md)

@@ -1,4 +1,4 @@
-"""Rebuild the tables of README.md from results/: `python benchmarks/tables.py` (`make tables`).
+"""Rebuild the tables of README.md and docs/ from results/: `python benchmarks/tables.py` (`make tables`).
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything between is replaced.
 """
@@ -13,6 +13,7 @@ import pandas as pd
 from ferlib.experiments.published import read_published
 
 ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def read(name: str) -> dict:
@@ -211,7 +212,7 @@ TABLES = {
 
 
 def rebuilt(text: str) -> str:
-    """The README with every table made anew."""
+    """A page with every table made anew."""
 
     def replace(match: re.Match) -> str:
         return f"<!-- table {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
@@ -220,5 +221,5 @@ def rebuilt(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(rebuilt(readme.read_text()))
+    for page in PAGES:
+        page.write_text(rebuilt(page.read_text()))

@@ -15,7 +15,7 @@ What an analyst needs stands here by name; the rest is in the subpackages, one a
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # public name -> module that defines it; loaded on first use (PEP 562)
 _HOME = {

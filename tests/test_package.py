@@ -19,7 +19,7 @@ from ferlib.data.registry import NAMES
 from ferlib.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("ferlib/**/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("ferlib/**/*.md")]
 
 HEAVY = ("torch", "gradio", "dlib", "umap", "plotly", "timm", "pandas", "matplotlib", "sklearn")
 
@@ -73,7 +73,8 @@ def test_training_needs_no_app():
 
 def test_the_two_lists_of_pins_agree_on_every_python():
     pin = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
-    direct = {name.lower(): version for name, version in pin.findall((ROOT / "requirements.txt").read_text())}
+    texts = "".join((ROOT / f"requirements{half}.txt").read_text() for half in ("-app", ""))
+    direct = {name.lower(): version for name, version in pin.findall(texts)}
     closure = [(name.lower(), version) for name, version in pin.findall((ROOT / "constraints.txt").read_text())]
     assert len(direct) > 20 and direct.keys() <= dict(closure).keys()
     assert all(direct.get(name, version) == version for name, version in closure)
@@ -102,9 +103,9 @@ def test_every_command_line_of_a_page_is_one(page):
         assert {data} if isinstance(data, str) else set(data) <= set(NAMES)
 
 
-def test_the_readme_shows_every_command():
+def test_the_pages_show_every_command():
     (action,) = (action for action in build_parser()._actions if action.choices)
-    assert {words[0] for words in commands_of(ROOT / "README.md")} == set(action.choices)
+    assert {words[0] for words in commands_of(ROOT / "docs" / "commands.md")} == set(action.choices)
 
 
 def test_scripts_and_folders_that_pages_name_exist():

@@ -1,6 +1,7 @@
 """Class imbalance in numbers: shares, imbalance ratio, effective number (Cui et al. 2019), and class weights.
 
-Everything here is computed from class counts. The remedies that use it are in ferlib.training.imbalance.
+Everything here is computed from class counts. The training methods that use it are in
+ferlib.training.methods.imbalance.
 """
 
 from collections.abc import Mapping, Sequence

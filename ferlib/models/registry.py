@@ -145,7 +145,8 @@ def build_model(config: ModelConfig, backbone_weights: str | Path | None = None)
         RuntimeError: the weights could not be had or do not fit.
     """
     weights = weights_source(backbone_weights)
-    model = MODELS[config.architecture].model(with_normalisation(config, weights), backbone_weights=weights)
+    model_class, config = MODELS[config.architecture].model, with_normalisation(config, weights)
+    model = model_class(config, backbone_weights=weights) if weights is not None else model_class(config)
     model.started_from = weights_record(weights)
     if weights is not None:
         model.started_from["name"] = Path(

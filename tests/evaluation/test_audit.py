@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from ferlib.training.imbalance import output_layer
 from torch import nn
 
 from ferlib.data.dataset import DataError, FaceDataset
@@ -22,6 +21,7 @@ from ferlib.models.ivsa import IVSA
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, list_models, load_model
+from ferlib.training.methods.logit_shift import output_layer
 
 MIXING = {"convcut_batch", "convcut_published", "pattlite_published"}
 SMALL = {

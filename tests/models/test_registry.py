@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from ferlib.training.imbalance import output_layer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from ferlib.models.ivsa import IVSA
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, list_models, load_model, released_models
+from ferlib.training.methods.logit_shift import output_layer
 
 CONVCUT = {"backbone": "tf_efficientnet_lite0", "input_size": 112}
 SMALL = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}
