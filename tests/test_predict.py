@@ -95,6 +95,7 @@ def test_the_runtime_gives_the_scores_of_pytorch_on_500_faces(name, synthetic_fa
     assert np.abs(runtime - lab).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", released_models())
 def test_the_runtime_gives_the_scores_of_pytorch_on_500_photographed_faces(name, data_root):

@@ -26,7 +26,12 @@ def faces(portrait, astronaut) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([drawn, photographed])).permute(0, 3, 1, 2)
 
 
-@pytest.fixture(scope="module", params=sorted(released_models()))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name.endswith("mirror") else name for name in released_models()
+    ],
+)
 def released(request) -> FaceModel:
     return load_model(request.param)
 

@@ -64,7 +64,16 @@ def blobs(config: ModelConfig, batch: int) -> Tensor:
     return F.interpolate(values, (config.input_size, config.input_size), mode="bilinear")
 
 
-@pytest.fixture(scope="module", params=sorted([*list_models(), *released_models()]))
+ALWAYS = ("convcut_ferplus", "ivsa", "pattlite_none")  # of every kind one: the others are exported by the slow tests
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted([*list_models(), *released_models()])
+    ],
+)
 def exported(request, tmp_path_factory):
     """A model, its file, alone in a folder, and onnxruntime's session with it."""
     name = request.param

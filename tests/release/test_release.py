@@ -154,6 +154,7 @@ def test_a_run_chosen_on_test_says_so(run, synthetic_faces):
     assert "had the best macro f1 on the test split" in card
 
 
+@pytest.mark.slow
 def test_measuring_a_released_model_again_changes_nothing(run, synthetic_faces):
     folder = release("some_model", synthetic_faces, run, licence="MIT", about="Ours.", onnx=True)
     assert registry.released_onnx("some_model") == registry.released_onnx(folder) == folder / "model.onnx"
@@ -170,6 +171,7 @@ def test_measuring_a_released_model_again_changes_nothing(run, synthetic_faces):
         release("some_model", other)
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_not_written_into(run, synthetic_faces, tmp_path, monkeypatch):
     """A new model goes where it is said, else into the current folder, and is loaded by its path; a shipped one is
     copied there before it is measured."""
