@@ -1,4 +1,4 @@
-"""Where photos come from: files, folders and patterns, as people name them."""
+"""Expand files, folders and patterns, as people name them, into paths of pictures."""
 
 import glob
 import os
@@ -35,7 +35,7 @@ def expand(source: Any) -> list:
 
 
 def name_of(source: Any) -> str:
-    """What a result calls a source: its path as given, or "image"."""
+    """Name of a source in a result: its path as given, or "image"."""
     if isinstance(source, str | PathLike) and not (isinstance(source, str) and source[:5].lower() == "data:"):
         return os.fsdecode(source)
     return "image"

@@ -99,7 +99,7 @@ def read_image(source: str | PathLike | bytes | IO[bytes] | Image.Image | np.nda
 
 
 def is_picture(path: Path) -> bool:
-    """Whether an ordinary file begins as a picture does that `read_image` takes; its name does not count."""
+    """True if an ordinary file begins as a picture that `read_image` takes; its name does not count."""
     with _quiet_pillow():
         try:
             Image.open(path, formats=_formats()).close()

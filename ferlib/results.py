@@ -53,7 +53,7 @@ class FacePrediction:
 
     @property
     def margin(self) -> float:
-        """How far the first class is ahead of the second, 0..1: small means undecided."""
+        """Probability of the first class minus that of the second, 0..1: small means undecided."""
         first, second = sorted(self.scores.values(), reverse=True)[:2]
         return first - second
 

@@ -58,3 +58,12 @@ def test_the_runtime_imports_nothing_of_the_lab(name):
 
 def test_files_are_short():
     assert {file.name for file in PACKAGE.rglob("*.py") if len(file.read_text().splitlines()) > 400} <= {"models.py"}
+
+
+def test_docstrings_say_what_is_returned_or_done():
+    """In the first word: a docstring that opens with "What" describes around the thing."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                assert not text.startswith(("What ", "Whether ", "How ", "Which ", "Where ")), f"{file}: {text[:60]}"

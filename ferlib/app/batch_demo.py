@@ -1,4 +1,4 @@
-"""What happens to batch attention: one face among different neighbours, judged by the published model and by ours.
+"""Demonstrate batch attention: one face among different neighbours, judged by the published model and by ours.
 
 The published Conv-cut mixes the faces of a batch (`ferlib.models.layers.BatchAttention`). Here a visitor's face stands
 first in batches of 16 whose other faces are synthetic ones, all of one expression. A model that looks at one face at a

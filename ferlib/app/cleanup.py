@@ -1,4 +1,4 @@
-"""What a server needs that runs for weeks: memory it gives back, and old pictures deleted from its folder."""
+"""Keep a long-running server small: return unused memory, delete old pictures from its folder."""
 
 import ctypes
 import threading

@@ -1,4 +1,4 @@
-"""What the page's listeners and endpoints do; the docstrings of the public ones are the documentation of the API."""
+"""Event handlers of the page and its API endpoints; the docstrings of the public ones document the API."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -34,7 +34,7 @@ class Hosts:
         self.names |= {socket.gethostname().lower()} if self.public else set()
 
     def require(self, headers: Headers) -> bool:
-        """Whether the page itself asks: browsers say so by `Origin`.
+        """True if the page itself asks: browsers say so by `Origin`.
 
         Raises:
             Refused: the server is called by a name that is not its own, or another site asks.

@@ -58,7 +58,7 @@ def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], met
 
 
 def judgement(number: int, face: FacePrediction, name: str | None, method: str | None) -> str:
-    """What one model says about a face: pictures, the probability of every class, and a line of words."""
+    """One model's result for a face as HTML: pictures, the probability of every class, and a sentence."""
     figures = picture(face.face, f"Face {number}", "what the model saw")
     second = escape(ranked(face)[1][0])
     words = f"Margin to the second class, {second}: <b>{face.margin * 100:.0f} percentage points</b>."
@@ -125,7 +125,7 @@ def tag(scores: dict[str, float]) -> str:
 
 
 def classes_table(report: dict) -> str:
-    """How often a released model recognises each class, from its report: recall, precision and number of faces."""
+    """Recall, precision and number of faces of each class as HTML, from a released model's report."""
     head = "".join(f'<th scope="col">{title}</th>' for title in ("found", "right when named", "test faces"))
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'

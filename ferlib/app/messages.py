@@ -1,4 +1,4 @@
-"""What a visitor is told, in plain sentences."""
+"""Sentences for visitors, in plain English."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def ranked(face: FacePrediction) -> list[tuple[str, float]]:
 
 
 def sentence(number: int, face: FacePrediction) -> str:
-    """What is said of a face: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And what makes it doubtful."""
+    """A face's result in words: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And its warnings."""
     return " ".join([_answer(number, face), *doubts(face)])
 
 

@@ -1,4 +1,4 @@
-"""What a client may call on the page, and with what: checked before Gradio sees it.
+"""Check which endpoint a client calls, and with what, before Gradio sees the request.
 
 Gradio copies and fetches whatever an argument names that looks like a file. So nothing but what the page itself sends
 gets through: the arguments are rebuilt from their known parts, and our listeners alone open uploads (`uploads.py`).

@@ -182,7 +182,7 @@ class Service:
                 self._changed.notify_all()
 
     def full(self) -> bool:
-        """Whether nobody else is let in now."""
+        """True if nobody else is let in now."""
         return self.closed or self.inside >= self.queue_size
 
     def health(self) -> dict:

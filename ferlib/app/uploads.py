@@ -155,7 +155,7 @@ def picture_type(file: BinaryIO) -> str | None:
 
 
 def pixels_of(file: BinaryIO | np.ndarray | None) -> int:
-    """How many pixels a picture unfolds to by its header; `MAX_PIXELS` where that cannot be told."""
+    """Number of pixels a picture will have once decoded, by its header; `MAX_PIXELS` where that cannot be told."""
     if file is None or isinstance(file, np.ndarray):
         return 0 if file is None else file.shape[0] * file.shape[1]
     try:

@@ -179,7 +179,7 @@ def cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def _within(start: int, end: int, length: int) -> tuple[slice, tuple[int, int]]:
-    """What of start..end lies in 0..length, at least the pixel next to it; and how many are missing on either side."""
+    """The slice of start..end within 0..length, at least one pixel, and the number missing on either side."""
     first, last = (min(max(place, 0), length - 1) for place in (start, end - 1))
     missing = end - start - (last - first + 1)
     before = max(0, min(-start, missing))
@@ -195,7 +195,7 @@ def around(face: Face, zoom: float) -> tuple[int, int, int, int]:
 
 
 def rotation(degrees: float) -> np.ndarray:
-    """What takes row vectors (x, y) of a turned picture back to those before `Image.rotate(degrees)`; y points down."""
+    """Matrix that takes row vectors (x, y) of a picture turned by `Image.rotate(degrees)` back; y points down."""
     turn = math.radians(degrees)
     return np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
 

@@ -80,5 +80,5 @@ def _model_file(name: str) -> str:
 
 @cache
 def _predictor() -> Any:
-    """dlib's 68-point predictor. Its file was trained on iBUG 300-W: for non-commercial research use."""
+    """Dlib's 68-point predictor. Its file was trained on iBUG 300-W: for non-commercial research use."""
     return _dlib().shape_predictor(_model_file("pose_predictor_model_location"))

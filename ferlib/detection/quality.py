@@ -1,4 +1,4 @@
-"""What makes an answer doubtful before any model is asked: a face that is dark, blurred, small or averted.
+"""Measure the quality of a face's picture, and warn where it makes the answer doubtful: dark, blurred, small, averted.
 
 Every threshold is where the default model's accuracy on FERPlus's validation faces has fallen by five points, measured
 by `benchmarks/quality.py` (results/quality.json, where the whole curves stand). A tilted head has none: whichever way
@@ -35,7 +35,7 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class Quality:
-    """What of a face's picture its answer depends on.
+    """Measures of a face's picture on which the accuracy depends.
 
     Attributes:
         brightness: Mean grey value of the crop, 0..255.
@@ -84,7 +84,7 @@ def of_crop(grey: np.ndarray) -> tuple[float, float, float]:
 
 
 def yaw_of(face: Face) -> float:
-    """How far the nose is beside the middle of the eyes, along the line through them, in distances between them."""
+    """Offset of the nose from the middle of the eyes, along the line through them, in distances between them."""
     left, right, nose = face.keypoints[:3]
     line = right - left
     return float((nose - (left + right) / 2) @ line / max(float(line @ line), 1e-9))

@@ -1,4 +1,4 @@
-"""Where a map lies: the fraction of its energy on the parts of the face, and the part with its highest point.
+"""Fraction of a heat map's energy on each part of the face, and the part with its highest point.
 
 Parts come from the 68 landmarks of a real face, or from the masks of a synthetic one. A share alone says little, for
 the middle of the face is where any blob would be: beside it stand the part's fraction of the picture, and controls.
@@ -89,7 +89,7 @@ def pointing(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def above_the_eyes(regions: np.ndarray) -> np.ndarray:
-    """What is outside the face and above its eyes, hair mostly, (N, S, S) -> (N, S, S) bool."""
+    """Mask of the area outside the face and above its eyes, hair mostly, (N, S, S) -> (N, S, S) bool."""
     rows = np.arange(regions.shape[1])[None, :, None]
     eyes = regions == EYES
     middle = (rows * eyes).sum(axis=(1, 2)) / np.maximum(eyes.sum(axis=(1, 2)), 1)

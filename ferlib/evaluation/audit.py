@@ -25,7 +25,7 @@ from ferlib.models.base import evaluating
 BATCH_SIZES = (1, 4, 16, 64, 256)
 
 #: A probability may move by this much before it counts. In a batch of another size the same numbers are summed up in
-#: another order, and rounding moves the probabilities: in single precision by less than 1e-4 for each model of the zoo.
+#: another order, and rounding moves the probabilities: in single precision by less than 1e-4 for each of our models.
 #: A dependence that moves none by a thousandth would not show in any table. Between two classes that are as good as
 #: equally probable, rounding alone may decide: that is a tie, no change of the prediction.
 TOLERANCE = 1e-3
@@ -77,7 +77,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Selection:
-    """What choosing the best epoch on the test set would have claimed. Epochs count from 1.
+    """Accuracy claimed by choosing the best epoch on the test set, beside the honest one. Epochs count from 1.
 
     Attributes:
         epochs: in the history.
@@ -95,13 +95,13 @@ class Selection:
 
     @property
     def bias(self) -> float:
-        """How much the claim is too high, 0..1."""
+        """Excess of the claim over the honest figure, 0..1."""
         return self.claimed - self.accuracy
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What `audit` found; accuracies and shares are 0..1.
+    """Findings of `audit`; accuracies and fractions are 0..1.
 
     Attributes:
         model: its name.
@@ -129,17 +129,17 @@ class AuditReport:
 
     @property
     def depends_on_neighbours(self) -> bool:
-        """Whether a prediction depends on the other faces of its batch, or needs some."""
+        """True if a prediction depends on the other faces of its batch, or needs some."""
         return not self.alone or (self.deterministic and any(row.moved > 0 for row in self.batches))
 
     @property
     def passed(self) -> bool:
-        """Whether a face always gets the same answer, whatever stands beside it."""
+        """True if a face always gets the same answer, whatever stands beside it."""
         return self.deterministic and not self.depends_on_neighbours
 
     @property
     def verdict(self) -> str:
-        """What was found, in one sentence."""
+        """The findings in one sentence."""
         parts = [self._about_batches()]
         if self.duplicates and self.duplicates.left_out:
             found = self.duplicates
@@ -283,7 +283,7 @@ def audit_batches(
 
 
 def is_deterministic(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
-    """Whether a model gives the same 64 faces the same answer twice; dropout that was left on does not."""
+    """True if a model gives the same 64 faces the same answer twice; with dropout left on it does not."""
     rows = ordered_batches(labels, "shuffled", 64, seed)[0]
     batch = [np.arange(len(rows))]
     one, two = (predict_batches(lambda places: logits(torch.from_numpy(rows)[places]), batch) for _ in range(2))
@@ -291,14 +291,14 @@ def is_deterministic(logits: Logits, labels: np.ndarray, tolerance: float = TOLE
 
 
 def mixes_neighbours(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
-    """Whether 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough."""
+    """True if 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough."""
     rows = ordered_batches(labels, "shuffled", 64, seed)[0]
     batches, _ = audit_batches(lambda places: logits(torch.from_numpy(rows)[places]), labels[rows], (64,), tolerance)
     return batches[0].batch_order != "single" or any(row.moved > 0 for row in batches)
 
 
 def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray, near: bool = False) -> Duplicates:
-    """What test faces that are not new do to the accuracy.
+    """Accuracy with and without test faces that also stand in the training split.
 
     Args:
         dataset: with all its splits.
@@ -316,7 +316,7 @@ def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray
 
 
 def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: str = "test_accuracy") -> Selection:
-    """What choosing the epoch on the test set would have claimed.
+    """Compare choosing the epoch on the test set with choosing it on the validation set.
 
     Args:
         history: one row an epoch, as from `ferlib.training.loop.fit` with an `observe` that looks at the test set.

@@ -1,4 +1,4 @@
-"""How a test set is cut into batches, and predicted along them.
+"""Cut a test set into batches, in several orders, and predict it batch by batch.
 
 For an honest model the cut makes no difference. For one that mixes the faces of a batch it decides the accuracy.
 """

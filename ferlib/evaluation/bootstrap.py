@@ -16,20 +16,20 @@ RESAMPLES = 2000
 
 
 def units(part: FaceDataset) -> np.ndarray:
-    """What is independent of each other: for every face its person's number, or one of its own where none is known."""
+    """Cluster of every face for resampling: its person's number, or one of its own where none is known."""
     group = part.frame["group"].to_numpy()
     return np.where(group < 0, group.max(initial=-1) + 1 + np.arange(len(group)), group)
 
 
 def face_draws(part: FaceDataset, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each resample drew each face, float32 (R, N). Faces of one person are drawn together."""
+    """Counts of every face in every resample, float32 (R, N). Faces of one cluster are drawn together."""
     people, person = np.unique(units(part), return_inverse=True)
     draws = np.random.default_rng(0).multinomial(len(people), np.full(len(people), 1 / len(people)), size=resamples)
     return draws[:, person].astype(np.float32)
 
 
 def seed_draws(seeds: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Which of the seeds each resample drew, int64 (R, seeds)."""
+    """Indices of the seeds in every resample, int64 (R, seeds)."""
     return np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
 
 

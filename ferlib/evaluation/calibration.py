@@ -1,4 +1,4 @@
-"""Whether a probability means what it says: reliability, expected calibration error, temperature scaling.
+"""Calibration of probabilities: reliability curve, expected calibration error, temperature scaling.
 
 Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017. A model is calibrated when, of all the
 predictions it gives with confidence 0.8 (its highest probability), 80 % are right.
@@ -14,7 +14,7 @@ TEMPERATURES = (0.05, 20.0)  # the range that is searched; of a model that is ne
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> pd.DataFrame:
-    """How often the model is right at each level of confidence: the curve of a reliability diagram.
+    """Accuracy at each level of confidence: the curve of a reliability diagram.
 
     Args:
         labels: true classes (N,).
@@ -108,7 +108,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """Which of the equal bins over 0..1 each confidence (N,) falls into; 1 into the last."""
+    """Index of the equal bin over 0..1 that each confidence (N,) falls into; 1 is in the last."""
     return np.minimum((confidence * bins).astype(int), bins - 1)
 
 

@@ -16,7 +16,7 @@ from ferlib.evaluation.metrics import METRICS, from_confusion
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """Result of `compare`.
 
     Attributes:
         faces: how many both were tested on.

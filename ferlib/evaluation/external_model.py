@@ -37,7 +37,7 @@ AnyModel = FaceModel | Guest  #: what can be evaluated and audited
 
 
 def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> AnyModel:
-    """What the callable of this name returns, in evaluation mode. **This runs the code of that module.**
+    """Load a model by calling the function of this name, in evaluation mode. **This runs the code of that module.**
 
     A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
     that its logits stand for `classes` in their order and that it takes ImageNet-normalised RGB images of 224 px.

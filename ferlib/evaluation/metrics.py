@@ -91,8 +91,10 @@ def _reported(value: float, interval: tuple[float, float]) -> dict[str, float]:
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a class: "precision", "recall" and "f1" as fractions of 1, "support", its number of faces, and the 95 %
-    Wilson interval of the recall, "recall_low" and "recall_high" (0 to 1 for a class without a face).
+    """Precision, recall and F1 of every class, with its number of faces and the interval of the recall.
+
+    Columns: "precision", "recall" and "f1" as fractions of 1, "support", and the 95 % Wilson interval of the recall,
+    "recall_low" and "recall_high" (0 to 1 for a class without a face).
 
     Args:
         labels: true classes (N,).

@@ -41,7 +41,7 @@ class Row:
 
     Attributes:
         name: as in `ferlib.experiments.published`, where the paper has the row.
-        model: the network, a name of the zoo; judged under both protocols.
+        model: the network, a name in the registry; judged under both protocols.
         within: the network that reads the attention within a face, where there is one to train.
         settings: fields of their configs.
     """

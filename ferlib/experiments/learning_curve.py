@@ -1,4 +1,4 @@
-"""How many faces of each class are enough? One network trained on 5, 10, 20 … of each, judged on one test split."""
+"""Learning curve over the number of faces: one network trained on 5, 10, 20 … of each class, one test split."""
 
 import tempfile
 from collections.abc import Sequence

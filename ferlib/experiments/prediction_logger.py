@@ -49,7 +49,7 @@ BATCHINGS = (SORTED, SHUFFLED, SINGLE, WIDE, FINAL)
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """What was seen of a run.
+    """Predictions of a run after every epoch.
 
     Attributes:
         history: one row an epoch, as `fit` returns it.

@@ -217,7 +217,7 @@ def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:
 
 
 def sentence(entry: dict) -> str:
-    """What a ladder says, in one sentence."""
+    """A ladder's outcome in one sentence."""
     first, *_, alone, honest, _ = ({k: 100 * v for k, v in r["metrics"]["accuracy"].items()} for r in entry["rungs"])
     marks = {mark["name"]: 100 * mark["metrics"]["accuracy"]["value"] for mark in entry["marks"]}
     none = f" without any attention they reach {marks['no attention']:.1f} %," if "no attention" in marks else ""

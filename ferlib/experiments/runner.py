@@ -74,7 +74,7 @@ def untrained(recipe: Recipe, backbone_weights: str | Path | None) -> FaceModel:
 
 
 def has_backbone(recipe: Recipe) -> bool:
-    """Whether the recipe's network stands on a backbone."""
+    """True if the recipe's network stands on a backbone."""
     return MODELS[recipe.config.architecture].model.has_backbone
 
 
@@ -145,7 +145,7 @@ def judge_runs(
     kept: np.ndarray | None = None,
     chosen_in: Batching | None = None,
 ) -> tuple[dict, np.ndarray, np.ndarray]:
-    """What one protocol reports of the runs of one network.
+    """Metrics of the runs of one network under one protocol.
 
     Args:
         runs: by seed.

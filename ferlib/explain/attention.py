@@ -26,7 +26,7 @@ def attention_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def recorded(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """What goes into and comes out of some layers while the `with` lasts, name -> (input, output)."""
+    """Record inputs and outputs of some layers while the `with` lasts, name -> (input, output)."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(name: str, module: nn.Module) -> RemovableHandle:

@@ -74,8 +74,10 @@ def predict_with_cam(
 
 
 def _gradients(model: FaceModel, features: Sequence[Tensor], targets: Targets) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits (B, classes) from the features (B, C, h, w) of every side, and over each of them the gradient of the
-    targets' logits that the network gives this side."""
+    """Logits (B, classes) from the features (B, C, h, w) of every side, and their gradients.
+
+    The gradient over a side's features is that of the targets' logits that the network gives this side.
+    """
     leaves = [side.detach().requires_grad_() for side in features]
     with torch.enable_grad():
         sides = [model.forward_head(leaf) for leaf in leaves]

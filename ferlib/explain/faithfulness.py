@@ -94,8 +94,10 @@ def deletion_curve(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tenso
 
 
 def insertion_curve(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor, steps: int = STEPS) -> Tensor:
-    """The target's probability (B, steps + 1) as ever more pixels of a blurred face (σ an eighth of its side) become
-    sharp; arguments as in `deletion_curve`."""
+    """The target's probability (B, steps + 1) as ever more pixels of a blurred face become sharp.
+
+    σ of the blur is an eighth of the face's side; arguments as in `deletion_curve`.
+    """
     sigma = faces.shape[-1] / 8
     blurred = gaussian_blur(faces, [2 * (faces.shape[-1] // 2) - 1] * 2, [sigma, sigma])
     return _curve(model, blurred, faces, maps, targets, steps)

@@ -1,4 +1,4 @@
-"""What explanations share: the class to explain, a place where gradients can be taken, and a map to show."""
+"""Helpers of all explanations: choose the class, allow gradients, scale and enlarge heat maps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +35,10 @@ def chosen_classes(logits: Tensor, targets: Targets) -> Tensor:
 
 @contextmanager
 def left_inference_mode(x: Tensor) -> Iterator[Tensor]:
-    """Inside, gradients can be taken where `torch.enable_grad` says so, also under `torch.inference_mode`; gives the
-    images in a form that autograd takes."""
+    """Allow gradients inside, also under `torch.inference_mode`; gives the images in a form that autograd takes.
+
+    They are taken where `torch.enable_grad` says so.
+    """
     with torch.inference_mode(False), torch.no_grad():
         yield x.clone() if x.is_inference() else x.detach()
 

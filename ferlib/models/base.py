@@ -31,7 +31,7 @@ class ModelConfig:
     """Settings that a model is built from, and how its input is prepared.
 
     Attributes:
-        architecture: the model's name in the zoo.
+        architecture: the model's name in the registry.
         classes: class names in the order of the logits.
         input_size: side of the square input in pixels.
         downscale_to: faces are first reduced to this side, because the training faces had no more detail; None: no.
@@ -116,8 +116,10 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         return mean_of([self.forward_head(self.forward_features(side)) for side in self.sides(x)])
 
     def sides(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The views of images (B, channels, H, W) that an answer is the mean over: as they are; with `flip_tta`,
-        outside training, also their mirror images."""
+        """Views of images (B, channels, H, W) that an answer is the mean over.
+
+        The images as they are; with `flip_tta`, outside training, also their mirror images.
+        """
         return (x, x.flip(-1)) if self.config.flip_tta and not self.training else (x,)
 
     def forward_features(self, x: Tensor) -> Tensor:

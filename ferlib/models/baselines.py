@@ -5,8 +5,8 @@ al. 2015) and Inception v3 (Szegedy et al. 2016), both without auxiliary classif
 others timm's; all layers are theirs but the last. The whole network is trained, from random weights or from ImageNet.
 
 Table I quotes each number from another paper, with that paper's changes to the network and its training; these here
-are the networks as first published, so the numbers need not agree. Dropout in the zoo is torchvision's. Faces smaller
-than a network can take are enlarged inside the model.
+are the networks as first published, so the numbers need not agree. Dropout in the registry is torchvision's. Faces
+smaller than a network can take are enlarged inside the model.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,7 @@ class Reduction(nn.Module):
             )
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """x (B, C, H, W), gamma (C,) of the stage's last batch norm."""
+        """X (B, C, H, W), gamma (C,) of the stage's last batch norm."""
         if self.place == "before":
             return self.pool(self.attend(x, gamma))
         return self.attend(self.pool(x), gamma)

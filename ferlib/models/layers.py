@@ -333,7 +333,7 @@ class SalientAttentionBlock(nn.Module):
         self.spatial = SpatialGate(kernel, combine)
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """x (B, C, H, W); gamma (C,), the γ of the stage's last batch norm, unused where the block has its own."""
+        """X (B, C, H, W); gamma (C,), the γ of the stage's last batch norm, unused where the block has its own."""
         if self.norm is not None:
             x, gamma = self.norm(x), self.norm.weight
         weights = self.channel(x) * channel_importance(gamma, self.rescale)[:, None, None]  # W'_c, (B, C, 1, 1)

@@ -1,4 +1,4 @@
-"""What models there are, with their size, cost, rights and test figures."""
+"""Table of all models, with their size, cost, rights and test figures."""
 
 import json
 from copy import deepcopy
@@ -18,7 +18,7 @@ from ferlib.models.registry import MODELS, create_model, load_model, released_mo
 
 @dataclass(frozen=True)
 class TestFigures:
-    """How a released model did on faces it was neither trained nor selected on.
+    """Test figures of a released model, on faces it was neither trained nor selected on.
 
     Attributes:
         data: name of the data set.

@@ -74,8 +74,10 @@ def noted_normalisation(path: Path) -> Normalisation | None:
 
 
 def weights_record(weights: str | Path | None) -> dict[str, str]:
-    """Name and checksum of pretrained weights, to be saved with a run: {"name": "none" or "imagenet"}, or the
-    "name" of a file, without its folder, and its "sha256"."""
+    """Name and checksum of pretrained weights, to be saved with a run.
+
+    {"name": "none" or "imagenet"}, or the "name" of a file, without its folder, and its "sha256".
+    """
     if weights in (None, "imagenet"):
         return {"name": str(weights).lower()}
     path = Path(weights)

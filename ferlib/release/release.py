@@ -140,8 +140,10 @@ def adopt_run(run: Path, folder: Path) -> None:
 
 
 def command_of(arguments: Sequence[str]) -> str | None:
-    """The `ferlib train` command of a run from its arguments, without where things were on that machine; None for a
-    run that was started otherwise, from a notebook say."""
+    """The `ferlib train` command of a run from its arguments, without where things were on that machine.
+
+    None for a run that was started otherwise, from a notebook say.
+    """
     if "train" not in arguments[:2]:
         return None
     kept, words = ["train"], list(arguments[list(arguments).index("train") + 1 :])
@@ -214,7 +216,7 @@ def release(
 
 
 def in_checkout() -> bool:
-    """Whether the project is run from its source, whose released models may be changed; not so of an installed one."""
+    """True if the project is run from its source, whose released models may be changed; not an installed one."""
     return (ROOT / "pyproject.toml").is_file()
 
 

@@ -61,7 +61,7 @@ def resized(x: np.ndarray, side: int) -> np.ndarray:
 
 @cache
 def _weights(before: int, after: int) -> np.ndarray:
-    """What every pixel of a row `(after,)` takes from those of a row `(before,)`: float32 `(after, before)`."""
+    """Weights of resizing a row: float32 `(after, before)`, one row a pixel of the result."""
     scale = before / after
     places = (np.arange(after)[:, None] + 0.5) * scale
     weights = (1 - np.abs(np.arange(before) + 0.5 - places) / max(scale, 1)).clip(0)

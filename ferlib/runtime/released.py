@@ -1,4 +1,4 @@
-"""Where trained models lie, by name; finding one needs no PyTorch."""
+"""Find released models and model folders by name, without PyTorch."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,7 @@ def released_models() -> dict[str, Path]:
 
 
 def released_onnx(name_or_dir: str | Path) -> Path | None:
-    """A released model's model.onnx (`ferlib.release.onnx_export`), where it has one: the same answers, faster on a
-    CPU.
+    """Path of a released model's model.onnx (`ferlib.release.onnx_export`), or None where it has none.
 
     Of a folder too, where `ferlib release` made it; in another, nothing says that the two belong together.
     """

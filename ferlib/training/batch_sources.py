@@ -1,4 +1,4 @@
-"""Where a step's batches come from: pixels augmented on the device, or a frozen backbone's cached features.
+"""Sources of batches: pixels augmented on the device, or a frozen backbone's cached features.
 
 Both answer alike: `inputs(rows)` for evaluation, `training_batches(order, share)` for an epoch of training.
 """
@@ -110,7 +110,7 @@ class FeatureSource:
 
 
 def uses_cache(config: ModelConfig, augment: str) -> bool:
-    """Whether cached features are all that training and validation see.
+    """True if cached features are all that training and validation see.
 
     The backbone is frozen, `augment` no more than a flip, and the model looks at one side of a face.
     """

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk, each file written whole or not at all, and no pickle:
+"""Files of a training run, each written atomically, and no pickle:
 
 recipe.json         everything that decided the run
 environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
@@ -176,7 +176,7 @@ def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: f
 
 
 def environment() -> dict:
-    """What the numbers of a run may depend on beside its recipe, JSON-ready."""
+    """Versions, machine and arguments that a run's numbers may depend on beside its recipe, JSON-ready."""
     return {
         "commit": commit(),
         "python": platform.python_version(),

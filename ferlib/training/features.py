@@ -98,8 +98,7 @@ class FeatureCache:
 
     @staticmethod
     def key(model: FaceModel, dataset: FaceDataset, shape: Sequence[int]) -> str:
-        """Changes with the pixels, the backbone's weights, the input transform or the map's shape, and with nothing
-        else.
+        """Key of a cache: changes with the pixels, the backbone's weights, the input transform and the map's shape.
 
         The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
         """

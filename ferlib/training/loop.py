@@ -66,12 +66,12 @@ def fit(
     select_by: str = "accuracy",
     observe: Callable[[FaceModel], Mapping[str, float]] | None = None,
 ) -> pd.DataFrame:
-    """Train a model on the training split, selecting the epoch on the validation split. The test split is not touched,
-    unless the recipe's protocol is "published".
+    """Train a model on the training split, selecting the epoch on the validation split.
 
-    A model with a frozen backbone is trained on cached features when its augmentation is no more than a flip. Where the
-    recipe's method shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the
-    end, but not in the training state.
+    The test split is not touched, unless the recipe's protocol is "published". A model with a frozen backbone is
+    trained on cached features when its augmentation is no more than a flip. Where the recipe's method shifts the
+    finished logits, the shift is in the validation metrics, in best/ and in the model at the end, but not in the
+    training state.
 
     Args:
         model: built from `recipe.config`; trained in place and left with the weights of the best epoch.

@@ -30,7 +30,7 @@ COMPILE_MODES = ("no", "default", "reduce-overhead", "max-autotune")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a model.
+    """Settings of a training run, the model's config among them.
 
     Attributes:
         config: the model.

@@ -1,6 +1,7 @@
-"""Learning rates over a run, each as the fraction of the recipe's rate. None keeps state: they are told from the
-fraction of the steps taken and from the validation scores of the finished epochs, so a resumed run goes on where it
-was.
+"""Learning rates over a run, each as the fraction of the recipe's rate.
+
+None keeps state: they are told from the fraction of the steps taken and from the validation scores of the finished
+epochs, so a resumed run goes on where it was.
 """
 
 import math
@@ -39,7 +40,7 @@ def one_cycle(progress: float, rise: float = 0.3) -> float:
 
 
 def torch_plateau(scores: Sequence[float], factor: float = 0.75, patience: int = 5, threshold: float = 1e-4) -> float:
-    """What PyTorch's ReduceLROnPlateau has made of the learning rate after these scores, higher ones being better.
+    """Factor of the learning rate that PyTorch's ReduceLROnPlateau gives after these scores, higher ones being better.
 
     × `factor` when more than `patience` epochs in a row, so with 5 every sixth, were not above the best so far by more
     than `threshold` of it. Factor and patience are Khairuddin and Chen's (2021), the threshold is PyTorch's own.
