@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from ferlib.data.registry import load_dataset
+from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
-from ferlib.explain.intervals import as_record
 from ferlib.models.registry import create_model, load_model
 from ferlib.utils.commit import commit
 
@@ -30,7 +30,7 @@ def scores(points: np.ndarray, labels: np.ndarray) -> dict:
     shares = purity(points, labels)
     by_class = [shares[labels == label].mean() for label in np.unique(labels)]
     return {
-        "purity": as_record(shares),
+        "purity": mean_estimate(shares),
         "purity_of_classes": round(float(np.mean(by_class)), 4),
         "silhouette": round(silhouette(points, labels), 4),
     }

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ferlib import labels
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.metrics import summary_with_intervals
+from ferlib.evaluation.bootstrap import summary_with_intervals
 from ferlib.utils.commit import commit
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # the package's order

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.evaluation.metrics import METRICS, bootstrap_intervals, from_confusion
+from ferlib.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
+from ferlib.evaluation.metrics import METRICS, from_confusion
 from ferlib.utils.commit import commit
 
 ROOT = Path(__file__).parents[1]
 TESTS = 500
 LEVEL = 0.95
-RESAMPLES = 2000
 
 
 def covered(shares: np.ndarray, faces: int, seed: int = 0) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ferlib.evaluation.report import Estimate, read_report
 from ferlib.experiments.published import read_published
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +21,7 @@ def read(name: str) -> dict:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
-def cell(metric: dict) -> str:
+def cell(metric: Estimate) -> str:
     """73.0 (71.5 to 74.4), in percent."""
     text = f"{100 * metric['value']:.1f}"
     return f"{text} ({100 * metric['low']:.1f} to {100 * metric['high']:.1f})" if "low" in metric else text
@@ -41,7 +42,7 @@ def of_reports(models: dict[str, str], table: str, model: str, data: str) -> str
     claim = read_published(table).query("model == @model and data == @data and metric == 'accuracy'").iloc[0]
     lines = [HEAD.replace(" |\n", " | calibration error, % |\n") + "---|"]
     for name, label in models.items():
-        report = read(name)
+        report = read_report(ROOT / "results" / f"{name}.json")
         lines.append(row(label, report["faces"], report["metrics"], (*NAMES, "ece")))
     lines.append(f"| *claimed by {claim['paper']}: {claim['protocol']}* | | *{claim['value']:.1f}* | | | |")
     return "\n".join(lines)

@@ -42,8 +42,8 @@ from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic import load_synthetic
 from ferlib.models.base import FaceModel
-from ferlib.models.listing import count_flops
 from ferlib.models.preprocess import Preprocess
+from ferlib.models.profile import count_flops
 from ferlib.models.registry import build_model, create_model
 from ferlib.training.batch_sources import PixelSource
 from ferlib.training.features import FeatureCache

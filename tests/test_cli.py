@@ -14,8 +14,8 @@ from PIL import Image
 from ferlib.cli import main
 from ferlib.cli.settings import parse_settings
 from ferlib.labels import FERPLUS, SYNTHETIC
-from ferlib.models.listing import model_rows
 from ferlib.models.registry import create_model, list_models, released_models
+from ferlib.release.listing import model_rows
 from ferlib.release.onnx_export import export_onnx
 from ferlib.training.checkpoint import RunFolder
 
@@ -45,7 +45,7 @@ def rows():
 @pytest.fixture
 def model_list(rows, monkeypatch):
     """The true list, made once."""
-    monkeypatch.setattr("ferlib.models.listing.model_rows", lambda: rows)
+    monkeypatch.setattr("ferlib.release.listing.model_rows", lambda: rows)
 
 
 def paths(folder, *names: str) -> list[str]:
@@ -344,7 +344,7 @@ def test_a_fault_of_ours_keeps_its_traceback_and_an_error_of_the_user_does_not(
     def fault() -> list:
         raise ValueError("an index went wrong")
 
-    monkeypatch.setattr("ferlib.models.listing.model_rows", fault)
+    monkeypatch.setattr("ferlib.release.listing.model_rows", fault)
     with pytest.raises(ValueError, match="an index went wrong"):
         main(["models"])
     assert main(["train", "nosuch", "--data", "synthetic"]) == 1

@@ -26,7 +26,8 @@ from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, person_of
 from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.images import ImageError, read_image
-from ferlib.utils.cache import short_key, written_whole
+from ferlib.utils.atomic import atomic_write
+from ferlib.utils.cache import short_key
 from ferlib.utils.files import find_pictures
 from ferlib.utils.progress import progress
 
@@ -82,7 +83,7 @@ def propose_labels(
         fresh = pd.DataFrame(rows, columns=list(COLUMNS))
         table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
     table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
-    with written_whole(out / PROPOSALS) as partial:
+    with atomic_write(out / PROPOSALS) as partial:
         table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
     return read_proposals(out)
 
@@ -208,7 +209,7 @@ def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None") -> 
         x0, y0, x1, y1 = crop.box
         name, label = f"{_face_name(photo)}-{number}.png", folder_of(proposal["proposed"] or UNSORTED)
         (out / label).mkdir(exist_ok=True)
-        with written_whole(out / label / name) as partial:
+        with atomic_write(out / label / name) as partial:
             Image.fromarray(crop.resized(min(SIDE, x1 - x0))).save(partial, "PNG")
         rows.append(row | {"face": number, "x0": x0, "y0": y0, "x1": x1, "y1": y1, "file": name} | proposal)
     return rows

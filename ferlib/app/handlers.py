@@ -200,12 +200,13 @@ class Listeners:
 
     def models(self) -> list[dict]:
         """The models to choose from, the default first: [{"name", "classes", "methods", "test": metrics or null}]."""
+        reports = {name: self.service.card(name)[1] for name in self.service.models}
         return [
             {
                 "name": name,
                 "classes": list(one.classes),
                 "methods": list(one.methods),
-                "test": (self.service.card(name)[1] or {}).get("metrics"),
+                "test": report["metrics"] if (report := reports[name]) else None,
             }
             for name, one in self.service.models.items()
         ]

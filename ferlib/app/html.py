@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from ferlib.app.batch_demo import Companies
 from ferlib.app.drawing import MANY_FACES, colour, data_url, ink
 from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, percent, ranked, sentence, where_it_looked
 from ferlib.results import FacePrediction, ImagePrediction
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.report import Report
 
 WELCOME = """<div class="note"><b>The result appears here.</b><br>
 Drop a photo, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""
@@ -124,7 +128,7 @@ def tag(scores: dict[str, float]) -> str:
     return f'<span class="tag" style="{style}">{escape(label)}</span> {percent(scores[label])}'
 
 
-def classes_table(report: dict) -> str:
+def classes_table(report: "Report") -> str:
     """Recall, precision and number of faces of each class as HTML, from a released model's report."""
     head = "".join(f'<th scope="col">{title}</th>' for title in ("found", "right when named", "test faces"))
     rows = "".join(

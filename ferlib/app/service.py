@@ -1,13 +1,12 @@
 """The service behind the page: the models, shared by all visitors, and a bounded number of visitors at a time."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,6 +20,9 @@ from ferlib.images import MAX_PIXELS, ImageError
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, find_faces
 from ferlib.results import ImagePrediction
 from ferlib.runtime.released import released_models
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.report import Report
 
 READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
@@ -133,7 +135,7 @@ class Service:
             largest = max(found.faces, key=lambda crop: crop.face.side)
             return among_neighbours(largest.resized(honest.classifier.side), honest)
 
-    def card(self, model: str | None = None) -> tuple[str, dict | None]:
+    def card(self, model: str | None = None) -> tuple[str, "Report | None"]:
         """A model's card (Markdown) and its report on test faces; of a model without them a line, and None.
 
         Raises:
@@ -145,7 +147,9 @@ class Service:
         card, report = folder / "README.md", folder / "report.json"
         text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
-        return text.strip(), json.loads(report.read_text()) if report.is_file() else None
+        from ferlib.evaluation.report import read_report  # light: no PyTorch
+
+        return text.strip(), read_report(report) if report.is_file() else None
 
     @contextmanager
     def find(self, source: Source) -> "Iterator[FoundFaces]":

@@ -11,6 +11,7 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.evaluation.audit import AuditReport
+    from ferlib.evaluation.report import Report
 
 GUEST = "MODULE:CALLABLE"
 
@@ -88,7 +89,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         model = load_model(options.model)
         data = load_for(options, model.config)
     to_device(model, device)
-    result = evaluate(
+    measured = evaluate(
         model,
         data,
         options.split,
@@ -98,7 +99,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.protocol,
         options.batch_size or PUBLISHED_BATCH,
     )
-    result = {"name": str(options.model), **result}
+    result: Report = {"name": str(options.model), **measured}
     report = None
     if options.audit:
         report = audit(model, data, options.split, without=options.without, history=history)
@@ -114,13 +115,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return int(report is not None and not report.passed)
 
 
-def _print_table(options: argparse.Namespace, result: dict) -> None:
+def _print_table(options: argparse.Namespace, result: "Report") -> None:
     import pandas as pd
 
     print(f"{options.model} on {options.data}, {options.split}, {result['faces']:,} faces")
     print(f"protocol: {result['protocol']}")
     for name, metric in result["metrics"].items():
-        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]" if "low" in metric else ""
+        interval = f"  [{metric['low']:.4f}, {metric['high']:.4f}]"
         print(f"  {name:<18} {metric['value']:.4f}{interval}")
     table = pd.DataFrame(result["per_class"]).T
     print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))

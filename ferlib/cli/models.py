@@ -15,7 +15,7 @@ def run_models(options: argparse.Namespace) -> int:
     """`ferlib models`."""
     from dataclasses import asdict
 
-    from ferlib.models.listing import model_rows
+    from ferlib.release.listing import model_rows
 
     rows = model_rows()
     if options.format == "json":

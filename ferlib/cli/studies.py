@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ferlib.cli.data_options import add_data_options, add_reading_options, load_from
 from ferlib.errors import UserError
+from ferlib.utils.atomic import write_json
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
@@ -179,5 +180,5 @@ def _merge(path: Path, entry: dict, keys: Sequence[str], about: str) -> list[dic
     for one in [*_entries(path, keys), entry]:
         by_keys[json.dumps([one[key] for key in keys], sort_keys=True)] = one
     entries = list(by_keys.values())
-    path.write_text(json.dumps({"about": about.strip(), "entries": entries}, indent=1) + "\n")
+    write_json(path, {"about": about.strip(), "entries": entries})
     return entries

@@ -19,7 +19,7 @@ from ferlib.data import fer2013
 from ferlib.data.dataset import DataError
 from ferlib.data.facial_expressions import read_legend
 from ferlib.data.registry import NAMES, SOURCES, data_roots, find_dataset
-from ferlib.utils.cache import written_whole
+from ferlib.utils.atomic import atomic_write
 
 #: Where the open parts come from.
 ADDRESSES = {
@@ -97,7 +97,7 @@ def _get_votes(address: str, folder: Path) -> None:
     """FERPlus: the votes are open, the pictures they belong to are FER2013's and need a licence."""
     target = folder / "fer2013new.csv"
     if not target.is_file():
-        with written_whole(target) as partial:
+        with atomic_write(target) as partial:
             download(address, partial)
             _check_votes(partial, address)
     if find_dataset("ferplus", folder) is None:

@@ -13,6 +13,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.labels import mapping
+from ferlib.models.inference import run_batches
 from ferlib.models.preprocess import Preprocess
 from ferlib.utils.devices import device_of
 
@@ -57,7 +58,6 @@ def ordered_batches(
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-@torch.inference_mode()
 def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray:
     """Class probabilities (N, classes), float64, in the order of the data set, predicted batch by batch.
 
@@ -66,7 +66,7 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
         batches: from `ordered_batches`; together they are 0..N-1, each once.
     """
     order = np.concatenate(batches)
-    found = torch.cat([logits(torch.from_numpy(rows)).cpu().double().softmax(dim=1) for rows in batches]).numpy()
+    found = torch.cat(list(run_batches(logits, map(torch.from_numpy, batches)))).cpu().double().softmax(dim=1).numpy()
     probabilities = np.empty_like(found)
     probabilities[order] = found
     return probabilities

@@ -1,21 +1,156 @@
-"""Bootstrap intervals over faces and seeds, with the same draws for everything that is compared.
+"""Bootstrap intervals (Efron 1979): the one place where test faces, people and seeds are drawn again.
 
-In every resample, people are drawn with replacement (faces, where people are not known), and so are seeds; a figure is
-the mean over the drawn seeds. As all protocols and models are given the same draws, their differences are paired. Few
-seeds tell little about their own spread, and no interval is widened for the number of comparisons.
+Whatever is compared is given the same draws, so that differences are paired. Where people are known they are drawn
+whole, as the faces of one person are alike. Few seeds tell little about their own spread, and no interval is widened
+for the number of comparisons. Intervals are 95 % percentile intervals unless something else is said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.metrics import METRICS, from_confusion
+from ferlib.evaluation.calibration import BINS, bin_of, calibration_error
+from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion, summary
+from ferlib.evaluation.report import Estimate
 
 RESAMPLES = 2000
+DRAWN_AT_ONCE = 8_000_000  # numbers, 64 MB
 
 
-def units(part: FaceDataset) -> np.ndarray:
+def resample(
+    counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """A statistic of every resample, (R, ...).
+
+    Drawing N faces with replacement is drawing, from a multinomial with the observed fractions, how many of each kind
+    there are: of every face where `counts` is all ones, of every cell of a table where it is that table.
+
+    Args:
+        counts: how often each kind was observed, (K,).
+        statistic: of how often each kind was drawn in some of the resamples, (r, K) -> (r, ...).
+        resamples: R.
+        seed: the same seed draws the same.
+    """
+    rng, total, step = np.random.default_rng(seed), int(counts.sum()), max(DRAWN_AT_ONCE // len(counts), 1)
+    parts = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([statistic(rng.multinomial(total, counts / total, size=part)) for part in parts])
+
+
+def percentiles(resampled: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Low and high end (2, ...) of the interval of a statistic, from its resamples (R, ...); NaN is left out."""
+    return np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def intervals(value: np.ndarray, resampled: np.ndarray, names: Sequence[str] = METRICS) -> dict[str, Estimate]:
+    """Estimates by name, JSON-ready, of values (names,) and their resamples (R, names)."""
+    low, high = percentiles(resampled)
+    return {
+        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
+    }
+
+
+# ---- metrics of a whole split, faces drawn
+
+
+def bootstrap_intervals(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: int,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """{metric of `METRICS`: (low, high)}, fractions of 1.
+
+    Args:
+        labels: true classes (N,).
+        predicted: classes (N,).
+        classes: how many there are.
+        level: of the intervals, 0..1.
+        resamples: how many.
+        seed: of the draws.
+    """
+    counts = confusion(labels, predicted, classes).ravel()
+    values = resample(counts, lambda drawn: from_confusion(drawn.reshape(-1, classes, classes)), resamples, seed)
+    low, high = percentiles(values, level)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
+
+
+def calibration_interval(
+    labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of `calibration_error`; not below 0.
+
+    The error counts chance gaps in every bin, and those of a resample come on top of the sample's. So resampled errors
+    are too high by about what the sample's is too high, and the interval, ± z standard deviations of theirs, stands
+    around 2 e - their mean. In simulations of 1,000 and 3,000 faces, of 95 % intervals 95 % held a true error of 0.08,
+    92 % one of 0.05 and 89 % one of 0.02; near 0 it says little more than "small".
+    """
+    confidence, faces = probabilities.max(axis=1), len(labels)
+    gaps = np.zeros((faces, BINS))
+    gaps[np.arange(faces), bin_of(confidence, BINS)] = confidence - (probabilities.argmax(axis=1) == labels)
+    errors = resample(np.ones(faces), lambda drawn: np.abs(drawn @ gaps).sum(axis=1) / faces, resamples, seed)
+    centre = 2 * calibration_error(labels, probabilities) - errors.mean()
+    reach = norm.ppf((1 + level) / 2) * errors.std()
+    return max(0.0, float(centre - reach)), float(centre + reach)
+
+
+def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Estimate]:
+    """`summary` with an interval for every metric, JSON-ready."""
+    found = bootstrap_intervals(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    found["ece"] = calibration_interval(labels, probabilities)
+    return {
+        name: {"value": value, "low": found[name][0], "high": found[name][1]}
+        for name, value in summary(labels, probabilities).items()
+    }
+
+
+def ece_with_interval(labels: np.ndarray, probabilities: np.ndarray) -> Estimate:
+    """The "ece" of `summary_with_intervals` alone."""
+    low, high = calibration_interval(labels, probabilities)
+    return {"value": calibration_error(labels, probabilities), "low": low, "high": high}
+
+
+# ---- means over faces
+
+
+def mean_intervals(values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Mean, low and high (3, ...) of values (N, ...), one a face; NaN is absent."""
+    values = np.asarray(values, float)
+    there = ~np.isnan(values)
+    flat, present = np.where(there, values, 0).reshape(len(values), -1), there.reshape(len(values), -1).astype(float)
+    with np.errstate(invalid="ignore"):
+        means = resample(np.ones(len(values)), lambda drawn: (drawn @ flat) / (drawn @ present), resamples, seed)
+        mean = flat.sum(axis=0) / present.sum(axis=0)
+        return np.stack([mean, *percentiles(means, level)]).reshape(3, *values.shape[1:])
+
+
+def mean_estimate(values: np.ndarray) -> Estimate:
+    """Mean of values (N,), one a face, with its interval, rounded to five digits."""
+    return _rounded(*mean_intervals(values))
+
+
+def difference_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Mean of `first` (N,) minus mean of `second` (M,), two groups of faces, with its interval; NaN is absent."""
+    groups = [np.asarray(group, float)[~np.isnan(group)] for group in (first, second)]
+    one, two = (_resampled_means(group, seed) for seed, group in enumerate(groups))
+    return _rounded(groups[0].mean() - groups[1].mean(), *percentiles(one - two))
+
+
+def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    return resample(np.ones(len(values)), lambda drawn: drawn @ values / len(values), seed=seed)
+
+
+def _rounded(value: float, low: float, high: float) -> Estimate:
+    return {"value": round(float(value), 5), "low": round(float(low), 5), "high": round(float(high), 5)}
+
+
+# ---- people and seeds
+
+
+def clusters(part: FaceDataset) -> np.ndarray:
     """Cluster of every face for resampling: its person's number, or one of its own where none is known."""
     group = part.frame["group"].to_numpy()
     return np.where(group < 0, group.max(initial=-1) + 1 + np.arange(len(group)), group)
@@ -23,9 +158,8 @@ def units(part: FaceDataset) -> np.ndarray:
 
 def face_draws(part: FaceDataset, resamples: int = RESAMPLES) -> np.ndarray:
     """Counts of every face in every resample, float32 (R, N). Faces of one cluster are drawn together."""
-    people, person = np.unique(units(part), return_inverse=True)
-    draws = np.random.default_rng(0).multinomial(len(people), np.full(len(people), 1 / len(people)), size=resamples)
-    return draws[:, person].astype(np.float32)
+    people, person = np.unique(clusters(part), return_inverse=True)
+    return resample(np.ones(len(people)), lambda drawn: drawn[:, person].astype(np.float32), resamples)
 
 
 def seed_draws(seeds: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -33,15 +167,8 @@ def seed_draws(seeds: int, resamples: int = RESAMPLES) -> np.ndarray:
     return np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
 
 
-def confusion_cells(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """For every face, the cell of the confusion matrix it falls into, one-hot float32 (N, classes²)."""
-    cells = np.zeros((len(labels), classes**2), np.float32)
-    cells[np.arange(len(labels)), labels.astype(np.int64) * classes + predicted] = 1
-    return cells
-
-
 class Resampling:
-    """One set of draws for one split.
+    """One set of draws for one split: in every resample people and seeds, both with replacement.
 
     Args:
         part: the split.
@@ -53,33 +180,30 @@ class Resampling:
         self.labels, self.classes = part.frame["label"].to_numpy(), len(part.classes)
         self.faces, self.seeds = face_draws(part, resamples), seed_draws(seeds, resamples)
 
-    def measure(self, predicted: Sequence[np.ndarray], kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """`METRICS` of some runs of one thing.
+    def measure(
+        self,
+        predicted: Sequence[np.ndarray],
+        kept: np.ndarray | None = None,
+        score: Callable[[np.ndarray], np.ndarray] = from_confusion,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of some runs of one thing.
 
         Args:
             predicted: classes (N,), one array a seed.
             kept: bool (N,), which faces count; None: all.
+            score: M numbers of every confusion matrix, (R, K, K) -> (R, M); by default `METRICS`.
 
         Returns:
-            What each seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3).
+            Those of each seed, (S, M), and their mean over the drawn seeds in every resample, (R, M).
         """
         exact, resampled = [], []
         for classes in predicted:
             cells = confusion_cells(self.labels, classes, self.classes)
             if kept is not None:
                 cells[~kept] = 0
-            exact.append(self._from_cells(cells.sum(axis=0, keepdims=True))[0])
-            resampled.append(self._from_cells(self.faces @ cells))
-        drawn = np.take_along_axis(np.stack(resampled, axis=1), self.seeds[..., None], axis=1)  # (R, S, 3)
-        return np.stack(exact), drawn.mean(axis=1)
-
-    def _from_cells(self, counts: np.ndarray) -> np.ndarray:
-        return from_confusion(counts.reshape(-1, self.classes, self.classes))
-
-
-def intervals(value: np.ndarray, resampled: np.ndarray, names: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
-    """{name: {"value", "low", "high"}} with 95 % percentile intervals, of (names,) and (R, names); NaN is left out."""
-    low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
-    return {
-        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
-    }
+            matrices = (cells.sum(axis=0), self.faces @ cells)
+            whole, drawn = (score(counts.reshape(-1, self.classes, self.classes)) for counts in matrices)
+            exact.append(whole[0])
+            resampled.append(drawn)
+        picked = np.take_along_axis(np.stack(resampled, axis=1), self.seeds[..., None], axis=1)  # (R, S, M)
+        return np.stack(exact), picked.mean(axis=1)

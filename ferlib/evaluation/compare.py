@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ferlib.evaluation.bootstrap import confusion_cells
-from ferlib.evaluation.metrics import METRICS, from_confusion
+from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample
+from ferlib.evaluation.metrics import METRICS, confusion_cells, from_confusion
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def paired_differences(
     second: np.ndarray,
     classes: int,
     level: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Differences of two models' metrics with percentile bootstrap intervals; the models see the same resampled faces.
@@ -92,13 +92,12 @@ def paired_differences(
         See `Comparison.differences`.
     """
     cells, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=resamples)
-    weights = np.concatenate([counts[None], draws])  # (1 + R, cells), the data themselves come first
-    scores = [
-        from_confusion((weights @ confusion_cells(cells[0], predicted, classes)).reshape(-1, classes, classes))
-        for predicted in cells[1:]
-    ]
-    difference = scores[1] - scores[0]  # (1 + R, metrics)
-    low, high = np.quantile(difference[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    columns = {"first": scores[0][0], "second": scores[1][0], "difference": difference[0], "low": low, "high": high}
+
+    def scores(drawn: np.ndarray) -> np.ndarray:  # (r, cells) -> (r, 2, metrics)
+        matrices = [drawn @ confusion_cells(cells[0], predicted, classes) for predicted in cells[1:]]
+        return np.stack([from_confusion(counts.reshape(-1, classes, classes)) for counts in matrices], axis=1)
+
+    exact, resampled = scores(counts[None])[0], resample(counts, scores, resamples, seed)
+    low, high = percentiles(resampled[:, 1] - resampled[:, 0], level)
+    columns = {"first": exact[0], "second": exact[1], "difference": exact[1] - exact[0], "low": low, "high": high}
     return pd.DataFrame(columns, index=list(METRICS))

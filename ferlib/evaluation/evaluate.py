@@ -10,9 +10,11 @@ from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.bootstrap import ece_with_interval, summary_with_intervals
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
-from ferlib.evaluation.metrics import confusion, ece_with_interval, per_class, summary_with_intervals
+from ferlib.evaluation.metrics import confusion, per_class
+from ferlib.evaluation.report import Report
 from ferlib.models.base import evaluating
 from ferlib.utils.commit import commit
 
@@ -63,7 +65,7 @@ def evaluate(
     ten_crop: bool = False,
     protocol: str = "honest",
     published_batch: int = PUBLISHED_BATCH,
-) -> dict:
+) -> Report:
     """Metrics of a model on one split.
 
     A model may know classes the data lacks (a FERPlus model on FER2013): their probabilities are left out and the rest

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
-from ferlib.evaluation.calibration import calibration_error, calibration_interval
+from ferlib.evaluation.calibration import calibration_error
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
 
@@ -34,6 +34,13 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
+def confusion_cells(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """For every face, the cell of the confusion matrix it falls into, one-hot float32 (N, classes²)."""
+    cells = np.zeros((len(labels), classes**2), np.float32)
+    cells[np.arange(len(labels)), labels.astype(np.int64) * classes + predicted] = 1
+    return cells
+
+
 def from_confusion(matrices: np.ndarray) -> np.ndarray:
     """`METRICS` (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
@@ -46,48 +53,6 @@ def from_confusion(matrices: np.ndarray) -> np.ndarray:
         [hits.sum(axis=1) / true.sum(axis=1), recall.sum(axis=1) / classes, (f1 * present).sum(axis=1) / classes],
         axis=1,
     )
-
-
-def bootstrap_intervals(
-    labels: np.ndarray, predicted: np.ndarray, classes: int, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of accuracy, balanced accuracy and macro-F1, faces resampled with replacement.
-
-    Drawing N faces with replacement is drawing the confusion matrix from a multinomial with the observed shares.
-
-    Args:
-        labels: true classes (N,).
-        predicted: classes (N,).
-        classes: how many there are.
-        level: of the intervals, 0..1.
-        resamples: how many.
-        seed: of the draws.
-
-    Returns:
-        {metric of `METRICS`: (low, high)}, as fractions of 1.
-    """
-    rng = np.random.default_rng(seed)
-    counts = confusion(labels, predicted, classes)
-    draws = rng.multinomial(len(labels), counts.ravel() / len(labels), size=resamples)
-    values = from_confusion(draws.reshape(resamples, classes, classes))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
-
-
-def summary_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
-    """`summary` as {metric: {"value", "low", "high"}}, with 95 % bootstrap intervals; JSON-ready."""
-    intervals = bootstrap_intervals(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    intervals["ece"] = calibration_interval(labels, probabilities)
-    return {name: _reported(value, intervals[name]) for name, value in summary(labels, probabilities).items()}
-
-
-def ece_with_interval(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The "ece" of `summary_with_intervals` alone."""
-    return _reported(calibration_error(labels, probabilities), calibration_interval(labels, probabilities))
-
-
-def _reported(value: float, interval: tuple[float, float]) -> dict[str, float]:
-    return {"value": value, "low": interval[0], "high": interval[1]}
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

@@ -24,9 +24,10 @@ from ferlib.evaluation.batches import (
 )
 from ferlib.models.backbone import BackboneModel
 from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.inference import run_batches
 from ferlib.models.layers import BatchAttention
 from ferlib.training.features import FeatureCache, feature_logits
-from ferlib.utils.cache import written_whole
+from ferlib.utils.atomic import atomic_write
 from ferlib.utils.devices import device_of
 
 
@@ -109,7 +110,7 @@ class Watch:
         }
         seen = 1 + max((int(path.stem) for path in self.folder.glob("*.npz")), default=-1)
         arrays: dict[str, Any] = {"/".join(key): value for key, value in predicted.items()}
-        with written_whole(self.folder / f"{seen:04d}.npz") as partial, partial.open("wb") as handle:
+        with atomic_write(self.folder / f"{seen:04d}.npz") as partial, partial.open("wb") as handle:
             np.savez_compressed(handle, **arrays)
         accuracies = {
             f"{split} {batching}": float((value == self.labels[split]).mean())
@@ -154,7 +155,7 @@ def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
     """
     logits = feature_logits(model, cache)
     with bypassed(model):
-        vectors = torch.cat([logits(rows) for rows in torch.arange(len(cache)).split(128)])  # (N, D)
+        vectors = torch.cat(list(run_batches(logits, torch.arange(len(cache)).split(128))))  # (N, D)
 
     def attended(rows: Tensor) -> Tensor:
         return model.classifier(model.pooled_attention(vectors[rows.to(device_of(model))]))

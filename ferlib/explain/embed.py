@@ -15,9 +15,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ferlib.errors import UserError
-from ferlib.models.base import FaceModel, evaluating, mean_of
+from ferlib.models.base import FaceModel, mean_of
+from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
-from ferlib.utils.devices import device_of
 
 PROJECTIONS = ("pca", "tsne", "umap")
 
@@ -33,15 +33,15 @@ def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple
         pixels: faces (N, C, S, S) uint8, in the training set's framing.
         batch_size: faces a pass.
     """
-    preprocess, device = Preprocess.of(model.config), device_of(model)
-    features, probabilities = [], []
-    with evaluating(model), torch.inference_mode():
-        for batch in pixels.split(batch_size):
-            sides = model.sides(preprocess(batch.to(device)))
-            y = mean_of([model.forward_head(model.forward_features(side), pre_logits=True) for side in sides])
-            features.append(y.cpu())
-            probabilities.append(model.classifier(y).softmax(dim=1).cpu())
-    return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+    preprocess = Preprocess.of(model.config)
+
+    def vectors(batch: Tensor) -> Tensor:
+        sides = model.sides(preprocess(batch))
+        return mean_of([model.forward_head(model.forward_features(side), pre_logits=True) for side in sides])
+
+    features = torch.cat(list(run_model(model, vectors, pixels, batch_size)))
+    probabilities = torch.cat(list(run_model(model, lambda y: model.classifier(y).softmax(dim=1), features)))
+    return features.cpu().numpy(), probabilities.cpu().numpy()
 
 
 def project(features: np.ndarray, method: str, seed: int = 0) -> np.ndarray:

@@ -26,7 +26,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.errors import UserError
 from ferlib.explain.heatmaps import to_unit_range
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import FaceModel
+from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
 from ferlib.utils.devices import device_of
 
@@ -63,13 +64,13 @@ def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch
 
     At temperature 1, so that calibrating a model changes no score.
     """
-    preprocess, device = Preprocess.of(model.config), device_of(model)
-    with evaluating(model), torch.inference_mode():
-        parts = zip(faces.split(batch_size), targets.split(batch_size), strict=True)
-        chosen = [
-            model(preprocess.normalise(x.to(device))).softmax(dim=1).cpu().gather(1, t[:, None])[:, 0] for x, t in parts
-        ]
-    return torch.cat(chosen)
+    preprocess = Preprocess.of(model.config)
+
+    def probabilities(x: Tensor) -> Tensor:
+        return model(preprocess.normalise(x)).softmax(dim=1)
+
+    found = torch.cat(list(run_model(model, probabilities, faces, batch_size))).cpu()
+    return found.gather(1, targets[:, None])[:, 0]
 
 
 def ranks(maps: Tensor, seed: int = 0) -> Tensor:

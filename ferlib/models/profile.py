@@ -33,7 +33,7 @@ class Cost:
         part: its name, see `parts`.
         parameters: their number.
         trained: how many of them are trained; those of a frozen backbone are not.
-        flops: operations for one face at the model's input size, counted as in `ferlib.models.listing.count_flops`.
+        flops: operations for one face at the model's input size, see `count_flops`.
     """
 
     part: str
@@ -147,6 +147,19 @@ def costs(model: FaceModel) -> list[Cost]:
         )
         for part, modules in found.items()
     ]
+
+
+def count_flops(model: FaceModel) -> int:
+    """Floating-point operations for one face at the model's input size, 2 for a multiply-add.
+
+    Counted are convolutions and matrix products, as PyTorch's `FlopCounterMode` does; norms, activations and pooling
+    are not. Nothing is computed: a copy of the model runs on the meta device, where tensors have shapes but no content.
+    """
+    model, config = deepcopy(model).to("meta").eval(), model.config
+    image = torch.empty(1, config.channels, config.input_size, config.input_size, device="meta")
+    with torch.no_grad(), unwarned(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return counter.get_total_flops()
 
 
 def receptive_fields(model: FaceModel) -> list[Field]:

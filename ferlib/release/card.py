@@ -12,6 +12,7 @@ from pathlib import Path
 import timm
 
 from ferlib.errors import UserError
+from ferlib.evaluation.report import ClassScores, Estimate, read_report
 from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
@@ -91,9 +92,8 @@ NOT_RECORDED = """\
 def card(folder: Path) -> str:
     """The model card of a released folder, from the other files in it."""
     model = load_model(folder)
-    training, report, clean = (
-        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "report", "report_clean")
-    )
+    training = json.loads((folder / "training.json").read_text())
+    report, clean = (read_report(folder / f"{name}.json") for name in ("report", "report_clean"))
     licence, about, data = training["licence"], training["about"], report["data"]
     return CARD.format(
         licence_field=f"license: {licence.lower()}\n" if licence else "",
@@ -181,11 +181,11 @@ def _origin(model: FaceModel, training: dict) -> str:
     return words
 
 
-def _with_interval(metric: dict) -> str:
+def _with_interval(metric: Estimate) -> str:
     return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
 
 
-def _class_row(name: str, row: dict, clean: dict) -> str:
+def _class_row(name: str, row: ClassScores, clean: ClassScores) -> str:
     recalls = [f"{one['recall']:.3f} ({one['recall_low']:.3f} to {one['recall_high']:.3f})" for one in (row, clean)]
     return f"| {name} | {row['support']:.0f} | {row['precision']:.3f} | {row['f1']:.3f} | {' | '.join(recalls)} |"
 

@@ -16,7 +16,7 @@ from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.release.gradcam_graph import TRACED, trace
 from ferlib.runtime.session import open_session
-from ferlib.utils.cache import written_whole
+from ferlib.utils.atomic import atomic_write
 from ferlib.utils.devices import device_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.touch()  # what cannot be written is found out before the work
             _program(model).save(partial, external_data=False)
     except OSError as error:

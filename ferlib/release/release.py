@@ -24,6 +24,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.evaluation.report import Report
 from ferlib.models.base import to_device
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models
@@ -32,6 +33,7 @@ from ferlib.release.card import card, check_licence
 from ferlib.release.onnx_export import export_onnx
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
 from ferlib.training.checkpoint import best_epoch
+from ferlib.utils.atomic import write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
 
@@ -86,7 +88,7 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
     plain = temperature_scaled(probabilities, 1 / model.config.temperature)
     temperature = fit_temperature(labels, plain)
     config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
     if (folder / "golden.safetensors").exists():
         write_golden(folder)
     if (folder / "model.onnx").exists():
@@ -209,8 +211,8 @@ def release(
     model = load_model(folder)
     to_device(model, choose_device(device))
     for file, clean in (("report", False), ("report_clean", True)):
-        report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
-        (folder / f"{file}.json").write_text(json.dumps(report, indent=1) + "\n")
+        report: Report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
+        write_json(folder / f"{file}.json", report)
     (folder / "README.md").write_text(card(folder))
     return folder
 
@@ -248,4 +250,4 @@ def _known(sha256: str | None) -> str | None:
 
 
 def _write_training(folder: Path, training: dict) -> None:
-    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    write_json(folder / "training.json", training)

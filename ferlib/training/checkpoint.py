@@ -29,7 +29,7 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain
-from ferlib.utils.cache import written_whole
+from ferlib.utils.atomic import atomic_write, write_json
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 
@@ -128,9 +128,9 @@ class RunFolder:
             for key, value in state.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
-        with written_whole(self.last) as partial:
+        with atomic_write(self.last) as partial:
             save_file(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
-        with written_whole(self.path / "history.csv") as partial:
+        with atomic_write(self.path / "history.csv") as partial:
             pd.DataFrame(history).to_csv(partial, index=False)
 
     def load_last(
@@ -160,8 +160,7 @@ class RunFolder:
         self._write_json("metrics.json", figures)
 
     def _write_json(self, name: str, content: object) -> None:
-        with written_whole(self.path / name) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(self.path / name, content, indent=2)
 
 
 def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: float = 0.0) -> int:

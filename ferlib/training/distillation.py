@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.models.base import FaceModel, evaluating, to_device
+from ferlib.models.base import FaceModel, to_device
+from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
-from ferlib.utils.devices import choose_device, device_of
-from ferlib.utils.progress import progress
+from ferlib.utils.devices import choose_device
 
 FACES_AT_ONCE = 256
 
@@ -40,12 +40,12 @@ def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | P
     return torch.lerp(targets, teacher_answers(model, dataset), share)
 
 
-@torch.inference_mode()
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
     """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image."""
-    preprocess, device, answers = Preprocess.of(model.config), device_of(model), []
-    with evaluating(model):
-        for pixels in progress(dataset.pixels.split(FACES_AT_ONCE), "asking the teacher", "batch"):
-            x = preprocess(pixels.to(device))
-            answers.append((model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)).cpu() / 2)
-    return torch.cat(answers)
+    preprocess = Preprocess.of(model.config)
+
+    def answer(pixels: Tensor) -> Tensor:
+        x = preprocess(pixels)
+        return (model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)) / 2
+
+    return torch.cat(list(run_model(model, answer, dataset.pixels, FACES_AT_ONCE, "asking the teacher"))).cpu()

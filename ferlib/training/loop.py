@@ -31,6 +31,7 @@ from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import ordered_batches
 from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel, to_device
+from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.distillation import distillation_targets
@@ -350,7 +351,6 @@ def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> lis
     return ordered_batches(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
 
 
-@torch.inference_mode()
 def predict_shared(
     network: Head | FaceModel, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
 ) -> Tensor:
@@ -364,7 +364,8 @@ def predict_shared(
     """
     network.eval()
     mine = batches[accelerator.process_index :: accelerator.num_processes]
-    found = [network(source.inputs(torch.from_numpy(rows))).float() for rows in mine]
+    rows = map(torch.from_numpy, mine)
+    found = list(run_batches(lambda places: network(source.inputs(places)).float(), rows))
     classes = len(network.model.config.classes if isinstance(network, Head) else network.config.classes)
     logits = torch.zeros(len(source.labels), classes, device=accelerator.device)
     if found:

@@ -1,14 +1,15 @@
-"""The user's cache folder, and files that are written whole or not at all."""
+"""The user's cache folder: arrays that are computed once."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from platformdirs import user_cache_dir
+
+from ferlib.utils.atomic import atomic_write
 
 
 def cache_dir() -> Path:
@@ -40,25 +41,6 @@ def cached_array(name: str, key: str, build: Callable[[], np.ndarray]) -> np.nda
         with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
             return np.load(path, allow_pickle=False)
     array = build()
-    with written_whole(path) as partial, partial.open("wb") as handle:
+    with atomic_write(path) as partial, partial.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)
     return array
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A file to write in place of `path`: it gets that name when the block ends, and is deleted when the block fails.
-
-    So nobody ever reads half a file. Threads or processes that write the same file at the same time each have one of
-    their own; the last to end stays.
-
-    Args:
-        path: the name at the end; its folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,10 +1,24 @@
 """Intervals over people and seeds, against loops."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from ferlib.evaluation.bootstrap import Resampling, face_draws, intervals, seed_draws, units
+from ferlib.evaluation import bootstrap
+from ferlib.evaluation.bootstrap import (
+    Resampling,
+    clusters,
+    difference_estimate,
+    face_draws,
+    intervals,
+    mean_estimate,
+    mean_intervals,
+    resample,
+    seed_draws,
+)
 from ferlib.evaluation.metrics import METRICS
 
 R = 25
@@ -16,7 +30,7 @@ def part(synthetic_faces):
 
 
 def test_people_are_drawn_whole(part):
-    draws, person = face_draws(part, R), units(part)
+    draws, person = face_draws(part, R), clusters(part)
     assert draws.shape == (R, len(part)) and len(np.unique(person)) < len(part)
     for number in np.unique(person):
         own = draws[:, person == number]
@@ -28,11 +42,11 @@ def test_people_are_drawn_whole(part):
 def test_unknown_people_are_faces_of_their_own(part):
     alone = part.subset(np.arange(len(part)))
     alone.frame["group"] = -1
-    assert len(np.unique(units(alone))) == len(alone)
+    assert len(np.unique(clusters(alone))) == len(alone)
     half = part.subset(np.arange(len(part)))
     half.frame.loc[::2, "group"] = -1
-    assert len(np.unique(units(half)[::2])) == len(units(half)[::2])
-    assert not set(units(half)[::2]) & set(units(half)[1::2])
+    assert len(np.unique(clusters(half)[::2])) == len(clusters(half)[::2])
+    assert not set(clusters(half)[::2]) & set(clusters(half)[1::2])
 
 
 def test_figures_are_those_of_loops(part):
@@ -62,3 +76,37 @@ def test_figures_are_those_of_loops(part):
     assert list(found) == list(METRICS)
     assert found["accuracy"]["low"] == pytest.approx(np.quantile(resampled[:, 0], 0.025))
     assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
+
+
+def test_means_and_differences():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    mean, low, high = mean_intervals(values)
+    assert mean == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.04)
+    both = mean_intervals(np.stack([values, 2 * values], axis=1))
+    np.testing.assert_allclose(both[:, 1], 2 * both[:, 0])
+    assert mean_intervals(np.array([1.0, np.nan, 3.0]))[0] == 2
+    assert mean_estimate(values)["value"] == pytest.approx(mean, abs=1e-5)
+    gap = difference_estimate(values + 1, values)
+    assert gap["value"] == pytest.approx(1) and gap["low"] < 1 < gap["high"]
+
+
+def test_resamples_are_the_same_in_parts(monkeypatch):
+    """A statistic of many faces is computed for some resamples at a time; the draws do not depend on how many."""
+    counts = np.array([3.0, 0, 5, 2])
+    whole = resample(counts, lambda drawn: drawn.astype(float), 50, seed=3)
+    assert whole.shape == (50, 4) and (whole.sum(axis=1) == 10).all() and not whole[:, 1].any()
+    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", 12)
+    assert (resample(counts, lambda drawn: drawn.astype(float), 50, seed=3) == whole).all()
+
+
+def test_nothing_else_draws_faces_again():
+    """Of all files of the library this one alone draws from a multinomial, or percentiles of what was drawn."""
+    package = Path(bootstrap.__file__).parents[1]
+    drawing = [
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if re.search(r"\.multinomial\(|nanquantile|default_rng\(.*\)\.choice", file.read_text())
+    ]
+    assert [name for name in drawing if not name.startswith("training/")] == ["evaluation/bootstrap.py"]

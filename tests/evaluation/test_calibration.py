@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ferlib.evaluation.bootstrap import calibration_interval
 from ferlib.evaluation.calibration import (
     calibration_error,
-    calibration_interval,
     fit_temperature,
     negative_log_likelihood,
     reliability,

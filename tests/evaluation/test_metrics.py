@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from ferlib.evaluation.metrics import bootstrap_intervals, confusion, per_class, summary
+from ferlib.evaluation.bootstrap import bootstrap_intervals
+from ferlib.evaluation.metrics import confusion, per_class, summary
 
 
 def random_predictions(seed: int, n: int = 400, classes: int = 8):

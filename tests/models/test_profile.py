@@ -9,8 +9,7 @@ from torch import nn
 
 from ferlib.models.backbone import parameter_count
 from ferlib.models.layers import BatchAttention
-from ferlib.models.listing import count_flops
-from ferlib.models.profile import Field, costs, parts, receptive_fields
+from ferlib.models.profile import Field, costs, count_flops, parts, receptive_fields
 from ferlib.models.registry import MODELS, build_model, create_model
 
 DIVIDED = [name for name, entry in MODELS.items() if type(entry.config).__name__ != "BaselineConfig"]

@@ -22,12 +22,12 @@ from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import penultimate
 from ferlib.models import registry
-from ferlib.models.listing import read_figures
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import create_model, load_model, released_models
 from ferlib.predict import Predictor
 from ferlib.release import card as card_module
 from ferlib.release import release as module
+from ferlib.release.listing import read_figures
 from ferlib.release.release import release
 from ferlib.runtime import released
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from ferlib.utils.cache import cache_dir, cached_array, written_whole
+from ferlib.utils.atomic import atomic_write
+from ferlib.utils.cache import cache_dir, cached_array
 
 ARRAY = np.arange(12).reshape(3, 4)
 #: A process that is building an array when another one is. Arguments: its mark, the other's mark.
@@ -65,10 +66,10 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
 
 def test_a_file_has_its_name_only_when_it_is_whole(folder):
     path = folder / "below" / "file.txt"
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
         assert not path.exists()
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
@@ -76,9 +77,9 @@ def test_a_file_has_its_name_only_when_it_is_whole(folder):
 
 def test_two_writers_in_one_process_do_not_meet(folder):
     path = folder / "file.txt"
-    with written_whole(path) as first:
+    with atomic_write(path) as first:
         first.write_text("first")
-        with written_whole(path) as second:
+        with atomic_write(path) as second:
             second.write_text("second")
         assert path.read_text() == "second"
     assert path.read_text() == "first" and list(folder.iterdir()) == [path]

@@ -1,18 +1,15 @@
 """Table of all models, with their size, cost, rights and test figures."""
 
-import json
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub.repocard import metadata_load
-from torch.utils.flop_counter import FlopCounterMode
 
-from ferlib.errors import UserError
+from ferlib.evaluation.report import read_report
 from ferlib.models.backbone import parameter_count
 from ferlib.models.base import FaceModel
-from ferlib.models.layers import unwarned
+from ferlib.models.profile import count_flops
 from ferlib.models.registry import MODELS, create_model, load_model, released_models
 
 
@@ -95,23 +92,7 @@ def read_figures(report: Path) -> TestFigures | None:
     """
     if not report.is_file():
         return None
-    try:
-        content = json.loads(report.read_text())
-        metrics = content["metrics"]
-        values = (metrics[name]["value"] for name in ("accuracy", "balanced_accuracy"))
-        return TestFigures(content["data"], content["split"], content["faces"], *values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{report} is not a report of `ferlib evaluate`: {error!r}") from error
-
-
-def count_flops(model: FaceModel) -> int:
-    """Floating-point operations for one face at the model's input size, 2 for a multiply-add.
-
-    Counted are convolutions and matrix products, as PyTorch's `FlopCounterMode` does; norms, activations and pooling
-    are not. Nothing is computed: a copy of the model runs on the meta device, where tensors have shapes but no content.
-    """
-    model, config = deepcopy(model).to("meta").eval(), model.config
-    image = torch.empty(1, config.channels, config.input_size, config.input_size, device="meta")
-    with torch.no_grad(), unwarned(), FlopCounterMode(display=False) as counter:
-        model(image)
-    return counter.get_total_flops()
+    content = read_report(report)
+    metrics = content["metrics"]
+    values = (metrics[name]["value"] for name in ("accuracy", "balanced_accuracy"))
+    return TestFigures(content["data"], content["split"], content["faces"], *values)

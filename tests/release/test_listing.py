@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferlib.models import listing, registry
+from ferlib.models import registry
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import BatchAttention
-from ferlib.models.listing import TestFigures, count_flops, model_rows, read_figures
+from ferlib.models.profile import count_flops
 from ferlib.models.registry import create_model, list_models, load_model, released_models
+from ferlib.release import listing
+from ferlib.release.listing import TestFigures, model_rows, read_figures
 from ferlib.runtime import released
 
 
@@ -96,8 +98,12 @@ def test_a_folder_without_card_or_report_is_listed_without_them(tmp_path, monkey
 def test_reports(tmp_path):
     path = tmp_path / "report.json"
     assert read_figures(path) is None
-    metrics = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "balanced_accuracy": {"value": 0.25}}
-    path.write_text(json.dumps({"data": "ferplus", "split": "test", "faces": 12, "metrics": metrics}))
+    report = json.loads((released_models()["convcut_ferplus"] / "report.json").read_text())
+    report |= {
+        "faces": 12,
+        "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "balanced_accuracy": {"value": 0.25}},
+    }
+    path.write_text(json.dumps(report))
     assert read_figures(path) == TestFigures("ferplus", "test", 12, 0.5, 0.25)
     for damaged in ("{", "{}", "[]", '{"metrics": {"accuracy": {"value": 1}}}', '{"metrics": 3}'):
         path.write_text(damaged)

@@ -1,0 +1,99 @@
+"""The report of a model on a split, as it stands in JSON: in results/, in model folders, and in what commands print."""
+
+import json
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
+
+from ferlib.errors import UserError
+
+
+class Estimate(TypedDict):
+    """A number with its 95 % interval, `low` to `high`."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassScores(TypedDict):
+    """Scores of one class, fractions of 1; `support` is its number of faces."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: float
+    recall_low: float
+    recall_high: float
+
+
+class Confusion(TypedDict):
+    """A confusion matrix: counts[i][j] faces of class i were called j."""
+
+    classes: list[str]
+    counts: list[list[int]]
+
+
+class Report(TypedDict):
+    """Metrics of a model on one split, from `ferlib.evaluation.evaluate.evaluate`.
+
+    Attributes:
+        name: of the model, where it has one.
+        model: its config.
+        data: the data set's name.
+        split: "train", "validation" or "test".
+        without: classes that were left out.
+        clean: true if duplicates, conflicting labels and blank pictures were left out.
+        ten_crop: true if answers are means over ten crops.
+        protocol: how the faces were batched, in words.
+        faces: how many.
+        metrics: by name.
+        per_class: by the classes' names.
+        confusion: rows true.
+        commit: of the code.
+        audit: `ferlib.evaluation.audit.AuditReport.to_json`, where the model was audited too.
+    """
+
+    name: NotRequired[str]
+    model: dict[str, Any]
+    data: str
+    split: str
+    without: list[str]
+    clean: bool
+    ten_crop: bool
+    protocol: str
+    faces: int
+    metrics: dict[str, Estimate]
+    per_class: dict[str, ClassScores]
+    confusion: Confusion
+    commit: str
+    audit: NotRequired[dict[str, Any]]
+
+
+_KINDS = {
+    "data": str,
+    "split": str,
+    "faces": int,
+    "metrics": dict,
+    "per_class": dict,
+    "confusion": dict,
+    "commit": str,
+}
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises:
+        UserError: the file is not a report of `evaluate`; the message says what is missing.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text())
+        wrong = [key for key, kind in _KINDS.items() if not isinstance(content[key], kind)]
+        numbers = [estimate["value"] for estimate in content["metrics"].values()]
+        wrong += ["metrics"] if not all(isinstance(number, float | int) for number in numbers) else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a report of `ferlib evaluate`: {error!r}") from error
+    if wrong:
+        raise UserError(f"{path} is not a report of `ferlib evaluate`: {wrong[0]} is of another kind")
+    return cast(Report, content)
