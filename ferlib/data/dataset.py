@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ferlib.data.stored_pixels import Pixels, StoredPixels
 from ferlib.errors import UserError
 from ferlib.labels import mapping
 
@@ -19,7 +20,7 @@ class DataError(UserError):
 
 
 class FaceDataset(Dataset):
-    """Labelled faces in memory.
+    """Labelled faces; their pixels in memory or, of sets too large for it, in a file.
 
     Attributes:
         name: the data set's name in the catalogue, e.g. "ferplus".
@@ -28,7 +29,7 @@ class FaceDataset(Dataset):
             "test"), `group` (person or source the face belongs to; faces of one group never cross splits, -1 when
             unknown) and `row` (position in the source file). Votes, where a set has them, stand in the columns
             `votes_<class>`.
-        pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB).
+        pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB): a tensor, or `StoredPixels`, which are indexed alike.
         notes: sentences on what was left out or decided while loading; parts of a data set have none.
 
     Raises:
@@ -40,7 +41,7 @@ class FaceDataset(Dataset):
         name: str,
         classes: Sequence[str],
         frame: pd.DataFrame,
-        pixels: torch.Tensor,
+        pixels: Pixels,
         notes: Sequence[str] = (),
     ):
         missing = [column for column in COLUMNS if column not in frame]
@@ -78,7 +79,10 @@ class FaceDataset(Dataset):
         """The faces at these positions, or where a boolean mask of length N is true."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        return FaceDataset(self.name, self.classes, self.frame.iloc[rows], self.pixels[torch.as_tensor(rows)])
+        pixels = (
+            self.pixels.subset(rows) if isinstance(self.pixels, StoredPixels) else self.pixels[torch.as_tensor(rows)]
+        )
+        return FaceDataset(self.name, self.classes, self.frame.iloc[rows], pixels)
 
     def split(self, name: str) -> "FaceDataset":
         """The faces of one split: "train", "validation" or "test".

@@ -41,6 +41,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.data.stored_pixels import Pixels, blocks
 from ferlib.utils.cache import cached_array
 
 CANDIDATE = 0.85
@@ -93,7 +94,7 @@ def find_duplicates(dataset: FaceDataset, near: bool = False) -> np.ndarray:
         dataset: all its splits are searched together.
         near: near duplicates too; a face belongs with every face it is linked to by a chain of pairs.
     """
-    faces = dataset.pixels.numpy()
+    faces = (face for block in blocks(dataset.pixels) for face in block.numpy())
     groups = pd.factorize(np.array([hashlib.sha256(np.ascontiguousarray(face).data).hexdigest() for face in faces]))[0]
     if not near:
         return groups
@@ -113,9 +114,9 @@ def near_pairs(dataset: FaceDataset) -> pd.DataFrame:
         `first` and `second` (positions in the data set, first < second), `similarity` (best correlation of the
         details, `NEAR` to 1) and `mirrored` (the second is a mirror image).
     """
-    pixels = dataset.pixels.contiguous().numpy()
-    digest = hashlib.sha256(repr((pixels.shape, CANDIDATE, NEAR, BLUR, SHIFT, SIDE)).encode())
-    digest.update(pixels.data)
+    digest = hashlib.sha256(repr((tuple(dataset.pixels.shape), CANDIDATE, NEAR, BLUR, SHIFT, SIDE)).encode())
+    for block in blocks(dataset.pixels):
+        digest.update(block.contiguous().numpy().data)
     table = cached_array("near_duplicates", digest.hexdigest()[:16], lambda: _search(dataset))
     pairs = pd.DataFrame(table, columns=["first", "second", "similarity", "mirrored"])
     return pairs.astype({"first": np.int64, "second": np.int64, "mirrored": bool})
@@ -186,10 +187,11 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
     return dataset.subset(kept.to_numpy()).split(split)
 
 
-def _blank(pixels: torch.Tensor) -> np.ndarray:
+def _blank(pixels: Pixels) -> np.ndarray:
     """Flag images (N, C, H, W) of one flat colour, bool (N,)."""
-    planes = pixels.flatten(start_dim=2)
-    return (planes == planes[:, :, :1]).all(dim=2).all(dim=1).numpy()
+    planes = (block.flatten(start_dim=2) for block in blocks(pixels))
+    flat = [(plane == plane[:, :, :1]).all(dim=2).all(dim=1).numpy() for plane in planes]
+    return np.concatenate([np.empty(0, bool), *flat])
 
 
 def _search(dataset: FaceDataset) -> np.ndarray:
@@ -211,7 +213,7 @@ def _search(dataset: FaceDataset) -> np.ndarray:
     return pairs[~pd.DataFrame(pairs[:, :2]).duplicated()]  # a face may be like another and like its mirror image
 
 
-def _grey(pixels: torch.Tensor, places: np.ndarray) -> np.ndarray:
+def _grey(pixels: Pixels, places: np.ndarray) -> np.ndarray:
     """The faces at these positions (M,), grey and 48x48: uint8 (M, 48, 48)."""
     grey = np.empty((len(places), SIDE, SIDE), np.uint8)
     for start in range(0, len(places), BLOCK):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
+from ferlib.data.stored_pixels import StoredPixels
 from ferlib.errors import UserError
 from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, ModelConfig
@@ -30,7 +31,7 @@ def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
 
 
 class PixelSource:
-    """A split kept on the device as uint8; augmented, resized and normalised there.
+    """A split as uint8 on the device, or read from its file chunk by chunk; augmented, resized and normalised there.
 
     Augmentation has a fixed cost per call, so several batches are augmented together, at the size they are stored in,
     and handed out step by step: few on a CPU, many on a GPU.
@@ -39,18 +40,19 @@ class PixelSource:
         dataset: the split.
         preprocess: of the model to be fed.
         augment: name of the training augmentation.
-        device: where the pixels live.
+        device: where the pixels are needed.
     """
 
     def __init__(self, dataset: FaceDataset, preprocess: Preprocess, augment: str, device: torch.device):
-        self.pixels = dataset.pixels.to(device)
+        self.pixels = dataset.pixels if isinstance(dataset.pixels, StoredPixels) else dataset.pixels.to(device)
+        self.device = device
         self.labels = dataset.labels().numpy()
         self.preprocess = preprocess
         self.augment = augmentation(augment, preprocess.input_size if preprocess.centre_crop else None)
 
     def inputs(self, rows: Tensor) -> Tensor:
         """Model input (B, channels, S, S) for these rows, not augmented."""
-        return self.preprocess(self.pixels[rows.to(self.pixels.device)])
+        return self.preprocess(self._read(rows))
 
     def training_batches(self, order: Tensor, share: slice, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
         """Augmented model inputs (B, channels, S, S), `views` of them a step, each with a draw of its own.
@@ -62,12 +64,17 @@ class PixelSource:
         """
         order = order[:, share]
         step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
-        chunk_size = CHUNK_CPU if self.pixels.device.type == "cpu" else CHUNK_GPU
+        chunk_size = CHUNK_CPU if self.device.type == "cpu" else CHUNK_GPU
         for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
-            chunk = self.preprocess.scale(self.pixels[rows.flatten().to(self.pixels.device)])
+            chunk = self.preprocess.scale(self._read(rows.flatten()))
             augmented = [self.augment(chunk).split(rows.shape[1]) for _ in range(views)]
             for batches in zip(*augmented, strict=True):
                 yield tuple(self.preprocess.normalise(batch) for batch in batches)
+
+    def _read(self, rows: Tensor) -> Tensor:
+        if isinstance(self.pixels, StoredPixels):
+            return self.pixels[rows].to(self.device)
+        return self.pixels[rows.to(self.device)]
 
 
 class FeatureSource:

@@ -21,12 +21,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.data.stored_pixels import blocks
 from ferlib.errors import UserError
-from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.base import FaceModel
+from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
-from ferlib.utils.cache import cache_dir, written_whole
+from ferlib.utils.atomic import atomic_write
+from ferlib.utils.cache import cache_dir
 from ferlib.utils.devices import device_of
-from ferlib.utils.progress import progress
 
 
 class FeatureCache:
@@ -54,7 +56,6 @@ class FeatureCache:
         return self.maps[rows.to(self.maps.device), flips.to(self.maps.device)].float()
 
     @classmethod
-    @torch.inference_mode()
     def build(cls, model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> "FeatureCache":
         """The cache of this data under this model's backbone; built when it is not there yet.
 
@@ -70,14 +71,12 @@ class FeatureCache:
             OSError: the disk has too little room; nothing is written.
         """
         preprocess = Preprocess.of(model.config)
-        device = device_of(model)
 
         def maps_of(pixels: Tensor) -> Tensor:
-            x = preprocess(pixels.to(device))
-            with evaluating(model):
-                return torch.stack([model.forward_features(side).half() for side in (x, x.flip(-1))], dim=1)
+            x = preprocess(pixels)
+            return torch.stack([model.forward_features(side).half() for side in (x, x.flip(-1))], dim=1)
 
-        shape = maps_of(dataset.pixels[:1]).shape[2:]  # (C, h, w)
+        shape = next(run_model(model, maps_of, dataset.pixels[:1])).shape[2:]  # (C, h, w)
         path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset, shape)}.npy"
         if path.exists():
             with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
@@ -85,15 +84,15 @@ class FeatureCache:
         whole = (len(dataset), 2, *shape)
         header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": whole}
         size = 2 * math.prod(whole)  # bytes
-        with written_whole(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             free = shutil.disk_usage(path.parent).free
             if size > 0.95 * free:
                 room = f"{size / 1e9:.1f} GB, but {path.parent} has {free / 1e9:.1f} GB free"
                 raise OSError(f"the feature cache needs {room}")
             tqdm.write(f"computing the features of {len(dataset):,} faces of {dataset.name}: {size / 1e6:,.0f} MB")
             np.lib.format.write_array_header_1_0(file, header)
-            for pixels in progress(dataset.pixels.split(batch_size), f"features of {dataset.name}", "batch"):
-                file.write(maps_of(pixels).cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
+            for maps in run_model(model, maps_of, dataset.pixels, batch_size, f"features of {dataset.name}"):
+                file.write(maps.cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
         return cls(path)
 
     @staticmethod
@@ -103,7 +102,9 @@ class FeatureCache:
         The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
         """
         digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *shape]).encode())
-        digest.update(repr(tuple(dataset.pixels.shape)).encode() + dataset.pixels.numpy().tobytes())
+        digest.update(repr(tuple(dataset.pixels.shape)).encode())
+        for block in blocks(dataset.pixels):
+            digest.update(block.contiguous().numpy().data)
         for name, value in sorted(model.cam_layer.state_dict().items()):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
