@@ -8,6 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ferlib"
 RUNTIME = ("predict", "results", "labels", "images", "image_paths", "errors", "detection", "runtime")
 LAB = ("data", "models", "training", "evaluation", "experiments", "release", "annotation", "plots")
+#: The lab from below: a package may import those of the lines above its own, of this list, and no other.
+LAYERS = (
+    ("utils", "synthetic"),
+    ("data", "models"),
+    ("evaluation",),
+    ("training", "explain"),
+    ("experiments", "release", "annotation", "plots"),
+    ("app",),
+    ("cli",),
+)
 LIBRARIES = ("torch", "timm", "torchvision", "pandas", "sklearn", "scipy", "matplotlib", "kornia", "accelerate", "tqdm")
 
 
@@ -31,6 +41,24 @@ def imports(file: Path, everywhere: bool) -> set[str]:
 def part_of(file: Path) -> str:
     """The package, or the module at the top, that a file belongs to."""
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def test_the_lab_is_built_in_layers():
+    height = {name: number for number, names in enumerate(LAYERS) for name in names}
+    upwards = {
+        f"{file.relative_to(PACKAGE)} imports {module}"
+        for file in PACKAGE.rglob("*.py")
+        for module in imports(file, everywhere=True)
+        if module.startswith("ferlib.") and part_of(file) in height
+        if (other := module.split(".")[1]) in height and other != part_of(file)
+        if height[other] >= height[part_of(file)]
+    }
+    assert not upwards
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == {
+        *height,
+        "detection",
+        "runtime",
+    }
 
 
 def test_packages_depend_on_one_another_in_one_direction():

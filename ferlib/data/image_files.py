@@ -180,6 +180,7 @@ def _stored(name: str, paths: Sequence[Path], size: int, skip_broken: bool) -> P
         found = zip(broken, _decoded(name, broken, size), strict=True)
         errors = {path: str(one) for path, one in found if isinstance(one, ImageError)}
     notes = _notes(name, paths, errors, kept, skip_broken)
+    notes += (f"the pixels, {path.stat().st_size / 1e9:.1f} GB, are read from {path}",)
     return Pictures(StoredPixels(path, np.flatnonzero(kept)), kept, int((sides > size).sum()), notes)
 
 

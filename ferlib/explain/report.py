@@ -1,4 +1,4 @@
-"""Tables of how faithful maps are, and of how far they depend on the model: deletion, insertion, ROAD and the sanity check."""
+"""Tables of faithfulness (deletion, insertion, ROAD) and of the sanity check: do maps depend on the model?"""
 
 from collections.abc import Mapping, Sequence
 
