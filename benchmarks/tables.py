@@ -200,6 +200,27 @@ def app_latency() -> str:
     return "\n".join(lines)
 
 
+def runtime() -> str:
+    """Cost of a photo and of the page before and after the light half, from results/runtime.json."""
+    found = read("runtime")
+    measures = {
+        "`ferlib predict photo.jpg`": ("a photo", "seconds", "{:.2f} s"),
+        "its largest memory": ("a photo", "MB", "{:,.0f} MB"),
+        "the same with Grad-CAM": ("a photo with Grad-CAM", "seconds", "{:.2f} s"),
+        "largest memory with Grad-CAM": ("a photo with Grad-CAM", "MB", "{:,.0f} MB"),
+        "the page opens after": ("the page", "opens_seconds", "{:.1f} s"),
+        "its models are loaded after": ("the page", "loaded_seconds", "{:.1f} s"),
+        "its memory then": ("the page", "MB", "{:,.0f} MB"),
+    }
+    lines = ["| medians of 5, in turns | 0.1.0 | now |", "|---|---|---|"]
+    for what, (part, key, form) in measures.items():
+        lines.append(
+            f"| {what} | {' | '.join(form.format(found[t][part][key]['median']) for t in ('before', 'after'))} |"
+        )
+    sizes = " | ".join(f"{found[tree]['environment_MB']:,} MB" for tree in ("before", "after"))
+    return "\n".join([*lines, f"| environment of `make demo` | {sizes} |"])
+
+
 TABLES = {
     "released": released,
     "ivsa": ivsa,
@@ -207,6 +228,7 @@ TABLES = {
     "ladder_lite0": lambda: ladder("tf_efficientnet_lite0"),
     "fer": beside_fer,
     "training": training,
+    "runtime": runtime,
     "app_latency": app_latency,
     "app_load": app_load,
 }

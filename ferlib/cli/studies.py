@@ -60,6 +60,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="tf_efficientnet_lite0", metavar="NAME", help="a timm model's name")
     parser.add_argument("--backbone-weights", metavar="FILE", default="imagenet",
                         help=".safetensors, imagenet (downloaded by timm, the default) or none")  # fmt: skip
+    for new in ("backbone", "backbone_weights"):  # their names in older commands
+        old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
+        parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
     parser.add_argument("--keep-stages", type=int, default=3, help="stages of the backbone kept: 2, 3 (default) or 4")
     parser.add_argument("--input-size", type=int, default=224, metavar="PX", help="side of the pictures, default 224")
 
