@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ferlib.cli.data_options import add_data_options, add_reading_options, load_from
 from ferlib.errors import UserError
-from ferlib.utils.atomic import write_json
+from ferlib.utils.atomic import atomic_write, write_json
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
@@ -120,7 +120,8 @@ def run_ladder(options: argparse.Namespace) -> int:
             networks = ("--networks", *options.networks) if options.networks else ()
             entry["command"] = _command(options, "ladder", "--data", name, "--models", model, *networks)
             entries = _merge(options.out, entry, LADDER_KEYS, protocols.__doc__)
-            protocols.ladder_table(entries).to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+            with atomic_write(options.out.with_suffix(".csv")) as csv:
+                protocols.ladder_table(entries).to_csv(csv, index=False, float_format="%.5f")
             print(protocols.sentence(entry), flush=True)
     return 0
 
@@ -150,7 +151,8 @@ def run_ablate(options: argparse.Namespace) -> int:
     entry["command"] = _command(options, "ablate", options.table, "--data", options.data, *within)
     entries = _merge(options.out, entry, TABLE_KEYS, ablation.__doc__)
     table = ablation.ablation_table(entries)
-    table.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.5f")
+    with atomic_write(options.out.with_suffix(".csv")) as csv:
+        table.to_csv(csv, index=False, float_format="%.5f")
     shown = table[(table["table"] == options.table) & (table["data"] == options.data) & (table["metric"] == "accuracy")]
     print(shown[["row", "protocol", "value", "low", "high", "seeds", "paper"]].to_string(index=False))
     return 0
