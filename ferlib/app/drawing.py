@@ -2,6 +2,7 @@
 
 import base64
 import io
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -73,17 +74,20 @@ def example_pictures() -> list[np.ndarray]:
 
     people = {"happiness": 101, "surprise": 102, "anger": 100}
     drawn = [sample_face(name, np.random.default_rng(seed), 400, clean=True).pixels for name, seed in people.items()]
-    try:  # the photos come with installed packages; without those there are fewer examples
+    # the photos come with installed packages; without those there are fewer examples
+    photos = []
+    with suppress(ImportError, OSError):
         from matplotlib.cbook import get_sample_data
+
+        photos.append(np.asarray(Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))))
+    with suppress(ImportError, OSError):
         from skimage.data import astronaut
 
-        hopper, collins = (
-            Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))),
-            Image.fromarray(astronaut()),
-        )
-    except (ImportError, OSError):
-        return drawn
-    both = Image.new("RGB", (2 * collins.width, collins.height))
-    both.paste(ImageOps.fit(hopper, collins.size))
-    both.paste(collins, (collins.width, 0))
-    return [*drawn, np.asarray(hopper), np.asarray(collins), np.asarray(both)]
+        photos.append(astronaut())
+    if len(photos) == 2:
+        hopper, collins = (Image.fromarray(photo) for photo in photos)
+        both = Image.new("RGB", (2 * collins.width, collins.height))
+        both.paste(ImageOps.fit(hopper, collins.size))
+        both.paste(collins, (collins.width, 0))
+        photos.append(np.asarray(both))
+    return [*drawn, *photos]

@@ -81,6 +81,8 @@ def _command(options: argparse.Namespace, name: str, *first: str) -> str:
     words += ["--keep-stages", str(options.keep_stages), "--input-size", str(options.input_size)]
     words += ["--epochs", str(options.epochs)] if options.epochs else []
     words += ["--train-faces", str(options.train_faces)] if options.train_faces else []
+    words += ["--labels", *options.labels] if options.labels else []
+    words += ["--skip-broken"] if options.skip_broken else []
     return shlex.join([*words, "--seeds", *map(str, options.seeds), "--out", options.out.name])
 
 

@@ -1,5 +1,7 @@
 """The boxed picture."""
 
+import sys
+
 import numpy as np
 import pytest
 from people import face, result_of
@@ -43,3 +45,11 @@ def test_writing_can_be_read_on_every_colour():
 def test_every_example_has_faces():
     predictor = Predictor.load()
     assert [len(predictor.predict(picture).faces) for picture in example_pictures()] == [1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("missing", "photos"), [("skimage.data", 1), ("matplotlib.cbook", 1), (None, 3)])
+def test_examples_are_what_the_installed_packages_bring(missing, photos, monkeypatch):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    found = example_pictures.__wrapped__()
+    assert len(found) == 3 + photos and all(picture.ndim == 3 and picture.dtype == np.uint8 for picture in found)

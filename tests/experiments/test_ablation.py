@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ferlib.cli import main
+from ferlib.cli import build_parser, main, studies
 from ferlib.experiments import ablation, runner
 from ferlib.experiments.prediction_logger import BATCHINGS, SINGLE, SORTED, WatchedRun
 from ferlib.experiments.protocols import ladder_recipes
@@ -229,3 +229,9 @@ def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, t
     command = ["ladder", "--data", "folder", "--root", str(root), "--out", str(tmp_path / "out.json")]
     assert main([*command, "--work", str(tmp_path / "runs"), *SMALL, *SHORT]) == 1
     assert "has no test faces" in capsys.readouterr().err
+
+
+def test_the_noted_command_says_how_the_data_were_read():
+    given = ["ladder", "--data", "folder", "--root", "/somewhere", "--labels", "suprise=surprise", "--skip-broken"]
+    noted = studies._command(build_parser().parse_args([*given, "--out", "x.json"]), "ladder", "--data", "folder")
+    assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
