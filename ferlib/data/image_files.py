@@ -1,17 +1,15 @@
 """Many picture files as one tensor; those that cannot be read are named, all at once, or left out on demand."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 
 from ferlib.data.dataset import DataError
@@ -23,8 +21,6 @@ from ferlib.utils.progress import progress
 
 NAMED = 10  # broken pictures that a message names
 MOST_IN_MEMORY = 2_000_000_000  # bytes of pixels; more of them are kept in a file
-THREADS = min(os.cpu_count() or 1, 8)
-READ_AT_ONCE = 512  # pictures, shared by the threads that decode them
 
 
 @dataclass(frozen=True)
@@ -129,19 +125,14 @@ def _read(name: str, paths: Sequence[Path], pixels: np.ndarray, sides: np.ndarra
 
 def _decoded(name: str, paths: Sequence[Path], size: int) -> Iterator[tuple[np.ndarray, int] | ImageError]:
     """The middle square (size, size, 3) of every picture and its side as it lies on disk, or its error, in order."""
-
-    def decode(path: Path) -> tuple[np.ndarray, int] | ImageError:
+    for path in progress(paths, name, " pictures"):
         try:
             image = read_image(path)
         except ImageError as error:
-            return error
+            yield error
+            continue
         square = ImageOps.fit(Image.fromarray(image), (size, size), Image.Resampling.BICUBIC)
-        return np.asarray(square), min(image.shape[:2])
-
-    with ThreadPoolExecutor(THREADS) as threads:  # Pillow decodes outside of Python's lock
-        some = (paths[start : start + READ_AT_ONCE] for start in range(0, len(paths), READ_AT_ONCE))
-        read = chain.from_iterable(threads.map(decode, part) for part in some)
-        yield from progress(read, name, " pictures", total=len(paths))
+        yield np.asarray(square), min(image.shape[:2])
 
 
 def _stored(name: str, paths: Sequence[Path], size: int, skip_broken: bool) -> Pictures:
@@ -171,9 +162,11 @@ def _stored(name: str, paths: Sequence[Path], size: int, skip_broken: bool) -> P
                     sides[i] = one[1]
         return sides
 
-    if not _whole(path):
-        (cache_dir() / f"{name}_sides-{key}.npy").unlink(missing_ok=True)
-    sides = cached_array(f"{name}_sides", key, write)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # of several processes one decodes, and the others wait
+        if not _whole(path):
+            (cache_dir() / f"{name}_sides-{key}.npy").unlink(missing_ok=True)
+        sides = cached_array(f"{name}_sides", key, write)
     kept = sides > 0
     if not kept.all() and not errors:  # written by an earlier call
         broken = [paths[i] for i in np.flatnonzero(~kept).tolist()]

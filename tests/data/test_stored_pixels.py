@@ -1,5 +1,9 @@
 """Data sets that do not fit memory: the same faces and the same training, read from a file as they are asked for."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -165,3 +169,18 @@ def test_too_small_a_disk_is_said_before_the_work(both, photos, monkeypatch):
 def test_a_subset_of_a_tensor_stays_one(both):
     whole, _ = both
     assert isinstance(whole.subset([0, 1]).pixels, torch.Tensor) and isinstance(whole, FaceDataset)
+
+
+def test_of_several_processes_one_decodes(photos, tmp_path):
+    """As under `accelerate launch`, where each of eight would else write a file of its own."""
+    code = (
+        "import sys; from pathlib import Path; from ferlib.data import image_files; from ferlib.data.folder import "
+        "load_folder; image_files.MOST_IN_MEMORY = 1000; read = image_files.read_image; seen = []; "
+        "image_files.read_image = lambda path: (seen.append(path), read(path))[1]; "
+        "data = load_folder(Path(sys.argv[1]), 32); print(len(seen), int(data.pixels[:].sum()))"
+    )
+    environment = os.environ | {"FERLIB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(photos)]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate(timeout=120)[0].split() for process in running]
+    assert sorted(int(read) for read, _ in answers) == [0, 100] and answers[0][1] == answers[1][1]
