@@ -150,7 +150,7 @@ def test_the_wheel_holds_what_the_package_needs_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "ferlib"], cwd=ROOT, capture_output=True)
     tracked = {name for name in files.stdout.decode().splitlines() if (ROOT / name).exists()}
-    assert "ferlib/py.typed" in names and "ferlib/evaluation/published/convcut_table1.csv" in names
+    assert "ferlib/py.typed" in names and "ferlib/experiments/published/convcut_table1.csv" in names
     assert {name for name in names if ".dist-info/" not in name} == tracked
 
 
