@@ -19,8 +19,9 @@ from ferlib.explain import METHODS
 from ferlib.image_paths import expand, name_of
 from ferlib.images import ImageError, read_image, to_uint8
 from ferlib.results import FacePrediction, ImagePrediction
-from ferlib.runtime.classifier import Classifier, OnnxClassifier, lab_is_installed, needs_lab
+from ferlib.runtime.classifier import Classifier, OnnxClassifier
 from ferlib.runtime.released import model_folder, released_onnx
+from ferlib.utils.packages import lab_is_installed, needs_lab
 
 if TYPE_CHECKING:  # the lab, which need not be installed
     import torch
@@ -116,7 +117,7 @@ class Predictor:
             MissingPackage: the model or the device needs PyTorch, which is not installed.
         """
         folder = model_folder(name_or_dir)
-        exported = released_onnx(name_or_dir)
+        exported = released_onnx(folder)
         if exported and _is_cpu(device):
             return cls(OnnxClassifier(exported), lab=_Lab(folder), **settings)
         if not lab_is_installed():

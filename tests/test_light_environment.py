@@ -15,10 +15,12 @@ from pathlib import Path
 import matplotlib.cbook
 import pytest
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
-LAB = ("torch", "timm", "torchvision", "pandas", "sklearn", "scipy", "dlib", "kornia", "accelerate", "tqdm")
+LAB = (
+    *("torch", "timm", "torchvision", "kornia", "accelerate", "safetensors", "huggingface_hub", "platformdirs", "tqdm"),
+    *("pandas", "sklearn", "scipy", "matplotlib", "skimage", "dlib", "face_recognition_models"),
+)
+OF_GRADIO = ("pandas", "tqdm", "huggingface_hub")
 HIDDEN = """
 import sys
 class Hidden:
@@ -75,6 +77,7 @@ def test_the_command_line_answers_in_every_form(light, photo, tmp_path):
     assert float(row["neutral"]) == pytest.approx(face["scores"]["neutral"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["predict", "PHOTO", "--explain", "smoothgrad"], ["predict", "PHOTO", "--device", "cuda"], ["models"], ["data"],
@@ -86,9 +89,10 @@ def test_what_needs_the_lab_says_so(light, photo, command):
     assert done.stderr.count("\n") == 1 and "pip install 'ferlib[lab]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_answers_without_pytorch(light, photo):
-    """Gradio itself imports pandas, so that alone may be there."""
-    names = tuple(name for name in LAB if name not in ("pandas", "tqdm"))
+    """Gradio itself imports some packages, so these alone may be there."""
+    names = tuple(name for name in LAB if name not in OF_GRADIO)
     folder = Path(light["HOME"]) / "page"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(HIDDEN.format(names=names))
@@ -110,6 +114,25 @@ def test_the_page_answers_without_pytorch(light, photo):
     finally:
         page.send_signal(signal.SIGINT)
         assert page.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_the_page_loads_nothing_of_an_installed_lab():
+    """Not for its models, its example photos, an answer with a heat map, or batch attention."""
+    code = f"""
+import sys
+import ferlib.app.page
+from ferlib.app.drawing import example_pictures
+from ferlib.app.service import Service
+service = Service()
+service.load()
+photo = example_pictures()[-1]
+with service.look(photo, *service.models, explain="gradcam") as results:
+    assert len(results) == 3 and all(face.heatmap is not None for result in results for face in result.faces)
+assert len(service.among_neighbours(photo).rows) == 6
+print(sorted({set(LAB) - set(OF_GRADIO)!r} & set(sys.modules)))
+"""
+    assert run(os.environ | {"PYTHONPATH": str(ROOT)}, "-c", code).stdout == "[]\n"
 
 
 def waiting_client(url: str, page: subprocess.Popen):

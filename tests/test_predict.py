@@ -14,11 +14,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from torch import nn
 
+from ferlib.app.batch_demo import PUBLISHED
 from ferlib.data.registry import load_dataset
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.explain.classifier import TorchClassifier
+from ferlib.models.base import FaceModel
+from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
 from ferlib.runtime.classifier import OnnxClassifier
@@ -87,24 +91,83 @@ def test_the_exported_model_answers_as_the_model_does(name, synthetic_faces, por
         assert scores == pytest.approx(expected, abs=1e-5) and maps == pytest.approx(heat, abs=1e-4)
 
 
+def assert_runtime_equals_pytorch(file: Path, model: FaceModel, faces: list[np.ndarray]) -> None:
+    """Scores and heat maps of an exported file and of the model beside it differ by rounding alone.
+
+    The gradient of a ReLU jumps at 0: where a value in the head is nothing but rounding, so is the map. That may be so
+    of one face in a hundred, and is looked up in the model.
+    """
+    runtime, lab = (one.classify(faces, "gradcam") for one in (Predictor(OnnxClassifier(file)), Predictor(model)))
+    assert runtime[0].shape == lab[0].shape and np.abs(runtime[0] - lab[0]).max() < 1e-4
+    assert runtime[1].shape == lab[1].shape
+    apart = np.flatnonzero(np.abs(runtime[1] - lab[1]).max(axis=(1, 2)) >= 1e-4)
+    assert len(apart) <= len(faces) / 100 and all(nearest_to_a_jump(model, faces[i]) < 1e-6 for i in apart)
+    assert np.ptp(lab[0], axis=0).max() > 0.05 and lab[1].max(axis=(1, 2)).mean() > 0.5  # or it says nothing
+
+
+def nearest_to_a_jump(model: FaceModel, face: np.ndarray) -> float:
+    """Smallest distance from 0 of a value that a ReLU of the head gets, for one face (S, S)."""
+    values = []
+    with torch.inference_mode():
+        images = Preprocess.of(model.config)(torch.from_numpy(face.copy())[None, None])
+        features = [model.forward_features(side) for side in model.sides(images)]
+        hooks = [
+            module.register_forward_pre_hook(lambda _, inputs: values.append(inputs[0].abs().min().item()))
+            for module in model.modules()
+            if isinstance(module, nn.ReLU)
+        ]
+        for side in features:
+            model.forward_head(side)
+    for hook in hooks:
+        hook.remove()
+    return min(values)
+
+
 @pytest.mark.parametrize("name", released_models())
-def test_the_runtime_gives_the_scores_of_pytorch_on_500_faces(name, synthetic_faces):
+def test_the_runtime_gives_scores_and_heat_maps_of_pytorch_on_500_synthetic_faces(name, synthetic_faces):
     faces = list(synthetic_faces.pixels[:, 0].numpy()) + list(synthetic_faces.pixels[:80, 0].numpy()[:, :, ::-1])
     assert len(faces) == 500
-    runtime, lab = Predictor.load(name).classify(faces)[0], Predictor(load_model(name)).classify(faces)[0]
-    assert np.abs(runtime - lab).max() < 1e-4
+    assert_runtime_equals_pytorch(released_onnx(name), load_model(name), faces)
 
 
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", released_models())
-def test_the_runtime_gives_the_scores_of_pytorch_on_500_photographed_faces(name, data_root):
+def test_the_runtime_gives_scores_and_heat_maps_of_pytorch_on_500_faces_of_private_test(name, data_root):
     faces = list(load_dataset("fer2013", data_root).split("test").pixels[:500, 0].numpy())
-    runtime, lab = (
-        Predictor.load(name).classify(faces, "gradcam"),
-        Predictor(load_model(name)).classify(faces, "gradcam"),
-    )
-    assert np.abs(runtime[0] - lab[0]).max() < 1e-4 and np.abs(runtime[1] - lab[1]).max() < 1e-3
+    assert_runtime_equals_pytorch(released_onnx(name), load_model(name), faces)
+
+
+@pytest.mark.filterwarnings("ignore:batch attention mixes")
+@pytest.mark.parametrize("number", [2, 16, 31])
+def test_batch_attention_in_the_runtime_is_that_of_pytorch_in_any_company(number, synthetic_faces):
+    """Its answer depends on the batch, so the number of faces counts."""
+    file, faces = PUBLISHED / "model.onnx", list(synthetic_faces.pixels[::7, 0].numpy()[:number])
+    assert len(faces) == number
+    assert_runtime_equals_pytorch(file, load_model(PUBLISHED), faces)
+    classifier = OnnxClassifier(file)
+    alone = classifier.classify(np.stack(faces[:1]))[0][0]
+    assert classifier.mixes_batch and np.abs(classifier.classify(np.stack(faces))[0][0] - alone).max() > 0.01
+
+
+def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(released_onnx(DEFAULT_MODEL).read_bytes())
+    predictor = Predictor.load(tmp_path)
+    assert isinstance(predictor.classifier, OnnxClassifier)
+    assert predictor.predict(portrait, "gradcam").faces[0].label == "neutral"
+
+
+def test_an_exported_file_beside_weights_it_may_not_belong_to_is_not_used(tmp_path):
+    load_model("ivsa_fer2013").save_pretrained(str(tmp_path))
+    (tmp_path / "model.onnx").write_bytes(released_onnx(DEFAULT_MODEL).read_bytes())
+    assert isinstance(Predictor.load(tmp_path).classifier, TorchClassifier)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", released_onnx(DEFAULT_MODEL).read_bytes()[:100_000]])
+def test_a_damaged_exported_file_is_one_sentence(content, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.onnx is not a"):
+        Predictor.load(tmp_path)
 
 
 def test_nobody_there(predictor):

@@ -4,6 +4,8 @@ import base64
 import io
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
@@ -75,19 +77,21 @@ def example_pictures() -> list[np.ndarray]:
     people = {"happiness": 101, "surprise": 102, "anger": 100}
     drawn = [sample_face(name, np.random.default_rng(seed), 400, clean=True).pixels for name, seed in people.items()]
     # the photos come with installed packages; without those there are fewer examples
-    photos = []
-    with suppress(ImportError, OSError):
-        from matplotlib.cbook import get_sample_data
-
-        photos.append(np.asarray(Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))))
-    with suppress(ImportError, OSError):
-        from skimage.data import astronaut
-
-        photos.append(astronaut())
+    files = ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), ("skimage", "data/astronaut.png")
+    photos = [photo for file in files if (photo := _photo_of(*file))]
     if len(photos) == 2:
-        hopper, collins = (Image.fromarray(photo) for photo in photos)
+        hopper, collins = photos
         both = Image.new("RGB", (2 * collins.width, collins.height))
         both.paste(ImageOps.fit(hopper, collins.size))
         both.paste(collins, (collins.width, 0))
-        photos.append(np.asarray(both))
-    return [*drawn, *photos]
+        photos.append(both)
+    return [*drawn, *map(np.asarray, photos)]
+
+
+def _photo_of(package: str, file: str) -> Image.Image | None:
+    """A photo that comes with a package, which is not imported; None where that is not installed."""
+    with suppress(ImportError, OSError):
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            return Image.open(Path(folder) / file).convert("RGB")
+    return None

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
@@ -19,6 +18,7 @@ from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
 from ferlib.results import ImagePrediction
+from ferlib.utils.packages import is_installed
 
 Boxed = Image.Image | None  # a photo with its faces boxed
 Shown = tuple[Boxed, str]  # and the HTML below it
@@ -224,7 +224,7 @@ class Listeners:
             name=names[0],
             side=first.classifier.side,
             classes=", ".join(first.classes),
-            landmarks=LANDMARKS if find_spec("dlib") else "",
+            landmarks=LANDMARKS if is_installed("dlib") else "",
         )
         choice = gr.Dropdown(choices=names, value=names[0])
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")

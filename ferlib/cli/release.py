@@ -18,7 +18,8 @@ def add_release(commands: argparse._SubParsersAction) -> None:
     release.add_argument("--licence", metavar="ID", help="of the weights, for the card: Apache-2.0, CC-BY-NC-4.0 …")
     release.add_argument("--about", metavar="TEXT", help="for the card, what the run does not know: whose pictures "
                          "these are and what may be done with them, what the model is for")  # fmt: skip
-    release.add_argument("--onnx", action="store_true", help="add model.onnx, which predictions on a CPU then use")
+    release.add_argument("--onnx", action=argparse.BooleanOptionalAction, default=True,
+                         help="with model.onnx, which answers without PyTorch (default)")  # fmt: skip
     release.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     release.set_defaults(run=run_release)
 

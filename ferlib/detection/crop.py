@@ -112,7 +112,22 @@ class FaceCrop:
         """
         from ferlib.detection.landmarks import find_landmarks
 
-        return crop_points(find_landmarks(self.photo, self.face), self.face, 1)
+        return self.from_photo(find_landmarks(self.photo, self.face))
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """The detector's six keypoints, `(6, 2)` x, y in fractions of the square's side; see `Face`."""
+        return self.from_photo(self.face.keypoints)
+
+    def from_photo(self, points: np.ndarray) -> np.ndarray:
+        """Points `(N, 2)` x, y of the photo, in fractions of the square's side."""
+        return crop_points(points, self.face, 1)
+
+    def to_photo(self, points: np.ndarray) -> np.ndarray:
+        """Points `(N, 2)` x, y in fractions of the square's side, back in pixels of the photo."""
+        x0, y0, x1, y1 = self.box
+        turn = rotation(self.face.turn + _excess(self.face, MAX_ROLL))
+        return (np.asarray(points) - 0.5) @ turn * (x1 - x0) + ((x0 + x1) / 2, (y0 + y1) / 2)
 
 
 def framed_face(image: np.ndarray) -> Face:

@@ -15,8 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from ferlib.explain.heatmaps import enlarge_map, to_unit_range
+from ferlib.explain.heatmaps import to_unit_range
 from ferlib.models.base import FaceModel, map_of, mean_of
+from ferlib.runtime.preprocess import resize_weights
 
 TRACED = 7  # images a graph is traced with: not 1, which would be taken for fixed
 
@@ -37,7 +38,19 @@ def logits_and_gradcam(model: FaceModel, x: Tensor) -> tuple[Tensor, Tensor]:
         (gradients,) = head[1](chosen)
         maps.append((gradients.mean(dim=(2, 3), keepdim=True) * one).sum(dim=1))
     heat = to_unit_range(map_of(maps).relu())
-    return logits, to_unit_range(enlarge_map(heat, x.shape[-2:]))
+    return logits, to_unit_range(_enlarged(heat, x.shape[-2:]))
+
+
+def _enlarged(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps (B, h, w) -> (B, H, W), bilinear, as two small matrix products.
+
+    `F.interpolate` would be traced as one gather a corner, with a table of all the positions in the file.
+    """
+    rows, columns = (
+        torch.from_numpy(resize_weights(before, after)).to(maps.device)
+        for before, after in zip(maps.shape[1:], size, strict=True)
+    )
+    return rows @ maps @ columns.T
 
 
 def trace(model: FaceModel, images: Tensor) -> fx.GraphModule:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ferlib.errors import RunError, UserError
+from ferlib.errors import RunError
 from ferlib.explain.cam import predict_with_cam
 from ferlib.explain.methods import methods_of
 from ferlib.models.base import FaceModel, evaluating
@@ -84,12 +84,7 @@ def largest_difference(model: FaceModel, path: Path, faces: np.ndarray) -> float
         ValueError: the file is not there or not a readable ONNX file.
         ImportError: onnxruntime is missing.
     """
-    try:
-        session = open_session(path, torch.get_num_threads())
-    except ImportError:
-        raise
-    except Exception as error:  # onnxruntime's own, one class for every complaint, none of them public
-        raise UserError(f"{path} is not a readable ONNX file ({error})") from error
+    session = open_session(path, torch.get_num_threads())
     pixels = torch.from_numpy(faces)
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     images = Preprocess.of(model.config)(pixels)

@@ -5,7 +5,7 @@ training.json                     what the run recorded (data, weights it starte
                                   what was said of it (licence, about)
 report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
 golden.safetensors                faces, and the model's answers for them
-model.onnx                        where it was asked for: the same model, which `Predictor.load` runs on a CPU
+model.onnx                        the same model and its Grad-CAM, which `Predictor.load` runs without PyTorch
 README.md                         the model card, written from these by `ferlib.release.card`
 """
 
@@ -169,7 +169,7 @@ def release(
     out: Path | None = None,
     licence: str | None = None,
     about: str | None = None,
-    onnx: bool = False,
+    onnx: bool = True,
     device: str | torch.device = "auto",
 ) -> Path:
     """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
@@ -182,7 +182,7 @@ def release(
             that is measured again stays where it is.
         licence: of the weights, an SPDX identifier; None: as it was, or none is named.
         about: sentences for the card, on what no run knows: whose pictures these are, what the model is for.
-        onnx: add model.onnx.
+        onnx: with model.onnx, without which the model is of no use where PyTorch is not installed.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
 
     Returns:

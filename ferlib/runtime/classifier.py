@@ -1,8 +1,6 @@
 """Classify face crops with an exported model, without PyTorch: probabilities, and Grad-CAM of the predicted class."""
 
 import json
-import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +8,7 @@ import numpy as np
 
 from ferlib.errors import UserError
 from ferlib.runtime.preprocess import Preprocessing, softmax
-from ferlib.runtime.session import OnnxModel
+from ferlib.runtime.session import OnnxModel, available_threads
 from ferlib.utils.old_names import renamed_fields
 
 HEAT_MAP = "gradcam"  # the one explanation that is in the graph
@@ -51,14 +49,14 @@ class OnnxClassifier:
 
     Args:
         file: the model.
-        threads: that one run uses; None: as many as OMP_NUM_THREADS says, else as there are cores.
+        threads: that one run uses; None: `ferlib.runtime.session.available_threads()`.
 
     Raises:
         UserError: the file is not an exported model.
     """
 
     def __init__(self, file: Path, threads: int | None = None):
-        self._model = OnnxModel(file, threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count() or 1)
+        self._model = OnnxModel(file, threads or available_threads())
         try:
             notes = {key: json.loads(value) for key, value in self._model.metadata().items()}
             self.architecture: str = notes["architecture"]
@@ -78,16 +76,3 @@ class OnnxClassifier:
         wanted = ["logits", "heatmap"] if explain else ["logits"]
         logits, *maps = self._model.run(wanted, {"image": self.preprocess(faces)})
         return softmax(logits, self.temperature), self.preprocess.whole_face(maps[0]) if maps else None
-
-
-def lab_is_installed() -> bool:
-    """True where PyTorch and timm are, so that models can be trained, measured and opened up."""
-    try:
-        return find_spec("torch") is not None and find_spec("timm") is not None
-    except ImportError:
-        return False
-
-
-def needs_lab(what: str) -> str:
-    """The sentence for something that only the lab can do."""
-    return f"{what} needs PyTorch, which is not installed: pip install 'ferlib[lab]'"

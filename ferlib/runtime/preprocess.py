@@ -56,11 +56,11 @@ def resized(x: np.ndarray, side: int) -> np.ndarray:
     height, width = x.shape[2:]
     if (height, width) == (side, side):
         return x
-    return _weights(height, side) @ x @ _weights(width, side).T
+    return resize_weights(height, side) @ x @ resize_weights(width, side).T
 
 
 @cache
-def _weights(before: int, after: int) -> np.ndarray:
+def resize_weights(before: int, after: int) -> np.ndarray:
     """Weights of resizing a row: float32 `(after, before)`, one row a pixel of the result."""
     scale = before / after
     places = (np.arange(after)[:, None] + 0.5) * scale

@@ -17,19 +17,22 @@ def released_models() -> dict[str, Path]:
 def released_onnx(name_or_dir: str | Path) -> Path | None:
     """Path of a released model's model.onnx (`ferlib.release.onnx_export`), or None where it has none.
 
-    Of a folder too, where `ferlib release` made it; in another, nothing says that the two belong together.
+    Of a folder too, where `ferlib release` made it or where it is the only form of the model. Beside weights that
+    `save_pretrained` wrote, nothing says that the two belong together.
     """
     folder = released_models().get(str(name_or_dir), Path(name_or_dir))
-    there = (folder / "model.onnx").is_file() and (folder / "training.json").is_file()
-    return folder / "model.onnx" if there else None
+    if not (folder / "model.onnx").is_file():
+        return None
+    belongs = (folder / "training.json").is_file() or not (folder / "model.safetensors").is_file()
+    return folder / "model.onnx" if belongs else None
 
 
 def model_folder(name_or_dir: str | Path) -> Path:
     """The folder of a trained model.
 
     Args:
-        name_or_dir: a released model's name, a folder written by `save_pretrained`, or "owner/name" on the Hugging Face
-            hub, from where it is downloaded if it is not in the hub's cache.
+        name_or_dir: a released model's name, a folder written by `ferlib release` or `save_pretrained`, or "owner/name"
+            on the Hugging Face hub, from where it is downloaded if it is not in the hub's cache.
 
     Raises:
         UserError: there is no such model.
@@ -40,10 +43,12 @@ def model_folder(name_or_dir: str | Path) -> Path:
         return folder
     reason = ""
     if _HUB_NAME.fullmatch(name):
-        from ferlib.runtime.hub import hub_folder
-
         try:
-            return hub_folder(name, ["config.json", "model.safetensors"])
+            from ferlib.runtime.hub import hub_folder
+
+            return hub_folder(name, ["config.json", "model.safetensors"], ["model.onnx", "training.json"])
+        except ImportError:
+            reason = ", which needs huggingface_hub: pip install 'ferlib[lab]'"
         except OSError as error:
             reason = f" ({error})"
     raise UserError(

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ferlib.errors import MissingPackage
+from ferlib.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,7 +28,8 @@ def open_session(file: Path, threads: int = 1) -> "InferenceSession":
         threads: that one run uses.
 
     Raises:
-        ImportError: onnxruntime is not installed.
+        MissingPackage: onnxruntime is not installed.
+        UserError: the file is not there or is no whole ONNX file.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
@@ -38,7 +39,18 @@ def open_session(file: Path, threads: int = 1) -> "InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, one class for every complaint, none of them public
+        raise UserError(f"{file} is not a readable ONNX file ({error})") from error
+
+
+def available_threads() -> int:
+    """Threads for one run: as many as OMP_NUM_THREADS says, else one for each core that this process may run on."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": the first is of the outer loop
+    if said.isdecimal() and int(said):
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OnnxModel:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,9 +29,9 @@ from ferlib.predict import Predictor
 from ferlib.release import card as card_module
 from ferlib.release import release as module
 from ferlib.release.listing import read_figures
-from ferlib.release.release import release
 from ferlib.runtime import released
 
+release = partial(module.release, onnx=False)  # seconds each; where the exported file matters it is asked for
 SETTINGS = ("backbone=test_convnext", "keep_stages=2", "input_size=64", "width=32", "grey=true", "downscale_to=48")
 
 
@@ -198,9 +199,11 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert main([*command, "--out", str(tmp_path / "models"), "--licence", "MIT", "--about", "For a test."]) == 0
     folder = tmp_path / "models" / "mine"
     assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    assert registry.released_onnx(folder) == folder / "model.onnx"
     assert "license: mit" in (folder / "README.md").read_text() and "For a test." in (folder / "README.md").read_text()
     assert main(["calibrate", str(folder), "--data", "synthetic"]) == 0
-    assert main([*command, "--out", str(released.WEIGHTS)]) == 0
+    assert main([*command, "--no-onnx", "--out", str(released.WEIGHTS)]) == 0
+    assert not (released.WEIGHTS / "mine" / "model.onnx").exists()
     (tmp_path / "pyproject.toml").unlink()
     before = (released.WEIGHTS / "mine" / "config.json").read_text()
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1

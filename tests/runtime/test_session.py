@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ferlib.runtime.session import available_threads
+
 pytest.importorskip("onnxruntime")
 CODE = """
 import numpy as np
@@ -31,3 +33,12 @@ def test_nothing_is_kept_for_its_maker(tmp_path):
 def test_it_would_be_kept_otherwise(tmp_path):
     """Or else the test above says nothing."""
     assert files_left(tmp_path, "import onnxruntime; onnxruntime.SessionOptions()") != []
+
+
+@pytest.mark.parametrize(("said", "expected"), [("3", 3), ("4,2", 4), ("0", None), ("many", None), (None, None)])
+def test_threads_are_as_many_as_the_user_says_else_as_this_process_has_cores(monkeypatch, said, expected):
+    if said is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert available_threads() == expected or (expected is None and 1 <= available_threads() <= os.cpu_count())

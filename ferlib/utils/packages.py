@@ -1,0 +1,21 @@
+"""Which optional packages are installed, found out without importing them."""
+
+from importlib.util import find_spec
+
+
+def is_installed(*names: str) -> bool:
+    """True where all of these top-level packages are installed."""
+    try:
+        return all(find_spec(name) is not None for name in names)
+    except ImportError:
+        return False
+
+
+def lab_is_installed() -> bool:
+    """True where PyTorch and timm are, so that models can be trained, measured and opened up."""
+    return is_installed("torch", "timm")
+
+
+def needs_lab(what: str) -> str:
+    """The sentence for something that only the lab can do."""
+    return f"{what} needs PyTorch, which is not installed: pip install 'ferlib[lab]'"
