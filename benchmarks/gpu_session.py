@@ -48,10 +48,7 @@ WHOLE = (  # a backbone with pooling and one linear layer, as in the recipe, tra
 )
 MOBILENET = ("mobilenetv1_100_vggface2", "mobilenetv1_100", "[0.485,0.458,0.408]", str([1 / 255] * 3).replace(" ", ""))
 LITE0 = ("tf_efficientnet_lite0", "tf_efficientnet_lite0", "[0.5,0.5,0.5]", "[0.5,0.5,0.5]")
-LADDER = (
-    "ladder --data synthetic --models convcut --networks batch token --backbone-weights none --keep-stages 2 "
-    "--input-size 64 --epochs 2 --seeds 0 --train-faces 256"
-)
+LADDER = "reproduce ladder --quick"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,16 @@ def test_help_names_the_recipes(capsys):
 
 
 def test_without_weights_the_commands_own_option_is_named(few_faces, tmp_path, capsys):
-    ladder = ["ladder", "--data", "synthetic", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "ladder.json")]
+    ladder = [
+        "reproduce",
+        "ladder",
+        "--data",
+        "synthetic",
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(tmp_path / "ladder.json"),
+    ]
     for command in (["train", "convcut", "--data", "synthetic", "--out", str(tmp_path / "run")], ladder):
         assert main(command) == 1
         said = capsys.readouterr().err

@@ -18,13 +18,13 @@ from ferlib.cli.label import add_label
 from ferlib.cli.models import add_models
 from ferlib.cli.predict import add_predict
 from ferlib.cli.release import add_release
-from ferlib.cli.studies import add_studies
+from ferlib.cli.reproduce import add_reproduce
 from ferlib.cli.train import add_train
 from ferlib.errors import UserError
 
 COMMANDS = (
     add_predict, add_app, add_models, add_export, add_data, add_label, add_train, add_evaluate, add_calibrate,
-    add_studies, add_release,
+    add_reproduce, add_release,
 )  # fmt: skip
 
 
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser().parse_args(words)
+    options.words = words  # for a command that starts itself again
     try:
         return options.run(options)
     except ModuleNotFoundError as error:

@@ -77,6 +77,17 @@ def split_by_group(
     return np.array(list(shares))[chosen[codes]]
 
 
+def split_at_random(faces: int, shares: Mapping[str, float] = SHARES, seed: int = 0) -> np.ndarray:
+    """Assign faces to splits whoever is on them: as often published, and a leak where a person has several faces.
+
+    Returns:
+        The splits' names (N,).
+    """
+    ends = np.round(np.cumsum(list(shares.values())) * faces).astype(int)
+    names = np.repeat(list(shares), np.diff(ends, prepend=0))
+    return np.random.default_rng(seed).permutation(names)
+
+
 def assert_groups_apart(name: str, frame: pd.DataFrame, by: str = "group") -> None:
     """Refuse a frame in which a group stands in two splits; groups of -1 are unknown and pass.
 

@@ -56,11 +56,16 @@ class WatchedRun:
         history: one row an epoch, as `fit` returns it.
         predicted: (split, batching as text) -> predicted classes, uint8 (epochs, N), in the order of the split.
         labels: split -> true classes (N,).
+        folder: of the run, see `ferlib.training.checkpoint`.
+        ten_crops: classes (N,) that the network of the epoch chosen on validation gives the test faces by ten crops of
+            each; None where the network sees whole faces.
     """
 
     history: pd.DataFrame
     predicted: Mapping[tuple[str, str], np.ndarray]
     labels: Mapping[str, np.ndarray]
+    folder: Path = Path()
+    ten_crops: np.ndarray | None = None
 
     def accuracy(self, split: str, batching: Batching) -> np.ndarray:
         """Fraction of right answers after every epoch (epochs,)."""
@@ -142,12 +147,12 @@ class Watch:
             with np.load(self.folder / f"{int(seen):04d}.npz", allow_pickle=False) as file:
                 epochs.append({tuple(key.split("/")): file[key] for key in file.files})
         predicted = {key: np.stack([epoch[key] for epoch in epochs]) for key in epochs[0]}
-        return WatchedRun(history, predicted, self.labels)
+        return WatchedRun(history, predicted, self.labels, self.folder.parent)
 
 
 @torch.inference_mode()
-def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
-    """`feature_logits`, faster: everything up to the batch attention sees faces alone and is computed once for all.
+def attention_inputs(model: BackboneModel, cache: FeatureCache) -> Tensor:
+    """Vectors that the pooled attention mixes, (N, D), one a face: everything before it sees faces alone.
 
     Args:
         model: in evaluation mode.
@@ -155,10 +160,15 @@ def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
     """
     logits = feature_logits(model, cache)
     with bypassed(model):
-        vectors = torch.cat(list(run_batches(logits, torch.arange(len(cache)).split(128))))  # (N, D)
+        return torch.cat(list(run_batches(logits, torch.arange(len(cache)).split(128))))
+
+
+def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
+    """`feature_logits`, faster: everything up to the batch attention is computed once for all batches."""
+    vectors = attention_inputs(model, cache)
 
     def attended(rows: Tensor) -> Tensor:
-        return model.classifier(model.pooled_attention(vectors[rows.to(device_of(model))]))
+        return model.classifier(model.head_norm(model.pooled_attention(vectors[rows.to(device_of(model))])))
 
     return attended
 
@@ -166,9 +176,9 @@ def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
 @contextmanager
 def bypassed(model: BackboneModel) -> Iterator[None]:
     """Inside, the model stops before its pooled attention: what it returns are the vectors that go in, (B, D)."""
-    kept = model.pooled_attention, model.classifier
-    model.pooled_attention, model.classifier = nn.Identity(), nn.Identity()
+    kept = model.pooled_attention, model.head_norm, model.classifier
+    model.pooled_attention, model.head_norm, model.classifier = nn.Identity(), nn.Identity(), nn.Identity()
     try:
         yield
     finally:
-        model.pooled_attention, model.classifier = kept
+        model.pooled_attention, model.head_norm, model.classifier = kept

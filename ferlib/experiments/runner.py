@@ -14,13 +14,15 @@ from filelock import FileLock, Timeout
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import Resampling, intervals
+from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import BATCHINGS, Batching, Watch, WatchedRun
 from ferlib.models.base import FaceModel
-from ferlib.models.registry import MODELS, build_model, with_normalisation
+from ferlib.models.registry import MODELS, build_model, load_model, with_normalisation
 from ferlib.training.batch_sources import uses_cache
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
+from ferlib.utils.atomic import atomic_write
 from ferlib.utils.old_names import renamed_fields
 
 
@@ -101,7 +103,18 @@ def watched_run(
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
         history = fit(untrained(recipe, backbone_weights), data, recipe, folder, resume=True, observe=watch)
-    return watch.run(history)
+    run = watch.run(history)
+    return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
+
+
+def _ten_crops(folder: Path, data: FaceDataset) -> np.ndarray:
+    """Classes (N,) that the run's chosen network gives the test faces by ten crops of each; computed once."""
+    path = folder / "ten_crops.npy"
+    if not path.exists():
+        found = predict_dataset(load_model(folder / "best"), data.split("test"), ten_crop=True).argmax(axis=1)
+        with atomic_write(path) as partial, partial.open("wb") as handle:
+            np.save(handle, found.astype(np.uint8))
+    return np.load(path)
 
 
 def run_name(recipe: Recipe, data: FaceDataset, backbone_weights: str | Path | None) -> str:
@@ -144,6 +157,7 @@ def judge_runs(
     draws: Resampling,
     kept: np.ndarray | None = None,
     chosen_in: Batching | None = None,
+    ten_crops: bool = False,
 ) -> tuple[dict, np.ndarray, np.ndarray]:
     """Metrics of the runs of one network under one protocol.
 
@@ -154,6 +168,7 @@ def judge_runs(
         draws: of the test split (N faces), for as many seeds as there are runs.
         kept: bool (N,), which test faces count; None: all.
         chosen_in: of the faces that choose the epoch, where that is another batching.
+        ten_crops: take what the chosen networks say of ten crops of every face.
 
     Returns:
         The "metrics" with intervals, those of every seed, and the chosen epochs (from 1), JSON-ready; then what each
@@ -161,6 +176,8 @@ def judge_runs(
     """
     epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
     predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
+    if ten_crops:
+        predicted = [run.ten_crops for run in runs.values() if run.ten_crops is not None]
     exact, resampled = draws.measure(predicted, kept)
     report = {
         "metrics": intervals(exact.mean(axis=0), resampled),

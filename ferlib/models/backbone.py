@@ -125,7 +125,8 @@ class BackboneModel(FaceModel):
     Attributes:
         token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
         bottleneck: a dense layer after pooling, (B, C) -> (B, D); or an identity.
-        pooled_attention: after the bottleneck, (B, D) -> same, before `classifier`; or an identity.
+        pooled_attention: after the bottleneck, (B, D) -> same; or an identity.
+        head_norm: after the attention, before `classifier`, (B, D) -> same; or an identity.
     """
 
     has_backbone = True
@@ -133,11 +134,13 @@ class BackboneModel(FaceModel):
     token_attention: nn.Module
     bottleneck: nn.Module
     pooled_attention: nn.Module
+    head_norm: nn.Module
 
     def __init__(self, config: BackboneModelConfig, backbone: Backbone, backbone_weights: str | Path | None):
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self.head_norm = nn.Identity()
         if backbone_weights is not None:
             backbone.load(backbone_weights)
         if config.freeze_backbone:

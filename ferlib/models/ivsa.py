@@ -20,7 +20,7 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import CBAM, SalientAttentionBlock
 
-BLOCKS = ("sab", "cbam", "none")
+BLOCKS = ("sab", "sab_channel", "sab_spatial", "cbam", "none")
 FER2013_MEAN, FER2013_STD = (0.5077,), (0.2550,)  # of the training rows' pixels, in 0..1
 
 
@@ -29,7 +29,8 @@ class IVSAConfig(ModelConfig):
     """Settings of IVSA.
 
     Attributes:
-        block: after every stage: "sab" (Salient Attention Block), "cbam" or "none" (the paper's table III).
+        block: after every stage: "sab" (Salient Attention Block), "cbam" or "none" (the paper's table III), or
+            "sab_channel" or "sab_spatial", one of its two gates.
         block_place: "after" the stage's max-pooling ("at the end of each stage") or "before" it.
         kernel: of the spatial attention: 3 (text) or 7 (eq. 8).
         combine: of mean and maximum in the spatial attention: "concat" (text) or "sum" (eq. 8).
@@ -37,7 +38,8 @@ class IVSAConfig(ModelConfig):
         l2: which L2 pooling, "l2" (norm) or "rms"; the paper only names it.
         rescale: of the channel weights by γ: "literal" (eq. 5, shrinks activations to about 1/C), "normalised" (times
             C) or "none".
-        gamma: whose γ: "stage" (the stage's last batch norm) or "own" (one inside the block, as in NAM).
+        gamma: whose γ: "stage" (the stage's last batch norm), "own" (one inside the block, as in NAM) or "both" (the
+            stage's, and one over the positions).
         widths: channels of the stages.
         hidden: width of the first two dense layers.
         dropout: fraction of their outputs zeroed in training.
@@ -91,15 +93,23 @@ class Convolutions(nn.Sequential):
 class Reduction(nn.Module):
     """End of a stage: 2x2 max-pooling (eq. 2) and attention, (B, C, H, W) -> (B, C, H/2, W/2)."""
 
-    def __init__(self, width: int, config: IVSAConfig):
+    def __init__(self, width: int, side: int, config: IVSAConfig):
         super().__init__()
         self.place, self.pool = config.block_place, nn.MaxPool2d(2)
         self.block: nn.Module | None = None
         if config.block == "cbam":
             self.block = CBAM(width)
-        elif config.block == "sab":
+        elif config.block.startswith("sab"):
             self.block = SalientAttentionBlock(
-                width, config.kernel, config.combine, config.sum_pools, config.l2, config.rescale, config.gamma
+                width,
+                config.kernel,
+                config.combine,
+                config.sum_pools,
+                config.l2,
+                config.rescale,
+                config.gamma,
+                parts=config.block.removeprefix("sab_") if config.block != "sab" else "both",
+                side=side if config.block_place == "before" else side // 2,
             )
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
@@ -137,7 +147,9 @@ class IVSA(FaceModel):
         self.convolutions = nn.ModuleList(
             Convolutions(channels, width) for channels, width in zip(inputs, config.widths, strict=False)
         )
-        self.reductions = nn.ModuleList(Reduction(width, config) for width in config.widths)
+        self.reductions = nn.ModuleList(
+            Reduction(width, config.input_size >> stage, config) for stage, width in enumerate(config.widths)
+        )
         side = config.input_size >> len(config.widths)  # 2 for 40 px
         self.fit = nn.AdaptiveAvgPool2d(side)
         self.hidden = nn.Sequential(

@@ -7,6 +7,7 @@ of CBAM (Woo et al. 2018) and IVSA (Huang et al. 2022).
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,11 @@ class BatchAttention(nn.Module):
             BatchAttention._warned = True
             warnings.warn("batch attention mixes the images of a batch: predictions depend on their neighbours",
                           stacklevel=2)  # fmt: skip
-        return torch.softmax(y @ y.T * self.scale, dim=-1) @ y
+        return self.weights(y) @ y
+
+    def weights(self, y: Tensor) -> Tensor:
+        """How much of every image goes into every other: vectors (…, B, C) -> (…, B, B), each row sums to 1."""
+        return torch.softmax(y @ y.mT * self.scale, dim=-1)
 
 
 @contextmanager
@@ -275,6 +280,7 @@ class CBAM(nn.Module):
 
 
 RESCALES = ("none", "literal", "normalised")
+GAMMAS = ("stage", "own", "both")
 
 
 def channel_importance(gamma: Tensor, rescale: str) -> Tensor:
@@ -303,9 +309,13 @@ class SalientAttentionBlock(nn.Module):
         sum_pools: in the channel gate: "before" (text) or "after" (figure 2) the MLP.
         l2: "l2" (norm) or "rms": which L2 pooling.
         rescale: see `channel_importance`.
-        gamma: whose γ: "stage" (of the stage's last batch norm, handed to `forward`) or "own" (a batch norm of the
-            block itself, through which its input goes first, as in NAM).
+        gamma: whose γ: "stage" (of the stage's last batch norm, handed to `forward`), "own" (a batch norm of the block
+            itself, through which its input goes first, as in NAM), or "both" (the stage's for the channels, and for
+            the positions that of a batch norm over positions, NAM's second half: figure 2 speaks of γ for "the weight
+            factors", eq. 5 of the channels alone).
+        parts: "both" gates, or the "channel" or "spatial" one alone.
         reduction: of the channel gate.
+        side: H = W of the map; needed where `gamma` is "both". Maps of other sizes are given these importances resized.
     """
 
     def __init__(
@@ -317,25 +327,45 @@ class SalientAttentionBlock(nn.Module):
         l2: str = "l2",
         rescale: str = "normalised",
         gamma: str = "stage",
+        parts: str = "both",
         reduction: int = 16,
+        side: int | None = None,
     ):
         super().__init__()
         for name, value, allowed in (
             ("l2", l2, ("l2", "rms")),
             ("rescale", rescale, RESCALES),
-            ("gamma", gamma, ("stage", "own")),
+            ("gamma", gamma, GAMMAS),
+            ("parts", parts, ("both", "channel", "spatial")),
         ):
             if value not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        self.rescale = rescale
+        if gamma == "both" and side is None:
+            raise UserError("gamma='both' needs the side of the map")
+        self.rescale, self.side = rescale, side
         self.norm = nn.BatchNorm2d(channels) if gamma == "own" else None
-        self.channel = ChannelGate(channels, ("avg", "max", l2), sum_pools, reduction)
-        self.spatial = SpatialGate(kernel, combine)
+        self.channel = ChannelGate(channels, ("avg", "max", l2), sum_pools, reduction) if parts != "spatial" else None
+        self.spatial = SpatialGate(kernel, combine) if parts != "channel" else None
+        self.position_norm = nn.BatchNorm1d(side**2) if gamma == "both" and side and self.spatial else None
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
         """X (B, C, H, W); gamma (C,), the γ of the stage's last batch norm, unused where the block has its own."""
         if self.norm is not None:
             x, gamma = self.norm(x), self.norm.weight
-        weights = self.channel(x) * channel_importance(gamma, self.rescale)[:, None, None]  # W'_c, (B, C, 1, 1)
-        x = weights * x
-        return self.spatial(x) * x
+        if self.channel is not None:
+            x = self.channel(x) * channel_importance(gamma, self.rescale)[:, None, None] * x  # W'_c, (B, C, 1, 1)
+        if self.spatial is None:
+            return x
+        weights = self.spatial(x)  # (B, 1, H, W)
+        if self.position_norm is not None:
+            x, importance = self._by_position(x)
+            weights = weights * importance
+        return weights * x
+
+    def _by_position(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """X (B, C, H, W), each position normalised over images and channels, and the positions' importance (H, W)."""
+        norm, side = cast(nn.BatchNorm1d, self.position_norm), cast(int, self.side)
+        importance = channel_importance(norm.weight, self.rescale).view(1, 1, side, side)
+        if x.shape[-2:] == (side, side):
+            return norm(x.flatten(2).transpose(1, 2)).transpose(1, 2).view_as(x), importance
+        return x, F.interpolate(importance, x.shape[-2:], mode="bilinear", align_corners=False)

@@ -47,6 +47,7 @@ from ferlib.plots.models import (
     shrinkage,
     stage_costs,
 )
+from ferlib.plots.purity import purity_curve
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, two_views
 
@@ -76,6 +77,7 @@ __all__ = [
     "class_scores",
     "confusion_matrices",
     "ladder",
+    "purity_curve",
     "reliability_diagrams",
     "selection",
     "ablation_bars",

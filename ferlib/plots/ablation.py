@@ -15,12 +15,14 @@ PROTOCOL_COLOURS = {
     "published": COLOURS["anger"],
     "alone": COLOURS["happiness"],
     "honest": COLOURS["sadness"],
+    "ten crops": COLOURS["surprise"],
 }
 PROTOCOL_NAMES = {
     "paper": "the paper",
     "published": "ours, published protocol",
     "alone": "the same networks, one face at a time",
     "honest": "attention within a face",
+    "ten crops": "mean over ten crops, epoch chosen on validation",
 }
 
 
@@ -28,7 +30,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """An ablation table as grouped bars: the paper's figure, and ours by protocol with 95 % intervals.
 
     Args:
-        table: one table and data set of `ferlib.experiments.ablation.ablation_table`.
+        table: one table and data set of `ferlib.experiments.paper_tables.paper_table`.
         metric: one of its metrics.
     """
     own = table[table["metric"] == metric]
@@ -39,7 +41,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         place = own["paper_data"].dropna().iloc[0]
         frame = pd.DataFrame({"value": paper.to_numpy()})
         figure.add_trace(_bars(rows, frame, PROTOCOL_COLOURS["paper"], f"{PROTOCOL_NAMES['paper']}, {place}"))
-    for protocol in ("published", "alone", "honest"):
+    for protocol in ("published", "alone", "honest", "ten crops"):
         part = own[own["protocol"] == protocol].set_index("row").reindex(rows)
         if part["value"].notna().any():
             figure.add_trace(_bars(rows, part, PROTOCOL_COLOURS[protocol], PROTOCOL_NAMES[protocol]))

@@ -68,7 +68,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """From a published figure to an honest one: a panel a ladder, a bar a rung, with its interval.
 
     Args:
-        table: of `ferlib.experiments.protocols.ladder_table`: one row a ladder, `rung` and `metric`, with `data`,
+        table: of `ferlib.experiments.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`,
             `model`, `backbone`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a
             data set, model and backbone; titles name the backbone where there are several.
         metric: which to show.

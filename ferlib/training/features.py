@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -60,7 +61,7 @@ class FeatureCache:
         """The cache of this data under this model's backbone; built when it is not there yet.
 
         Memory stays flat: batches are appended to the file as they are computed, and the file gets its name only when
-        it is complete. Several processes may build the same cache at once: each does all the work, and all end well.
+        it is complete. Of several processes that want the same cache one builds it, and the others wait.
 
         Args:
             model: its backbone is asked, where it is and in evaluation mode; the model is left as it was.
@@ -77,10 +78,27 @@ class FeatureCache:
             return torch.stack([model.forward_features(side).half() for side in (x, x.flip(-1))], dim=1)
 
         shape = next(run_model(model, maps_of, dataset.pixels[:1])).shape[2:]  # (C, h, w)
-        path = cache_dir() / "features" / f"{dataset.name}-{cls.key(model, dataset, shape)}.npy"
-        if path.exists():
-            with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
-                return cls(path)
+        key = cls.key(model, dataset, shape)
+        folder = cache_dir() / "features"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{key}.lock"):
+            for path in folder.glob(f"*-{key}.npy"):  # whatever the data set was called then
+                with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
+                    return cls(path)
+            path = folder / f"{dataset.name}-{key}.npy"
+            cls._write(path, model, maps_of, dataset, shape, batch_size)
+        return cls(path)
+
+    @staticmethod
+    def _write(
+        path: Path,
+        model: FaceModel,
+        maps_of: Callable[[Tensor], Tensor],
+        dataset: FaceDataset,
+        shape: Sequence[int],
+        batch_size: int,
+    ) -> None:
+        """Ask the backbone for every face's two maps of this shape (C, h, w), and write the file."""
         whole = (len(dataset), 2, *shape)
         header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": whole}
         size = 2 * math.prod(whole)  # bytes
@@ -93,7 +111,6 @@ class FeatureCache:
             np.lib.format.write_array_header_1_0(file, header)
             for maps in run_model(model, maps_of, dataset.pixels, batch_size, f"features of {dataset.name}"):
                 file.write(maps.cpu().contiguous().numpy().data)  # (B, 2, C, h, w)
-        return cls(path)
 
     @staticmethod
     def key(model: FaceModel, dataset: FaceDataset, shape: Sequence[int]) -> str:

@@ -8,13 +8,13 @@ import pytest
 pytest.importorskip("plotly")
 
 from ferlib import plots
-from ferlib.experiments.ablation import ablation_table
+from ferlib.experiments.paper_tables import paper_table
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_ablation_bars():
-    table = ablation_table(json.loads((RESULTS / "ablation.json").read_text())["entries"])
+    table = paper_table(json.loads((RESULTS / "ablation.json").read_text())["entries"])
     own = table.query("table == 'convcut-attention' and data == 'ferplus'")
     figure = plots.ablation_bars(own)
     by_name = {trace.name: trace for trace in figure.data}

@@ -10,7 +10,7 @@ import torch
 from ferlib.data.duplicates import clean_split, find_flaws
 from ferlib.evaluation.batches import ordered_batches
 from ferlib.experiments import runner
-from ferlib.experiments.protocols import (
+from ferlib.experiments.ladder import (
     MARKS,
     NETWORKS,
     RUNGS,

@@ -1,0 +1,197 @@
+"""`python -m ferlib reproduce`: a paper's table run again, or the ladder, from data and weights to figures."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferlib.cli.data_options import add_reading_options, load_from
+from ferlib.cli.settings import parse_settings
+from ferlib.errors import UserError
+from ferlib.utils.atomic import atomic_write, write_json
+
+if TYPE_CHECKING:
+    from ferlib.data.dataset import FaceDataset
+    from ferlib.experiments.reproduce import Study
+
+#: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
+NAMES = (
+    "ladder", "purity", "convcut-table1", "convcut-table2", "convcut-table3", "convcut-backbone", "pattlite-attention",
+    "ivsa-table1", "ivsa-table2", "ivsa-table3",
+)  # fmt: skip
+ABOUT = "made by `python -m ferlib reproduce`; what is measured is told in the modules of ferlib.experiments"
+
+
+def add_reproduce(commands: argparse._SubParsersAction) -> None:
+    """Put the command into the parser of `ferlib.cli`."""
+    parser = commands.add_parser("reproduce", help="the papers' tables and the ladder, run again")
+    parser.add_argument("table", choices=[*NAMES, "all"], help="which; all: every one whose data are there")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.json", help="results; a .csv goes beside it")
+    parser.add_argument("--data", metavar="SET", help="a data set's name (default: the table's)")
+    add_reading_options(parser)
+    parser.add_argument("--backbone", metavar="NAME", help="a timm model's name (default: convnext_base)")
+    parser.add_argument("--backbone-weights", metavar="FILE",
+                        help=".safetensors, imagenet (downloaded by timm, the default) or none")  # fmt: skip
+    parser.add_argument("--keep-stages", type=int, metavar="N", help="stages of the backbone kept: 2, 3 (default) or 4")
+    parser.add_argument("--input-size", type=int, metavar="PX", help="side of the pictures (default: 224)")
+    for new in ("backbone", "backbone_weights"):  # their names in older commands
+        old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
+        parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--epochs", type=int, help="default: 6 on a frozen backbone, IVSA's 100")
+    parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the recipe to change")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
+    parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
+                        help="folder of the runs; a stopped command goes on from it (default: runs)")  # fmt: skip
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="train so many runs at a time (default 1)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a minute on drawn faces and a tiny random backbone: shows "
+                        "that everything works; its figures mean nothing")  # fmt: skip
+    parser.add_argument("--only-train", action="store_true", help=argparse.SUPPRESS)  # a helper of `--processes`
+    parser.set_defaults(run=run_reproduce)
+
+
+def run_reproduce(options: argparse.Namespace) -> int:
+    """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
+    from ferlib.experiments.reproduce import TABLES, check_study, quick
+
+    if options.rows and options.table == "all":
+        raise UserError("--rows is for one table, not for all")
+    _entries(options.out)
+    study = _study(options)
+    planned = []
+    for name, data in _data(options):
+        own = quick(study, name) if options.quick else study
+        check_study(name, own, data)
+        planned.append((name, data, own))
+    with _helpers(options):
+        for name, data, own in planned:
+            for entry in TABLES[name].make(own, data, name):
+                if not options.only_train:
+                    entry["command"] = _command(options, name, entry["data"])
+                    _merge(options.out, entry)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> "Study":
+    """The study that the options ask for; with --quick their defaults are others."""
+    from ferlib.experiments.reproduce import Study
+    from ferlib.experiments.runner import Backbone
+
+    usual = Backbone("test_convnext", 2, 64, "none") if options.quick else Backbone("convnext_base", 3, 224, "imagenet")
+    weights = options.backbone_weights or usual.weights
+    backbone = Backbone(
+        options.backbone or usual.name,
+        options.keep_stages or usual.keep_stages,
+        options.input_size or usual.input_size,
+        None if weights == "none" else weights,
+    )
+    return Study(
+        backbone,
+        options.epochs,
+        options.seeds,
+        options.work,
+        options.train_faces,
+        parse_settings(options.set),
+        options.rows,
+    )
+
+
+def _data(options: argparse.Namespace) -> Iterator[tuple[str, "FaceDataset"]]:
+    """The tables asked for, each with its data set. Of "all", those whose data are missing are named and left out."""
+    from ferlib.data.dataset import DataError
+    from ferlib.experiments.reproduce import TABLES
+
+    read: dict[str, FaceDataset] = {}
+    for name in NAMES if options.table == "all" else [options.table]:
+        data = options.data or ("synthetic" if options.quick else TABLES[name].data)
+        try:
+            if data not in read:
+                read[data] = load_from(options, data)
+        except DataError as error:
+            if options.table != "all" or options.data:
+                raise
+            print(f"ferlib: {name} is left out: {error}", file=sys.stderr)
+        else:
+            yield name, read[data]
+
+
+@contextmanager
+def _helpers(options: argparse.Namespace) -> Iterator[None]:
+    """Inside, other processes run the same command and share its work folder; they train, and write no results."""
+    if options.processes < 1:
+        raise UserError(f"--processes must be at least 1, not {options.processes}")
+    count = 0 if options.only_train else options.processes - 1
+    threads = max(1, (os.cpu_count() or 1) // options.processes)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-m", "ferlib", *options.words, "--only-train"]
+    helpers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(count)]
+    if count:
+        import torch
+
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()  # its runs are all done, or this process could not go on either
+            helper.wait()
+
+
+def _command(options: argparse.Namespace, table: str, data: str) -> str:
+    """The command line of one table, without where things are on this machine."""
+    words = ["python", "-m", "ferlib", "reproduce", table, "--data", options.data or data]
+    for name in ("backbone", "backbone_weights", "keep_stages", "input_size", "epochs", "train_faces"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", Path(value).name if name == "backbone_weights" else str(value)]
+    words += ["--seeds", *map(str, options.seeds)]
+    for name in ("set", "rows", "labels"):
+        words += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
+    words += ["--skip-broken"] if options.skip_broken else []
+    words += ["--quick"] if options.quick else []
+    return shlex.join([*words, "--out", options.out.name])
+
+
+def _entries(path: Path) -> list[dict]:
+    """The entries of a results file, none where new; its folder is made. A file that cannot be used is refused."""
+    from ferlib.experiments.reproduce import TABLES
+
+    if path.suffix == ".csv":
+        raise UserError(f"--out {path}: the results are JSON, and a .csv of the same name goes beside them")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file in (path, path.with_suffix(".csv")):
+        new = not file.exists()
+        file.open("a").close()  # the system's own error says what is wrong: a folder, no rights
+        if new:
+            file.unlink()
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_text())["entries"]
+        if all(entry["table"] in TABLES for entry in entries):
+            return entries
+    except (json.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise UserError(f"{path} is not a results file of this command; take another --out")
+
+
+def _merge(path: Path, entry: dict) -> None:
+    """Put an entry into a results file, in place of the one with the same keys or at the end, and rewrite the table."""
+    from ferlib.experiments.reproduce import KEYS, results_frame
+
+    by_keys: dict[str, dict] = {}
+    for one in [*_entries(path), entry]:
+        by_keys[json.dumps([one.get(key) for key in KEYS], sort_keys=True)] = one
+    entries: Sequence[dict] = list(by_keys.values())
+    write_json(path, {"about": ABOUT, "entries": entries})
+    with atomic_write(path.with_suffix(".csv")) as csv:
+        results_frame(entries).to_csv(csv, index=False, float_format="%.5f")

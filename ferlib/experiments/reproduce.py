@@ -1,0 +1,175 @@
+"""`ferlib reproduce`: which tables there are, on which data, and how one becomes an entry of a results file.
+
+Every entry says how it was made: data set, backbone, seeds, epochs, faces, recipe, commit and command. Runs are kept in
+a work folder and shared between tables, between calls and between processes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.data.splits import split_at_random
+from ferlib.errors import UserError
+from ferlib.experiments import ladder, paper_tables, purity
+from ferlib.experiments.prediction_logger import WatchedRun
+from ferlib.experiments.runner import Backbone, check_splits, subsampled, untrained, watched_runs
+from ferlib.models.registry import load_model
+from ferlib.training.recipes import RECIPES, Recipe
+
+#: What an entry's table, data, model and backbone are tell it apart in a results file.
+KEYS = ("table", "data", "model", "backbone")
+QUICK_FACES = 160  # trained on by a quick study
+
+
+@dataclass(frozen=True)
+class Study:
+    """How the runs of a table are made.
+
+    Attributes:
+        backbone: that Conv-cut's and PAtt-Lite's networks stand on.
+        epochs: of every run; None: six on a frozen backbone, else the recipe's.
+        seeds: of every network.
+        work: folder of the runs.
+        train_faces: train on so many faces, drawn at random; None: on all.
+        settings: fields to change in the recipe, see `Recipe.override`.
+        rows: names of the rows wanted, of a table that has rows; None: all.
+    """
+
+    backbone: Backbone
+    epochs: int | None
+    seeds: Sequence[int]
+    work: Path
+    train_faces: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Sequence[str] | None = None
+
+    def run(self, recipes: Sequence[Recipe], data: FaceDataset) -> list[WatchedRun]:
+        """The runs of these recipes, trained or read."""
+        return watched_runs(recipes, data, self.work, self.backbone.weights)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table that can be reproduced.
+
+    Attributes:
+        about: one line.
+        data: the data set's name where none is given.
+        make: its entries from the study, the data set and the table's name, one after the other.
+        frame: the entries as a table, a row a figure.
+    """
+
+    about: str
+    data: str
+    make: Callable[[Study, FaceDataset, str], Sequence[dict]]
+    frame: Callable[[Sequence[dict]], pd.DataFrame] = paper_tables.paper_table
+
+
+def check_study(table: str, study: Study, data: FaceDataset) -> None:
+    """Refuse what a study would stumble over only after its trainings.
+
+    Raises:
+        UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
+    """
+    check_splits(data)
+    rows = paper_tables.TABLES.get(table)
+    if rows and (unknown := sorted(set(study.rows or ()) - {row.name for row in rows})):
+        raise UserError(f"{table} has no row {unknown[0]}; it has {', '.join(row.name for row in rows)}")
+    if table.startswith("ivsa"):
+        RECIPES["ivsa"].override(dict(study.settings))
+    else:
+        small = data.subset(np.arange(min(len(data), 1)))
+        probe = ladder.ladder_recipes("convcut", small, study.backbone, 1, [0])[0, "none"]
+        untrained(probe.override(dict(study.settings)), study.backbone.weights)
+
+
+def _ladders(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    data = subsampled(whole, study.train_faces)
+    entries = []
+    for model in ladder.NETWORKS:
+        recipes = _ladder_recipes(study, data, model)
+        runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
+        entry = ladder.ladder_entry(model, study.backbone, recipes, runs, data, whole)
+        print(ladder.sentence(entry), flush=True)
+        entries.append(entry)
+    return entries
+
+
+def _ladder_recipes(study: Study, data: FaceDataset, model: str) -> dict[tuple[int, str], Recipe]:
+    recipes = ladder.ladder_recipes(model, data, study.backbone, study.epochs or ladder.EPOCHS, study.seeds)
+    return {key: recipe.override(dict(study.settings)) for key, recipe in recipes.items()}
+
+
+def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    data = subsampled(whole, study.train_faces)
+    dealt = purity.random_labels(data)
+    recipes = {key: one for key, one in _ladder_recipes(study, data, "convcut").items() if key[1] in ("batch", "none")}
+    batch = {seed: recipe for (seed, network), recipe in recipes.items() if network == "batch"}
+    runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
+    deceived = dict(zip(batch, study.run(list(batch.values()), dealt), strict=True))
+    models: dict[str, dict[int, Any]] = {"batch": {}, "none": {}}
+    for (seed, network), run in runs.items():
+        models[network][seed] = load_model(run.folder / "best")
+    found = purity.take_apart(models["batch"], list(models["none"].values()), deceived, data, dealt)
+    made = paper_tables.how_made(study.backbone, study.seeds, data, recipes)
+    return [{"table": table, "data": data.name, "model": "convcut"} | made | found]
+
+
+def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    data = subsampled(whole, study.train_faces)
+    epochs = study.epochs or (None if table.startswith("ivsa") else ladder.EPOCHS)
+    recipes, runs = {}, {}
+    for row in paper_tables.TABLES[table]:
+        if study.rows is None or row.name in study.rows:
+            recipes[row.name] = paper_tables.row_recipes(
+                table, row, data, study.backbone, epochs, study.seeds, study.settings
+            )
+            found = study.run(list(recipes[row.name].values()), data)
+            runs[row.name] = dict(zip(recipes[row.name], found, strict=True))
+    return [paper_tables.table_entry(table, study.backbone, recipes, runs, data)]
+
+
+def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    """CK+ as the data set's loader splits it, by subject, and split at random, as often published."""
+    frame = whole.frame.assign(split=split_at_random(len(whole)))
+    dealt = FaceDataset(f"{whole.name}_random_split", whole.classes, frame, whole.pixels, whole.notes)
+    return [entry for data in (whole, dealt) for entry in _paper_table(study, data, table)]
+
+
+TABLES = {
+    "ladder": Table(
+        "from a published figure to an honest one, one leak less a rung", "ferplus", _ladders, ladder.ladder_table
+    ),
+    "purity": Table(
+        "what batch attention says of a face in purer and purer batches", "ferplus", _purity, purity.purity_table
+    ),
+    "convcut-table1": Table("Conv-cut's Table 1: the networks of the authors' code", "ferplus", _paper_table),
+    "convcut-table2": Table("Conv-cut's Table 2: attention and Detail Extraction", "ferplus", _paper_table),
+    "convcut-table3": Table("Conv-cut's Table 3: layers in Detail Extraction", "ferplus", _paper_table),
+    "convcut-backbone": Table("Conv-cut: stages of the backbone kept", "ferplus", _paper_table),
+    "pattlite-attention": Table("PAtt-Lite with and without its attention", "ferplus", _paper_table),
+    "ivsa-table1": Table("IVSA's Table I: general networks", "fer2013", _paper_table),
+    "ivsa-table2": Table("IVSA's Table II: by subject and at random", "ckplus", _by_person_and_at_random),
+    "ivsa-table3": Table("IVSA's Table III: attention blocks", "fer2013", _paper_table),
+}
+
+
+def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
+    """Entries of a results file as one table, a row a figure; columns that a table lacks are empty."""
+    parts: dict[Callable, list[dict]] = {}
+    for entry in entries:
+        parts.setdefault(TABLES[entry["table"]].frame, []).append(entry)
+    return pd.concat([frame(own) for frame, own in parts.items()], ignore_index=True)
+
+
+def quick(study: Study, table: str) -> Study:
+    """The same study so small that its figures mean nothing: to see that everything works."""
+    tiny = {"widths": (4, 8, 8, 8), "hidden": 16} if table.startswith("ivsa") else {}
+    return replace(
+        study, epochs=1, seeds=study.seeds[:1], train_faces=QUICK_FACES, settings=tiny | dict(study.settings)
+    )

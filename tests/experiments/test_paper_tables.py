@@ -1,0 +1,141 @@
+"""The papers' tables: rows, protocols and the papers' figures."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.experiments import paper_tables, runner
+from ferlib.experiments.ladder import ladder_recipes
+from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, WatchedRun
+from ferlib.experiments.published import read_published
+from ferlib.experiments.runner import Backbone, run_name
+from ferlib.models.registry import load_model
+from ferlib.training.recipes import RECIPES
+
+BACKBONE = Backbone("tf_efficientnet_lite0", 2, 32)
+
+
+def made_up(faces, seed, share):
+    """A run whose class-sorted test figures are far better than those of faces alone."""
+    rng, labels, predicted = np.random.default_rng(seed), {}, {}
+    for split in ("validation", "test"):
+        labels[split] = faces.split(split).frame["label"].to_numpy()
+        for batching in BATCHINGS:
+            level = share + 0.2 * (batching.batch_order == "sorted") + 0.02 * np.arange(3)[:, None]
+            hit = rng.random((3, len(labels[split]))) < level
+            predicted[split, str(batching)] = np.where(hit, labels[split], 6 - labels[split]).astype(np.uint8)
+    return WatchedRun(pd.DataFrame(), predicted, labels)
+
+
+def test_rows_under_both_protocols_beside_the_paper(synthetic_faces):
+    table, seeds = "convcut-table2", (0, 1)
+    runs = {
+        row.name: {
+            (seed, reading): made_up(synthetic_faces, 10 * i + seed, 0.1 * i + 0.2)
+            for seed in seeds
+            for reading in ("model", "within")[: 1 + bool(row.within)]
+        }
+        for i, row in enumerate(paper_tables.TABLES[table])
+    }
+    rows = paper_tables.judge(table, runs, synthetic_faces, resamples=50)
+    assert [row["name"] for row in rows] == ["neither", "attention", "detail extraction", "both"]
+    for i, row in enumerate(rows):
+        readings = (("published", SORTED, FINAL, "test"), ("alone", SINGLE, SINGLE, "validation"))
+        for protocol, chosen_in, batching, split in readings:
+            expected = []
+            for seed in seeds:
+                run = runs[row["name"]][seed, "model"]
+                chosen = [(guess == run.labels[split]).mean() for guess in run.predicted[split, str(chosen_in)]]
+                best = max(range(3), key=lambda epoch, chosen=chosen: (chosen[epoch], epoch))
+                expected.append((run.predicted["test", str(batching)][best] == run.labels["test"]).mean())
+            assert row[protocol]["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(expected), abs=1e-12)
+            if i:
+                last = rows[i - 1][protocol]["metrics"]["accuracy"]["value"]
+                gain = row[protocol]["minus_previous"]["accuracy"]
+                assert gain["value"] == pytest.approx(np.mean(expected) - last, abs=1e-12)
+                assert gain["low"] <= gain["value"] <= gain["high"]
+        assert ("honest" in row) == (row["name"] in ("attention", "both"))
+    del runs["both"][1, "within"]
+    fewer = paper_tables.judge(table, runs, synthetic_faces, resamples=50)[-1]
+    assert list(fewer["honest"]["seeds"]) == ["0"] and list(fewer["published"]["seeds"]) == ["0", "1"]
+    assert fewer["honest"]["seeds"]["0"] == rows[-1]["honest"]["seeds"]["0"]
+    assert [row["paper"]["ferplus accuracy"] for row in rows] == [75.71, 78.31, 82.46, 95.69]
+
+
+@pytest.mark.parametrize("table", paper_tables.PUBLISHED)
+def test_the_papers_rows_are_ours(table):
+    published = read_published(paper_tables.PUBLISHED[table])
+    printed, ours = list(dict.fromkeys(published["model"])), [row.name for row in paper_tables.TABLES[table]]
+    if table in ("convcut-table1", "ivsa-table2"):  # most of their rows are other people's methods
+        assert set(ours) <= set(printed)
+    else:
+        assert ours[: len(printed)] == printed
+
+
+def test_the_papers_figure_is_for_the_same_data_or_else_for_rafdb():
+    paper = {"rafdb accuracy": 97.33, "ferplus accuracy": 95.69}
+    assert paper_tables.beside(paper, "ferplus", "accuracy") == {
+        "paper": pytest.approx(0.9569),
+        "paper_data": "ferplus",
+    }
+    assert paper_tables.beside(paper, "facial_expressions", "accuracy") == {
+        "paper": pytest.approx(0.9733),
+        "paper_data": "rafdb",
+    }
+    assert paper_tables.beside(paper, "ferplus", "macro_f1") == {}
+
+
+@pytest.mark.parametrize("table", paper_tables.TABLES)
+def test_every_row_can_be_built_and_rows_differ(table, synthetic_faces):
+    configs = []
+    for row in paper_tables.TABLES[table]:
+        recipes = paper_tables.row_recipes(table, row, synthetic_faces, BACKBONE, 1, [0])
+        assert set(recipes) == {(0, "model")} | ({(0, "within")} if row.within else set())
+        for recipe in recipes.values():
+            assert runner.build_model(recipe.config).config == recipe.config
+            assert recipe.config.classes == synthetic_faces.classes
+            configs.append(recipe.config)
+    assert len(set(configs)) == len(configs)
+
+
+def test_the_tables_share_their_runs_with_the_ladder(synthetic_faces):
+    ladder = ladder_recipes("convcut", synthetic_faces, BACKBONE, 4, [0])
+    rungs = {run_name(recipe, synthetic_faces, None) for recipe in ladder.values()}
+    both = paper_tables.row_recipes(
+        "convcut-table2", paper_tables.TABLES["convcut-table2"][3], synthetic_faces, BACKBONE, 4, [0]
+    )
+    two = paper_tables.row_recipes(
+        "convcut-table3", paper_tables.TABLES["convcut-table3"][2], synthetic_faces, BACKBONE, 4, [0]
+    )
+    assert {run_name(recipe, synthetic_faces, None) for recipe in both.values()} < rungs
+    assert both == two
+
+
+def test_ivsa_rows_are_trained_from_pixels_and_read_by_ten_crops(synthetic_faces, tmp_path):
+    small = {"widths": [4, 4, 8, 8], "hidden": 8, "batch_size": 32}
+    rows = {row.name: row for row in paper_tables.TABLES["ivsa-table3"]}
+    runs = {}
+    for name in ("plain", "sab"):
+        recipes = paper_tables.row_recipes("ivsa-table3", rows[name], synthetic_faces, BACKBONE, 1, [0], small)
+        (recipe,) = recipes.values()
+        assert (recipe.optimizer, recipe.schedule, recipe.lr) == ("sgd", "plateau", 0.01)  # the paper's
+        assert run_name(recipe, synthetic_faces, "backbone.safetensors") == run_name(recipe, synthetic_faces, None)
+        runs[name] = {(0, "model"): runner.watched_run(recipe, synthetic_faces, tmp_path / name)}
+    run = runs["sab"][0, "model"]
+    assert (run.predicted["test", "single"] == run.predicted["test", "sorted 16"]).all()
+    found = predict_dataset(load_model(tmp_path / "sab" / "best"), synthetic_faces.split("test"), ten_crop=True)
+    assert (run.ten_crops == found.argmax(axis=1)).all()
+    row = paper_tables.judge("ivsa-table3", runs, synthetic_faces, resamples=20)[1]
+    assert row["ten crops"]["metrics"]["accuracy"]["value"] == (run.ten_crops == run.labels["test"]).mean()
+    assert row["paper"]["fer2013 accuracy"] == 72.44
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "googlenet", "inception_v3"])
+def test_general_networks_see_what_ivsa_sees(name, synthetic_faces):
+    own, ivsa = RECIPES[name], RECIPES["ivsa"]
+    assert replace(own, config=ivsa.config) == ivsa
+    assert (own.config.input_size, own.config.downscale_to, own.config.centre_crop) == (40, 48, True)
+    assert own.config.backbone == name

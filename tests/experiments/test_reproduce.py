@@ -1,0 +1,164 @@
+"""`ferlib reproduce`: every table from the command line, refused at once where it cannot work, resumed where it stopped."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ferlib.cli import build_parser, main, reproduce
+from ferlib.experiments import runner
+from ferlib.experiments.reproduce import TABLES
+
+SMALL = [
+    "--backbone",
+    "tf_efficientnet_lite0",
+    "--backbone-weights",
+    "none",
+    "--keep-stages",
+    "2",
+    "--input-size",
+    "32",
+]
+SHORT = ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
+pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+
+
+def command(table, folder, *more):
+    """Words of a short study on drawn faces, results and runs below the folder."""
+    own = ["--data", "synthetic", "--out", str(folder / "out.json"), "--work", str(folder / "runs")]
+    return ["reproduce", table, *own, *SMALL, *SHORT, *more]
+
+
+def test_the_command_offers_every_table():
+    assert tuple(TABLES) == reproduce.NAMES
+
+
+def test_a_table_is_trained_once_and_read_afterwards(few_faces, tmp_path, monkeypatch):
+    assert main(command("convcut-table3", tmp_path)) == 0
+    entry = json.loads((tmp_path / "out.json").read_text())["entries"][0]
+    assert entry["faces"]["train"] == 64 and entry["seeds"] == [0]
+    assert "reproduce convcut-table3 --data synthetic" in entry["command"] and "--train-faces 64" in entry["command"]
+    assert str(tmp_path) not in (tmp_path / "out.json").read_text()
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert set(table["protocol"]) == {"published", "alone", "honest"}
+    assert table.query("row == 'one layer' and metric == 'macro_f1'")["paper"].tolist() == [0.8684] * 2
+
+    monkeypatch.setattr(runner, "fit", None)  # nothing is left to train
+    assert main(command("convcut-table3", tmp_path)) == 0
+    assert len(json.loads((tmp_path / "out.json").read_text())["entries"]) == 1
+
+
+def test_ladder_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, capsys):
+    assert main(command("ladder", tmp_path)) == 0
+    assert "On synthetic the same pattlite networks score" in capsys.readouterr().out
+    assert main(command("purity", tmp_path)) == 0
+    convcut, pattlite, purity = json.loads((tmp_path / "out.json").read_text())["entries"]
+    assert (convcut["model"], pattlite["model"], purity["table"]) == ("convcut", "pattlite", "purity")
+    assert len(convcut["rungs"]) == 6 and len(convcut["marks"]) == 4
+    runs = [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    assert len(runs) == 4 + 3 + 1  # Conv-cut's networks, PAtt-Lite's, and the one that random labels are given
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table.groupby("table").size().to_dict() == {"ladder": (10 + 8) * 3, "purity": 16}
+    assert table.query("table == 'purity'")["on_class"].iloc[-1] == pytest.approx(1)
+
+    another = convcut | {"backbone": convcut["backbone"] | {"keep_stages": 3}}
+    (tmp_path / "out.json").write_text(json.dumps({"entries": [convcut | {"seeds": [9]}, another]}))
+    assert main(command("ladder", tmp_path)) == 0  # the same ladder again takes its old place
+    assert json.loads((tmp_path / "out.json").read_text())["entries"] == [convcut, another, pattlite]
+
+
+def test_ckplus_is_split_by_subject_and_at_random(few_faces, tmp_path):
+    sizes = ["--set", "widths=[4,4,8,8]", "hidden=8"]
+    assert main(command("ivsa-table2", tmp_path, *sizes, "--rows", "IVSA")) == 0
+    by_subject, at_random = json.loads((tmp_path / "out.json").read_text())["entries"]
+    assert (by_subject["data"], at_random["data"]) == ("synthetic", "synthetic_random_split")
+    assert [row["name"] for row in by_subject["rows"]] == ["IVSA"]
+    assert by_subject["recipe"]["config"]["widths"] == [4, 4, 8, 8] and by_subject["recipe"]["schedule"] == "plateau"
+
+
+def test_helpers_train_and_one_process_writes(few_faces, tmp_path):
+    assert main(command("pattlite-attention", tmp_path, "--processes", "2")) == 0
+    together = json.loads((tmp_path / "out.json").read_text())["entries"][0]
+    (tmp_path / "alone").mkdir()
+    assert main(command("pattlite-attention", tmp_path / "alone")) == 0
+    alone = json.loads((tmp_path / "alone" / "out.json").read_text())["entries"][0]
+    assert together == alone
+
+
+def face_folder(root, synthetic_faces, *splits):
+    """Twelve synthetic faces a split as pictures in DIR/<split>/<class>/."""
+    for split in splits:
+        for row in synthetic_faces.split(split).frame.groupby("label").head(2).itertuples():
+            folder = root / split / synthetic_faces.classes[row.label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(synthetic_faces.pixels[row.Index, 0].numpy()).save(folder / f"{row.Index}.png")
+    return root
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"entries": 3}', '{"entries": [{"data": "synthetic"}]}', None])
+def test_a_results_file_that_cannot_be_used_is_refused_before_training(
+    content, few_faces, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(runner, "fit", None)  # calling it would be a TypeError
+    out = tmp_path / "out.json"
+    out.mkdir() if content is None else out.write_text(content)
+    assert main(command("ladder", tmp_path)) == 1
+    message = capsys.readouterr().err
+    assert "not a results file of this command" in message or "Is a directory" in message
+    assert content is None or out.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "message"),
+    [
+        ("ladder", ["--data", "rafdb"], "rafdb was not found"),
+        ("ivsa-table2", ["--data", "ckplus"], "ckplus was not found"),
+        ("convcut-table2", ["--out", "table.csv"], "the results are JSON"),
+        ("convcut-table3", ["--rows", "nine layers"], "has no row nine layers"),
+        ("all", ["--rows", "both"], "--rows is for one table"),
+        ("ladder", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        ("ladder", ["--set", "colour=red"], "no setting colour"),
+        ("ladder", ["--processes", "0"], "--processes must be at least 1"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(table, more, message, few_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "fit", None)
+    monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
+    assert main(command(table, tmp_path, *more)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_of_all_tables_those_without_data_are_named(few_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
+    options = build_parser().parse_args(["reproduce", "all", "--out", str(tmp_path / "out.json")])
+    assert list(reproduce._data(options)) == []
+    said = capsys.readouterr().err
+    assert all(f"{name} is left out: {TABLES[name].data} was not found" in said for name in TABLES)
+
+
+def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "fit", None)
+    root = face_folder(tmp_path / "faces", synthetic_faces, "train", "validation")
+    assert main(command("ladder", tmp_path, "--data", "folder", "--root", str(root))) == 1
+    assert "has no test faces" in capsys.readouterr().err
+
+
+def test_the_noted_command_says_how_the_data_were_read():
+    given = ["reproduce", "ladder", "--data", "folder", "--root", "/somewhere"]
+    given += ["--labels", "suprise=surprise", "--skip-broken", "--backbone-weights", "/somewhere/face.safetensors"]
+    noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), "ladder", "folder")
+    assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
+    assert "--backbone-weights face.safetensors" in noted
+
+
+@pytest.mark.slow
+def test_everything_at_once_on_drawn_faces(tmp_path):
+    """As in the README: every table, small."""
+    out = tmp_path / "quick.json"
+    assert main(["reproduce", "all", "--quick", "--out", str(out), "--work", str(tmp_path / "runs")]) == 0
+    table = pd.read_csv(out.with_suffix(".csv"))
+    assert set(table["table"]) == set(TABLES)
+    assert np.isfinite(table["value"]).all() and table["value"].between(0, 1).all()
