@@ -122,8 +122,9 @@ def row_recipes(
         settings: fields to change in the table's recipe, "convcut" or "ivsa", see `Recipe.override`.
     """
     readings = {"model": row.model} | ({"within": row.within} if row.within else {})
-    base = RECIPES["ivsa" if table.startswith("ivsa") else "convcut"].override(dict(settings or {}))
-    return {
+    changes, ivsa = dict(settings or {}), table.startswith("ivsa")
+    base = RECIPES["ivsa"].override(changes) if ivsa else RECIPES["convcut"]
+    recipes = {
         (seed, reading): replace(
             base,
             config=row_config(base.config, MODELS[name].config, row, data, backbone),
@@ -133,6 +134,7 @@ def row_recipes(
         for seed in seeds
         for reading, name in readings.items()
     }
+    return recipes if ivsa else {key: recipe.override(changes) for key, recipe in recipes.items()}
 
 
 def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, backbone: Backbone) -> ModelConfig:
