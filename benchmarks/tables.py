@@ -131,20 +131,82 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
-def ladder(backbone: str) -> str:
-    """Accuracy at every rung of the ladders on one backbone, and without attention, from results/ladder.csv."""
-    table = pd.read_csv(ROOT / "results" / "ladder.csv")
-    table = table[(table["metric"] == "accuracy") & (table["backbone"] == backbone)]
-    shown = [*table.loc[table["part"] == "rung", "rung"].unique(), "no attention"]
-    columns = {}
-    for (model, data), part in table.groupby(["model", "data"], sort=False):
-        seeds = part["seeds"].iloc[0]
-        columns[f"{model}, {data} ({seeds} seed{'s' if seeds > 1 else ''})"] = part.set_index("rung")
-    lines = [f"| accuracy, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for rung in shown:
-        cells = [cell(part.loc[rung].to_dict()) if rung in part.index else "" for part in columns.values()]
-        lines.append(f"| {rung} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+#: Backbones of the studies, in the order of the tables, and what each was trained on.
+BACKBONES = {
+    "mobilenetv1_100": "MobileNetV1 (faces)",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0 (ImageNet)",
+    "convnext_nano": "ConvNeXt-Nano, two stages (ImageNet)",
+}
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The parts of a table by backbone, under a heading each."""
+    parts = {backbone: part for backbone, part in table.groupby("backbone") if backbone in BACKBONES}
+    return {BACKBONES[name]: parts[name] for name in BACKBONES if name in parts}
+
+
+def written(head: str, columns: dict[str, dict[str, str]], rows: Sequence[str]) -> str:
+    """A Markdown table from heading -> row -> cell."""
+    lines = [f"| {head} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {row} | {' | '.join(c.get(row, '') for c in columns.values())} |" for row in rows)])
+
+
+def ladder(model: str, data: str, marks: bool = False) -> str:
+    """Accuracy at every rung of a model's ladders on one data set, a column a backbone, from results/ladder.csv."""
+    table = pd.read_csv(ROOT / "results" / "ladder.csv").query(
+        "metric == 'accuracy' and model == @model and data == @data"
+    )
+    wanted = table[(table["part"] == "rung") | marks | (table["rung"] == "no attention")]
+    columns = {name: cells(part.set_index("rung")) for name, part in columns_of(wanted).items()}
+    return written(f"accuracy, %, {seeds(table)}", columns, list(dict.fromkeys(wanted["rung"])))
+
+
+def seeds(table: pd.DataFrame) -> str:
+    counts = sorted(set(table["seeds"]))
+    return f"{counts[0]} seeds" if counts != [1] else "1 seed"
+
+
+def cells(part: pd.DataFrame) -> dict[str, str]:
+    return {str(name): cell(row) for name, row in part[["value", "low", "high"]].T.to_dict().items()}
+
+
+def paper_table(name: str, data: str, backbone: str) -> str:
+    """One of the papers' tables run again: the paper's figure, and ours under every protocol, accuracy."""
+    table = pd.read_csv(ROOT / "results" / "paper_tables.csv").query(
+        "metric == 'accuracy' and table == @name and data == @data and (backbone == @backbone or backbone.isna())"
+    )
+    names = {
+        "published": "as published",
+        "alone": "the same networks, one face at a time",
+        "honest": "attention within a face",
+        "ten crops": "ten crops",
+    }
+    paper = table.drop_duplicates("row").set_index("row")
+    columns = {"the paper": {r: f"{100 * v:.2f}" for r, v in paper["paper"].dropna().items()}}
+    columns |= {
+        names[protocol]: cells(part.set_index("row")) for protocol, part in table.groupby("protocol", sort=False)
+    }
+    return written(f"accuracy, %, {seeds(table)}", columns, list(paper.index))
+
+
+def purity(data: str) -> str:
+    """How the company decides, from results/purity.json: curve, foreign faces, readings and controls."""
+    found = [e for e in read("purity")["entries"] if e["data"] == data]
+    columns: dict[str, dict[str, str]] = {}
+    for entry in found:
+        column = {f"{p['own']} of 16 of its own class": cell(p["accuracy"]) for p in entry["curve"]}
+        column["among 15 of one other class: its own label"] = cell(entry["foreign"]["accuracy"])
+        column["among 15 of one other class: their label"] = f"{100 * entry['foreign']['their label']:.1f}"
+        readings = {r["batches"]: r for r in entry["readings"]}
+        for name, heading in (("sorted 16", "class-sorted, 16"), ("shuffled 16", "shuffled, 16"), ("single", "alone")):
+            column[heading] = cell(readings[name]["accuracy"])
+        column |= {c["about"]: cell(c["accuracy"]) for c in entry["controls"].values() if "about" in c}
+        column["the most frequent class"] = f"{100 * entry['controls']['chance']['accuracy']:.1f}"
+        columns[BACKBONES[entry["backbone"]["name"]]] = column
+    columns = {name: columns[name] for name in BACKBONES.values() if name in columns}
+    kept = ("1", "2", "4", "8", "12", "16")
+    rows = [r for r in next(iter(columns.values())) if " of 16" not in r or r.split()[0] in kept]
+    return written("accuracy, %, 3 seeds", columns, rows)
 
 
 def app_load() -> str:
@@ -224,8 +286,17 @@ def runtime() -> str:
 TABLES = {
     "released": released,
     "ivsa": ivsa,
-    "ladder_nano": lambda: ladder("convnext_nano"),
-    "ladder_lite0": lambda: ladder("tf_efficientnet_lite0"),
+    "ladder": lambda: ladder("convcut", "ferplus"),
+    "ladder_marks": lambda: ladder("convcut", "ferplus", marks=True),
+    "ladder_most_votes": lambda: ladder("convcut", "ferplus_most_votes"),
+    "ladder_facial_expressions": lambda: ladder("convcut", "facial_expressions"),
+    "ladder_pattlite": lambda: ladder("pattlite", "ferplus"),
+    "convcut_table1": lambda: paper_table("convcut-table1", "ferplus", "mobilenetv1_100"),
+    "convcut_table2": lambda: paper_table("convcut-table2", "ferplus", "mobilenetv1_100"),
+    "convcut_table3": lambda: paper_table("convcut-table3", "ferplus", "mobilenetv1_100"),
+    "convcut_backbone": lambda: paper_table("convcut-backbone", "ferplus", "tf_efficientnet_lite0"),
+    "ivsa_table3": lambda: paper_table("ivsa-table3", "fer2013", ""),
+    "purity": lambda: purity("ferplus"),
     "fer": beside_fer,
     "training": training,
     "runtime": runtime,
