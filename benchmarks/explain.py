@@ -27,7 +27,7 @@ from ferlib.detection.regions import REGIONS, areas
 from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.explain import METHODS
 from ferlib.explain.faithfulness import SHARES, STEPS, target_probabilities
-from ferlib.explain.maps import heat_maps, predicted_classes, table_methods
+from ferlib.explain.heat_maps import heat_maps, predicted_classes, table_methods
 from ferlib.explain.regions import (
     faces_with_landmarks,
     regions_table,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ferlib.evaluation.report import Estimate, read_report
+from ferlib.evaluation.report_format import Estimate, read_report
 from ferlib.experiments.published import read_published
 
 ROOT = Path(__file__).parents[1]
@@ -200,8 +200,7 @@ def purity(data: str) -> str:
         readings = {r["batches"]: r for r in entry["readings"]}
         for name, heading in (("sorted 16", "class-sorted, 16"), ("shuffled 16", "shuffled, 16"), ("single", "alone")):
             column[heading] = cell(readings[name]["accuracy"])
-        column |= {c["about"]: cell(c["accuracy"]) for c in entry["controls"].values() if "about" in c}
-        column["the most frequent class"] = f"{100 * entry['controls']['chance']['accuracy']:.1f}"
+        column |= {control["about"]: cell(control["accuracy"]) for control in entry["controls"].values()}
         columns[BACKBONES[entry["backbone"]["name"]]] = column
     columns = {name: columns[name] for name in BACKBONES.values() if name in columns}
     kept = ("1", "2", "4", "8", "12", "16")

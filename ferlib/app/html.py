@@ -12,7 +12,7 @@ from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, perce
 from ferlib.results import FacePrediction, ImagePrediction
 
 if TYPE_CHECKING:
-    from ferlib.evaluation.report import Report
+    from ferlib.evaluation.report_format import Report
 
 WELCOME = """<div class="note"><b>The result appears here.</b><br>
 Drop a photo, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""

@@ -12,8 +12,8 @@ import numpy as np
 
 from ferlib.app.batch_demo import Companies, among_neighbours
 from ferlib.app.batching import BatchingPredictor
+from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
-from ferlib.app.pixel_budget import Budget
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
@@ -22,7 +22,7 @@ from ferlib.results import ImagePrediction
 from ferlib.runtime.released import released_models
 
 if TYPE_CHECKING:
-    from ferlib.evaluation.report import Report
+    from ferlib.evaluation.report_format import Report
 
 READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
@@ -147,7 +147,7 @@ class Service:
         card, report = folder / "README.md", folder / "report.json"
         text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
-        from ferlib.evaluation.report import read_report  # light: no PyTorch
+        from ferlib.evaluation.report_format import read_report  # light: no PyTorch
 
         return text.strip(), read_report(report) if report.is_file() else None
 

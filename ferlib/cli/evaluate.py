@@ -11,7 +11,7 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.evaluation.audit import AuditReport
-    from ferlib.evaluation.report import Report
+    from ferlib.evaluation.report_format import Report
 
 GUEST = "MODULE:CALLABLE"
 

@@ -50,11 +50,9 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs; a stopped command goes on from it (default: runs)")  # fmt: skip
-    parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="train so many runs at a time (default 1)"
-    )
-    parser.add_argument("--quick", action="store_true", help="a minute on drawn faces and a tiny random backbone: shows "
-                        "that everything works; its figures mean nothing")  # fmt: skip
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="train so many runs at once")
+    parser.add_argument("--quick", action="store_true", help="small, on drawn faces and a tiny random backbone: it shows "
+                        "that everything works, its figures mean nothing")  # fmt: skip
     parser.add_argument("--only-train", action="store_true", help=argparse.SUPPRESS)  # a helper of `--processes`
     parser.set_defaults(run=run_reproduce)
 
@@ -84,11 +82,15 @@ def run_reproduce(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> "Study":
     """The study that the options ask for; with --quick their defaults are others."""
     from ferlib.experiments.reproduce import Study
-    from ferlib.experiments.runner import Backbone
+    from ferlib.experiments.runner import BackboneChoice
 
-    usual = Backbone("test_convnext", 2, 64, "none") if options.quick else Backbone("convnext_base", 3, 224, "imagenet")
+    usual = (
+        BackboneChoice("test_convnext", 2, 64, "none")
+        if options.quick
+        else BackboneChoice("convnext_base", 3, 224, "imagenet")
+    )
     weights = options.backbone_weights or usual.weights
-    backbone = Backbone(
+    backbone = BackboneChoice(
         options.backbone or usual.name,
         options.keep_stages or usual.keep_stages,
         options.input_size or usual.input_size,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ferlib.data.class_names import class_names
 from ferlib.data.dataset import SPLITS, DataError, FaceDataset
+from ferlib.data.folder_names import class_names
 from ferlib.data.image_files import read_pictures, reduced_note
 from ferlib.data.splits import VALIDATION_FRACTION, assert_groups_apart, place_of, split_by_group, split_of
 from ferlib.labels import FERPLUS
@@ -42,7 +42,7 @@ def load_folder(
     Args:
         root: the folder.
         size: side of the pictures in pixels; default `SIDE`, with a note where pictures are larger.
-        labels: what folders' names mean, see `ferlib.data.class_names.class_names`.
+        labels: what folders' names mean, see `ferlib.data.folder_names.class_names`.
         skip_broken: leave out pictures that cannot be read.
 
     Returns:

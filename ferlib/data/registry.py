@@ -137,7 +137,7 @@ def load_dataset(
         root: where it is; see `data_roots`. Needed for "folder"; "synthetic" needs none.
         size: side of the pictures in pixels, 112 by default (RAF-DB: 100). Sets of 48x48 pixels stay as they are.
         labels: for "folder", what the folders' names mean, {"suprise": "surprise"}, or "keep"; see
-            `ferlib.data.class_names.class_names`.
+            `ferlib.data.folder_names.class_names`.
         skip_broken: leave out pictures that cannot be read.
         published: as the code of Conv-cut and PAtt-Lite reads it, which chooses on test: RAF-DB has no validation part.
 

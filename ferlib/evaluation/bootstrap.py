@@ -13,7 +13,7 @@ from scipy.stats import norm
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import BINS, bin_of, calibration_error
 from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion, summary
-from ferlib.evaluation.report import Estimate
+from ferlib.evaluation.report_format import Estimate
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 8_000_000  # numbers, 64 MB

@@ -14,7 +14,7 @@ from ferlib.evaluation.bootstrap import ece_with_interval, summary_with_interval
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class
-from ferlib.evaluation.report import Report
+from ferlib.evaluation.report_format import Report
 from ferlib.models.base import evaluating
 from ferlib.utils.commit import commit
 

@@ -27,7 +27,7 @@ from ferlib.data.duplicates import find_flaws
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
-from ferlib.experiments.runner import Backbone, judge_runs
+from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import MODELS, with_normalisation
@@ -35,8 +35,8 @@ from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 from ferlib.utils.commit import commit
 
 EPOCHS = 6  # after so many the published figure is there
-#: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "letter" is "batch" without
-#: the batch norm that Algorithm 1 does not print, "code" what Conv-cut's authors ran.
+#: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "letter" is "batch"
+#: without the batch norm, which Algorithm 1 does not print; "code" is what Conv-cut's authors ran.
 NETWORKS = {"convcut": ("batch", "token", "none", "letter", "code"), "pattlite": ("batch", "token", "none")}
 
 
@@ -80,7 +80,7 @@ MARKS = (
 )
 
 
-def on_backbone(config: ModelConfig, backbone: Backbone) -> ModelConfig:
+def on_backbone(config: ModelConfig, backbone: BackboneChoice) -> ModelConfig:
     """A Conv-cut's or PAtt-Lite's config on this backbone, cut after its stage, fed as the backbone was trained."""
     place: dict[str, Any] = {
         "backbone": backbone.name,
@@ -91,7 +91,7 @@ def on_backbone(config: ModelConfig, backbone: Backbone) -> ModelConfig:
     return with_normalisation(replace(config, **place), backbone.weights)
 
 
-def variant(model: str, network: str, backbone: Backbone) -> ModelConfig:
+def variant(model: str, network: str, backbone: BackboneChoice) -> ModelConfig:
     """A Conv-cut or PAtt-Lite on this backbone, see `NETWORKS`."""
     batch = "pattlite_published" if model == "pattlite" else "convcut_batch"
     names = {"batch": batch, "token": model, "none": f"{model}_none", "letter": batch, "code": f"{model}_published"}
@@ -105,7 +105,7 @@ def with_head_norm(config: ModelConfig) -> ModelConfig:
 
 
 def ladder_recipes(
-    model: str, data: FaceDataset, backbone: Backbone, epochs: int, seeds: Sequence[int]
+    model: str, data: FaceDataset, backbone: BackboneChoice, epochs: int, seeds: Sequence[int]
 ) -> dict[tuple[int, str], Recipe]:
     """(seed, network) -> recipe, whole seeds first; Conv-cut's training for all: batch 16, Adam 1e-3, flips."""
     return {
@@ -156,7 +156,7 @@ def climb(
 
 def ladder_entry(
     model: str,
-    backbone: Backbone,
+    backbone: BackboneChoice,
     recipes: Mapping[tuple[int, str], Recipe],
     runs: Mapping[tuple[int, str], WatchedRun],
     data: FaceDataset,

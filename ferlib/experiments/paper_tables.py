@@ -25,7 +25,7 @@ from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
 from ferlib.experiments.ladder import on_backbone, with_head_norm
 from ferlib.experiments.prediction_logger import FINAL, SINGLE, SORTED, Batching, WatchedRun
-from ferlib.experiments.runner import Backbone, judge_runs
+from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.registry import MODELS, with_normalisation
@@ -105,7 +105,7 @@ def row_recipes(
     table: str,
     row: Row,
     data: FaceDataset,
-    backbone: Backbone,
+    backbone: BackboneChoice,
     epochs: int | None,
     seeds: Sequence[int],
     settings: Mapping[str, Any] | None = None,
@@ -137,7 +137,9 @@ def row_recipes(
     return recipes if ivsa else {key: recipe.override(changes) for key, recipe in recipes.items()}
 
 
-def row_config(base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, backbone: Backbone) -> ModelConfig:
+def row_config(
+    base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, backbone: BackboneChoice
+) -> ModelConfig:
     """The config of a row: the named model's, on this backbone or in this recipe's sizes, for these classes."""
     if isinstance(base, IVSAConfig):
         sized: ModelConfig = with_normalisation(at_ivsa_size(config), None)
@@ -211,7 +213,7 @@ def paper_figures(table: str) -> dict[str, dict[str, float]]:
 
 def table_entry(
     table: str,
-    backbone: Backbone,
+    backbone: BackboneChoice,
     recipes: Mapping[str, Mapping[tuple[int, str], Recipe]],
     runs: Mapping[str, Mapping[tuple[int, str], WatchedRun]],
     data: FaceDataset,
@@ -223,7 +225,7 @@ def table_entry(
 
 
 def how_made(
-    backbone: Backbone | None, seeds: Sequence[int], data: FaceDataset, recipes: Mapping[tuple[int, str], Recipe]
+    backbone: BackboneChoice | None, seeds: Sequence[int], data: FaceDataset, recipes: Mapping[tuple[int, str], Recipe]
 ) -> dict:
     """What every entry of a results file says of its making, JSON-ready; the recipe is the first one's."""
     recipe = next(iter(recipes.values()))

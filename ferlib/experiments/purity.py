@@ -1,4 +1,4 @@
-"""The purity of a batch: what a network with batch attention says of a face in company of our choosing.
+"""The purity of a batch: what a network with batch attention says of a face among neighbours of our choosing.
 
 The ladder shows that class-sorted batches lift the accuracy of batch attention. Here the mechanism is taken apart on
 the same trained networks:
@@ -6,15 +6,15 @@ the same trained networks:
 - **curve**: every test face is put into batches of 16 with k - 1 faces of its own class and 16 - k of others, k = 1 to
   16, drawn at random. Accuracy on that face, and the attention's weight on itself and on its class, as functions of k.
 - **foreign**: every face among fifteen of one other class: is it given its own label, theirs, or a third?
-- **readings**: the same weights in the batches that a test set is really cut into.
-- **controls**: the test set sorted by random labels (an order without information); a network trained on random labels
-  and read in the order of these (an order with the labels, faces without); and a network without any attention, whose
-  answers are averaged over class-sorted batches (the order's information, without attention).
+- **readings**: the same networks in the batches that a test set is really cut into.
+- **controls**: (1) the test set sorted by random labels: batches as before, whose order knows nothing. (2) A network
+  trained on random labels, its test faces sorted by such labels: the order gives the label away, but no face shows it.
+  (3) A network without attention, whose probabilities are averaged over class-sorted batches: what the order alone is
+  worth, attention or not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ import torch
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.batches import ordered_batches, predict_batches
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.report_format import Estimate
 from ferlib.experiments.prediction_logger import (
     FINAL,
     SHUFFLED,
@@ -38,16 +39,14 @@ from ferlib.models.base import evaluating
 from ferlib.models.layers import BatchAttention, unwarned
 from ferlib.training.features import FeatureCache, feature_logits
 
-#: From classes (N,) and a generator, a batch for every face: positions (N, B), the face itself first.
-Draw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 SIZE = 16  # faces a batch, as in the published protocol
-RANDOM_LABELS = "random_labels"  # put behind the name of a data set
 #: Controls, and what each is.
 CONTROLS = {
-    "sorted by random labels": "the trained network, test faces sorted by labels drawn at random",
-    "trained on random labels": "a network trained on labels drawn at random, test faces sorted by such labels",
-    "no attention, alone": "a network without attention, one face at a time",
-    "no attention, averaged": "the same, its answers averaged over class-sorted batches of 16",
+    "sorted by random labels": "the same networks, test faces sorted by labels drawn at random",
+    "trained on random labels": "networks trained on labels drawn at random, test faces sorted by such labels",
+    "no attention, alone": "networks without attention, one face at a time",
+    "no attention, averaged": f"the same, their probabilities averaged over class-sorted batches of {SIZE}",
+    "most frequent class": "the class with the most test faces, named for every face",
 }
 
 
@@ -56,9 +55,9 @@ class Answers:
     """A network's answers for faces in chosen company.
 
     Attributes:
-        predicted: class of every face, (N,).
-        on_itself: attention's weight on the face itself, (N,).
-        on_class: attention's weight on all faces of its class, itself included, (N,).
+        predicted: class of every face asked about, (M,).
+        on_itself: attention's weight on the face itself, (M,).
+        on_class: attention's weight on all faces of its class, itself included, (M,).
     """
 
     predicted: np.ndarray
@@ -83,12 +82,11 @@ class BatchReader:
             self.vectors = attention_inputs(model, FeatureCache.build(model, part))  # (N, D)
 
     @torch.inference_mode()
-    def ask(self, members: np.ndarray) -> Answers:
+    def predict_first(self, members: np.ndarray) -> Answers:
         """Answers for the first face of every batch.
 
         Args:
-            members: positions in the split, (N, B): a batch a row. Rows of -1 are no batches; their answers mean
-                nothing.
+            members: positions in the split, (M, B): a batch a row.
         """
         predicted, weights = [], []
         with evaluating(self.model), unwarned():
@@ -102,7 +100,7 @@ class BatchReader:
         alike = self.labels[members] == self.labels[members[:, :1]]
         return Answers(torch.cat(predicted).cpu().numpy(), weight[:, 0], (weight * alike).sum(axis=1))
 
-    def read(self, batches: Sequence[np.ndarray]) -> Answers:
+    def predict_all(self, batches: Sequence[np.ndarray]) -> Answers:
         """Answers for every face of the split, cut into these batches, in the order of the split."""
         found = [self._whole(batch) for batch in batches]
         order = np.concatenate(batches)
@@ -120,60 +118,73 @@ class BatchReader:
         return Answers(predicted.cpu().numpy(), weight.diagonal().copy(), (weight * alike).sum(axis=1))
 
 
-def companies(labels: np.ndarray, rng: np.random.Generator, own: int, size: int) -> np.ndarray:
-    """A batch for every face: itself, `own` - 1 others of its class, the rest of other classes, all different.
+def faces_of_large_classes(labels: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """Positions (M,) of the faces whose class has at least `size` faces, and so can fill a batch."""
+    return np.flatnonzero(np.isin(labels, np.flatnonzero(np.bincount(labels) >= size)))
+
+
+def batches_with_own_class(labels: np.ndarray, rng: np.random.Generator, own: int, size: int = SIZE) -> np.ndarray:
+    """A batch for every face of a large class: itself, `own` - 1 others of its class, the rest of other classes.
 
     Args:
         labels: classes (N,).
-        rng: draws the others.
+        rng: draws the others, all different.
         own: faces of its class, itself included, 1 to `size`.
         size: of a batch.
 
     Returns:
-        Positions (N, size), the face itself first; -1 throughout where its class has fewer than `size` faces.
+        Positions (M, size), the face itself first, in the order of `faces_of_large_classes`.
     """
-    members = np.full((len(labels), size), -1)
     inside = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
     outside = {label: np.flatnonzero(labels != label) for label in inside}
-    for face, label in enumerate(labels):
-        if len(inside[label]) >= size:
-            kin = inside[label][inside[label] != face]
-            drawn = rng.choice(kin, own - 1, replace=False), rng.choice(outside[label], size - own, replace=False)
-            members[face] = [face, *drawn[0], *drawn[1]]
-    return members
+    members = []
+    for face in faces_of_large_classes(labels, size):
+        alike, others = inside[labels[face]], outside[labels[face]]
+        same = rng.choice(alike[alike != face], own - 1, replace=False)
+        members.append([face, *same, *rng.choice(others, size - own, replace=False)])
+    return np.array(members)
 
 
-def foreign_companies(labels: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A batch for every face: itself, and `size` - 1 faces of one other class, drawn among those that have as many.
+def batches_of_another_class(labels: np.ndarray, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
+    """A batch for every face of a large class: itself, and `size` - 1 faces of one other large class, drawn at random.
 
     Returns:
-        Positions (N, size), the face itself first; -1 throughout where its own class has fewer than `size` faces, as in
-        `companies`.
+        Positions (M, size), the face itself first, in the order of `faces_of_large_classes`.
     """
-    members = np.full((len(labels), size), -1)
-    large = {label: rows for label in np.unique(labels) if len(rows := np.flatnonzero(labels == label)) >= size}
-    for face, label in enumerate(labels):
-        if label in large:
-            theirs = rng.choice([other for other in large if other != label])
-            members[face] = [face, *rng.choice(large[theirs], size - 1, replace=False)]
-    return members
+    faces = faces_of_large_classes(labels, size)
+    large = {label: np.flatnonzero(labels == label) for label in np.unique(labels[faces])}
+    members = []
+    for face in faces:
+        another = rng.choice([label for label in large if label != labels[face]])
+        members.append([face, *rng.choice(large[another], size - 1, replace=False)])
+    return np.array(members)
 
 
-def random_labels(data: FaceDataset, seed: int = 0) -> FaceDataset:
+def check_purity(data: FaceDataset) -> None:
+    """Refuse data in which no two classes can fill a batch.
+
+    Raises:
+        DataError: fewer than two classes have `SIZE` test faces.
+    """
+    if (np.bincount(data.split("test").labels().numpy()) >= SIZE).sum() < 2:
+        raise DataError(f"{data.name}: fewer than two classes have {SIZE} test faces, as many as a batch")
+
+
+def with_random_labels(data: FaceDataset, seed: int = 0) -> FaceDataset:
     """The data with the labels of every split dealt out anew: as many of each class, true by chance alone."""
     rng, frame = np.random.default_rng(seed), data.frame.copy()
     for split in frame["split"].unique():
         rows = frame["split"] == split
         frame.loc[rows, "label"] = rng.permutation(frame.loc[rows, "label"])
-    return FaceDataset(f"{data.name}_{RANDOM_LABELS}", data.classes, frame, data.pixels, data.notes)
+    return FaceDataset(f"{data.name}_random_labels", data.classes, frame, data.pixels, data.notes)
 
 
-def take_apart(
+def measure_purity(
     attending: Mapping[int, BackboneModel],
     plain: Sequence[BackboneModel],
-    deceived: Mapping[int, WatchedRun],
+    misled: Mapping[int, WatchedRun],
     data: FaceDataset,
-    dealt: FaceDataset,
+    relabelled: FaceDataset,
     resamples: int = RESAMPLES,
 ) -> dict:
     """Curve, foreign faces, readings and controls of some networks, JSON-ready; see this file's first lines.
@@ -181,85 +192,99 @@ def take_apart(
     Args:
         attending: by seed, trained networks with batch attention.
         plain: as many without attention.
-        deceived: by seed, runs of networks with batch attention on `dealt`.
+        misled: by seed, runs of networks with batch attention on `relabelled`.
         data: with the test split.
-        dealt: `random_labels(data)`.
+        relabelled: `with_random_labels(data)`.
         resamples: of the bootstrap, over test faces (or people) and seeds.
     """
+    check_purity(data)
     part = data.split("test")
     labels, draws = part.labels().numpy(), Resampling(part, len(attending), resamples)
-    kept = companies(labels, np.random.default_rng(0), 1, SIZE)[:, 0] >= 0
-    if not kept.any():
-        raise DataError(f"{data.name}: no class has {SIZE} test faces, which a batch of one class takes")
+    faces = faces_of_large_classes(labels)
     readers = {seed: BatchReader(model, part) for seed, model in attending.items()}
-
-    def judged(found: Sequence[Answers], counted: np.ndarray | None = None) -> dict:
-        """Accuracy over the faces counted, and the attention's two shares."""
-        exact, resampled = draws.measure([one.predicted for one in found], counted)
-        shares = {
-            name: float(np.mean([getattr(one, name)[counted if counted is not None else slice(None)] for one in found]))
-            for name in ("on_itself", "on_class")
-        }
-        return {"accuracy": intervals(exact.mean(axis=0), resampled)["accuracy"]} | shares
-
-    def asked(draw: Draw, salt: int) -> tuple[list[Answers], list[np.ndarray]]:
-        """Every network's answers for the faces whose class fills a batch, and the batches drawn for them."""
-        members = [draw(labels, np.random.default_rng([seed, salt])) for seed in readers]
-        return [reader.ask(drawn) for reader, drawn in zip(readers.values(), members, strict=True)], members
-
     curve = []
     for own in range(1, SIZE + 1):
-        found, _ = asked(partial(companies, own=own, size=SIZE), own)
-        curve.append({"own": own} | judged(found, kept))
-    found, members = asked(partial(foreign_companies, size=SIZE), 0)
-    theirs = [(one.predicted == labels[drawn[:, 1]])[kept] for one, drawn in zip(found, members, strict=True)]
+        rngs = {seed: np.random.default_rng([seed, own]) for seed in readers}
+        found = [reader.predict_first(batches_with_own_class(labels, rngs[s], own)) for s, reader in readers.items()]
+        curve.append({"own": own} | _score(found, faces, draws))
+    members = {seed: batches_of_another_class(labels, np.random.default_rng([seed, 0])) for seed in readers}
+    found = [reader.predict_first(members[seed]) for seed, reader in readers.items()]
+    their_label = [
+        (answers.predicted == labels[drawn[:, 1]]).mean()
+        for answers, drawn in zip(found, members.values(), strict=True)
+    ]
     readings = []
     for batching in (SORTED, FINAL, WIDE, SHUFFLED, SINGLE):
         cuts = {seed: ordered_batches(labels, batching.batch_order, batching.size, seed) for seed in readers}
-        readings.append({"batches": str(batching)} | judged([readers[seed].read(cut) for seed, cut in cuts.items()]))
+        answers = [reader.predict_all(cuts[seed]) for seed, reader in readers.items()]
+        readings.append({"batches": str(batching)} | _score(answers, np.arange(len(labels)), draws))
     return {
         "size": SIZE,
-        "test_faces": {"all": len(labels), "whose class fills a batch": int(kept.sum())},
+        "test_faces": {"all": len(labels), "of classes that fill a batch": len(faces)},
         "curve": curve,
-        "foreign": judged(found, kept) | {"their label": float(np.mean(theirs))},
+        "foreign": _score(found, faces, draws) | {"their label": float(np.mean(their_label))},
         "readings": readings,
-        "controls": _controls(readers, plain, deceived, part, dealt, draws),
+        "controls": _controls(readers, plain, misled, part, relabelled, draws),
     }
+
+
+def _score(found: Sequence[Answers], faces: np.ndarray, draws: Resampling) -> dict:
+    """Accuracy over some faces, with its interval, and the attention's two shares, means over the networks.
+
+    Args:
+        found: each network's answers for these faces.
+        faces: their positions (M,) in the split.
+        draws: of the split.
+    """
+    counted, whole = np.zeros(len(draws.labels), bool), []
+    counted[faces] = True
+    for answers in found:
+        predicted = np.zeros(len(counted), np.int64)
+        predicted[faces] = answers.predicted
+        whole.append(predicted)
+    shares = {name: float(np.mean([getattr(one, name) for one in found])) for name in ("on_itself", "on_class")}
+    return {"accuracy": _accuracy(whole, draws, counted)} | shares
+
+
+def _accuracy(predicted: Sequence[np.ndarray], draws: Resampling, counted: np.ndarray | None = None) -> Estimate:
+    """Mean over the networks, with its interval."""
+    exact, resampled = draws.measure(predicted, counted)
+    return intervals(exact.mean(axis=0), resampled)["accuracy"]
 
 
 def _controls(
     readers: Mapping[int, BatchReader],
     plain: Sequence[BackboneModel],
-    deceived: Mapping[int, WatchedRun],
+    misled: Mapping[int, WatchedRun],
     part: FaceDataset,
-    dealt: FaceDataset,
+    relabelled: FaceDataset,
     draws: Resampling,
 ) -> dict[str, dict]:
-    """Accuracy of each of `CONTROLS`, and of the class that is most frequent among the labels: chance."""
+    """Accuracy of each of `CONTROLS`, and what naming the most frequent class for every face would have."""
     labels = part.labels().numpy()
-    said: dict[str, list[np.ndarray]] = {name: [] for name in CONTROLS}
-    for seed, reader in readers.items():
-        order = np.random.default_rng(seed).permutation(labels)
-        said["sorted by random labels"].append(reader.read(ordered_batches(order, "sorted", SIZE)).predicted)
+    random_order = [
+        reader.predict_all(ordered_batches(np.random.default_rng(seed).permutation(labels), "sorted", SIZE)).predicted
+        for seed, reader in readers.items()
+    ]
+    alone, averaged = [], []
     for model in plain:
         with evaluating(model):
             logits = feature_logits(model, FeatureCache.build(model, part))
-            alone = predict_batches(logits, ordered_batches(labels, "stored", 128))  # (N, classes)
-        averaged = np.empty(len(labels), np.int64)
+            probabilities = predict_batches(logits, ordered_batches(labels, "stored", 128))  # (N, classes)
+        means = np.empty_like(probabilities)
         for batch in ordered_batches(labels, "sorted", SIZE):
-            averaged[batch] = alone[batch].mean(axis=0).argmax()
-        said["no attention, alone"].append(alone.argmax(axis=1))
-        said["no attention, averaged"].append(averaged)
-    report = {}
-    for name, about in CONTROLS.items():
-        if said[name]:
-            exact, resampled = draws.measure(said[name])
-            accuracy = intervals(exact.mean(axis=0), resampled)["accuracy"]
-        else:
-            dealt_draws = Resampling(dealt.split("test"), len(deceived), len(draws.faces))
-            accuracy = judge_runs(deceived, "test", SORTED, dealt_draws)[0]["metrics"]["accuracy"]
-        report[name] = {"about": about, "accuracy": accuracy}
-    return report | {"chance": {"accuracy": float(np.bincount(labels).max() / len(labels))}}
+            means[batch] = probabilities[batch].mean(axis=0)
+        alone.append(probabilities.argmax(axis=1))
+        averaged.append(means.argmax(axis=1))
+    random_draws = Resampling(relabelled.split("test"), len(misled), len(draws.faces))
+    found = {
+        "sorted by random labels": _accuracy(random_order, draws),
+        "trained on random labels": judge_runs(misled, "test", SORTED, random_draws)[0]["metrics"]["accuracy"],
+        "no attention, alone": _accuracy(alone, draws),
+        "no attention, averaged": _accuracy(averaged, draws),
+        "most frequent class": {"value": float(np.bincount(labels).max() / len(labels))},
+    }
+    return {name: {"about": about, "accuracy": found[name]} for name, about in CONTROLS.items()}
 
 
 def purity_table(entries: Sequence[dict]) -> pd.DataFrame:

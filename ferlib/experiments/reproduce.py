@@ -17,11 +17,11 @@ from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
 from ferlib.experiments import ladder, paper_tables, purity
 from ferlib.experiments.prediction_logger import WatchedRun
-from ferlib.experiments.runner import Backbone, check_splits, subsampled, untrained, watched_runs
+from ferlib.experiments.runner import BackboneChoice, check_splits, subsampled, untrained, watched_runs
 from ferlib.models.registry import load_model
 from ferlib.training.recipes import RECIPES, Recipe
 
-#: What an entry's table, data, model and backbone are tell it apart in a results file.
+#: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
 
@@ -31,7 +31,7 @@ class Study:
     """How the runs of a table are made.
 
     Attributes:
-        backbone: that Conv-cut's and PAtt-Lite's networks stand on.
+        backbone: the frozen one under Conv-cut's and PAtt-Lite's networks.
         epochs: of every run; None: six on a frozen backbone, else the recipe's.
         seeds: of every network.
         work: folder of the runs.
@@ -40,7 +40,7 @@ class Study:
         rows: names of the rows wanted, of a table that has rows; None: all.
     """
 
-    backbone: Backbone
+    backbone: BackboneChoice
     epochs: int | None
     seeds: Sequence[int]
     work: Path
@@ -71,24 +71,29 @@ class Table:
 
 
 def check_study(table: str, study: Study, data: FaceDataset) -> None:
-    """Refuse what a study would stumble over only after its trainings.
+    """Refuse before any training what a study could not finish.
 
     Raises:
         UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
     """
     check_splits(data)
-    rows = paper_tables.TABLES.get(table)
-    if rows and (unknown := sorted(set(study.rows or ()) - {row.name for row in rows})):
+    rows = paper_tables.TABLES.get(table, ())
+    if study.rows and not rows:
+        raise UserError(f"{table} has no rows to choose from")
+    if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
         raise UserError(f"{table} has no row {unknown[0]}; it has {', '.join(row.name for row in rows)}")
     if table.startswith("ivsa"):
         RECIPES["ivsa"].override(dict(study.settings))
     else:
+        if table == "purity":
+            purity.check_purity(data)
         small = data.subset(np.arange(min(len(data), 1)))
         probe = ladder.ladder_recipes("convcut", small, study.backbone, 1, [0])[0, "none"]
         untrained(probe.override(dict(study.settings)), study.backbone.weights)
 
 
 def _ladders(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    """Conv-cut's ladder and PAtt-Lite's. Duplicates are looked for among all faces, also those not trained on."""
     data = subsampled(whole, study.train_faces)
     entries = []
     for model in ladder.NETWORKS:
@@ -106,16 +111,17 @@ def _ladder_recipes(study: Study, data: FaceDataset, model: str) -> dict[tuple[i
 
 
 def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    """Two of the ladder's networks taken apart, and one of them trained on random labels; runs are the ladder's."""
     data = subsampled(whole, study.train_faces)
-    dealt = purity.random_labels(data)
+    relabelled = purity.with_random_labels(data)
     recipes = {key: one for key, one in _ladder_recipes(study, data, "convcut").items() if key[1] in ("batch", "none")}
     batch = {seed: recipe for (seed, network), recipe in recipes.items() if network == "batch"}
     runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
-    deceived = dict(zip(batch, study.run(list(batch.values()), dealt), strict=True))
+    misled = dict(zip(batch, study.run(list(batch.values()), relabelled), strict=True))
     models: dict[str, dict[int, Any]] = {"batch": {}, "none": {}}
     for (seed, network), run in runs.items():
         models[network][seed] = load_model(run.folder / "best")
-    found = purity.take_apart(models["batch"], list(models["none"].values()), deceived, data, dealt)
+    found = purity.measure_purity(models["batch"], list(models["none"].values()), misled, data, relabelled)
     made = paper_tables.how_made(study.backbone, study.seeds, data, recipes)
     return [{"table": table, "data": data.name, "model": "convcut"} | made | found]
 
@@ -137,8 +143,8 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     """CK+ as the data set's loader splits it, by subject, and split at random, as often published."""
     frame = whole.frame.assign(split=split_at_random(len(whole)))
-    dealt = FaceDataset(f"{whole.name}_random_split", whole.classes, frame, whole.pixels, whole.notes)
-    return [entry for data in (whole, dealt) for entry in _paper_table(study, data, table)]
+    mixed = FaceDataset(f"{whole.name}_random_split", whole.classes, frame, whole.pixels, whole.notes)
+    return [entry for data in (whole, mixed) for entry in _paper_table(study, data, table)]
 
 
 TABLES = {

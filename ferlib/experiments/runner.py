@@ -27,7 +27,7 @@ from ferlib.utils.old_names import renamed_fields
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneChoice:
     """The frozen backbone that all models of a study stand on.
 
     Attributes:

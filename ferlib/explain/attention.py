@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ferlib.errors import UserError
-from ferlib.explain.heatmaps import enlarge_map, to_unit_range
+from ferlib.explain.map_tools import enlarge_map, to_unit_range
 from ferlib.models.base import FaceModel, evaluating, map_of, mean_of
 from ferlib.models.layers import SpatialGate, TokenAttention
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ferlib.errors import UserError
 from ferlib.explain import CAMS
-from ferlib.explain.heatmaps import Targets, chosen_classes, enlarge_map, left_inference_mode, to_unit_range
+from ferlib.explain.map_tools import Targets, chosen_classes, enlarge_map, left_inference_mode, to_unit_range
 from ferlib.models.base import FaceModel, evaluating, map_of, mean_of
 
 SCORE_BATCH = 64  # masked images a pass in Score-CAM

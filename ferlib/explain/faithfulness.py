@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ferlib.errors import UserError
-from ferlib.explain.heatmaps import to_unit_range
+from ferlib.explain.map_tools import to_unit_range
 from ferlib.models.base import FaceModel
 from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess

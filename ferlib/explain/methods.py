@@ -6,7 +6,7 @@ from ferlib.errors import UserError
 from ferlib.explain import CAMS, METHODS
 from ferlib.explain.attention import attention_layers, attention_map, predict_with_attention
 from ferlib.explain.cam import predict_with_cam
-from ferlib.explain.heatmaps import Targets
+from ferlib.explain.map_tools import Targets
 from ferlib.explain.saliency import input_gradients, integrated_gradients, saliency_map, smooth_gradients
 from ferlib.models.base import FaceModel
 from ferlib.utils.devices import device_of

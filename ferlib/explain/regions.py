@@ -27,7 +27,7 @@ from ferlib.detection.regions import (
 )
 from ferlib.evaluation.bootstrap import difference_estimate, mean_estimate, mean_intervals
 from ferlib.explain.faithfulness import fill_in, target_probabilities
-from ferlib.explain.maps import SIDE, heat_maps, predicted_classes
+from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
 from ferlib.labels import SYNTHETIC
 from ferlib.models.base import FaceModel
 from ferlib.synthetic.render import MOVED_PARTS, Identity, Scene, render, sample_units

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from ferlib.evaluation.bootstrap import mean_estimate
-from ferlib.evaluation.report import Estimate
+from ferlib.evaluation.report_format import Estimate
 from ferlib.explain.faithfulness import area_under, deletion_curve, insertion_curve, randomised, rank_correlations, road
-from ferlib.explain.maps import SIDE, heat_maps, predicted_classes
+from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
 from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess
 

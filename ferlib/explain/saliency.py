@@ -10,7 +10,7 @@ IVSA's text speaks of the impact on the loss; its reference, and this file, take
 import torch
 from torch import Tensor
 
-from ferlib.explain.heatmaps import Targets, chosen_classes, left_inference_mode
+from ferlib.explain.map_tools import Targets, chosen_classes, left_inference_mode
 from ferlib.models.base import FaceModel, evaluating
 
 STEPS = 16  # steps of integrated gradients

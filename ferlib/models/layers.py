@@ -157,7 +157,11 @@ def pooled_attention(reading: str, dim: int, learned_scale: bool) -> nn.Module:
     """
     if reading == "batch":
         return BatchAttention(dim, learned_scale)
-    return ChannelAttention() if reading == "channel" else nn.Identity()
+    if reading == "channel":
+        return ChannelAttention()
+    if reading in ("none", "token"):
+        return nn.Identity()
+    raise UserError(f"attention must be one of {', '.join(ATTENTIONS)}, not {reading!r}")
 
 
 class TokenAttention(nn.Module):

@@ -12,7 +12,7 @@ from pathlib import Path
 import timm
 
 from ferlib.errors import UserError
-from ferlib.evaluation.report import ClassScores, Estimate, read_report
+from ferlib.evaluation.report_format import ClassScores, Estimate, read_report
 from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model

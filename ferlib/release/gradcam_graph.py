@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from ferlib.explain.heatmaps import to_unit_range
+from ferlib.explain.map_tools import to_unit_range
 from ferlib.models.base import FaceModel, map_of, mean_of
 from ferlib.runtime.preprocess import resize_weights
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.repocard import metadata_load
 
-from ferlib.evaluation.report import read_report
+from ferlib.evaluation.report_format import read_report
 from ferlib.models.backbone import parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.profile import count_flops

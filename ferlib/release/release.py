@@ -24,7 +24,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
-from ferlib.evaluation.report import Report
+from ferlib.evaluation.report_format import Report
 from ferlib.models.base import to_device
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models

@@ -6,7 +6,7 @@ import time
 import pytest
 from PIL import Image
 
-from ferlib.app.pixel_budget import Budget
+from ferlib.app.budget import Budget
 from ferlib.app.service import CLOSED, FULL, NoAnswer, Service
 from ferlib.app.uploads import Upload
 from ferlib.predict import Predictor

@@ -21,12 +21,12 @@ from ferlib.experiments.ladder import (
     sentence,
     variant,
 )
-from ferlib.experiments.runner import Backbone, run_name, subsampled, watched_run, watched_runs
+from ferlib.experiments.runner import BackboneChoice, run_name, subsampled, watched_run, watched_runs
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
 
-TRUNK = Backbone("tf_efficientnet_lite0", 2, 48)
+TRUNK = BackboneChoice("tf_efficientnet_lite0", 2, 48)
 EPOCHS, SEEDS = 3, (0, 1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")

@@ -11,11 +11,11 @@ from ferlib.experiments import paper_tables, runner
 from ferlib.experiments.ladder import ladder_recipes
 from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, WatchedRun
 from ferlib.experiments.published import read_published
-from ferlib.experiments.runner import Backbone, run_name
+from ferlib.experiments.runner import BackboneChoice, run_name
 from ferlib.models.registry import load_model
 from ferlib.training.recipes import RECIPES
 
-BACKBONE = Backbone("tf_efficientnet_lite0", 2, 32)
+BACKBONE = BackboneChoice("tf_efficientnet_lite0", 2, 32)
 
 
 def made_up(faces, seed, share):

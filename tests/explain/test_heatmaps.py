@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ferlib.explain.heatmaps import chosen_classes, enlarge_map, to_unit_range
+from ferlib.explain.map_tools import chosen_classes, enlarge_map, to_unit_range
 
 
 def test_unit_range():

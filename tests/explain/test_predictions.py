@@ -10,7 +10,7 @@ from ferlib.detection.faces import detect_faces
 from ferlib.explain.attention import attention_layers, predict_with_attention
 from ferlib.explain.cam import FORMULAS, _gradients, first_component, predict_with_cam
 from ferlib.explain.embed import penultimate
-from ferlib.explain.heatmaps import enlarge_map, to_unit_range
+from ferlib.explain.map_tools import enlarge_map, to_unit_range
 from ferlib.explain.methods import explain, methods_of
 from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess

@@ -8,7 +8,7 @@ import torch
 
 from ferlib.detection.regions import REGIONS
 from ferlib.explain.faithfulness import CONTROLS
-from ferlib.explain.maps import heat_maps, predicted_classes, table_methods
+from ferlib.explain.heat_maps import heat_maps, predicted_classes, table_methods
 from ferlib.explain.regions import regions_table, removal_table, synthetic_regions, synthetic_table
 from ferlib.explain.report import faithfulness_scores, faithfulness_table, sanity_table
 from ferlib.labels import SYNTHETIC

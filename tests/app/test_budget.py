@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ferlib.app.pixel_budget import Budget
+from ferlib.app.budget import Budget
 
 
 def test_no_more_than_the_total_is_lent_and_all_come_through():

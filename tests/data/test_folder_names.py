@@ -3,8 +3,8 @@
 import pytest
 
 from ferlib import labels
-from ferlib.data.class_names import class_names
 from ferlib.data.dataset import DataError
+from ferlib.data.folder_names import class_names
 
 
 @pytest.mark.parametrize(
