@@ -125,7 +125,7 @@ class BatchAttention(nn.Module):
         return self.weights(y) @ y
 
     def weights(self, y: Tensor) -> Tensor:
-        """How much of every image goes into every other: vectors (…, B, C) -> (…, B, B), each row sums to 1."""
+        """Attention of every image to every other: vectors (…, B, C) -> (…, B, B), each row sums to 1."""
         return torch.softmax(y @ y.mT * self.scale, dim=-1)
 
 
