@@ -269,3 +269,38 @@ def beside(paper: Mapping[str, float], data: str, metric: str) -> dict[str, obje
     """The paper's figure for this data set, or else for RAF-DB, as a fraction of 1, and for which it is; or nothing."""
     place = next((name for name in (data, "rafdb") if f"{name} {metric}" in paper), None)
     return {} if place is None else {"paper": paper[f"{place} {metric}"] / 100, "paper_data": place}
+
+
+def pattern(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Where the steps of a paper's table appear: every row less the one before, theirs and ours.
+
+    Args:
+        table: of `paper_table`, one table, data set and backbone.
+        metric: that the paper prints too.
+
+    Returns:
+        A row a step and protocol: `step`, `protocol`, `paper` (points), `ours`, `low`, `high` (points), and `appears`:
+        "yes" where our interval lies on the side of the paper's step, "reversed" on the other, else "not told apart".
+    """
+    own = table[table["metric"] == metric]
+    printed = own.drop_duplicates("row").set_index("row")["paper"]
+    steps = []
+    for row in own[own["minus_previous_value"].notna() & own["paper"].notna()].itertuples():
+        before = printed.index[printed.index.get_loc(row.row) - 1]
+        theirs = 100 * (printed[row.row] - printed[before])
+        ours, low, high = (100 * getattr(row, f"minus_previous_{name}") for name in ("value", "low", "high"))
+        same = low > 0 if theirs > 0 else high < 0
+        opposite = high < 0 if theirs > 0 else low > 0
+        appears = "yes" if same else "reversed" if opposite else "not told apart"
+        steps.append(
+            {
+                "step": f"{before} → {row.row}",
+                "protocol": row.protocol,
+                "paper": theirs,
+                "ours": ours,
+                "low": low,
+                "high": high,
+                "appears": appears,
+            }
+        )
+    return pd.DataFrame(steps)

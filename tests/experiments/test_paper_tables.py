@@ -139,3 +139,17 @@ def test_general_networks_see_what_ivsa_sees(name, synthetic_faces):
     assert replace(own, config=ivsa.config) == ivsa
     assert (own.config.input_size, own.config.downscale_to, own.config.centre_crop) == (40, 48, True)
     assert own.config.backbone == name
+
+
+def test_a_step_appears_where_its_interval_lies_on_the_papers_side():
+    rows = [
+        ("a", "alone", 0.7, None, None, None), ("b", "alone", 0.8, 0.1, 0.05, 0.15),
+        ("c", "alone", 0.9, 0.0, -0.01, 0.02),
+        ("b", "published", 0.8, -0.1, -0.15, -0.05), ("d", "published", 0.6, -0.3, -0.4, -0.2),
+    ]  # fmt: skip
+    names = ("row", "protocol", "paper", "minus_previous_value", "minus_previous_low", "minus_previous_high")
+    table = pd.DataFrame([dict(zip(names, row, strict=True)) | {"metric": "accuracy"} for row in rows])
+    found = paper_tables.pattern(table)
+    assert found["step"].tolist() == ["a → b", "b → c", "a → b", "c → d"]
+    assert found["appears"].tolist() == ["yes", "not told apart", "reversed", "yes"]
+    assert found["paper"].tolist() == pytest.approx([10, 10, 10, -30])
