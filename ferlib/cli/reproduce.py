@@ -53,8 +53,8 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="train so many runs at a time (default 1)"
     )
-    parser.add_argument("--quick", action="store_true", help="a minute on drawn faces and a tiny random backbone: shows "
-                        "that everything works; its figures mean nothing")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="a minute on drawn faces and a tiny random backbone: "
+                        "shows that everything works; its figures mean nothing")  # fmt: skip
     parser.add_argument("--only-train", action="store_true", help=argparse.SUPPRESS)  # a helper of `--processes`
     parser.set_defaults(run=run_reproduce)
 

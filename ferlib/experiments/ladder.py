@@ -35,8 +35,8 @@ from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 from ferlib.utils.commit import commit
 
 EPOCHS = 6  # after so many the published figure is there
-#: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "letter" is "batch" without
-#: the batch norm that Algorithm 1 does not print, "code" what Conv-cut's authors ran.
+#: What is trained, in this order. "batch", "token" and "none" differ in the attention alone; "letter" is "batch"
+#: without the batch norm that Algorithm 1 does not print, "code" what Conv-cut's authors ran.
 NETWORKS = {"convcut": ("batch", "token", "none", "letter", "code"), "pattlite": ("batch", "token", "none")}
 
 

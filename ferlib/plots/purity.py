@@ -70,8 +70,8 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
             x=1, y=100 * max(alone.values()), text="dotted: without attention", showarrow=False,
             xanchor="left", yanchor="bottom", font={"color": INK, "size": 13}, row=1, col=1,
         )  # fmt: skip
-    for column in (1, 2):
-        figure.update_xaxes(title_text=f"faces of its own class among the {size} of the batch", row=1, col=column)
+    for place in (1, 2):
+        figure.update_xaxes(title_text=f"faces of its own class among the {size} of the batch", row=1, col=place)
     figure.update_xaxes(dtick=3, tick0=1)
     figure.update_yaxes(title_text="accuracy, %", row=1, col=1)
     figure.update_yaxes(title_text="share of the weight, %", range=[0, 112], row=1, col=2)

@@ -1,4 +1,4 @@
-"""`ferlib reproduce`: every table from the command line, refused at once where it cannot work, resumed where it stopped."""
+"""`ferlib reproduce`: every table from the command line, refused at once where it cannot work, and resumed."""
 
 import json
 
