@@ -128,7 +128,8 @@ def try_doors(server: Server, secret: Path) -> dict:
     (folder,) = server.folder.glob("ferlib-app-*")
     link = folder / "link.jpg"
     link.symlink_to(secret)
-    before, number, taken, statuses = set(server.files()), 0, [], Counter()
+    before, number, taken = set(server.files()), 0, []
+    statuses: Counter[int] = Counter()
     with listener(secret) as (address, fetched), httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         for function in functions(client):
             for name, picture in lures(secret, link, address).items():
@@ -168,11 +169,12 @@ def try_names(server: Server) -> dict:
 
 async def fill_queue(server: Server, photo: Path, number: int) -> dict:
     """So many requests, half of them for the API and half as the page's own, whose answers nobody fetches."""
-    before, statuses = server.memory(), Counter()
+    before = server.memory()
+    statuses: Counter[int] = Counter()
     origin = {"Origin": server.url.rstrip("/")}
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
-        show = next(one for one in functions(client) if one["name"] == "show")
-        (path,) = client.post("gradio_api/upload", files={"files": (photo.name, photo.read_bytes())}).json()
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as page:
+        show = next(one for one in functions(page) if one["name"] == "show")
+        (path,) = page.post("gradio_api/upload", files={"files": (photo.name, photo.read_bytes())}).json()
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
 
         async def join(i: int) -> None:
@@ -195,7 +197,7 @@ async def fill_queue(server: Server, photo: Path, number: int) -> dict:
         await asyncio.gather(*(bounded(i) for i in range(number)))
         joined = time.perf_counter() - began
         answer = await ask(client, photo)
-        while answer.error or not answer.data["faces"]:  # until it is somebody's turn again
+        while not (answer.data and answer.data["faces"]):  # until it is somebody's turn again
             await asyncio.sleep(0.5)
             answer = await ask(client, photo)
     return {
@@ -212,7 +214,9 @@ async def drop_bombs(server: Server, photo: Path, number: int) -> dict:
     """Pictures that unfold, all at once; a visitor with a small photo meanwhile."""
     packed = io.BytesIO()
     Image.new("RGB", BOMB, (90, 140, 200)).save(packed, "PNG", compress_level=9)
-    before, waits, answers, peak = server.memory(), [], Counter(), 0.0
+    before, peak = server.memory(), 0.0
+    waits: list[float] = []
+    answers: Counter[str] = Counter()
     done = asyncio.Event()
     async with httpx.AsyncClient(base_url=server.url, timeout=600) as client:
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 from unittest.mock import patch
 
 from machine import machine
@@ -47,7 +48,7 @@ STEPS = (  # what `predict` calls, one after the other, where no explanation is 
 class Steps:
     """Seconds spent in each of `STEPS` while `watch` is on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
@@ -58,7 +59,7 @@ class Steps:
             yield
 
     def _timed(self, step: str, call: Callable) -> Callable:
-        def timed(*args, **kwargs):
+        def timed(*args: Any, **kwargs: Any) -> Any:
             began = time.perf_counter()
             try:
                 return call(*args, **kwargs)
@@ -86,24 +87,28 @@ class Fer:
     """
 
     def __init__(self, python: Path):
+        self.python = python
         command = [str(python), str(Path(__file__).with_name("fer_worker.py"))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, text=True, **pipes)
+        self.process = subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self.process.stdin and self.process.stdout
+        self.questions, self.answers = self.process.stdin, self.process.stdout
         self.versions: dict[str, str] = self._answer()
 
     def ask(self, detector: str, photo: Path) -> dict:
         """One photo: seconds and the number of faces."""
-        print(detector, photo, file=self.process.stdin, flush=True)
+        print(detector, photo, file=self.questions, flush=True)
         return self._answer()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self.questions.close()
         self.process.wait(60)
 
     def _answer(self) -> dict:
-        line = self.process.stdout.readline()
+        line = self.answers.readline()
         if not line:
-            raise RuntimeError(f"{self.process.args[0]} ended with {self.process.wait()}: is fer installed there?")
+            raise RuntimeError(f"{self.python} ended with {self.process.wait()}: is fer installed there?")
         return json.loads(line)
 
 
@@ -111,7 +116,7 @@ def in_turns(
     ways: dict[str, Callable[[Path], dict]], photos: Sequence[Path], rounds: int
 ) -> dict[str, dict[Path, list[dict]]]:
     """Every way on all photos, again and again; the first round warms up and is not told."""
-    told = {name: defaultdict(list) for name in ways}
+    told: dict[str, dict[Path, list[dict]]] = {name: defaultdict(list) for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
             for photo in photos:
@@ -133,11 +138,15 @@ def compare(told: dict[str, dict[Path, list[dict]]], photos: Sequence[Path]) -> 
     if not one:
         return report
 
-    def middle(name: str, seconds: Callable[[dict], float]) -> float:
-        return median(median(seconds(run) for run in told[name][photo]) for photo in one)
+    def middle(name: str, step: str | None = None) -> float:
+        """Seconds of a way, or of one of its steps."""
+        return median(
+            median(run["seconds"] if step is None else run["steps"].get(step, 0.0) for run in told[name][photo])
+            for photo in one
+        )
 
-    whole = {name: middle(name, lambda run: run["seconds"]) for name in told}
-    steps = {step: middle(OURS, lambda run, s=step: run["steps"].get(s, 0.0)) for step, *_ in STEPS}
+    whole = {name: middle(name) for name in told}
+    steps = {step: middle(OURS, step) for step, *_ in STEPS}
     steps["explanation"] = whole[EXPLAINED] - whole[OURS]
     report["ms"] = {name: round(1000 * value, 2) for name, value in whole.items()}
     report["ms of ours"] = {step: round(1000 * value, 2) for step, value in steps.items()}

@@ -77,7 +77,7 @@ class Server:
         """Resident now, and the most it ever was, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return {
-            name: round(int(re.search(rf"{key}:\s*(\d+) kB", status)[1]) / 1024, 1)
+            name: round(int(status.split(f"{key}:")[1].split()[0]) / 1024, 1)
             for name, key in (("resident, MB", "VmRSS"), ("peak, MB", "VmHWM"))
         }
 
@@ -262,7 +262,7 @@ def files_left(server: Server, own: Sequence[Path], wait: float) -> dict:
 
     began = time.monotonic()
     found = files()
-    report = {
+    report: dict = {
         "of the page itself, from the start": len(own),
         "after the last request": len(found),
         "of these, MB": round(sum(path.stat().st_size for path in found) / 1e6, 1),
@@ -292,8 +292,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    report = {"command": "python benchmarks/app_load.py --out results/app_load.json"}
-    report |= machine()
+    report: dict = {"command": "python benchmarks/app_load.py --out results/app_load.json"} | machine()
     with tempfile.TemporaryDirectory() as folder:
         known = portraits(Path(folder))
         photos = [*known, *facial_expressions(options.requests + options.more - len(known))]

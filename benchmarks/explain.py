@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferlib.data.registry import load_dataset
 from ferlib.detection.regions import REGIONS, areas
@@ -56,7 +56,7 @@ def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
     return load_file(path)
 
 
-class Exported(nn.Module):
+class Exported(FaceModel):
     """A model run by onnxruntime: the same logits, and on one core a few times faster."""
 
     def __init__(self, model: FaceModel, path: Path, faces: Tensor):
@@ -142,7 +142,7 @@ def main() -> None:
         "runs": 1,
         "commit": commit(),
     }
-    drawn = synthetic_regions(options.synthetic_per_class)
+    drawn = synthetic_regions(options.drawn_per_class)
     notes = {
         "regions": {},
         "removal": {},

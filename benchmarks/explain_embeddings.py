@@ -13,6 +13,7 @@ random order.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ import torch
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
+from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import create_model, load_model
 from ferlib.utils.commit import commit
 
@@ -51,14 +53,20 @@ def main() -> None:
     )
     pixels, labels = data.pixels[torch.from_numpy(rows)], all_labels[rows]
     released = load_model(RELEASED)
-    settings = {"backbone": released.config.backbone, "input_size": 112, "downscale_to": 48, "grey": True}
+    assert isinstance(released.config, ConvCutConfig)
+    settings: dict[str, Any] = {
+        "backbone": released.config.backbone,
+        "input_size": 112,
+        "downscale_to": 48,
+        "grey": True,
+    }
     spaces = {}
     for title, stages in (("full backbone", 4), ("truncated backbone", 3)):
         probe = create_model("linear_probe", keep_stages=stages, backbone_weights=options.backbone_weights, **settings)
         spaces[title] = penultimate(probe.eval(), pixels)[0]
     spaces["Conv-cut"], spaces["Conv-cut, softmax outputs"] = penultimate(released, pixels)
 
-    found = {}
+    found: dict[str, dict] = {}
     for title, features in spaces.items():
         planes = PROJECTIONS if "softmax" not in title else ("tsne",)
         found[title] = {"dimensions": features.shape[1], "original": scores(features, labels), "planes": {}}

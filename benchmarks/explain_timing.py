@@ -28,7 +28,7 @@ from pytorch_grad_cam import GradCAM
 from torch import Tensor
 
 from ferlib.explain.cam import predict_with_cam
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, to_device
 from ferlib.models.registry import create_model, load_model
 from ferlib.utils.commit import commit
 
@@ -103,16 +103,16 @@ def endurance(model: FaceModel, calls: int) -> dict:
 
 def released() -> tuple[FaceModel, FaceModel]:
     """Its backbone is not frozen: one model does for both."""
-    model = load_model(RELEASED).to(memory_format=torch.channels_last)
+    model = load_model(RELEASED)
+    to_device(model, "cpu")
     return model, model
 
 
 def convnext_base() -> tuple[FaceModel, FaceModel]:
     """Conv-cut on the paper's truncated backbone, random weights: frozen, and the same with gradients."""
-    frozen, free = (
-        create_model("convcut", freeze_backbone=freeze).eval().to(memory_format=torch.channels_last)
-        for freeze in (True, False)
-    )
+    frozen, free = (create_model("convcut", freeze_backbone=freeze).eval() for freeze in (True, False))
+    for model in (frozen, free):
+        to_device(model, "cpu")
     free.load_state_dict(frozen.state_dict())
     return frozen, free
 

@@ -32,7 +32,9 @@ def probabilities(faces: np.ndarray) -> np.ndarray:
     scores = np.empty((len(faces), len(CLASSES)))
     for row, face in zip(scores, faces, strict=True):
         side = source["shape"][1:3]
-        x = np.asarray(Image.fromarray(face).resize(tuple(side[::-1]), Image.Resampling.BILINEAR), np.float32)
+        x: np.ndarray = np.asarray(
+            Image.fromarray(face).resize(tuple(side[::-1]), Image.Resampling.BILINEAR), np.float32
+        )
         x = ((x / 255 - 0.5) * 2)[None, :, :, None]
         if source["dtype"] != np.float32:
             scale, zero = source["quantization"]
@@ -50,13 +52,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
-    result = {"name": "fer 25.10.3, emotion_model_quantized.tflite", "split": "test", "commit": commit(), "sets": {}}
+    result: dict = {
+        "name": "fer 25.10.3, emotion_model_quantized.tflite",
+        "split": "test",
+        "commit": commit(),
+        "sets": {},
+    }
     for name in ("fer2013", "ferplus"):
         test = load_dataset(name).split("test")
         place = labels.mapping(test.classes, CLASSES)
         test = test.subset(np.array([place[label] >= 0 for label in test.frame["label"]]))
         truth = np.array(place)[test.frame["label"]]
-        scores = probabilities(test.pixels[:, 0].numpy())
+        scores = probabilities(test.pixels[:][:, 0].numpy())
         metrics = summary_with_intervals(truth, scores)
         result["sets"][name] = {
             "faces": len(test),

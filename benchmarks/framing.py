@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.data.facial_expressions import read_legend
-from ferlib.data.registry import find_dataset, load_dataset
+from ferlib.data.registry import dataset_folder, load_dataset
 from ferlib.detection.crop import Face
 from ferlib.detection.faces import detect_faces
 from ferlib.detection.landmarks import find_landmarks
@@ -119,9 +119,10 @@ def main() -> None:
 
 def agreement(squares: dict[str, tuple[float, np.ndarray]], per_class: int) -> None:
     """Print in how many photos the models agree with the label, by rule: name -> side and shift in the rule's unit."""
-    folder = find_dataset("facial_expressions")
+    folder = dataset_folder("facial_expressions")
     shuffled = read_legend(folder).sample(frac=1, random_state=0)
-    crops, given = {name: [] for name in squares}, []
+    crops: dict[str, list[np.ndarray]] = {name: [] for name in squares}
+    given = []
     for row in shuffled.groupby("label").head(per_class).itertuples():
         image = read_image(folder / "images" / row.file)
         found = detect_faces(image)

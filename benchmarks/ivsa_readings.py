@@ -12,6 +12,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,7 +23,7 @@ from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 from ferlib.utils.commit import commit
 
-READINGS = {
+READINGS: dict[str, dict[str, Any]] = {
     "reference": {},
     "kernel 3": {"kernel": 3},
     "sum": {"combine": "sum"},

@@ -5,12 +5,12 @@ from pathlib import Path
 from PIL import Image
 
 from ferlib.data.facial_expressions import read_legend
-from ferlib.data.registry import find_dataset
+from ferlib.data.registry import dataset_folder
 
 
 def facial_expressions(count: int, seed: int = 0) -> list[Path]:
     """So many photos of facial_expressions, drawn at random. The set was in no way used for training."""
-    folder = find_dataset("facial_expressions")
+    folder = dataset_folder("facial_expressions")
     return [folder / "images" / name for name in read_legend(folder).sample(count, random_state=seed)["file"]]
 
 

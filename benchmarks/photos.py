@@ -15,7 +15,7 @@ import pandas as pd
 
 from ferlib import labels
 from ferlib.data.facial_expressions import read_legend
-from ferlib.data.registry import find_dataset
+from ferlib.data.registry import dataset_folder
 from ferlib.utils.commit import commit
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    folder = find_dataset("facial_expressions")
+    folder = dataset_folder("facial_expressions")
     chosen = read_legend(folder).sample(options.count, random_state=options.seed)
     files = [str(folder / "images" / name) for name in chosen["file"]]
     command = [sys.executable, "-m", "ferlib", "predict", *files, "--format", "json"]

@@ -21,6 +21,7 @@ from machine import machine
 from PIL import Image, ImageFilter
 
 from ferlib.data.registry import load_dataset
+from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.detection.quality import FALL, SIDE, of_crop, yaw_of
 from ferlib.predict import DEFAULT_MODEL, Predictor
@@ -60,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
 
     data = load_dataset("ferplus").split("validation")
-    every = [pixels[0].numpy() for pixels in data.pixels]
+    every = [data.pixels[i][0].numpy() for i in range(len(data))]
     labels = data.frame["label"].to_numpy()
     chosen = np.random.default_rng(0).choice(len(every), min(options.faces, len(every)), replace=False)
     faces, given = [every[i] for i in chosen], labels[chosen]
@@ -82,7 +83,7 @@ def main() -> None:
 
     thresholds, flagged = {}, {}
     for name, rows in curves.items():
-        clean = np.mean([row[2] for row in rows]) if name == "averted" else rows[0][2]
+        clean = float(np.mean([row[2] for row in rows])) if name == "averted" else rows[0][2]
         thresholds[name] = threshold([row[1] for row in rows], [row[2] for row in rows], clean - FALL)
         print(name, f"threshold {thresholds[name]}")
         for row in rows:
@@ -108,7 +109,8 @@ def tilted(predictor: Predictor, faces: list[np.ndarray], given: np.ndarray, deg
         picture = np.asarray(canvas.rotate(degrees if number % 2 else -degrees, Image.Resampling.BICUBIC))
         found = detect_faces(picture)
         if found:
-            crops.append(predictor.crop(picture, max(found, key=lambda one: one.side)))
+            largest = max(found, key=lambda one: one.side)
+            crops.append(FaceCrop.of(picture, largest).resized(predictor.classifier.side))
             truth.append(label)
     right = predictor.classify(crops)[0].argmax(axis=1) == np.array(truth)
     return float(right.mean()), len(crops) / len(faces)

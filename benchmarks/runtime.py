@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from machine import machine
@@ -52,7 +54,7 @@ def main() -> None:
         photo = portraits(Path(folder))[0]
         for what, more in PHOTO.items():
             words = ["predict", str(photo), *(folder if word == "OUT" else word for word in more)]
-            runs = in_turns(trees, lambda tree, words=words: photo_once(tree, words), options.runs)
+            runs = in_turns(trees, partial(photo_once, words=words), options.runs)
             for name, values in runs.items():
                 found[name][what] = summary(values)
     for name, values in in_turns(trees, page_once, options.runs).items():
@@ -66,7 +68,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
 
 
-def in_turns(trees: dict[str, Path], measure, runs: int) -> dict[str, list[dict]]:
+def in_turns(trees: dict[str, Path], measure: Callable[[Path], dict], runs: int) -> dict[str, list[dict]]:
     """`measure` of every tree, one after the other, `runs` times after one that does not count."""
     values: dict[str, list[dict]] = {name: [] for name in trees}
     for turn in range(runs + 1):
@@ -120,7 +122,7 @@ def page_once(tree: Path) -> dict:
     return {"opens_seconds": round(opened, 2), "loaded_seconds": round(loaded, 2), "MB": round(memory)}
 
 
-def wait_for(url: str, is_right, page: subprocess.Popen) -> float:
+def wait_for(url: str, is_right: Callable[[bytes], bool], page: subprocess.Popen) -> float:
     """The time at which an address first answers as it should."""
     for _ in range(3000):
         assert page.poll() is None, "the page ended"

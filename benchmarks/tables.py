@@ -5,7 +5,7 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything betw
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -243,21 +243,22 @@ def app_latency() -> str:
     version = report["fer"]["fer"]
     lines = [f"| milliseconds (medians) | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
 
-    def add(label: str, cell_of: Callable[[dict], str]) -> None:
-        lines.append(" | ".join([f"| {label}", *(cell_of(kind) for kind in kinds.values())]) + " |")
+    def add(label: str, cells: Iterable[str]) -> None:
+        lines.append(" | ".join([f"| {label}", *cells]) + " |")
 
-    for step in next(iter(kinds.values()))["ms of ours"]:
+    found = kinds.values()
+    for step in next(iter(found))["ms of ours"]:
         if step != "explanation":
-            add(step, lambda kind, step=step: f"{kind['ms of ours'][step]:.1f}")
-    add("**ours, together**", lambda kind: f"**{kind['ms']['ours']:.1f}**")
-    add("the explanation adds", lambda kind: f"{kind['ms of ours']['explanation']:.1f}")
+            add(step, (f"{kind['ms of ours'][step]:.1f}" for kind in found))
+    add("**ours, together**", (f"**{kind['ms']['ours']:.1f}**" for kind in found))
+    add("the explanation adds", (f"{kind['ms of ours']['explanation']:.1f}" for kind in found))
     for name, ratios in (("fer, Haar", "Haar"), ("fer, MTCNN", "MTCNN")):
         add(
             f"`fer` {version}, {ratios} (ours takes)",
-            lambda kind, name=name: f"{kind['ms'][name]:.1f} ({kind['ours to fer'][name]} ×)",
+            (f"{kind['ms'][name]:.1f} ({kind['ours to fer'][name]} ×)" for kind in found),
         )
     for name in ("ours", "fer, Haar", "fer, MTCNN"):
-        add(f"photos with a face, {name}", lambda kind, name=name: f"{kind['with a face'][name]} of {kind['photos']}")
+        add(f"photos with a face, {name}", (f"{kind['with a face'][name]} of {kind['photos']}" for kind in found))
     return "\n".join(lines)
 
 

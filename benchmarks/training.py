@@ -24,8 +24,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -41,7 +42,7 @@ from ferlib import labels
 from ferlib.data.augmentation import augmentation
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic import load_synthetic
-from ferlib.models.base import FaceModel
+from ferlib.models.base import FaceModel, ModelConfig, to_device
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.profile import count_flops
 from ferlib.models.registry import build_model, create_model
@@ -98,10 +99,7 @@ def cache() -> dict:
     settings = {"classes": faces.classes, "backbone": "tf_efficientnet_lite0", "epochs": EPOCHS}
     ours = RECIPES["convcut"].override(settings)
     published = replace(ours, augment="flip_contrast")  # the published augmentation; no cache can hold it
-    times = {
-        name: seconds(lambda plan=plan: train(plan, faces))
-        for name, plan in (("cached", ours), ("published", published))
-    }
+    times = {name: seconds(partial(train, plan, faces)) for name, plan in (("cached", ours), ("published", published))}
     return {
         "small backbone, whole runs": {
             "backbone": "tf_efficientnet_lite0, 3 stages, 224 px",
@@ -121,7 +119,7 @@ def step_times(faces: FaceDataset, batch: int = 16) -> dict:
     model = build_model(recipe.config)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
     part = faces.subset(range(batch))
-    x, y = Preprocess.of(model.config)(part.pixels), part.labels()
+    x, y = Preprocess.of(model.config)(part.pixels[:]), part.labels()
     features = FeatureCache.build(model, part)
     rows, views = torch.arange(batch), torch.randint(2, (batch,))
     with torch.inference_mode():
@@ -161,7 +159,7 @@ def step_times(faces: FaceDataset, batch: int = 16) -> dict:
     }
 
 
-def in_turns(work: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, list[float]]:
+def in_turns(work: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, list[float]]:
     """Seconds of each, all in turns; the first turn warms up and is not told."""
     turns = [{name: seconds(call) for name, call in work.items()} for _ in range(repeats + 1)]
     return {name: [turn[name] for turn in turns[1:]] for name in work}
@@ -170,7 +168,7 @@ def in_turns(work: dict[str, Callable[[], object]], repeats: int = REPEATS) -> d
 class OneByOne(Dataset):
     """The usual way: torchvision's transforms, image by image, in a DataLoader's workers."""
 
-    def __init__(self, data: FaceDataset, config):
+    def __init__(self, data: FaceDataset, config: ModelConfig):
         self.pixels, self.labels = data.pixels, data.labels()
         self.change = v2.Compose(
             [
@@ -187,7 +185,7 @@ class OneByOne(Dataset):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self.change(self.pixels[index]), self.labels[index]
 
 
@@ -196,7 +194,7 @@ def augmenting() -> dict:
     config, data = RECIPES["ivsa"].config, noise({"train": 6400, "validation": 0})
     device = choose_device()
     source = PixelSource(data, Preprocess.of(config), "ivsa", device)
-    workers = os.cpu_count()
+    workers = os.cpu_count() or 1
     loader = DataLoader(OneByOne(data, config), 64, shuffle=True, num_workers=workers, persistent_workers=True)
     small = augmentation("ivsa", config.input_size)
     preprocess = Preprocess.of(config)
@@ -236,7 +234,8 @@ def overhead() -> dict:
 
     def bare() -> float:
         torch.manual_seed(0)
-        model = build_model(recipe.config).to(device, memory_format=torch.channels_last).train()
+        model = build_model(recipe.config).train()
+        to_device(model, device)
         optimizer = torch.optim.SGD(model.parameters(), recipe.lr, 0.9, weight_decay=1e-4, nesterov=True)
         source = PixelSource(train_part, Preprocess.of(recipe.config), recipe.augment, device)
         targets = train_part.labels().to(device)
@@ -309,7 +308,7 @@ def gpu() -> dict:
 
 
 def backbone_speed(model: FaceModel, peak_flops: float | None) -> dict:
-    model = model.eval().cuda().to(memory_format=torch.channels_last)
+    to_device(model.eval(), "cuda")
     x = torch.randn(256, 3, 224, 224, device="cuda").contiguous(memory_format=torch.channels_last)
 
     def work() -> None:

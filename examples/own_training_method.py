@@ -6,15 +6,17 @@ A method is an object that the training loop asks for the loss of every batch. I
 are trained, saved and restored with the network's.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch.nn.functional as F
+from torch import Tensor
 
 from ferlib.data.synthetic import load_synthetic
 from ferlib.models.registry import create_model
 from ferlib.training.loop import fit
-from ferlib.training.methods import Method, register_method
+from ferlib.training.methods import Batch, Method, register_method
 from ferlib.training.recipes import Recipe
 
 
@@ -23,7 +25,7 @@ class Consistency(Method):
 
     views = 2
 
-    def step(self, network, batch):
+    def step(self, network: Callable[[Tensor], Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         first, second = (network(view).float() for view in batch.views)
         gap = F.kl_div(second.log_softmax(dim=1), first.log_softmax(dim=1), log_target=True, reduction="batchmean")
         return self.loss(first, batch.targets, batch.progress) + 0.5 * gap, first

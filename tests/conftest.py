@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # before anything imports the hub's client or onnxruntime, or asks for the cache
 os.environ["HF_HUB_OFFLINE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -56,7 +57,7 @@ def narrow_vgg() -> Iterator[None]:
 
     create = timm.create_model
 
-    def narrow(name: str, **settings: object) -> torch.nn.Module:
+    def narrow(name: str, **settings: Any) -> torch.nn.Module:
         return create(name, **(settings | ({"mlp_ratio": 1 / 64} if name == "vgg16_bn" else {})))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from photos import BAD, GOOD, crowd, write_photos
+from picture_files import BAD, GOOD, crowd, write_photos
 from PIL import Image
 
 pytest.importorskip("gradio")

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from photos import BAD, GOOD, crowd
+from picture_files import BAD, GOOD, crowd
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 

@@ -26,9 +26,11 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import WEIGHTS, create_model, load_model, released_models, released_onnx
 from ferlib.predict import DEFAULT_MODEL, FacePrediction, ImagePrediction, Predictor
 from ferlib.runtime.classifier import OnnxClassifier
+from ferlib.runtime.released import model_folder
 from ferlib.utils.devices import choose_device
 
 ROOT = Path(__file__).parents[1]
+EXPORTED = model_folder(DEFAULT_MODEL) / "model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +100,12 @@ def assert_runtime_equals_pytorch(file: Path, model: FaceModel, faces: list[np.n
     of one face in a hundred, and is looked up in the model.
     """
     runtime, lab = (one.classify(faces, "gradcam") for one in (Predictor(OnnxClassifier(file)), Predictor(model)))
-    assert runtime[0].shape == lab[0].shape and np.abs(runtime[0] - lab[0]).max() < 1e-4
-    assert runtime[1].shape == lab[1].shape
-    apart = np.flatnonzero(np.abs(runtime[1] - lab[1]).max(axis=(1, 2)) >= 1e-4)
+    (scores, maps), (expected, heat) = runtime, lab
+    assert maps is not None and heat is not None
+    assert scores.shape == expected.shape and np.abs(scores - expected).max() < 1e-4 and maps.shape == heat.shape
+    apart = np.flatnonzero(np.abs(maps - heat).max(axis=(1, 2)) >= 1e-4)
     assert len(apart) <= len(faces) / 100 and all(nearest_to_a_jump(model, faces[i]) < 1e-6 for i in apart)
-    assert np.ptp(lab[0], axis=0).max() > 0.05 and lab[1].max(axis=(1, 2)).mean() > 0.5  # or it says nothing
+    assert np.ptp(expected, axis=0).max() > 0.05 and heat.max(axis=(1, 2)).mean() > 0.5  # or it says nothing
 
 
 def nearest_to_a_jump(model: FaceModel, face: np.ndarray) -> float:
@@ -151,7 +154,7 @@ def test_batch_attention_in_the_runtime_is_that_of_pytorch_in_any_company(number
 
 
 def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path):
-    (tmp_path / "model.onnx").write_bytes(released_onnx(DEFAULT_MODEL).read_bytes())
+    (tmp_path / "model.onnx").write_bytes(EXPORTED.read_bytes())
     predictor = Predictor.load(tmp_path)
     assert isinstance(predictor.classifier, OnnxClassifier)
     assert predictor.predict(portrait, "gradcam").faces[0].label == "neutral"
@@ -159,11 +162,11 @@ def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path)
 
 def test_an_exported_file_beside_weights_it_may_not_belong_to_is_not_used(tmp_path):
     load_model("ivsa_fer2013").save_pretrained(str(tmp_path))
-    (tmp_path / "model.onnx").write_bytes(released_onnx(DEFAULT_MODEL).read_bytes())
+    (tmp_path / "model.onnx").write_bytes(EXPORTED.read_bytes())
     assert isinstance(Predictor.load(tmp_path).classifier, TorchClassifier)
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", released_onnx(DEFAULT_MODEL).read_bytes()[:100_000]])
+@pytest.mark.parametrize("content", [b"", b"no model", EXPORTED.read_bytes()[:100_000]])
 def test_a_damaged_exported_file_is_one_sentence(content, tmp_path):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(UserError, match=r"model\.onnx is not a"):

@@ -46,8 +46,8 @@ SHORT += ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
 
 def commands() -> list[str]:
     """Names of all commands."""
-    (action,) = (action for action in build_parser()._actions if action.choices)
-    return list(action.choices)
+    (choices,) = (action.choices for action in build_parser()._actions if action.choices)
+    return list(choices)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,8 @@ class Installation:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """stdout of a command, after a look at its exit code."""
-        pipes = {"capture_output": True, "text": True}
-        done = subprocess.run([str(self.python), "-P", *arguments], cwd=self.work, env=self.environment(), **pipes)
+        command = [str(self.python), "-P", *arguments]
+        done = subprocess.run(command, cwd=self.work, env=self.environment(), capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
@@ -125,7 +125,7 @@ def photo(installed: Installation) -> str:
     """A public portrait, in a folder."""
     (installed.work / "photos").mkdir()
     sample = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    return shutil.copy(sample, installed.work / "photos" / "grace.jpg")
+    return str(shutil.copy(Path(sample), installed.work / "photos" / "grace.jpg"))
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,19 @@ def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
     return next(complete, None)
 
 
+def dataset_folder(name: str, root: str | Path | None = None) -> Path:
+    """The folder of a data set as `find_dataset` finds it.
+
+    Raises:
+        DataError: it is nowhere complete; the message says where it was looked for, and how to get it.
+    """
+    folder = find_dataset(name, root)
+    if folder is None:
+        looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
+        raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
+    return folder
+
+
 def load_dataset(
     name: str,
     root: str | Path | None = None,
@@ -160,10 +173,7 @@ def load_dataset(
         name, load = RELABELLED[name]
     source = SOURCES[name]
     load = load or (published and source.load_published) or source.load
-    folder = find_dataset(name, root)
-    if folder is None:
-        looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
-        raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
+    folder = dataset_folder(name, root)
     if source.resizes:
         return load(folder, size=size, skip_broken=skip_broken)
     return load(folder, skip_broken=skip_broken)

@@ -18,7 +18,7 @@ class Balanced(HTMLParser):
 
     def __init__(self, html: str):
         super().__init__()
-        self.open = []
+        self.open: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):

@@ -19,8 +19,8 @@ NAMES = {"r": "train", "v": "validation", "t": "test"}
 def make_dataset(pixels: np.ndarray, which: str, classes: list[int]) -> FaceDataset:
     """Faces (N, H, W), the first letters of their splits ("r" for train), labels."""
     frame = pd.DataFrame({"label": classes, "split": [NAMES[letter] for letter in which], "group": -1})
-    pixels = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1)
-    return FaceDataset("made", ("a", "b", "c"), frame.assign(row=range(len(frame))), pixels)
+    faces = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1)
+    return FaceDataset("made", ("a", "b", "c"), frame.assign(row=range(len(frame))), faces)
 
 
 def random_photos(count: int, side: int = 48, seed: int = 0) -> np.ndarray:

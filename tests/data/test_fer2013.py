@@ -87,8 +87,8 @@ def test_plain_csv_goes_before_the_zipped_one(tmp_path):
 
 def naive_majority(votes: list[int]) -> str | None:
     """The class of a face by the rule of `load_ferplus`, None when it is not kept."""
-    votes = dict(zip([*labels.FERPLUS, "unknown", "NF"], votes, strict=True))
-    left = {name: count for name, count in votes.items() if count > 1}
+    counts = zip([*labels.FERPLUS, "unknown", "NF"], votes, strict=True)
+    left = {name: count for name, count in counts if count > 1}
     for name, count in left.items():
         if count * 2 > sum(left.values()):
             return name if name in labels.FERPLUS else None

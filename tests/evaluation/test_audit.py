@@ -1,6 +1,7 @@
 """The audit flags what mixes the faces of a batch and nothing else; duplicates and selection are counted by hand."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from ferlib.models.registry import MODELS, create_model, list_models, load_model
 from ferlib.training.methods.logit_shift import output_layer
 
 MIXING = {"convcut_batch", "convcut_published", "pattlite_published"}
-SMALL = {
+SMALL: dict[type, dict[str, Any]] = {
     ConvCut: {"backbone": "tf_efficientnet_lite0", "input_size": 64, "width": 32},
     PAttLite: {"input_size": 96, "width": 32},
     Baseline: {"input_size": 48},

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ferlib.models.base import FaceModel
+from ferlib.models.ivsa import IVSA
 from ferlib.models.registry import create_model
 
 
@@ -12,12 +13,13 @@ def tiny() -> FaceModel:
     """An IVSA of the smallest kind with random weights, in evaluation mode, frozen in its first stages."""
     torch.manual_seed(3)
     model = create_model("ivsa", widths=(8, 16, 16, 16), hidden=16)
+    assert isinstance(model, IVSA)
     model.convolutions[0].requires_grad_(False)
     with torch.no_grad():
         for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
             norm.momentum = None
         model(torch.randn(8, 1, 40, 40))
-        model.classifier.weight *= 20
+        model.classifier.get_parameter("weight").mul_(20)
     return model.eval()
 
 

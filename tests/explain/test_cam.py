@@ -3,6 +3,7 @@
 import gc
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ THEIRS = {
     "eigencam": SignedEigenCAM,
     "scorecam": reference.ScoreCAM,
 }
-SMALL = {  # the same architectures, narrow or on a small backbone, so that all of them run in seconds
+# the same architectures, narrow or on a small backbone, so that all of them run in seconds
+SMALL: dict[str, dict[str, Any]] = {
     "convcut": {"backbone": "tf_efficientnet_lite0", "input_size": 64, "detail_layers": 1},
     "linear_probe": {"backbone": "tf_efficientnet_lite0", "input_size": 64},
     "ivsa": {"widths": (8, 16, 16, 16), "hidden": 16},
@@ -57,7 +59,7 @@ def small(name: str, freeze_backbone: bool = False):
         norm.train().momentum = None  # averages of all it sees
     with torch.no_grad():
         model(images(model, 4))
-        model.classifier.weight *= 100
+        model.classifier.get_parameter("weight").mul_(100)
     return model.eval()
 
 

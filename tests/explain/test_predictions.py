@@ -105,7 +105,7 @@ def pair() -> tuple[FaceModel, FaceModel]:
             width=16,
             flip_tta=mirror,
         )
-        model.classifier.weight.data *= 100
+        model.classifier.get_parameter("weight").data *= 100
         found.append(model.eval())
     return found[0], found[1]
 

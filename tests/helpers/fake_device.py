@@ -38,11 +38,13 @@ class FarTensor(Tensor):
         places = places if isinstance(places, tuple) else (places,)
         return super().__getitem__(tuple(torch.tensor(p) if isinstance(p, list) else p for p in places))
 
-    def new_tensor(self, data: Any, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
+    def new_tensor(self, data: Any, dtype: torch.dtype | None = None, *others: Any, **options: Any) -> Tensor:
         return torch.tensor(data, dtype=dtype or self.dtype).to(FAKE)  # PyTorch's own makes one without numbers
 
     @classmethod
-    def __torch_dispatch__(cls, operation, types, arguments=(), options=None):
+    def __torch_dispatch__(  # type: ignore[override]  # PyTorch's annotations have a C function here, without self
+        cls, operation: Any, types: Any, arguments: tuple = (), options: dict | None = None
+    ) -> Any:
         return dispatch(operation, arguments, options or {})
 
 
@@ -70,7 +72,7 @@ def _near(value: Any) -> Any:
 
 
 class _Mode(TorchDispatchMode):
-    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: tuple = (), options: dict | None = None) -> Any:
         return dispatch(operation, arguments, options or {})
 
 

@@ -15,9 +15,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from notebook_files import printed, prose, read, tagged
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(ROOT.glob("ferlib/**/published/*.csv"))
@@ -37,7 +41,7 @@ def numbers(text: str) -> list[float]:
     return [float(found.replace(",", "")) for found in NUMBER.findall(text)]
 
 
-def leaves(data: object) -> Iterator[float]:
+def leaves(data: Any) -> Iterator[float]:
     """The numbers in the values of a JSON file."""
     if isinstance(data, bool) or data is None:
         return
@@ -65,7 +69,7 @@ def published() -> set[str]:
     return {f"{float(row['value']):.2f}" for row in rows}
 
 
-def sections(notebook) -> list[list]:
+def sections(notebook: "NotebookNode") -> list[list]:
     """The cells between headings of the second order."""
     parts: list[list] = [[]]
     for cell in notebook.cells:
@@ -75,7 +79,7 @@ def sections(notebook) -> list[list]:
     return parts
 
 
-def named(source: str, notebook) -> np.ndarray | None:
+def named(source: str, notebook: "NotebookNode") -> np.ndarray | None:
     """The numbers of a source that metadata name; None where it is a sentence."""
     cells = [cell for cell in notebook.cells if cell.id == source]
     if cells or source == "parameters":
@@ -89,13 +93,15 @@ def named(source: str, notebook) -> np.ndarray | None:
 
 def is_found(figure: str, values: np.ndarray) -> bool:
     """Whether a value, or with a percent sign a hundred times a share, is the figure when rounded to its digits."""
-    number, decimals, percent = FIGURE.fullmatch(figure).groups()
+    match = FIGURE.fullmatch(figure)
+    assert match, f"{figure} is no figure"
+    number, decimals, percent = match.groups()
     wanted, half = float(number.replace(",", "") + (decimals or "")), 0.5 * 10.0 ** -len((decimals or ".")[1:])
     candidates = np.append(values, 100 * values[values <= 1]) if percent else values
     return bool((np.abs(candidates - wanted) <= half * (1 + 1e-6)).any())
 
 
-def quotations(notebook) -> Iterator[tuple[str, str, np.ndarray | None]]:
+def quotations(notebook: "NotebookNode") -> Iterator[tuple[str, str, np.ndarray | None]]:
     """Cell, figure, and the numbers among which it should be; None where a sentence answers for it."""
     for part in sections(notebook):
         values = np.array(numbers(printed(part)))
@@ -105,7 +111,7 @@ def quotations(notebook) -> Iterator[tuple[str, str, np.ndarray | None]]:
                 yield cell.id, figure, named(quoted[figure], notebook) if figure in quoted else values
 
 
-def untraced(notebook) -> list[tuple[str, str]]:
+def untraced(notebook: "NotebookNode") -> list[tuple[str, str]]:
     """Cell and figure, for every figure that no source has."""
     papers = published()
     return [
@@ -123,10 +129,13 @@ def slips(figure: str) -> list[str]:
 
 def noticed(paths: Iterable[Path]) -> dict[str, float]:
     """Fraction of wrong last digits that would be noticed, of figures with and without a decimal point."""
-    papers, counts = published(), {"with a decimal point": [], "whole percentages": []}
+    papers = published()
+    counts: dict[str, list[bool]] = {"with a decimal point": [], "whole percentages": []}
     for path in paths:
         for _, figure, values in quotations(read(path)):
             kind = "with a decimal point" if "." in figure else "whole percentages"
-            for wrong in slips(figure) if values is not None else ():
-                counts[kind].append(not is_found(wrong, values) and wrong.split()[0] not in papers)
+            if values is not None:
+                counts[kind] += [
+                    not is_found(wrong, values) and wrong.split()[0] not in papers for wrong in slips(figure)
+                ]
     return {kind: sum(found) / len(found) for kind, found in counts.items()}

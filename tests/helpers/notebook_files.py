@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 import pytest
 
 nbformat = pytest.importorskip("nbformat")
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 WEIGHTS = FOLDER.parent / "ferlib" / "weights"
@@ -21,41 +24,41 @@ LITERAL = re.compile(r"""\((?:\s*"[^"]*",?)*\s*\)|\[[^\]]*\]|(?<![\[(])"[^"]*\""
 INLINE = re.compile(r"`([^`\n]+)`")
 
 
-def read(path: Path):
+def read(path: Path) -> "NotebookNode":
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     return notebook
 
 
-def code_cells(notebook) -> list:
+def code_cells(notebook: "NotebookNode") -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def text_cells(notebook) -> list:
+def text_cells(notebook: "NotebookNode") -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
-def tagged(notebook, tag: str) -> list:
+def tagged(notebook: "NotebookNode", tag: str) -> list:
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
 
 
-def texts(notebook) -> str:
+def texts(notebook: "NotebookNode") -> str:
     return "\n".join(cell.source for cell in text_cells(notebook))
 
 
-def metrics(notebook) -> dict:
+def metrics(notebook: "NotebookNode") -> dict:
     """What the cell tagged "metrics" printed."""
     (cell,) = tagged(notebook, "metrics")
     return json.loads("".join(output.text for output in cell.outputs if output.get("name") == "stdout"))
 
 
-def solutions(notebook) -> list[list[str]]:
+def solutions(notebook: "NotebookNode") -> list[list[str]]:
     """The code of every exercise's solution, in order; without code, an empty list."""
     blocks = [FENCED.findall(text) for text in SOLUTION.findall(texts(notebook))]
     return [[code for language, code in found if language == "python"] for found in blocks]
 
 
-def parameters(notebook) -> Iterator[tuple[str, object, str]]:
+def parameters(notebook: "NotebookNode") -> Iterator[tuple[str, object, str]]:
     """Name, value and comment of every parameter."""
     (cell,) = tagged(notebook, "parameters")
     lines = cell.source.splitlines()
@@ -73,7 +76,7 @@ def advertised(comment: str) -> list[object]:
     return values + [None] * bool(re.search(r"\bNone\b", comment))
 
 
-def replaced(notebook, values: dict[str, object]) -> None:
+def replaced(notebook: "NotebookNode", values: dict[str, object]) -> None:
     """Give parameters other values, as papermill does."""
     (cell,) = tagged(notebook, "parameters")
     assert values.keys() <= {name for name, *_ in parameters(notebook)}

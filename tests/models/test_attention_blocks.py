@@ -1,6 +1,7 @@
 """CBAM's and IVSA's attention blocks against loops written from the papers' formulas."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def lively(module: torch.nn.Module) -> torch.nn.Module:
     return module.eval()
 
 
-def mlp_loop(weights: list[torch.Tensor], vector: list[float]) -> list[float]:
+def mlp_loop(weights: Sequence[torch.Tensor], vector: list[float]) -> list[float]:
     """W1 ReLU(W0 v), one number at a time."""
     first, second = (weight.tolist() for weight in weights)
     middle = [max(sum(w * v for w, v in zip(row, vector, strict=True)), 0.0) for row in first]
@@ -46,7 +47,7 @@ def pool_loop(plane: torch.Tensor, name: str) -> float:
 
 def channel_loop(gate: ChannelGate, image: torch.Tensor) -> list[float]:
     """The gate's weight for every channel of one image (C, H, W)."""
-    weights = [gate.mlp[0].weight, gate.mlp[2].weight]
+    weights = [gate.mlp[i].get_parameter("weight") for i in (0, 2)]
     vectors = [[pool_loop(plane, name) for plane in image] for name in gate.pools]
     if gate.sum_pools == "before":
         scores = mlp_loop(weights, [sum(values) for values in zip(*vectors, strict=True)])
@@ -64,7 +65,7 @@ def spatial_loop(gate: SpatialGate, image: torch.Tensor) -> torch.Tensor:
     out = torch.zeros(height, width, dtype=torch.double)
     for i in range(height):
         for j in range(width):
-            total = float(gate.conv.bias)
+            total = float(gate.conv.get_parameter("bias"))
             for p, plane in enumerate(planes):
                 for u in range(kernel):
                     for v in range(kernel):

@@ -20,7 +20,9 @@ THOUSAND = tuple(f"class {i}" for i in range(1000))
 def model(request) -> Baseline:
     """Every baseline, random weights, in evaluation mode; built once for all tests of this file."""
     torch.manual_seed(0)
-    return create_model(request.param).eval()
+    model = create_model(request.param).eval()
+    assert isinstance(model, Baseline)
+    return model
 
 
 def torchvisions(name: str) -> nn.Module:

@@ -1,5 +1,7 @@
 """IVSA: its sizes, its readings, its stages against the equations."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,12 +10,14 @@ from ferlib.models.backbone import parameter_count
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.registry import create_model
 
-NARROW = {"widths": (8, 16, 24, 32), "hidden": 20}
+NARROW: dict[str, Any] = {"widths": (8, 16, 24, 32), "hidden": 20}
 
 
 def narrow(**settings) -> IVSA:
     torch.manual_seed(0)
-    return create_model("ivsa", **(NARROW | settings)).eval()
+    model = create_model("ivsa", **(NARROW | settings)).eval()
+    assert isinstance(model, IVSA)
+    return model
 
 
 def test_sizes_follow_from_the_paper():

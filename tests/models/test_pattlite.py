@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 import timm
@@ -20,8 +21,9 @@ def narrow(attention: str, **settings) -> PAttLite:
     """A thin PAtt-Lite in double precision, in evaluation mode, its batch norm with statistics of its own."""
     torch.manual_seed(0)
     model = create_model("pattlite", attention=attention, **({"width": 6, "bottleneck": 5} | settings)).double().eval()
-    torch.nn.init.uniform_(model.bottleneck[2].running_mean, 0, 0.1)
-    torch.nn.init.uniform_(model.bottleneck[2].running_var, 0.001, 0.01)
+    assert isinstance(model, PAttLite)
+    torch.nn.init.uniform_(model.bottleneck.get_buffer("2.running_mean"), 0, 0.1)
+    torch.nn.init.uniform_(model.bottleneck.get_buffer("2.running_var"), 0.001, 0.01)
     return model.requires_grad_(False)
 
 
@@ -31,7 +33,7 @@ def softmax(values: list[float]) -> list[float]:
 
 
 def mixture(weights: list[float], values: list[Tensor]) -> Tensor:
-    return sum(weight * value for weight, value in zip(weights, values, strict=True))
+    return sum((weight * value for weight, value in zip(weights, values, strict=True)), torch.tensor(0.0))
 
 
 def keras_count(cut_in_block_9: bool) -> int:
@@ -120,7 +122,7 @@ def test_patch_extraction_is_the_authors(size):
 
 def bottleneck_loop(model: PAttLite, pooled: Tensor) -> Tensor:
     """Dense layer, ReLU, batch norm in evaluation mode, (width,) -> (bottleneck,)."""
-    dense, _, norm = model.bottleneck
+    dense, _, norm = cast(Any, model.bottleneck)
     y = (dense.weight @ pooled + dense.bias).clamp_min(0)
     return (y - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
 

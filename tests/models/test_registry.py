@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ferlib.models.registry import MODELS, create_model, list_models, load_model
 from ferlib.training.methods.logit_shift import output_layer
 
 CONVCUT = {"backbone": "tf_efficientnet_lite0", "input_size": 112}
-SMALL = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}
+SMALL: dict[type, dict[str, Any]] = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}
 DEPENDS_ON_NEIGHBOURS = {"convcut_batch", "convcut_published", "pattlite_published"}
 FREEZABLE = [name for name, entry in MODELS.items() if "freeze_backbone" in {f.name for f in fields(entry.config)}]
 pytestmark = [pytest.mark.filterwarnings("ignore:batch attention mixes"), pytest.mark.usefixtures("narrow_vgg")]
@@ -33,7 +34,7 @@ def noise(model: FaceModel, images: int, side: int | None = None, seed: int = 1)
     return torch.randn(images, model.config.channels, side, side, generator=generator)
 
 
-def small(name: str, **settings: object) -> FaceModel:
+def small(name: str, **settings: Any) -> FaceModel:
     """A model of this name, small enough for a test; untrained, but logits of single images differ by about 1."""
     torch.manual_seed(0)
     model = create_model(name, **(SMALL.get(MODELS[name].model, {}) | settings)).eval()

@@ -52,8 +52,19 @@ def table() -> pd.DataFrame:
     ]
     return pd.DataFrame(
         [
-            {"data": data, "model": model, "backbone": "a backbone", "part": part, "rung": rung, "network": network}
-            | {"metric": metric, "seeds": 3, "value": value, "low": value - 0.02, "high": value + 0.01}
+            {
+                "data": data,
+                "model": model,
+                "backbone": "a backbone",
+                "part": part,
+                "rung": rung,
+                "network": network,
+                "metric": metric,
+                "seeds": 3,
+                "value": value,
+                "low": value - 0.02,
+                "high": value + 0.01,
+            }
             for data in ("ferplus", "other")
             for model in ("convcut", "pattlite")
             for rung, part, network, value in rungs[::-1]

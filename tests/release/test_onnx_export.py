@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,7 +37,8 @@ def small(name: str) -> FaceModel:
     tolerance. It is not made larger because such a network, Inception v3 above all, also spreads rounding: with logits
     twenty times as far apart, PyTorch in float32 is 7e-4 from PyTorch in float64.
     """
-    config, settings = MODELS[name].config, {}
+    config = MODELS[name].config
+    settings: dict[str, Any] = {}
     if config.input_size > SIDE:
         settings["input_size"] = SIDE
     if isinstance(config, ConvCutConfig):
@@ -48,7 +50,7 @@ def small(name: str) -> FaceModel:
             module.train().momentum = 1.0
     with torch.no_grad():
         model(blobs(model.config, 8))
-        model.classifier.weight.mul_(SPREAD / spread(model.eval()))
+        model.classifier.get_parameter("weight").mul_(SPREAD / spread(model.eval()))
     return model
 
 
@@ -91,7 +93,7 @@ class Tiny(FaceModel):
         self.config, self.fault = ModelConfig("tiny", ("a", "b"), input_size=8), fault
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.9))
         self.classifier = nn.Linear(4, 2)
-        self.stem[1].running_mean.fill_(0.5)
+        self.stem[1].get_buffer("running_mean").fill_(0.5)
 
     def forward_features(self, x: Tensor) -> Tensor:
         if self.fault == "raises":

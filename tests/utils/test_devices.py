@@ -1,6 +1,7 @@
 """One place decides where models run, and what is done with a model is done where it is: on a fake device."""
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from ferlib.training.features import FeatureCache
 from ferlib.training.recipes import RECIPES
 from ferlib.utils.devices import choose_device, device_of
 
-SMALL = {"backbone": "test_convnext", "keep_stages": 2, "width": 16, "input_size": 64, "grey": True}
+SMALL: dict[str, Any] = {"backbone": "test_convnext", "keep_stages": 2, "width": 16, "input_size": 64, "grey": True}
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def faces(synthetic_faces, tmp_path, monkeypatch):
     return synthetic_faces
 
 
-def network(faces, name: str = "convcut_none", **settings: object) -> FaceModel:
+def network(faces, name: str = "convcut_none", **settings: Any) -> FaceModel:
     torch.manual_seed(0)
     return create_model(name, classes=faces.classes, **(SMALL | settings))
 
