@@ -53,8 +53,12 @@ class FeatureCache:
         return copied
 
     def read(self, rows: Tensor, flips: Tensor) -> Tensor:
-        """Maps (B, C, h, w) float32 of these rows, mirrored where `flips` is 1; where the maps are."""
-        return self.maps[rows.to(self.maps.device), flips.to(self.maps.device)].float()
+        """Maps (B, C, h, w) float32 of these rows, mirrored where `flips` is 1; where the maps are.
+
+        Channels come last in memory, as convolutions like them: on a CPU a head trains up to twice as fast.
+        """
+        maps = self.maps[rows.to(self.maps.device), flips.to(self.maps.device)]
+        return maps.contiguous(memory_format=torch.channels_last).float()
 
     @classmethod
     def build(cls, model: FaceModel, dataset: FaceDataset, batch_size: int = 64) -> "FeatureCache":
