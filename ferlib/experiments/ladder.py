@@ -48,7 +48,7 @@ class Rung:
         name: of the rung.
         network: see `NETWORKS`.
         batching: of the faces that are predicted, in the test and in the validation split.
-        selected_on: the split that chooses the epoch.
+        selected_on: the split that chooses the epoch, or "last": nothing is chosen.
         clean: only faces without a flaw, see `ferlib.data.duplicates.find_flaws`.
         chosen_in: batching of the faces that choose the epoch, where it is another.
     """
@@ -72,6 +72,7 @@ RUNGS = (
 #: Beside the ladder, for comparison, where there is such a network.
 MARKS = (
     Rung("no attention", "none", SINGLE),
+    Rung("class-sorted batches, last epoch", "batch", SORTED, selected_on="last"),
     Rung("published protocol, batches of 64", "batch", WIDE, selected_on="test"),
     Rung("without batch norm, published protocol", "letter", SORTED, selected_on="test"),
     Rung("without batch norm, one face at a time", "letter", SINGLE),

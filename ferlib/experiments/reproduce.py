@@ -4,7 +4,7 @@ Every entry says how it was made: data set, backbone, seeds, epochs, faces, reci
 a work folder and shared between tables, between calls and between processes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Table:
 
     about: str
     data: str
-    make: Callable[[Study, FaceDataset, str], Sequence[dict]]
+    make: Callable[[Study, FaceDataset, str], Iterable[dict]]
     frame: Callable[[Sequence[dict]], pd.DataFrame] = paper_tables.paper_table
 
 
@@ -92,17 +92,15 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         untrained(probe.override(dict(study.settings)), study.backbone.weights)
 
 
-def _ladders(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+def _ladders(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
     """Conv-cut's ladder and PAtt-Lite's. Duplicates are looked for among all faces, also those not trained on."""
     data = subsampled(whole, study.train_faces)
-    entries = []
     for model in ladder.NETWORKS:
         recipes = _ladder_recipes(study, data, model)
         runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
         entry = ladder.ladder_entry(model, study.backbone, recipes, runs, data, whole)
         print(ladder.sentence(entry), flush=True)
-        entries.append(entry)
-    return entries
+        yield entry
 
 
 def _ladder_recipes(study: Study, data: FaceDataset, model: str) -> dict[tuple[int, str], Recipe]:

@@ -163,7 +163,7 @@ def judge_runs(
 
     Args:
         runs: by seed.
-        selected_on: the split that chooses the epoch.
+        selected_on: the split that chooses the epoch, or "last" for the last one.
         batching: of the faces that are predicted, in that split and in the test split.
         draws: of the test split (N faces), for as many seeds as there are runs.
         kept: bool (N,), which test faces count; None: all.

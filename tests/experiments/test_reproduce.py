@@ -56,11 +56,11 @@ def test_ladder_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, caps
     assert main(command("purity", tmp_path)) == 0
     convcut, pattlite, purity = json.loads((tmp_path / "out.json").read_text())["entries"]
     assert (convcut["model"], pattlite["model"], purity["table"]) == ("convcut", "pattlite", "purity")
-    assert len(convcut["rungs"]) == 6 and len(convcut["marks"]) == 4
+    assert len(convcut["rungs"]) == 6 and len(convcut["marks"]) == 7
     runs = [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()]
-    assert len(runs) == 4 + 3 + 1  # Conv-cut's networks, PAtt-Lite's, and the one that random labels are given
+    assert len(runs) == 5 + 3 + 1  # Conv-cut's networks, PAtt-Lite's, and the one that random labels are given
     table = pd.read_csv(tmp_path / "out.csv")
-    assert table.groupby("table").size().to_dict() == {"ladder": (10 + 8) * 3, "purity": 16}
+    assert table.groupby("table").size().to_dict() == {"ladder": (13 + 9) * 3, "purity": 16}
     assert table.query("table == 'purity'")["on_class"].iloc[-1] == pytest.approx(1)
 
     another = convcut | {"backbone": convcut["backbone"] | {"keep_stages": 3}}
