@@ -72,7 +72,7 @@ class WatchedRun:
         return (self.predicted[split, str(batching)] == self.labels[split]).mean(axis=1)
 
     def best_epoch(self, split: str, batching: Batching) -> int:
-        """The epoch (from 0) with the highest accuracy, the last of equals, as `fit` chooses; of "last" the last one."""
+        """The epoch (from 0) with the highest accuracy, the last of equals, as `fit` chooses; "last": the last."""
         if split == "last":
             return len(self.predicted["test", str(batching)]) - 1
         accuracy = self.accuracy(split, batching)
