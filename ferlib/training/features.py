@@ -83,9 +83,10 @@ class FeatureCache:
 
         shape = next(run_model(model, maps_of, dataset.pixels[:1])).shape[2:]  # (C, h, w)
         key = cls.key(model, dataset, shape)
-        folder = cache_dir() / "features"
+        folder, locks = cache_dir() / "features", cache_dir() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{key}.lock"):
+        locks.mkdir(exist_ok=True)
+        with FileLock(locks / f"{key}.lock"):
             for path in folder.glob(f"*-{key}.npy"):  # whatever the data set was called then
                 with suppress(ValueError, EOFError):  # damaged by a power cut, say: build it again
                     return cls(path)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ferlib.data.dataset import DataError
-from ferlib.data.splits import SHARES, assert_groups_apart, split_by_group
+from ferlib.data.splits import SHARES, assert_groups_apart, split_at_random, split_by_group
 
 
 def sizes_of(groups: np.ndarray, parts: np.ndarray) -> pd.DataFrame:
@@ -64,6 +64,14 @@ def test_groups_in_two_splits_are_refused_and_unknown_ones_pass():
         assert_groups_apart("set", frame)
     with pytest.raises(DataError, match="group 1 is in train and test, and 1 more like it; a result"):
         assert_groups_apart("set", pd.concat([frame, frame.assign(split="validation").iloc[4:5]]))
+
+
+def test_a_random_split_has_the_shares_and_separates_nobody():
+    parts = split_at_random(200, seed=3)
+    assert {name: (parts == name).sum() for name in SHARES} == {"train": 120, "validation": 40, "test": 40}
+    assert (parts == split_at_random(200, seed=3)).all() and (parts != split_at_random(200, seed=4)).any()
+    with pytest.raises(DataError):
+        assert_groups_apart("drawn", pd.DataFrame({"split": parts, "group": np.arange(200) // 10}))
 
 
 def test_synthetic_faces_are_apart(synthetic_faces):

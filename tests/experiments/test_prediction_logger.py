@@ -93,3 +93,16 @@ def test_pixels_where_nothing_is_cached(synthetic_faces, tmp_path):
     assert (
         row["test single"] == row["test sorted 16"] == pytest.approx((expected == part.frame["label"]).mean(), abs=0.01)
     )
+
+
+@pytest.mark.filterwarnings("ignore:batch attention mixes")
+def test_the_batch_norm_before_the_classifier_is_part_of_what_is_predicted(synthetic_faces):
+    settings = {"backbone": "test_convnext", "keep_stages": 2, "input_size": 64, "width": 16, "head_norm": True}
+    model = create_model("convcut_batch", classes=synthetic_faces.classes, grey=True, **settings).eval()
+    torch.nn.init.uniform_(model.head_norm.running_mean)
+    torch.nn.init.uniform_(model.head_norm.weight)
+    part = synthetic_faces.split("test")
+    rows = torch.arange(12)
+    with torch.inference_mode():
+        found = attending_logits(model, FeatureCache.build(model, part))(rows)
+        assert torch.allclose(found, model(Preprocess.of(model.config)(part.pixels[rows])), atol=1e-2)

@@ -136,6 +136,34 @@ def test_salient_attention_block(rescale, gamma, kernel, combine, sum_pools):
         assert torch.allclose(out, refined * spatial_loop(block.spatial, refined))
 
 
+@pytest.mark.parametrize("parts", ["channel", "spatial"])
+def test_one_gate_alone(parts):
+    block = lively(SalientAttentionBlock(8, parts=parts, rescale="literal", reduction=4))
+    x, gamma = torch.randn(2, 8, 5, 4, dtype=torch.double), torch.randn(8, dtype=torch.double)
+    importance = (gamma.abs() / gamma.abs().sum())[:, None, None]
+    for image, out in zip(x, block(x, gamma), strict=True):
+        if parts == "spatial":
+            expected = image * spatial_loop(block.spatial, image)
+        else:
+            expected = image * torch.tensor(channel_loop(block.channel, image))[:, None, None] * importance
+        assert torch.allclose(out, expected)
+
+
+def test_gamma_on_both_gates_weighs_the_positions_too():
+    block = lively(SalientAttentionBlock(8, gamma="both", side=4, rescale="normalised", reduction=4))
+    x, gamma = torch.randn(3, 8, 4, 4, dtype=torch.double), torch.randn(8, dtype=torch.double)
+    norm = block.position_norm
+    channels = gamma.abs() * 8 / gamma.abs().sum()
+    positions = (norm.weight.abs() * 16 / norm.weight.abs().sum()).view(4, 4)
+    for image, out in zip(x, block(x, gamma), strict=True):
+        weights = torch.tensor(channel_loop(block.channel, image))
+        refined = image * (weights * channels)[:, None, None]
+        gate = spatial_loop(block.spatial, refined) * positions
+        scale, shift = (one.view(4, 4) for one in (norm.weight, norm.bias))  # with the starting statistics 0 and 1
+        assert torch.allclose(out, (refined / math.sqrt(1 + 1e-5) * scale + shift) * gate)
+    assert block(torch.randn(1, 8, 7, 7, dtype=torch.double), gamma).shape == (1, 8, 7, 7)
+
+
 def test_literal_rescaling_shrinks_by_the_number_of_channels():
     torch.manual_seed(0)
     x, gamma = torch.randn(4, 64, 6, 6), torch.ones(64)
@@ -155,6 +183,8 @@ def test_literal_rescaling_shrinks_by_the_number_of_channels():
         (lambda: SalientAttentionBlock(8, rescale="doubled"), "rescale must be"),
         (lambda: SalientAttentionBlock(8, gamma="mine"), "gamma must be"),
         (lambda: SalientAttentionBlock(8, l2="l3"), "l2 must be"),
+        (lambda: SalientAttentionBlock(8, parts="half"), "parts must be"),
+        (lambda: SalientAttentionBlock(8, gamma="both"), "needs the side of the map"),
     ],
 )
 def test_impossible_settings_are_refused(build, message):

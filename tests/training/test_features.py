@@ -1,10 +1,12 @@
 """The frozen-feature cache."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from ferlib.data.dataset import FaceDataset
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
 from ferlib.training.features import FeatureCache
@@ -80,24 +82,28 @@ def test_an_interrupted_build_leaves_nothing_behind(faces, monkeypatch):
     assert not list((cache.cache_dir() / "features").iterdir())
 
 
-def test_another_build_of_the_same_may_end_first(faces, monkeypatch):
-    model, calls, early = small(), [], []
+def test_of_two_that_want_the_same_cache_one_builds_it(faces, monkeypatch):
+    calls, forward = [], type(small()).forward_features
 
-    def build_another(x):
+    def counted(model, x):
         calls.append(len(x))
-        if len(calls) == 3:  # the file is open and begun
-            early.append(FeatureCache.build(small(), faces, batch_size=4))
-        return type(model).forward_features(model, x)
+        return forward(model, x)
 
-    monkeypatch.setattr(model, "forward_features", build_another, raising=False)
-    late = FeatureCache.build(model, faces, batch_size=4)
-    assert early[0].path == late.path and list(late.path.parent.iterdir()) == [late.path]
-    assert torch.equal(early[0].maps, late.maps)
-    x = Preprocess.of(model.config)(faces.pixels)
+    monkeypatch.setattr(type(small()), "forward_features", counted)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda model: FeatureCache.build(model, faces, batch_size=4), (small(), small()))
+    assert first.path == second.path and torch.equal(first.maps, second.maps)
+    assert sum(calls) == 2 * len(faces) + 2 * 2  # each face and its mirror image once; one face by both, for the shape
+    model = small()
     with torch.inference_mode():
-        expected = type(model).forward_features(model, x)
-    found = late.read(torch.arange(10), torch.zeros(10, dtype=torch.int64))
+        expected = forward(model, Preprocess.of(model.config)(faces.pixels))
+    found = first.read(torch.arange(10), torch.zeros(10, dtype=torch.int64))
     assert torch.allclose(found, expected, rtol=2**-10, atol=1e-3)
+
+
+def test_data_of_another_name_take_the_same_cache(faces):
+    renamed = FaceDataset("faces_with_other_labels", faces.classes, faces.frame, faces.pixels)
+    assert FeatureCache.build(small(), renamed).path == FeatureCache.build(small(), faces).path
 
 
 def test_a_damaged_file_is_built_again(faces):
