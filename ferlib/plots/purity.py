@@ -67,9 +67,16 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
         )
     if alone:
         figure.add_annotation(
-            x=1, y=100 * max(alone.values()), text="dotted: without attention", showarrow=False,
-            xanchor="left", yanchor="bottom", font={"color": INK, "size": 13}, row=1, col=1,
-        )  # fmt: skip
+            x=size,
+            y=100 * min(alone.values()),
+            text="dotted: without attention",
+            showarrow=False,
+            xanchor="right",
+            yanchor="top",
+            font={"color": INK, "size": 13},
+            row=1,
+            col=1,
+        )
     for panel in (1, 2):
         figure.update_xaxes(title_text=f"faces of its own class among the {size} of the batch", row=1, col=panel)
     figure.update_xaxes(dtick=3, tick0=1)
