@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_ablation_bars():
-    table = paper_table(json.loads((RESULTS / "ablation.json").read_text())["entries"])
+    table = paper_table(json.loads((RESULTS / "former" / "ablation.json").read_text())["entries"])
     own = table.query("table == 'convcut-attention' and data == 'ferplus'")
     figure = plots.ablation_bars(own)
     by_name = {trace.name: trace for trace in figure.data}
