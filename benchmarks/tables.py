@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib.evaluation.report_format import Estimate, read_report
+from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_published
 
 ROOT = Path(__file__).parents[1]
@@ -190,6 +191,20 @@ def paper_table(name: str, data: str, backbone: str) -> str:
     return written(f"accuracy, %, {seeds(table)}", columns, list(paper.index))
 
 
+def paper_steps(data: str, backbone: str) -> str:
+    """Conv-cut's Tables 2 and 3, every row less the one before: the paper's step, ours, and if it appears."""
+    every = pd.read_csv(ROOT / "results" / "paper_tables.csv").query("data == @data and backbone == @backbone")
+    lines = ["| step, points of accuracy | the paper | as published | appears | alone | appears |", "|---" * 6 + "|"]
+    for name in ("convcut-table2", "convcut-table3"):
+        for step, part in pattern(every[every["table"] == name]).groupby("step", sort=False):
+            cells = [f"| {step}", f"{part['paper'].iloc[0]:+.1f}"]
+            for protocol in ("published", "alone"):
+                own = part[part["protocol"] == protocol].iloc[0]
+                cells += [f"{own['ours']:+.1f} ({own['low']:+.1f} to {own['high']:+.1f})", own["appears"]]
+            lines.append(" | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def purity(data: str) -> str:
     """How the company decides, from results/purity.json: curve, foreign faces, readings and controls."""
     found = [e for e in read("purity")["entries"] if e["data"] == data]
@@ -290,14 +305,11 @@ TABLES = {
     "ivsa": ivsa,
     "ladder": lambda: ladder("convcut", "ferplus"),
     "ladder_marks": lambda: ladder("convcut", "ferplus", marks=True),
-    "ladder_most_votes": lambda: ladder("convcut", "ferplus_most_votes"),
-    "ladder_facial_expressions": lambda: ladder("convcut", "facial_expressions"),
     "ladder_pattlite": lambda: ladder("pattlite", "ferplus"),
     "convcut_table1": lambda: paper_table("convcut-table1", "ferplus", "mobilenetv1_100"),
     "convcut_table2": lambda: paper_table("convcut-table2", "ferplus", "mobilenetv1_100"),
     "convcut_table3": lambda: paper_table("convcut-table3", "ferplus", "mobilenetv1_100"),
-    "convcut_backbone": lambda: paper_table("convcut-backbone", "ferplus", "tf_efficientnet_lite0"),
-    "ivsa_table3": lambda: paper_table("ivsa-table3", "fer2013", ""),
+    "convcut_steps": lambda: paper_steps("ferplus", "mobilenetv1_100"),
     "purity": lambda: purity("ferplus"),
     "fer": beside_fer,
     "training": training,
