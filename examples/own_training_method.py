@@ -16,7 +16,7 @@ from torch import Tensor
 from ferlib.data.synthetic import load_synthetic
 from ferlib.models.registry import create_model
 from ferlib.training.loop import fit
-from ferlib.training.methods import Batch, Method, register_method
+from ferlib.training.methods import Batch, Method, Outputs, register_method
 from ferlib.training.recipes import Recipe
 
 
@@ -25,8 +25,8 @@ class Consistency(Method):
 
     views = 2
 
-    def step(self, network: Callable[[Tensor], Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-        first, second = (network(view).float() for view in batch.views)
+    def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
+        first, second = (network(view).logits.float() for view in batch.views)
         gap = F.kl_div(second.log_softmax(dim=1), first.log_softmax(dim=1), log_target=True, reduction="batchmean")
         return self.loss(first, batch.targets, batch.progress) + 0.5 * gap, first
 

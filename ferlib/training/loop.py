@@ -35,7 +35,7 @@ from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.distillation import distillation_targets
-from ferlib.training.methods import Batch, Method, create_method
+from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain, schedule
@@ -44,17 +44,6 @@ from ferlib.utils.devices import choose_device
 from ferlib.utils.progress import progress
 
 JUDGED_AT_ONCE = 128  # faces a batch where the batch makes no difference
-
-
-class Head(nn.Module):
-    """A model from its feature map on, as a module of its own, sharing the model's parameters."""
-
-    def __init__(self, model: FaceModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.model.forward_head(features)
 
 
 def fit(
@@ -116,7 +105,7 @@ class _Run:
     Attributes:
         model: the network that is trained.
         candidate: the network that is judged and kept: the model, or the average of its weights.
-        network: the part of it that steps go through, as Accelerate prepared it; the head alone on cached features.
+        network: the model as steps go through it, as Accelerate prepared it.
         step_network: the network, or the same compiled.
         method: what a step minimises.
         targets: of the training faces, on the device.
@@ -190,7 +179,7 @@ class _Run:
             train_source = create_source(model, train, recipe.augment, device)
             judged_source = create_source(model, judged, recipe.augment, device)
         cached = isinstance(train_source, FeatureSource)
-        network, optimizer = accelerator.prepare(Head(model) if cached else model, optimizer)
+        network, optimizer = accelerator.prepare(TrainedNetwork(model, cached), optimizer)
         return cls(
             model=model,
             candidate=ema_model.module if ema_model else model,
@@ -282,10 +271,9 @@ class _Run:
         if self.accelerator.num_processes > 1:  # each has batch-norm statistics of its own
             broadcast([*self.model.buffers(), *(self.ema_model.buffers() if self.ema_model else ())])
         with shifted(self.candidate, self.method.logit_shift):  # in what is judged and kept, not in what is trained on
-            judge = Head(self.candidate) if isinstance(self.judged_source, FeatureSource) else self.candidate
             batches = judging_batches(self.judged_source.labels, self.candidate, self.recipe)
             with self._autocast():
-                probabilities = predict_shared(judge, self.judged_source, batches, self.accelerator)
+                probabilities = predict_shared(self.candidate, self.judged_source, batches, self.accelerator)
             train_seconds = figures.pop("train_seconds")
             row = {"epoch": epoch, **figures, **summary(self.judged_source.labels, probabilities.numpy())}
             row |= self.observe(self.candidate) if self.observe else {}
@@ -352,22 +340,22 @@ def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> lis
 
 
 def predict_shared(
-    network: Head | FaceModel, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
+    model: FaceModel, source: PixelSource | FeatureSource, batches: list[np.ndarray], accelerator: Accelerator
 ) -> Tensor:
     """Class probabilities (N, classes), float64 on the CPU, in the order of the source; every process does its share.
 
     Args:
-        network: takes the source's inputs; put into evaluation mode.
-        source: of the faces.
+        model: put into evaluation mode.
+        source: of the faces, pixels or the maps of the model's frozen backbone.
         batches: from `ordered_batches`, covering the source.
         accelerator: knows the processes.
     """
-    network.eval()
+    model.eval()
+    answer = model.forward_head if isinstance(source, FeatureSource) else model
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     rows = map(torch.from_numpy, mine)
-    found = list(run_batches(lambda places: network(source.inputs(places)).float(), rows))
-    classes = len(network.model.config.classes if isinstance(network, Head) else network.config.classes)
-    logits = torch.zeros(len(source.labels), classes, device=accelerator.device)
+    found = list(run_batches(lambda places: answer(source.inputs(places)).float(), rows))
+    logits = torch.zeros(len(source.labels), len(model.config.classes), device=accelerator.device)
     if found:
         logits[torch.from_numpy(np.concatenate(mine)).to(accelerator.device)] = torch.cat(found)
     # each row comes from one process, the others add zeros; not every device has float64

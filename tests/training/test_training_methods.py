@@ -133,7 +133,7 @@ class Agreement(Method):
         self.register_buffer("seen", torch.zeros(len(training.labels)))
 
     def step(self, network, batch):
-        first, second = (network(view).float() for view in batch.views)
+        first, second = (network(view).logits.float() for view in batch.views)
         self.seen[batch.rows] += 1
         gap = (first.softmax(dim=1) - second.softmax(dim=1)).square().mean()
         return self.loss(first, batch.targets, batch.progress) + self.weight.abs() * (gap + 0.01), first

@@ -6,9 +6,18 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.methods import imbalance
-from ferlib.training.methods.base import Batch, Method, TrainingSet
+from ferlib.training.methods.base import Batch, Method, Outputs, TrainedNetwork, TrainingSet
 
-__all__ = ["METHODS", "Batch", "Method", "TrainingSet", "create_method", "register_method"]
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Method",
+    "Outputs",
+    "TrainedNetwork",
+    "TrainingSet",
+    "create_method",
+    "register_method",
+]
 
 METHODS: dict[str, type[Method]] = {
     "plain": Method,

@@ -7,6 +7,7 @@ networks or labels of their own that are learnt along, and which faces an epoch 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -54,10 +55,42 @@ class Batch:
     progress: float
 
 
+class Outputs(NamedTuple):
+    """What the network gives for one view of a batch of faces.
+
+    Attributes:
+        logits: (B, classes).
+        vector: (B, D), what the classifier turns into the logits.
+        features: the feature map (B, C, h, w), `FaceModel.forward_features`; with cached features it has no gradient.
+    """
+
+    logits: Tensor
+    vector: Tensor
+    features: Tensor
+
+
+class TrainedNetwork(nn.Module):
+    """A model as a method sees it: a view of the faces -> `Outputs`; it shares the model's parameters.
+
+    Args:
+        model: that is trained.
+        cached: whether views are feature maps from a cache, else pixels.
+    """
+
+    def __init__(self, model: FaceModel, cached: bool):
+        super().__init__()
+        self.model, self.cached = model, cached
+
+    def forward(self, view: Tensor) -> Outputs:
+        features = view if self.cached else self.model.forward_features(view)
+        vector = self.model.forward_head(features, pre_logits=True)
+        return Outputs(self.model.classifier(vector), vector, features)
+
+
 class Method(nn.Module):
     """Plain training: cross-entropy over all faces alike. A subclass changes what its paper changes.
 
-    A method that needs the logits alone overrides `loss`; one that needs the network itself, several views or faces'
+    A method that needs the logits alone overrides `loss`; one that needs feature maps, several views or the faces'
     places overrides `step`. Parameters and buffers of its own are trained, saved and restored with the network's;
     anything that decides the next step must be one of them, so that a resumed run goes where an uninterrupted one goes.
 
@@ -90,14 +123,14 @@ class Method(nn.Module):
             return torch.randperm(faces)
         return torch.multinomial(self.sampling, faces, replacement=True)
 
-    def step(self, network: Callable[[Tensor], Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss to be minimised, a scalar, and logits (B, classes) for the training accuracy.
 
         Args:
-            network: takes a view and gives logits (B, classes), in training mode.
+            network: takes a view and gives its `Outputs`, in training mode.
             batch: the faces.
         """
-        logits = network(batch.views[0]).float()
+        logits = network(batch.views[0]).logits.float()
         return self.loss(logits, batch.targets, batch.progress), logits
 
     def loss(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
