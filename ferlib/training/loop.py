@@ -147,7 +147,7 @@ class _Run:
         targets = targets_of(train, recipe.target_kind)
         if recipe.teacher:
             targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
-        method = create_method(recipe.method, train, model, recipe.tau)
+        method = create_method(recipe.method, train, model, recipe.method_settings)
         if method.logit_shift is not None:
             output_layer(model)
         accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs

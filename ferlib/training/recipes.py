@@ -15,7 +15,7 @@ from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.pattlite import PAttLiteConfig
 from ferlib.models.registry import MODELS
-from ferlib.training.methods import METHODS
+from ferlib.training.methods import METHODS, method_settings
 from ferlib.training.schedules import SCHEDULES
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.validation import check_range, check_types
@@ -51,8 +51,7 @@ class Recipe:
         seed: of initialisation, order and augmentation.
         method: what a step minimises, a key of `ferlib.training.methods.METHODS`: "plain", or a method against class
             imbalance or noisy labels. "soft_labels" means soft targets, whatever `targets` says.
-        tau: of the methods "logit_adjusted" and "logit_adjusted_posthoc": 1 aims at balanced accuracy alone, 0 at
-            accuracy.
+        method_settings: the method's own, by name; those that are left out are as in its paper.
         ema_decay: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The EMA model
             is the one judged and kept. The decay rises to this value (timm's warm-up: 1 - step^(-2/3)).
         patience: the run ends after this many epochs without a new best, or None.
@@ -87,7 +86,7 @@ class Recipe:
     teacher_fraction: float = 0.5
     seed: int = 0
     method: str = "plain"
-    tau: float = 1.0
+    method_settings: Mapping[str, Any] = field(default_factory=dict)
     ema_decay: float | None = None
     patience: int | None = None
     patience_on: str = "score"
@@ -115,12 +114,15 @@ class Recipe:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         check_range(self, 0, math.inf, "lr", "max_grad_norm", exclusive=True)
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
-        check_range(self, 0, math.inf, "weight_decay", "seed", "tau", "least_gain")
+        check_range(self, 0, math.inf, "weight_decay", "seed", "least_gain")
         check_range(self, 0, self.epochs - 1, "first_epoch")
         check_range(self, 0, 1, "ema_decay", exclusive=True)
         check_range(self, 0, 1, "teacher_fraction")
         if (self.teacher or self.target_kind == "soft") and METHODS[self.method].hard_only:
             raise UserError(f"the method {self.method} needs one true class a face: hard targets, no teacher")
+
+        chosen = method_settings(self.method, self.method_settings)
+        object.__setattr__(self, "method_settings", asdict(chosen))  # every one, to be saved with the run
 
     @property
     def target_kind(self) -> str:
@@ -137,18 +139,25 @@ class Recipe:
         return asdict(self)
 
     def override(self, settings: dict[str, Any]) -> "Recipe":
-        """A copy with some fields changed, of the recipe itself or of its model config.
+        """A copy with some fields changed, of the recipe itself, its model config or its method's settings.
+
+        With another method, settings of the one before are forgotten.
 
         Raises:
-            ValueError: neither has such a field, or the value is impossible.
+            ValueError: none has such a field, or the value is impossible.
         """
-        own = {f.name for f in fields(self)} - {"config"}
+        method = settings.get("method", self.method)
+        own = {f.name for f in fields(self)} - {"config", "method_settings"}
         model = {f.name for f in fields(self.config)}
-        unknown = sorted(settings.keys() - own - model)
+        of_method = {f.name for f in fields(METHODS[method].Settings)} if method in METHODS else set()
+        unknown = sorted(settings.keys() - own - model - of_method)
         if unknown:
-            raise UserError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model))}")
+            raise UserError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model | of_method))}")
         config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
-        return replace(self, config=config, **{key: value for key, value in settings.items() if key in own})
+        kept = dict(self.method_settings) if method == self.method else {}
+        kept |= {key: value for key, value in settings.items() if key in of_method}
+        changed = {key: value for key, value in settings.items() if key in own}
+        return replace(self, config=config, method_settings=kept, **changed)
 
 
 PUBLISHED = MODELS["convcut_published"].config

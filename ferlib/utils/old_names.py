@@ -18,14 +18,18 @@ PREFIXES = {"trunk.": "backbone."}  # of parameters
 
 
 def renamed_fields(settings: Any) -> Any:
-    """Settings read from JSON, with today's names at every depth."""
+    """Settings read from JSON, with today's names at every depth, and a method's own in their place."""
     if isinstance(settings, dict):
-        return {
+        now = {
             FIELDS.get(name, name): VALUES.get((name, value), value)
             if isinstance(value, str)
             else renamed_fields(value)
             for name, value in settings.items()
         }
+        if "tau" in now and "config" in now:  # of a recipe, in which every method had it
+            tau = now.pop("tau")
+            now["method_settings"] = {"tau": tau} if now.get("method", "").startswith("logit_adjusted") else {}
+        return now
     return [renamed_fields(value) for value in settings] if isinstance(settings, list) else settings
 
 

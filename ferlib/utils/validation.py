@@ -1,5 +1,6 @@
 """Checks that a frozen dataclass holds what its annotations promise: settings may come from JSON or a command line."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -43,6 +44,8 @@ def _fits(value: Any, hint: Any) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple:  # tuple[X, ...], the only form used
         return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
     if arguments:  # X | Y
         return any(_fits(value, part) for part in arguments)
     if isinstance(value, bool):
@@ -54,6 +57,8 @@ def _words(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple:
         return f"a list, each {_words(arguments[0])}"
+    if origin is Mapping:
+        return "a table of names and values"
     if arguments:
         return " or ".join(_words(part) for part in arguments)
     names = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", NoneType: "null"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ferlib.training import losses
-from ferlib.training.methods import METHODS, TrainingSet
+from ferlib.training.methods import METHODS, TrainingSet, method_settings
 
 COUNTS = [400, 90, 7, 30]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -77,9 +77,9 @@ def test_focal_stays_finite_for_sure_predictions():
 UNUSED = cast(Any, None)  # losses ask for neither the faces nor the network
 
 
-def method(name: str, tau: float = 1.0):
-    labels = np.repeat(np.arange(4), COUNTS)
-    return METHODS[name](TrainingSet(UNUSED, labels, np.array(COUNTS), UNUSED, tau)).double()
+def method(name: str, **settings: float):
+    labels, chosen = np.repeat(np.arange(4), COUNTS), method_settings(name, settings)
+    return METHODS[name](TrainingSet(UNUSED, labels, np.array(COUNTS), UNUSED, chosen)).double()
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
@@ -113,9 +113,9 @@ def test_methods_minimise_what_their_names_say(kind):
 
 def test_tau_scales_the_logit_adjustments():
     prior = [0.3 * math.log(n / sum(COUNTS)) for n in COUNTS]
-    loss = method("logit_adjusted", 0.3).loss(LOGITS, TARGETS["hard"], 0.5)
+    loss = method("logit_adjusted", tau=0.3).loss(LOGITS, TARGETS["hard"], 0.5)
     assert loss.item() == pytest.approx(mean_loss("hard", lambda c, p: -math.log(p), prior), rel=1e-6)
-    shift = method("logit_adjusted_posthoc", 0.3).logit_shift
+    shift = method("logit_adjusted_posthoc", tau=0.3).logit_shift
     assert shift.tolist() == pytest.approx([-value for value in prior], rel=1e-6)
 
 

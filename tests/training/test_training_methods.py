@@ -1,6 +1,7 @@
 """Training methods inside the loop: what they draw, shift, keep and refuse; and one of somebody's own."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ferlib.training import loop
 from ferlib.training.features import FeatureCache
 from ferlib.training.methods import METHODS, Method, TrainingSet, create_method, register_method
 from ferlib.training.methods.logit_shift import output_layer, shifted
-from ferlib.training.recipes import RECIPES
+from ferlib.training.recipes import RECIPES, Recipe
 
 
 def test_sampler_draws_all_classes_equally_often():
@@ -170,3 +171,30 @@ def test_a_name_is_not_given_twice(agreement):
     assert register_method("agreement", Agreement) is Agreement
     with pytest.raises(ValueError, match="there is a training method focal already"):
         register_method("focal", Agreement)
+
+
+def test_settings_of_a_method_are_set_by_name_and_kept_with_the_run(faces):
+    plan = recipe(faces, method="logit_adjusted")
+    assert plan.method_settings == {"tau": 1.0}
+    mild = plan.override({"tau": 0.2, "epochs": 3})
+    assert (mild.method_settings, mild.epochs) == ({"tau": 0.2}, 3)
+    assert mild.override({"epochs": 4}).method_settings == {"tau": 0.2}
+    assert mild.override({"method": "logit_adjusted_posthoc"}).method_settings == {"tau": 1.0}
+    assert mild.override({"method": "plain"}).method_settings == {}
+    for settings, message in (
+        ({"method": "plain", "tau": 0.2}, "no setting tau"),
+        ({"tau": -1.0}, "tau must be at least 0"),
+        ({"tau": "much"}, "tau must be a number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plan.override(settings)
+    with pytest.raises(ValueError, match="the method plain has no setting tau; it has none"):
+        create_method("plain", faces, None, {"tau": 0.2})
+
+
+def test_no_setting_of_a_method_has_the_name_of_another_setting():
+    taken = {field.name for field in fields(Recipe)}
+    for entry in RECIPES.values():
+        taken |= {field.name for field in fields(entry.config)}
+    for name, method in METHODS.items():
+        assert not taken & {field.name for field in fields(method.Settings)}, name

@@ -93,3 +93,10 @@ def test_names_are_translated_at_every_depth():
     assert renamed_fields([{"config": {"trunk": "a"}, "average": None}]) == [
         {"config": {"backbone": "a"}, "ema_decay": None}
     ]
+
+
+def test_the_setting_of_logit_adjustment_moves_to_its_method():
+    for method, expected in (("logit_adjusted", {"tau": 0.2}), ("focal", {})):
+        old = {"config": {}, "method": method, "tau": 0.2}
+        assert renamed_fields(old) == {"config": {}, "method": method, "method_settings": expected}
+    assert renamed_fields({"tau": 0.2}) == {"tau": 0.2}  # on the command line

@@ -6,7 +6,7 @@ networks or labels of their own that are learnt along, and which faces an epoch 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,19 @@ from torch import Tensor, nn
 from ferlib.data.dataset import FaceDataset
 from ferlib.models.base import FaceModel
 from ferlib.training import losses
+from ferlib.utils.validation import check_types
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """Numbers and switches of a method that a recipe can set, by name: none here. A method with some has a subclass.
+
+    Raises:
+        UserError: a field is not of its type, or its value is impossible; the message names it.
+    """
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True)
@@ -27,14 +40,14 @@ class TrainingSet:
         labels: true class of every face, (N,) int64; of soft targets the class with the most votes.
         counts: faces of every class, (classes,).
         model: the network that will be trained; not to be kept or changed.
-        tau: the recipe's setting of logit adjustment.
+        settings: the method's own.
     """
 
     dataset: FaceDataset
     labels: np.ndarray
     counts: np.ndarray
     model: FaceModel
-    tau: float = 1.0
+    settings: MethodSettings = field(default_factory=MethodSettings)
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,7 @@ class Method(nn.Module):
         training: the training split.
 
     Attributes:
+        Settings: the class of its settings; no name in it may be one of a recipe or of a model's config.
         views: views of every face that a step needs, 1 or 2.
         targets: "hard" or "soft" where the method asks for them, whatever the recipe says; else None.
         uses_counts: true if it divides by class sizes, and so needs a training face of every class.
@@ -106,6 +120,7 @@ class Method(nn.Module):
         logit_shift: (classes,), added to the logits of the model that is evaluated and saved; None: nothing.
     """
 
+    Settings: type[MethodSettings] = MethodSettings
     views = 1
     targets: str | None = None
     uses_counts = False

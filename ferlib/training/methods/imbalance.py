@@ -6,13 +6,18 @@ in the method's name alone are a fair comparison. Constants are the papers'; the
 adjustment.
 """
 
+import math
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ferlib.data import imbalance
 from ferlib.training import losses
-from ferlib.training.methods.base import Method, TrainingSet
+from ferlib.training.methods.base import Method, MethodSettings, TrainingSet
+from ferlib.utils.validation import check_range
 
 
 class Sampler(Method):
@@ -82,15 +87,31 @@ class LDAM(Method):
         return losses.ldam(logits, targets, self.margins, self.weights if progress >= self.switch else None)
 
 
+@dataclass(frozen=True)
+class LogitAdjustment(MethodSettings):
+    """Setting of logit adjustment.
+
+    Attributes:
+        tau: 1 aims at balanced accuracy alone, as in the paper's theorem; 0 at accuracy.
+    """
+
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 0, math.inf, "tau")
+
+
 class LogitAdjusted(Method):
     """Logit adjustment in the loss (Menon et al. 2021, section 5)."""
 
+    Settings = LogitAdjustment
     uses_counts = True
     log_prior: Tensor
 
     def __init__(self, training: TrainingSet):
         super().__init__(training)
-        self.tau = training.tau
+        self.tau = cast(LogitAdjustment, training.settings).tau
         self.keep("log_prior", imbalance.log_prior(training.counts))
 
     def loss(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
@@ -100,11 +121,13 @@ class LogitAdjusted(Method):
 class LogitAdjustedPostHoc(Method):
     """Logit adjustment after training (Menon et al. 2021, section 4.1): plain training, then z - τ log π."""
 
+    Settings = LogitAdjustment
     uses_counts = True
 
     def __init__(self, training: TrainingSet):
         super().__init__(training)
-        self.keep("logit_shift", -training.tau * imbalance.log_prior(training.counts))
+        tau = cast(LogitAdjustment, training.settings).tau
+        self.keep("logit_shift", -tau * imbalance.log_prior(training.counts))
 
 
 class LabelSmoothing(Method):
