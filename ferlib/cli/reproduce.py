@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 #: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
 NAMES = (
     "ladder", "purity", "convcut-table1", "convcut-table2", "convcut-table3", "convcut-backbone", "pattlite-attention",
-    "ivsa-table1", "ivsa-table2", "ivsa-table3",
+    "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise",
 )  # fmt: skip
 ABOUT = "made by `python -m ferlib reproduce`; what is measured is told in the modules of ferlib.experiments"
 
 
 def add_reproduce(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
-    parser = commands.add_parser("reproduce", help="the papers' tables and the ladder, run again")
+    parser = commands.add_parser("reproduce", help="the papers' tables, the ladder and the rivals' methods, run again")
     parser.add_argument("table", choices=[*NAMES, "all"], help="which; all: every one whose data are there")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.json", help="results; a .csv goes beside it")
     parser.add_argument("--data", metavar="SET", help="a data set's name (default: the table's)")
@@ -44,7 +44,7 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
         old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
         parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--epochs", type=int, help="default: 6 on a frozen backbone, IVSA's 100")
+    parser.add_argument("--epochs", type=int, help="default: 6 on a frozen backbone, 5 of the methods, IVSA's 100")
     parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the recipe to change")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
@@ -74,7 +74,7 @@ def run_reproduce(options: argparse.Namespace) -> int:
         for name, data, own in planned:
             for entry in TABLES[name].make(own, data, name):
                 if not options.only_train:
-                    entry["command"] = _command(options, name, entry["data"])
+                    entry["command"] = _command(options, name, data.name)
                     _merge(options.out, entry)
     return 0
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.data.label_noise import with_flipped_labels
 from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
-from ferlib.experiments import ladder, paper_tables, purity
-from ferlib.experiments.prediction_logger import WatchedRun
+from ferlib.experiments import ladder, paper_tables, purity, rivals
+from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
 from ferlib.experiments.runner import BackboneChoice, check_splits, subsampled, untrained, watched_runs
 from ferlib.models.registry import load_model
 from ferlib.training.recipes import RECIPES, Recipe
@@ -24,6 +25,7 @@ from ferlib.training.recipes import RECIPES, Recipe
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
+METHODS_TABLES = ("methods", "methods-noise")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Study:
     """How the runs of a table are made.
 
     Attributes:
-        backbone: the frozen one under Conv-cut's and PAtt-Lite's networks.
-        epochs: of every run; None: six on a frozen backbone, else the recipe's.
+        backbone: under Conv-cut's and PAtt-Lite's networks, frozen; under the rivals' methods, fine-tuned.
+        epochs: of every run; None: six on a frozen backbone, five of the rivals, else the recipe's.
         seeds: of every network.
         work: folder of the runs.
         train_faces: train on so many faces, drawn at random; None: on all.
@@ -77,7 +79,7 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
     """
     check_splits(data)
-    rows = paper_tables.TABLES.get(table, ())
+    rows = rivals.rivals_for(data) if table in METHODS_TABLES else paper_tables.TABLES.get(table, ())
     if study.rows and not rows:
         raise UserError(f"{table} has no rows to choose from")
     if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
@@ -138,6 +140,33 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     return [paper_tables.table_entry(table, study.backbone, recipes, runs, data)]
 
 
+def _methods(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    data = subsampled(whole, study.train_faces)
+    recipes: dict[str, dict[int, Recipe]] = {}
+    for rival in rivals.rivals_for(data):
+        if study.rows is None or rival.name in (rivals.PLAIN, *study.rows):
+            recipes[rival.name] = {
+                seed: rivals.rival_recipe(
+                    rival, data, study.backbone, study.epochs or rivals.EPOCHS, seed, study.settings
+                )
+                for seed in study.seeds
+            }
+    by_seed = [recipe for seed in study.seeds for own in recipes.values() if (recipe := own.get(seed))]
+    found = watched_runs(by_seed, data, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY)
+    done = dict(zip(map(id, by_seed), found, strict=True))
+    runs = {name: {seed: done[id(recipe)] for seed, recipe in own.items()} for name, own in recipes.items()}
+    plain = {(seed, rivals.PLAIN): recipe for seed, recipe in recipes[rivals.PLAIN].items()}
+    made = paper_tables.how_made(study.backbone, study.seeds, data, plain)
+    return [{"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data)}]
+
+
+def _methods_with_noise(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
+    """The methods with a tenth, two and three tenths of the training labels flipped; faces are drawn first."""
+    data = subsampled(whole, study.train_faces)
+    for fraction in rivals.FLIPPED:
+        yield from _methods(study, with_flipped_labels(data, fraction), table)
+
+
 def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     """CK+ as the data set's loader splits it, by subject, and split at random, as often published."""
     frame = whole.frame.assign(split=split_at_random(len(whole)))
@@ -160,6 +189,10 @@ TABLES = {
     "ivsa-table1": Table("IVSA's Table I: general networks", "fer2013", _paper_table),
     "ivsa-table2": Table("IVSA's Table II: by subject and at random", "ckplus", _by_person_and_at_random),
     "ivsa-table3": Table("IVSA's Table III: attention blocks", "fer2013", _paper_table),
+    "methods": Table("the rivals' methods on one host", "ferplus", _methods, rivals.methods_table),
+    "methods-noise": Table(
+        "the same, a part of the training labels flipped", "ferplus", _methods_with_noise, rivals.methods_table
+    ),
 }
 
 

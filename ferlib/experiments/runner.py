@@ -28,7 +28,7 @@ from ferlib.utils.old_names import renamed_fields
 
 @dataclass(frozen=True)
 class BackboneChoice:
-    """The frozen backbone that all models of a study stand on.
+    """The backbone that all models of a study stand on.
 
     Attributes:
         name: a timm model name.
@@ -86,8 +86,17 @@ def watched_run(
     folder: Path,
     backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
+    select_by: str = "accuracy",
 ) -> WatchedRun:
     """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
+
+    Args:
+        recipe: of the run.
+        data: with all three splits.
+        folder: of the run.
+        backbone_weights: of the network's backbone, if it has one.
+        batchings: of the faces that are predicted after every epoch.
+        select_by: the metric of the validation faces that chooses the epoch kept in best/, see `fit`.
 
     Raises:
         ValueError: the folder holds a run of another recipe.
@@ -102,7 +111,8 @@ def watched_run(
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
-        history = fit(untrained(recipe, backbone_weights), data, recipe, folder, resume=True, observe=watch)
+        model = untrained(recipe, backbone_weights)
+        history = fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=watch)
     run = watch.run(history)
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
 
@@ -131,6 +141,7 @@ def watched_runs(
     work: Path,
     backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
+    select_by: str = "accuracy",
 ) -> list[WatchedRun]:
     """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
 
@@ -143,7 +154,7 @@ def watched_runs(
         for name in [name for name in plans if name not in runs]:
             try:
                 with FileLock(work / f"{name}.lock", timeout=patience):
-                    runs[name] = watched_run(plans[name], data, work / name, backbone_weights, batchings)
+                    runs[name] = watched_run(plans[name], data, work / name, backbone_weights, batchings, select_by)
             except Timeout:
                 continue
             print(f"{len(runs)}/{len(plans)} {name}", flush=True)

@@ -1,0 +1,32 @@
+"""Wrong labels put in on purpose, to see what a method against noisy labels is worth."""
+
+import numpy as np
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
+
+
+def with_flipped_labels(data: FaceDataset, fraction: float, seed: int = 0) -> FaceDataset:
+    """The data with a fraction of the training labels replaced by another class (symmetric noise).
+
+    Each label that is replaced becomes any of the other classes, all equally likely. Votes of the faces, if there are
+    any, and the other splits stay as they are.
+
+    Args:
+        data: with a training split.
+        fraction: of the training faces, 0..1.
+        seed: the same seed flips the same labels.
+
+    Raises:
+        UserError: the fraction lies outside.
+    """
+    if not 0 <= fraction <= 1:
+        raise UserError(f"the fraction of flipped labels must be in 0 to 1, not {fraction!r}")
+    rng, frame = np.random.default_rng(seed), data.frame.copy()
+    train = np.flatnonzero(frame["split"] == "train")
+    chosen = rng.permutation(train)[: round(fraction * len(train))]
+    labels = frame["label"].to_numpy(copy=True)
+    labels[chosen] = (labels[chosen] + rng.integers(1, len(data.classes), size=len(chosen))) % len(data.classes)
+    frame["label"] = labels
+    name = f"{data.name}_{100 * fraction:g}_percent_flipped"
+    return FaceDataset(name, data.classes, frame, data.pixels, data.notes)

@@ -1,0 +1,242 @@
+"""The rivals under one protocol: the same host, the same data, the epoch chosen on validation, test read once.
+
+The papers' tables set methods side by side that were measured on different backbones, with different pretraining, and
+mostly with the epoch that is best on test. Here the host is one and the same: a backbone fine-tuned whole, average
+pooling, a linear layer. A row differs from plain training in one thing: the training method, or the head. Every row
+has the same augmentation, optimiser, schedule and number of epochs. A method that looks twice at every face has its
+like in "twice the epochs": plain training with as many forward passes.
+
+The epoch is the one with the best macro-F1 on validation. Test predictions of every epoch are kept, to say what
+choosing on test would have claimed; no choice here looks at them.
+"""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.calibration import calibration_error
+from ferlib.evaluation.compare import mcnemar
+from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.evaluation.metrics import METRICS
+from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
+from ferlib.experiments.runner import BackboneChoice
+from ferlib.models.backbone import BackboneModelConfig
+from ferlib.models.base import FaceModel, evaluating
+from ferlib.models.convcut import ConvCutConfig
+from ferlib.models.registry import MODELS, load_model
+from ferlib.training.checkpoint import best_epoch
+from ferlib.training.recipes import Recipe, fitted_config
+from ferlib.utils.atomic import atomic_write
+
+SELECT_BY = "macro_f1"
+EPOCHS = 5
+FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
+PLAIN = "plain"
+HOST = Recipe(
+    config=ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0, freeze_backbone=False),
+    epochs=EPOCHS,
+    batch_size=64,
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=0.02,
+    schedule="onecycle",
+    augment="flip_affine_erase",
+    max_grad_norm=5.0,
+    precision="bfloat16",
+)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A row of the table.
+
+    Attributes:
+        name: of the row.
+        about: the one thing that differs from plain training.
+        changes: fields of the recipe that say so, see `Recipe.override`.
+        architecture: the network, a name in the registry.
+        longer: times as many epochs as the others.
+        views: forward passes a face and step.
+        claims: data set -> accuracy in percent that the method's paper or the tables that cite it print.
+        votes: needs a data set with votes.
+    """
+
+    name: str
+    about: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str = "linear_probe"
+    longer: int = 1
+    views: int = 1
+    claims: Mapping[str, float] = field(default_factory=dict)
+    votes: bool = False
+
+
+RIVALS = (
+    Rival(PLAIN, "cross-entropy, hard labels"),
+    Rival("twice the epochs", "plain, as many forward passes as a method with two views", longer=2),
+    Rival("soft labels", "cross-entropy with the fractions of the votes", {"method": "soft_labels"}, votes=True),
+)
+
+
+def rivals_for(data: FaceDataset) -> list[Rival]:
+    """The rows that can be had on a data set, plain training first."""
+    votes = {f"votes_{name}" for name in data.classes} <= set(data.frame)
+    return [rival for rival in RIVALS if votes or not rival.votes]
+
+
+def rival_recipe(
+    rival: Rival,
+    data: FaceDataset,
+    backbone: BackboneChoice,
+    epochs: int,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe of one run.
+
+    Args:
+        rival: the row.
+        data: trained on.
+        backbone: under every row; it is fine-tuned.
+        epochs: of plain training.
+        seed: of the run.
+        settings: fields of the recipe to change in all rows alike; a row's own changes come after.
+    """
+    config = replace(
+        cast(BackboneModelConfig, MODELS[rival.architecture].config),
+        backbone=backbone.name,
+        keep_stages=backbone.keep_stages,
+        input_size=backbone.input_size,
+        freeze_backbone=False,
+        cut="stage",
+    )
+    recipe = replace(HOST, config=config, epochs=rival.longer * epochs, seed=seed)
+    recipe = recipe.override(dict(settings or {})).override(dict(rival.changes))
+    return replace(recipe, config=fitted_config(recipe.config, data))
+
+
+def compare_rivals(
+    runs: Mapping[str, Mapping[int, WatchedRun]],
+    data: FaceDataset,
+    resamples: int = RESAMPLES,
+) -> list[dict]:
+    """The rows of the table, JSON-ready.
+
+    Args:
+        runs: name of a row -> seed -> run; plain training among them, with the seeds of all others.
+        data: with the test split.
+        resamples: of the bootstrap, over test faces (or people) and seeds.
+
+    Returns:
+        A dict a row: its definition; `metrics` with intervals (accuracy, balanced accuracy, macro-F1) and `ece`, the
+        mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences with intervals and a
+        verdict; `mcnemar`: p-value of every seed; `chosen_on_test`: accuracy of the epochs best on test; `minutes` of
+        training and `ms_per_face`, medians.
+    """
+    test = data.split("test")
+    truth = test.labels().numpy()
+    seeds = sorted(runs[PLAIN])
+    predicted = {name: {s: _predicted(run) for s, run in own.items()} for name, own in runs.items()}
+    milliseconds = _milliseconds({name: own[min(own)] for name, own in runs.items()})
+    draws = {count: Resampling(test, count, resamples) for count in {len(own) for own in runs.values()}}
+    report = []
+    for rival in RIVALS:
+        if rival.name not in runs:
+            continue
+        own = dict(sorted(runs[rival.name].items()))
+        called = predicted[rival.name]
+        exact, resampled = draws[len(own)].measure([called[seed] for seed in own])
+        errors = [calibration_error(truth, _probabilities(run, test)) for run in own.values()]
+        on_test = [float(run.accuracy("test", SINGLE).max()) for run in own.values()]
+        entry = asdict(rival) | {
+            "metrics": intervals(exact.mean(axis=0), resampled) | {"ece": {"value": float(np.mean(errors))}},
+            "seeds": {
+                str(seed): dict(zip(METRICS, values, strict=True)) | {"ece": error}
+                for seed, values, error in zip(own, exact.tolist(), errors, strict=True)
+            },
+            "best_epochs": [_chosen(run) + 1 for run in own.values()],
+            "chosen_on_test": float(np.mean(on_test)),
+            "minutes": round(statistics.median(run.history["train_seconds"].sum() / 60 for run in own.values()), 2),
+            "ms_per_face": milliseconds[rival.name],
+        }
+        if rival.name != PLAIN:
+            shared = [seed for seed in seeds if seed in own]
+            both = [draws[len(shared)].measure([predicted[name][s] for s in shared]) for name in (rival.name, PLAIN)]
+            (theirs, theirs_drawn), (plain, plain_drawn) = both
+            gain = intervals((theirs - plain).mean(axis=0), theirs_drawn - plain_drawn)
+            entry["minus_plain"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
+            entry["mcnemar"] = [_mcnemar(truth, predicted[PLAIN][seed], called[seed]) for seed in shared]
+        report.append(entry)
+    return report
+
+
+def verdict(gain: Mapping[str, Any]) -> str:
+    """The sentence on a difference to plain training with its 95 % interval."""
+    return "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "cannot be told"
+
+
+def methods_table(entries: Sequence[dict]) -> pd.DataFrame:
+    """One row a data set, backbone, row and metric."""
+    return pd.DataFrame(
+        {
+            "table": entry["table"],
+            "data": entry["data"],
+            "backbone": entry["backbone"]["name"],
+            "row": row["name"],
+            "metric": metric,
+            "seeds": len(row["seeds"]),
+        }
+        | value
+        | {f"minus_plain_{k}": v for k, v in row.get("minus_plain", {}).get(metric, {}).items()}
+        for entry in entries
+        for row in entry["rows"]
+        for metric, value in row["metrics"].items()
+    )
+
+
+def _chosen(run: WatchedRun) -> int:
+    return best_epoch(run.history, SELECT_BY)
+
+
+def _predicted(run: WatchedRun) -> np.ndarray:
+    """Classes (N,) of the test faces in the chosen epoch."""
+    return run.predicted["test", str(SINGLE)][_chosen(run)]
+
+
+def _probabilities(run: WatchedRun, test: FaceDataset) -> np.ndarray:
+    """Probabilities (N, classes) of the test faces by the network that was kept; computed once a run."""
+    path = run.folder / "test_probabilities.npy"
+    if not path.exists():
+        found = predict_dataset(load_model(run.folder / "best"), test)
+        with atomic_write(path) as partial, partial.open("wb") as handle:
+            np.save(handle, found.astype(np.float32))
+    return np.load(path).astype(np.float64)
+
+
+def _mcnemar(truth: np.ndarray, plain: np.ndarray, other: np.ndarray) -> float:
+    return mcnemar(int(((plain == truth) & (other != truth)).sum()), int(((plain != truth) & (other == truth)).sum()))
+
+
+@torch.inference_mode()
+def _milliseconds(runs: Mapping[str, WatchedRun], repeats: int = 15) -> dict[str, float]:
+    """Time of one face alone through every row's network, milliseconds: medians of runs in turns."""
+    models: dict[str, FaceModel] = {name: load_model(run.folder / "best").eval() for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(repeats + 2):
+        for name, model in models.items():
+            config = model.config
+            x = torch.zeros(1, config.channels, config.input_size, config.input_size)
+            with evaluating(model):
+                began = time.perf_counter()
+                model(x)
+                if turn >= 2:  # the first ones warm up
+                    times[name].append(time.perf_counter() - began)
+    return {name: round(1000 * statistics.median(found), 2) for name, found in times.items()}
