@@ -79,7 +79,9 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
     """
     check_splits(data)
-    rows = rivals.rivals_for(data) if table in METHODS_TABLES else paper_tables.TABLES.get(table, ())
+    rows: Sequence[rivals.Rival | paper_tables.Row] = paper_tables.TABLES.get(table, ())
+    if table in METHODS_TABLES:
+        rows = rivals.rivals_for(data, noise=table == "methods-noise")
     if study.rows and not rows:
         raise UserError(f"{table} has no rows to choose from")
     if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
@@ -143,7 +145,7 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 def _methods(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     data = subsampled(whole, study.train_faces)
     recipes: dict[str, dict[int, Recipe]] = {}
-    for rival in rivals.rivals_for(data):
+    for rival in rivals.rivals_for(data, noise=table == "methods-noise"):
         if study.rows is None or rival.name in (rivals.PLAIN, *study.rows):
             recipes[rival.name] = {
                 seed: rivals.rival_recipe(

@@ -67,6 +67,7 @@ class Rival:
         views: forward passes a face and step.
         claims: data set -> accuracy in percent that the method's paper or the tables that cite it print.
         votes: needs a data set with votes.
+        noise: a row of the table with flipped labels, too.
     """
 
     name: str
@@ -77,19 +78,20 @@ class Rival:
     views: int = 1
     claims: Mapping[str, float] = field(default_factory=dict)
     votes: bool = False
+    noise: bool = False
 
 
 RIVALS = (
-    Rival(PLAIN, "cross-entropy, hard labels"),
-    Rival("twice the epochs", "plain, as many forward passes as a method with two views", longer=2),
+    Rival(PLAIN, "cross-entropy, hard labels", noise=True),
+    Rival("twice the epochs", "plain, as many forward passes as a method with two views", longer=2, noise=True),
     Rival("soft labels", "cross-entropy with the fractions of the votes", {"method": "soft_labels"}, votes=True),
 )
 
 
-def rivals_for(data: FaceDataset) -> list[Rival]:
-    """The rows that can be had on a data set, plain training first."""
+def rivals_for(data: FaceDataset, noise: bool = False) -> list[Rival]:
+    """The rows that can be had on a data set, plain training first; with `noise` those of the table with it."""
     votes = {f"votes_{name}" for name in data.classes} <= set(data.frame)
-    return [rival for rival in RIVALS if votes or not rival.votes]
+    return [rival for rival in RIVALS if (votes or not rival.votes) and (rival.noise or not noise)]
 
 
 def rival_recipe(

@@ -1,0 +1,145 @@
+"""The rivals' table on tiny runs: every figure against a recomputation from the kept networks and histories."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.experiments import rivals
+from ferlib.experiments.prediction_logger import SINGLE
+from ferlib.experiments.reproduce import METHODS_TABLES, TABLES, Study, check_study
+from ferlib.experiments.runner import BackboneChoice, watched_runs
+from ferlib.models.preprocess import Preprocess
+from ferlib.models.registry import load_model
+from ferlib.training.batch_sources import uses_cache
+
+BACKBONE, EPOCHS, SEEDS = BackboneChoice("test_convnext", 2, 32), 2, (0, 1)
+ROWS = ("plain", "twice the epochs")
+
+
+@pytest.fixture(scope="module")
+def recipes(synthetic_faces):
+    rows = {row.name: row for row in rivals.RIVALS}
+    settings = {"batch_size": 32, "precision": "float32"}
+    return {
+        name: {s: rivals.rival_recipe(rows[name], synthetic_faces, BACKBONE, EPOCHS, s, settings) for s in SEEDS}
+        for name in ROWS
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(recipes, synthetic_faces, tmp_path_factory):
+    work = tmp_path_factory.mktemp("runs")
+    return {
+        name: dict(
+            zip(
+                own,
+                watched_runs(list(own.values()), synthetic_faces, work, None, [SINGLE], rivals.SELECT_BY),
+                strict=True,
+            )
+        )
+        for name, own in recipes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def rows(runs, synthetic_faces):
+    return {row["name"]: row for row in rivals.compare_rivals(runs, synthetic_faces, resamples=200)}
+
+
+def test_a_row_differs_from_plain_training_in_what_it_says(synthetic_faces):
+    plain = rivals.rival_recipe(rivals.RIVALS[0], synthetic_faces, BACKBONE, 5, 0, {"lr": 0.5})
+    assert plain.lr == 0.5 and plain.epochs == 5
+    assert not uses_cache(plain.config, plain.augment), "the backbone is fine-tuned"
+    for row in rivals.rivals_for(synthetic_faces):
+        recipe = rivals.rival_recipe(row, synthetic_faces, BACKBONE, 5, 0, {"lr": 0.5})
+        assert recipe.epochs == 5 * row.longer
+        differing = {key for key, value in recipe.to_json().items() if value != plain.to_json()[key]}
+        allowed = set(row.changes) | {"method_settings"}
+        allowed |= {"epochs"} if row.longer > 1 else set()
+        allowed |= {"config"} if row.architecture != "linear_probe" else set()
+        assert differing <= allowed, row.name
+
+
+def test_the_epoch_is_chosen_by_macro_f1_on_validation(runs, rows):
+    for name, own in runs.items():
+        for place, run in enumerate(own.values()):
+            scores = run.history["macro_f1"].tolist()
+            best = max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch))
+            assert rows[name]["best_epochs"][place] == best + 1
+            assert json.loads((run.folder / "metrics.json").read_text())["best"]["epoch"] == best
+
+
+@torch.inference_mode()
+def test_figures_are_those_of_the_kept_networks(runs, rows, synthetic_faces):
+    test = synthetic_faces.split("test")
+    truth = test.labels().numpy()
+    for name, own in runs.items():
+        for seed, run in own.items():
+            model = load_model(run.folder / "best").eval()
+            logits = model(Preprocess.of(model.config)(test.pixels))
+            called = logits.argmax(dim=1).numpy()
+            figures = rows[name]["seeds"][str(seed)]
+            assert figures["accuracy"] == pytest.approx((called == truth).mean(), abs=1e-9)
+            recalls = [(called[truth == c] == c).mean() for c in range(len(test.classes))]
+            assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls), abs=1e-9)
+        mean = np.mean([figures["accuracy"] for figures in rows[name]["seeds"].values()])
+        found = rows[name]["metrics"]["accuracy"]
+        assert found["value"] == pytest.approx(mean) and found["low"] <= mean <= found["high"]
+        assert rows[name]["chosen_on_test"] == pytest.approx(
+            np.mean([max((p == truth).mean() for p in run.predicted["test", "single"]) for run in own.values()])
+        )
+        assert rows[name]["chosen_on_test"] >= mean - 1e-12
+
+
+def test_differences_are_paired(runs, rows, synthetic_faces):
+    truth = synthetic_faces.split("test").labels().numpy()
+    row = rows["twice the epochs"]
+    gains = [row["seeds"][s]["accuracy"] - rows["plain"]["seeds"][s]["accuracy"] for s in ("0", "1")]
+    gain = row["minus_plain"]["accuracy"]
+    assert gain["value"] == pytest.approx(np.mean(gains)) and gain["low"] <= gain["value"] <= gain["high"]
+    assert gain["verdict"] == rivals.verdict(gain)
+    for place, seed in enumerate(SEEDS):
+        called = {}
+        for name in ROWS:
+            run = runs[name][seed]
+            called[name] = run.predicted["test", "single"][rows[name]["best_epochs"][place] - 1] == truth
+        one = int((called["plain"] & ~called["twice the epochs"]).sum())
+        other = int((~called["plain"] & called["twice the epochs"]).sum())
+        expected = binomtest(one, one + other).pvalue if one + other else 1.0
+        assert row["mcnemar"][place] == pytest.approx(expected)
+    assert "minus_plain" not in rows["plain"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.02, "helps"), (-0.02, -0.01, "harms"), (-0.01, 0.01, "cannot be told")]
+)
+def test_verdicts(low, high, said):
+    assert rivals.verdict({"value": 0.0, "low": low, "high": high}) == said
+
+
+def test_table_has_a_row_a_figure(rows):
+    entry = {"table": "methods", "data": "x", "backbone": {"name": "b"}, "rows": list(rows.values())}
+    table = rivals.methods_table([entry])
+    assert len(table) == 2 * 4 and set(table["metric"]) == {"accuracy", "balanced_accuracy", "macro_f1", "ece"}
+    plain = table.query("row == 'plain' and metric == 'accuracy'").iloc[0]
+    assert plain["value"] == rows["plain"]["metrics"]["accuracy"]["value"] and pd.isna(plain["minus_plain_value"])
+
+
+def test_rows_are_those_that_the_data_and_the_table_allow(synthetic_faces, tmp_path):
+    names = [row.name for row in rivals.rivals_for(synthetic_faces)]
+    assert names[0] == rivals.PLAIN and "soft labels" not in names
+    votes = {f"votes_{name}": 1 for name in synthetic_faces.classes}
+    voted = FaceDataset("v", synthetic_faces.classes, synthetic_faces.frame.assign(**votes), synthetic_faces.pixels)
+    assert "soft labels" in [row.name for row in rivals.rivals_for(voted)]
+    noisy = [row.name for row in rivals.rivals_for(voted, noise=True)]
+    assert noisy[0] == rivals.PLAIN and "soft labels" not in noisy
+    assert len({row.name for row in rivals.RIVALS}) == len(rivals.RIVALS)
+    for table in METHODS_TABLES:
+        assert table in TABLES
+        with pytest.raises(ValueError, match=f"{table} has no row prayer; it has plain, "):
+            check_study(table, Study(BACKBONE, 1, [0], tmp_path, rows=["prayer"]), synthetic_faces)
