@@ -28,7 +28,7 @@ QUICK_FACES = 160  # trained on by a quick study
 
 @dataclass(frozen=True)
 class Study:
-    """How the runs of a table are made.
+    """Settings for the runs of a table.
 
     Attributes:
         backbone: the frozen one under Conv-cut's and PAtt-Lite's networks.
