@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ferlib.evaluation.report_format import Estimate, read_report
+from ferlib.evaluation.report_format import in_percent, read_report
 from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_published
 
@@ -22,17 +22,11 @@ def read(name: str) -> dict:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
-def cell(metric: Estimate) -> str:
-    """73.0 (71.5 to 74.4), in percent."""
-    text = f"{100 * metric['value']:.1f}"
-    return f"{text} ({100 * metric['low']:.1f} to {100 * metric['high']:.1f})" if "low" in metric else text
-
-
 NAMES = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 def row(label: str, faces: int, metrics: dict, names: Sequence[str] = NAMES) -> str:
-    return " | ".join([f"| {label}", f"{faces:,}", *(cell(metrics[name]) for name in names)]) + " |"
+    return " | ".join([f"| {label}", f"{faces:,}", *(in_percent(metrics[name]) for name in names)]) + " |"
 
 
 HEAD = "| model | faces | accuracy, % | balanced accuracy, % | macro-F1, % |\n|---|---|---|---|---|"
@@ -169,7 +163,7 @@ def seeds(table: pd.DataFrame) -> str:
 
 
 def cells(part: pd.DataFrame) -> dict[str, str]:
-    return {str(name): cell(row) for name, row in part[["value", "low", "high"]].T.to_dict().items()}
+    return {str(name): in_percent(row) for name, row in part[["value", "low", "high"]].T.to_dict().items()}
 
 
 def paper_table(name: str, data: str, backbone: str) -> str:
@@ -210,13 +204,13 @@ def purity(data: str) -> str:
     found = [e for e in read("purity")["entries"] if e["data"] == data]
     columns: dict[str, dict[str, str]] = {}
     for entry in found:
-        column = {f"{p['own']} of 16 of its own class": cell(p["accuracy"]) for p in entry["curve"]}
-        column["among 15 of one other class: its own label"] = cell(entry["foreign"]["accuracy"])
+        column = {f"{p['own']} of 16 of its own class": in_percent(p["accuracy"]) for p in entry["curve"]}
+        column["among 15 of one other class: its own label"] = in_percent(entry["foreign"]["accuracy"])
         column["among 15 of one other class: their label"] = f"{100 * entry['foreign']['their label']:.1f}"
         readings = {r["batches"]: r for r in entry["readings"]}
         for name, heading in (("sorted 16", "class-sorted, 16"), ("shuffled 16", "shuffled, 16"), ("single", "alone")):
-            column[heading] = cell(readings[name]["accuracy"])
-        column |= {control["about"]: cell(control["accuracy"]) for control in entry["controls"].values()}
+            column[heading] = in_percent(readings[name]["accuracy"])
+        column |= {control["about"]: in_percent(control["accuracy"]) for control in entry["controls"].values()}
         columns[BACKBONES[entry["backbone"]["name"]]] = column
     columns = {name: columns[name] for name in BACKBONES.values() if name in columns}
     kept = ("1", "2", "4", "8", "12", "16")

@@ -1,6 +1,7 @@
 """The report of a model on a split, as it stands in JSON: in results/, in model folders, and in what commands print."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -13,6 +14,12 @@ class Estimate(TypedDict):
     value: float
     low: float
     high: float
+
+
+def in_percent(estimate: Mapping[str, Any]) -> str:
+    """An estimate as "73.0 (71.5 to 74.4)", in percent; without an interval where it has none."""
+    text = f"{100 * estimate['value']:.1f}"
+    return f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})" if "low" in estimate else text
 
 
 class ClassScores(TypedDict):

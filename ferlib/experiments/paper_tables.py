@@ -227,7 +227,7 @@ def table_entry(
 def how_made(
     backbone: BackboneChoice | None, seeds: Sequence[int], data: FaceDataset, recipes: Mapping[tuple[int, str], Recipe]
 ) -> dict:
-    """What every entry of a results file says of its making, JSON-ready; the recipe is the first one's."""
+    """Facts of its making that every entry of a results file has, JSON-ready; the recipe is the first one's."""
     recipe = next(iter(recipes.values()))
     return {
         "backbone": backbone and backbone.to_json(),
@@ -272,7 +272,7 @@ def beside(paper: Mapping[str, float], data: str, metric: str) -> dict[str, obje
 
 
 def pattern(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Where the steps of a paper's table appear: every row less the one before, theirs and ours.
+    """The steps of a paper's table, theirs and ours, and if they appear: every row less the one before.
 
     Args:
         table: of `paper_table`, one table, data set and backbone.

@@ -30,7 +30,7 @@ METHODS_TABLES = ("methods", "methods-noise")
 
 @dataclass(frozen=True)
 class Study:
-    """How the runs of a table are made.
+    """Settings for the runs of a table.
 
     Attributes:
         backbone: under Conv-cut's and PAtt-Lite's networks, frozen; under the rivals' methods, fine-tuned.

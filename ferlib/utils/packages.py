@@ -1,4 +1,4 @@
-"""Which optional packages are installed, found out without importing them."""
+"""Optional packages, looked for without importing them."""
 
 from importlib.util import find_spec
 

@@ -89,15 +89,15 @@ def test_every_rival_says_how_it_was_judged_or_why_that_is_not_known():
 def test_ours_stand_beside_the_papers_with_their_protocols():
     table = comparison("ferplus", RESULTS)
     assert table["accuracy"].is_monotonic_decreasing
-    best = table.iloc[0]
-    assert (best["model"], best["source"], best["accuracy"]) == ("Conv-cut", "Conv-cut, Table 1", 95.69)
+    (theirs,) = table[table["source"] == "Conv-cut, Table 1"].query("model == 'Conv-cut'").to_dict("records")
+    assert theirs["accuracy"] == 95.69
     released = table[table["source"] == "results/convcut_ferplus.json"].iloc[0]
     report = json.loads((RESULTS / "convcut_ferplus.json").read_text())["metrics"]["accuracy"]
     assert released["accuracy"] == pytest.approx(100 * report["value"]) and released["protocol"] == ALONE
     ladder = json.loads((RESULTS / "ladder.json").read_text())["entries"]
-    place = ("ferplus", "convcut", "convnext_nano")
+    place = ("ferplus", "convcut", "mobilenetv1_100")
     (entry,) = (entry for entry in ladder if (entry["data"], entry["model"], entry["backbone"]["name"]) == place)
-    rows = table[table["model"].str.startswith("Conv-cut, frozen convnext_nano")].set_index("model")
+    rows = table[table["model"].str.startswith("Conv-cut, frozen mobilenetv1_100")].set_index("model")
     for rung in (entry["rungs"][0], entry["rungs"][3]):
         (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
         assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
