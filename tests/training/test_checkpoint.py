@@ -79,5 +79,5 @@ def test_a_full_disk_is_seen_before_any_work(recipe, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OSError, match=r"the run needs \d+ MB, but .* has 0 MB free"):
-        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), resume=False)
+        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), torch.nn.Identity(), resume=False)
     assert not list(tmp_path.iterdir())
