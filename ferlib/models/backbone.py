@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import timm
 import torch
@@ -37,6 +37,7 @@ class Backbone(nn.Module):
         if keep_stages not in (2, 3, 4):
             raise UserError(f"keep_stages must be 2, 3 or 4, not {keep_stages!r}")
         check_timm_name(name)
+        self.name = name
         self.stride = 2 ** (keep_stages + 1)
         # the getter truncates every architecture alike and keeps timm's parameter names
         with torch.device("meta"):
@@ -45,14 +46,38 @@ class Backbone(nn.Module):
             raise UserError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
         last = len(strides) - 1
         wanted = (self.stride // 2, self.stride) if two_depths else (self.stride,)
-        indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
-        self.net = _features(name, indices)
+        self.indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
+        self.net = _features(name, self.indices)
         *before, channels = self.net.feature_info.channels()
         self.channels = channels + 4 * sum(before)
 
     def forward(self, x: Tensor) -> Tensor:
         *before, x = self.net(x)
         return torch.cat([x, *(self._fold(early, x.shape[-2:]) for early in before)], dim=1)
+
+    def with_stage_input(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The map as `forward` gives it, and the one that goes into `last_stage`, (B, C', H', W')."""
+        last = self.indices[-1]
+        before, features = cast(Any, self.net.model).forward_intermediates(
+            x, indices=[last - 1, last], intermediates_only=True
+        )
+        return features, before
+
+    @property
+    def last_stage(self) -> nn.Sequential:
+        """The modules, not copies, that make the map out of the one of the stage before.
+
+        Raises:
+            UserError: the map is of two depths, or the stages of this architecture are no list that could be cut.
+        """
+        if len(self.indices) > 1:
+            raise UserError("a map of two depths is not made by the last stage alone; give two_depths=false")
+        last = self.indices[-1]
+        before, end = (self.net.feature_info.get("module", index).rpartition(".") for index in (last - 1, last))
+        if not end[0] or end[0] != before[0]:
+            raise UserError(f"{self.name} keeps its stages in no list, from which the last could be taken")
+        stages = cast(nn.Sequential, self.net.model.get_submodule(end[0]))
+        return nn.Sequential(*list(stages)[int(before[2]) + 1 : int(end[2]) + 1])
 
     @staticmethod
     def _fold(x: Tensor, size: torch.Size) -> Tensor:

@@ -54,22 +54,26 @@ class PixelSource:
         """Model input (B, channels, S, S) for these rows, not augmented."""
         return self.preprocess(self._read(rows))
 
-    def training_batches(self, order: Tensor, share: slice, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
+    def training_batches(
+        self, order: Tensor, share: slice, views: int = 1, mirrored: bool = False
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Augmented model inputs (B, channels, S, S), `views` of them a step, each with a draw of its own.
 
         Args:
             order: rows of the epoch (steps, batch size) of all processes.
             share: the columns of `order` that are this process's.
             views: how many of every face.
+            mirrored: the second view is the mirror image of the first instead.
         """
         order = order[:, share]
         step = 4 * self.preprocess.scale(self.pixels[:1]).numel() * order.shape[1]  # bytes
         chunk_size = CHUNK_CPU if self.device.type == "cpu" else CHUNK_GPU
         for rows in order.split(max(chunk_size // step, 1)):  # (some steps, B)
             chunk = self.preprocess.scale(self._read(rows.flatten()))
-            augmented = [self.augment(chunk).split(rows.shape[1]) for _ in range(views)]
+            augmented = [self.augment(chunk).split(rows.shape[1]) for _ in range(1 if mirrored else views)]
             for batches in zip(*augmented, strict=True):
-                yield tuple(self.preprocess.normalise(batch) for batch in batches)
+                inputs = tuple(self.preprocess.normalise(batch) for batch in batches)
+                yield (inputs[0], inputs[0].flip(-1)) if mirrored else inputs
 
     def _read(self, rows: Tensor) -> Tensor:
         if isinstance(self.pixels, StoredPixels):
@@ -100,10 +104,13 @@ class FeatureSource:
         """Feature maps (B, C, h, w) for these rows, not mirrored."""
         return self.cache.read(rows, torch.zeros_like(rows)).to(self.device)
 
-    def training_batches(self, order: Tensor, share: slice, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
+    def training_batches(
+        self, order: Tensor, share: slice, views: int = 1, mirrored: bool = False
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Feature maps (B, C, h, w), `views` of them a step; arguments as of `PixelSource.training_batches`.
 
-        A second view is the other of the two that the cache holds: flipped where the first is not.
+        A second view is the other of the two that the cache holds, flipped where the first is not: its mirror image,
+        asked for or not.
 
         The flips of all processes are drawn at once, so one process and several see the same pictures.
         """
@@ -111,8 +118,8 @@ class FeatureSource:
         if views > 2:
             raise UserError(f"there are two views of a face in a feature cache, not {views}")
         return (
-            tuple(self.cache.read(rows, chosen).to(self.device) for chosen in (mirrored, 1 - mirrored)[:views])
-            for rows, mirrored in zip(order[:, share], flips[:, share], strict=True)
+            tuple(self.cache.read(rows, chosen).to(self.device) for chosen in (flip, 1 - flip)[:views])
+            for rows, flip in zip(order[:, share], flips[:, share], strict=True)
         )
 
 

@@ -54,7 +54,7 @@ class RunFolder:
         """Model folder of the best epoch."""
         return self.path / "best"
 
-    def check(self, recipe: Recipe, model: FaceModel, resume: bool) -> None:
+    def check(self, recipe: Recipe, model: FaceModel, method: nn.Module, resume: bool) -> None:
         """Assert that the run can be started, before any work is done.
 
         Raises:
@@ -73,10 +73,11 @@ class RunFolder:
             if changes:
                 raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
         self.path.mkdir(parents=True, exist_ok=True)
-        whole = sum(value.nbytes for value in model.state_dict().values())
-        trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-        # best/ and last.safetensors (model, EMA model, two moments of the optimiser), each twice while replaced
-        needed, free = 2 * (3 * whole + 2 * trained) + 10_000_000, shutil.disk_usage(self.path).free
+        whole, own = (sum(value.nbytes for value in part.state_dict().values()) for part in (model, method))
+        parameters = [*model.parameters(), *method.parameters()]
+        trained = sum(parameter.nbytes for parameter in parameters if parameter.requires_grad)
+        # best/ and last.safetensors (model, EMA model, method, two moments of the optimiser), each twice while replaced
+        needed, free = 2 * (3 * whole + own + 2 * trained) + 10_000_000, shutil.disk_usage(self.path).free
         if needed > free:
             raise OSError(f"the run needs {needed / 1e6:,.0f} MB, but {self.path} has {free / 1e6:,.0f} MB free")
 

@@ -155,10 +155,10 @@ class _Run:
         if recipe.batch_size % processes:
             raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
         folder = RunFolder(out)
-        folder.check(recipe, model, resume)
+        folder.check(recipe, model, method, resume)
 
         to_device(model, device)
-        method.to(device)
+        to_device(method, device)
         optimizer = create_optimizer_v2(
             nn.ModuleList([model, method]) if list(method.parameters()) else model,
             {"sgd": "nesterov"}.get(recipe.optimizer, recipe.optimizer),
@@ -179,7 +179,7 @@ class _Run:
             train_source = create_source(model, train, recipe.augment, device)
             judged_source = create_source(model, judged, recipe.augment, device)
         cached = isinstance(train_source, FeatureSource)
-        network, optimizer = accelerator.prepare(TrainedNetwork(model, cached), optimizer)
+        network, optimizer = accelerator.prepare(TrainedNetwork(model, cached, method.stage_input), optimizer)
         return cls(
             model=model,
             candidate=ema_model.module if ema_model else model,
@@ -225,7 +225,7 @@ class _Run:
         seed = recipe.seed * 100_003 + epoch
         torch.manual_seed(seed)  # for what all processes share: the order, and which faces are mirrored in a cache
         order = self.method.order(faces)[: steps * recipe.batch_size].view(steps, -1)  # (steps, batch size)
-        inputs = self.train_source.training_batches(order, share, self.method.views)
+        inputs = self.train_source.training_batches(order, share, self.method.views, self.method.mirrored)
         torch.manual_seed(seed * 1009 + accelerator.process_index)  # for augmentation and dropout
         self.network.train()
         self.method.train()
@@ -258,8 +258,8 @@ class _Run:
         self.accelerator.backward(loss)
         if self.accelerator.num_processes > 1:  # the network's own are averaged on the way back
             for parameter in self.method.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+                grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # unused by this one
+                parameter.grad = self.accelerator.reduce(grad, "mean")
         if self.recipe.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()

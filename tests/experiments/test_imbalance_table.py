@@ -29,6 +29,7 @@ def test_runs_differ_in_the_method_alone(synthetic_faces):
     assert {key for key in one if one[key] != two[key]} == {"method"}
     assert one["config"]["classes"] == synthetic_faces.classes and one["config"]["downscale_to"] is None
     assert "soft_labels" not in methods_for(synthetic_faces) and methods_for(synthetic_faces)[0] == "none"
+    assert not {"plain", "eac", "mek", "dmue"} & set(methods_for(synthetic_faces))  # not against imbalance alone
 
 
 def test_the_committed_recipe_is_still_the_one(monkeypatch):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 import torch
 
 from ferlib.data.dataset import FaceDataset
@@ -31,3 +32,16 @@ def train(plan: Recipe, faces: FaceDataset, out: Path, **options: Any) -> tuple[
     torch.manual_seed(plan.seed)
     model = build_model(plan.config)
     return model, loop.fit(model, faces, plan, out, **options)
+
+
+def train_in_two_parts(plan: Recipe, faces: FaceDataset, out: Path) -> tuple[FaceModel, pd.DataFrame]:
+    """The same as `train`, of a run that is interrupted in its second epoch and resumed."""
+
+    def interrupt(model: FaceModel) -> dict[str, float]:
+        if (out / "last.safetensors").exists():
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, faces, out, observe=interrupt)
+    return train(plan, faces, out, resume=True)

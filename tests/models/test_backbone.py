@@ -91,3 +91,31 @@ def test_two_depths_are_the_two_maps_side_by_side(height, width):
             part = first[:, :, i : 2 * h : 2, j : 2 * w : 2]
             part = F.pad(part, (0, w - part.shape[3], 0, h - part.shape[2]))
             assert torch.allclose(folded[:, :, i, j], part, atol=1e-5)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv1_100", "convnext_atto"])
+def test_the_last_stage_makes_the_map_out_of_its_input(name, stages):
+    backbone = Backbone(name, stages).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        features, stage_input = backbone.with_stage_input(x)
+        assert torch.equal(features, backbone(x))
+        assert stage_input.shape[-1] == 2 * features.shape[-1]
+        assert torch.allclose(backbone.last_stage(stage_input), features, atol=1e-5)
+    own = {id(parameter) for parameter in backbone.parameters()}
+    assert {id(parameter) for parameter in backbone.last_stage.parameters()} < own
+
+
+def test_the_last_stage_of_the_published_cut_ends_inside_its_block():
+    model = create_model("convcut_published", backbone="convnext_atto").eval()
+    with torch.no_grad():
+        features, stage_input = model.backbone.with_stage_input(torch.randn(2, 3, 64, 64))
+        assert torch.allclose(model.backbone.last_stage(stage_input), features, atol=1e-5)
+
+
+def test_where_there_is_no_last_stage():
+    with pytest.raises(ValueError, match="give two_depths=false"):
+        Backbone("mobilenetv1_100", 3, two_depths=True).last_stage  # noqa: B018
+    with pytest.raises(ValueError, match="resnet18 keeps its stages in no list"):
+        Backbone("resnet18", 3).last_stage  # noqa: B018

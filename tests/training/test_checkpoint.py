@@ -79,5 +79,14 @@ def test_a_full_disk_is_seen_before_any_work(recipe, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OSError, match=r"the run needs \d+ MB, but .* has 0 MB free"):
-        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), resume=False)
+        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), torch.nn.Identity(), resume=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_methods_own_state_is_counted(recipe, tmp_path, monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=60_000_000))
+    folder, model = RunFolder(tmp_path), model_of(recipe, 0)
+    folder.check(recipe, model, torch.nn.Identity(), resume=False)
+    with pytest.raises(OSError, match=r"the run needs \d+ MB, but .* has 60 MB free"):
+        folder.check(recipe, model, torch.nn.Linear(2000, 2000), resume=False)  # 16 MB, and two moments of as much

@@ -1,6 +1,7 @@
 """Two processes train like one: same seed, same order of faces, same batches."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -52,3 +53,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(runs):
     out, result = runs[2]
     assert result.stderr.count("a batch of 15 cannot be shared evenly by 2 processes") == 2  # each process says it
     assert not out.with_name("odd").exists()
+
+
+def test_a_part_of_a_method_may_rest_in_one_process(tmp_path):
+    """DMUE's branches do, where a process has too few faces for them; the others must not wait for their gradients."""
+    settings = SMALL | {"epochs": 1, "batch_size": 4, "method": "dmue", "freeze_backbone": False, "width": 8}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(SCRIPT), json.dumps(settings), str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert math.isfinite(pd.read_csv(tmp_path / "run" / "history.csv")["train_loss"].iloc[0])

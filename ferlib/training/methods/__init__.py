@@ -12,6 +12,9 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.methods import imbalance
 from ferlib.training.methods.base import Batch, Method, MethodSettings, Outputs, TrainedNetwork, TrainingSet
+from ferlib.training.methods.dmue import DMUE
+from ferlib.training.methods.eac import EAC
+from ferlib.training.methods.mek import MEK
 
 __all__ = [
     "METHODS",
@@ -37,6 +40,9 @@ METHODS: dict[str, type[Method]] = {
     "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
     "label_smoothing": imbalance.LabelSmoothing,
     "soft_labels": imbalance.SoftLabels,
+    "eac": EAC,
+    "mek": MEK,
+    "dmue": DMUE,
 }
 
 

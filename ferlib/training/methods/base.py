@@ -7,13 +7,14 @@ networks or labels of their own that are learnt along, and which faces an epoch 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.models.backbone import BackboneModel
 from ferlib.models.base import FaceModel
 from ferlib.training import losses
 from ferlib.utils.validation import check_types
@@ -39,7 +40,7 @@ class TrainingSet:
         dataset: the split.
         labels: true class of every face, (N,) int64; of soft targets the class with the most votes.
         counts: faces of every class, (classes,).
-        model: the network that will be trained; not to be kept or changed.
+        model: the network that will be trained; not to be changed, nor kept as a part of the method.
         settings: the method's own.
     """
 
@@ -55,8 +56,9 @@ class Batch:
     """One step's faces, on the device of the network.
 
     Attributes:
-        views: inputs of the network, `Method.views` of them, each augmented by its own draw. Pixels (B, C, S, S), or
-            with cached features the feature maps (B, C, h, w): the face as it is and flipped, in either order.
+        views: inputs of the network, `Method.views` of them, each augmented by its own draw, or the second the mirror
+            image of the first (`Method.mirrored`). Pixels (B, C, S, S), or with cached features the feature maps
+            (B, C, h, w): the face as it is and flipped, in either order.
         targets: (B,) class indices, or (B, classes) distributions.
         rows: places of the faces in the training split, (B,).
         progress: fraction of the run's steps already taken, 0 to 1.
@@ -75,11 +77,14 @@ class Outputs(NamedTuple):
         logits: (B, classes).
         vector: (B, D), what the classifier turns into the logits.
         features: the feature map (B, C, h, w), `FaceModel.forward_features`; with cached features it has no gradient.
+        stage_input: the feature map that goes into the backbone's last stage, (B, C', h', w'), where the method asks
+            for it (`Method.stage_input`), else None.
     """
 
     logits: Tensor
     vector: Tensor
     features: Tensor
+    stage_input: Tensor | None = None
 
 
 class TrainedNetwork(nn.Module):
@@ -88,16 +93,21 @@ class TrainedNetwork(nn.Module):
     Args:
         model: that is trained.
         cached: whether views are feature maps from a cache, else pixels.
+        stage_input: whether `Outputs.stage_input` is given; the model is a `BackboneModel` then, and views are pixels.
     """
 
-    def __init__(self, model: FaceModel, cached: bool):
+    def __init__(self, model: FaceModel, cached: bool, stage_input: bool = False):
         super().__init__()
-        self.model, self.cached = model, cached
+        self.model, self.cached, self.stage_input = model, cached, stage_input
 
     def forward(self, view: Tensor) -> Outputs:
-        features = view if self.cached else self.model.forward_features(view)
+        before = None
+        if self.stage_input:
+            features, before = cast(BackboneModel, self.model).backbone.with_stage_input(view)
+        else:
+            features = view if self.cached else self.model.forward_features(view)
         vector = self.model.forward_head(features, pre_logits=True)
-        return Outputs(self.model.classifier(vector), vector, features)
+        return Outputs(self.model.classifier(vector), vector, features, before)
 
 
 class Method(nn.Module):
@@ -113,6 +123,8 @@ class Method(nn.Module):
     Attributes:
         Settings: the class of its settings; no name in it may be one of a recipe or of a model's config.
         views: views of every face that a step needs, 1 or 2.
+        mirrored: true if the second view is the mirror image of the first, and not augmented by a draw of its own.
+        stage_input: true if it needs the map that goes into the backbone's last stage, see `Outputs`.
         targets: "hard" or "soft" where the method asks for them, whatever the recipe says; else None.
         uses_counts: true if it divides by class sizes, and so needs a training face of every class.
         hard_only: true if it needs one true class a face.
@@ -122,6 +134,8 @@ class Method(nn.Module):
 
     Settings: type[MethodSettings] = MethodSettings
     views = 1
+    mirrored = False
+    stage_input = False
     targets: str | None = None
     uses_counts = False
     hard_only = False
