@@ -7,11 +7,12 @@ them), so that a head takes maps of any size and what it gives does not hang on 
 from dataclasses import dataclass
 
 import torch
-from timm.layers import Mlp, build_sincos2d_pos_embed
+from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
 from ferlib.models.heads import HeadConfig
+from ferlib.models.layers import TokenLinear
 from ferlib.utils.validation import check_range
 
 
@@ -42,12 +43,12 @@ class Tokens(nn.Module):
 
     def __init__(self, channels: int, width: int):
         super().__init__()
-        self.project = nn.Linear(channels, width)
+        self.project = nn.Conv2d(channels, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        places = build_sincos2d_pos_embed([height, width], self.project.out_features, device=x.device)
-        return self.project(x.flatten(2).transpose(1, 2)) + places.to(x.dtype)
+        places = build_sincos2d_pos_embed([height, width], self.project.out_channels, device=x.device)
+        return self.project(x).flatten(2).transpose(1, 2) + places.to(x.dtype)
 
 
 class ClassToken(nn.Module):
@@ -58,7 +59,7 @@ class ClassToken(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return torch.cat([self.token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
 class SelfAttention(nn.Module):
@@ -70,8 +71,8 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads, self.scale = heads, (width // heads) ** -0.5
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.queries_keys_values = TokenLinear(width, 3 * width)
+        self.project = TokenLinear(width, width)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         split = self.queries_keys_values(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, heads, D/heads)
@@ -87,7 +88,7 @@ class Block(nn.Module):
         super().__init__()
         self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
-        self.mlp = Mlp(width, 4 * width)
+        self.mlp = nn.Sequential(TokenLinear(width, 4 * width), nn.GELU(), TokenLinear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         attended, weights = self.attention(self.before_attention(tokens))

@@ -65,7 +65,7 @@ def faces(synthetic_faces):
     return synthetic_faces.subset(~(rare & (frame.groupby(["split", "label"]).cumcount() >= 6)).to_numpy())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "soft_labels"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("soft_labels", "ddamfn", "qcs")])
 def test_every_method_trains(faces, tmp_path, name):
     _, history = train(recipe(faces, method=name, epochs=1), faces, tmp_path)
     assert math.isfinite(history["train_loss"].iloc[0])

@@ -12,6 +12,8 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.methods import imbalance
 from ferlib.training.methods.base import Batch, Method, MethodSettings, Outputs, TrainedNetwork, TrainingSet
+from ferlib.training.methods.ddamfn import DDAMFNLoss
+from ferlib.training.methods.qcs import QCS
 
 __all__ = [
     "METHODS",
@@ -37,6 +39,8 @@ METHODS: dict[str, type[Method]] = {
     "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
     "label_smoothing": imbalance.LabelSmoothing,
     "soft_labels": imbalance.SoftLabels,
+    "ddamfn": DDAMFNLoss,
+    "qcs": QCS,
 }
 
 
