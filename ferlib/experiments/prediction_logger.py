@@ -22,7 +22,7 @@ from ferlib.evaluation.batches import (
     pixel_logits,
     predict_batches,
 )
-from ferlib.models.backbone import BackboneModel
+from ferlib.models.backbone import AttentionModel
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.inference import run_batches
 from ferlib.models.layers import BatchAttention
@@ -134,7 +134,7 @@ class Watch:
                 if split not in self.caches:
                     self.caches[split] = FeatureCache.build(model, part)
                 logits = feature_logits(model, self.caches[split])
-            if not (isinstance(model, BackboneModel) and isinstance(model.pooled_attention, BatchAttention)):
+            if not (isinstance(model, AttentionModel) and isinstance(model.pooled_attention, BatchAttention)):
                 alone = predict_batches(logits, ordered_batches(self.labels[split], "stored", 128))
                 return dict.fromkeys(self.batchings, alone.argmax(axis=1).astype(np.uint8))
             if self.cached:
@@ -153,7 +153,7 @@ class Watch:
 
 
 @torch.inference_mode()
-def attention_inputs(model: BackboneModel, cache: FeatureCache) -> Tensor:
+def attention_inputs(model: AttentionModel, cache: FeatureCache) -> Tensor:
     """Vectors that the pooled attention mixes, (N, D), one a face: everything before it sees faces alone.
 
     Args:
@@ -165,7 +165,7 @@ def attention_inputs(model: BackboneModel, cache: FeatureCache) -> Tensor:
         return torch.cat(list(run_batches(logits, torch.arange(len(cache)).split(128))))
 
 
-def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
+def attending_logits(model: AttentionModel, cache: FeatureCache) -> Logits:
     """`feature_logits`, faster: everything up to the batch attention is computed once for all batches."""
     vectors = attention_inputs(model, cache)
 
@@ -176,7 +176,7 @@ def attending_logits(model: BackboneModel, cache: FeatureCache) -> Logits:
 
 
 @contextmanager
-def bypassed(model: BackboneModel) -> Iterator[None]:
+def bypassed(model: AttentionModel) -> Iterator[None]:
     """Inside, the model stops before its pooled attention: what it returns are the vectors that go in, (B, D)."""
     kept = model.pooled_attention, model.head_norm, model.classifier
     model.pooled_attention, model.head_norm, model.classifier = nn.Identity(), nn.Identity(), nn.Identity()

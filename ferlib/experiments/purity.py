@@ -34,7 +34,7 @@ from ferlib.experiments.prediction_logger import (
     attention_inputs,
 )
 from ferlib.experiments.runner import judge_runs
-from ferlib.models.backbone import BackboneModel
+from ferlib.models.backbone import AttentionModel
 from ferlib.models.base import evaluating
 from ferlib.models.layers import BatchAttention, unwarned
 from ferlib.training.features import FeatureCache, feature_logits
@@ -73,7 +73,7 @@ class BatchReader:
         part: the split.
     """
 
-    def __init__(self, model: BackboneModel, part: FaceDataset):
+    def __init__(self, model: AttentionModel, part: FaceDataset):
         if not isinstance(model.pooled_attention, BatchAttention):
             raise DataError(f"{model.config.architecture} has no attention over the batch")
         self.model, self.attention = model, model.pooled_attention
@@ -180,8 +180,8 @@ def with_random_labels(data: FaceDataset, seed: int = 0) -> FaceDataset:
 
 
 def measure_purity(
-    attending: Mapping[int, BackboneModel],
-    plain: Sequence[BackboneModel],
+    attending: Mapping[int, AttentionModel],
+    plain: Sequence[AttentionModel],
     misled: Mapping[int, WatchedRun],
     data: FaceDataset,
     relabelled: FaceDataset,
@@ -254,7 +254,7 @@ def _accuracy(predicted: Sequence[np.ndarray], draws: Resampling, counted: np.nd
 
 def _controls(
     readers: Mapping[int, BatchReader],
-    plain: Sequence[BackboneModel],
+    plain: Sequence[AttentionModel],
     misled: Mapping[int, WatchedRun],
     part: FaceDataset,
     relabelled: FaceDataset,

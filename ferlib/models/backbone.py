@@ -1,4 +1,4 @@
-"""A timm backbone cut after one of its stages, and what Conv-cut and PAtt-Lite, which stand on one, share."""
+"""A timm backbone cut after one of its stages, and what the models that stand on one share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,10 @@ class Backbone(nn.Module):
         keep_stages: 2, 3 or 4.
         two_depths: concatenate the feature map of the stage before, space to depth: every 2x2 block of its positions
             becomes four times the channels, behind those of the last map.
+
+    Attributes:
+        depths: channels of the last map and, with `two_depths`, of the folded one, in the order of the output.
+        channels: their sum.
     """
 
     def __init__(self, name: str, keep_stages: int, two_depths: bool = False):
@@ -49,7 +53,8 @@ class Backbone(nn.Module):
         self.indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
         self.net = _features(name, self.indices)
         *before, channels = self.net.feature_info.channels()
-        self.channels = channels + 4 * sum(before)
+        self.depths = (channels, *(4 * early for early in before))
+        self.channels = sum(self.depths)
 
     def forward(self, x: Tensor) -> Tensor:
         *before, x = self.net(x)
@@ -107,22 +112,40 @@ def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGett
 
 @dataclass(frozen=True)
 class BackboneModelConfig(ModelConfig):
-    """Settings shared by the configs of Conv-cut and PAtt-Lite.
+    """Settings shared by the configs of all models on a backbone.
 
     Attributes:
         backbone: a timm model name.
         keep_stages: backbone stages kept, see `Backbone`.
-        cut: "stage" (the map after `keep_stages`) or "published" (inside a block, as the authors' code).
         freeze_backbone: the backbone is not trained and stays in evaluation mode.
-        attention: one of `ATTENTIONS`.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     backbone: str = "convnext_base"
     keep_stages: int = 3
-    cut: str = "stage"
     freeze_backbone: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels != 3:
+            raise UserError("a backbone takes three channels, like its weights; a grey face is repeated")
+
+    def own_normalisation(self) -> Normalisation:
+        """Mean and std that the backbone's weights in timm were trained with."""
+        return timm_normalisation(self.backbone)
+
+
+@dataclass(frozen=True)
+class AttentionModelConfig(BackboneModelConfig):
+    """Settings shared by the configs of Conv-cut and PAtt-Lite.
+
+    Attributes:
+        cut: "stage" (the map after `keep_stages`) or "published" (inside a block, as the authors' code).
+        attention: one of `ATTENTIONS`.
+    """
+
+    cut: str = "stage"
     attention: str = "token"
 
     def __post_init__(self) -> None:
@@ -134,10 +157,6 @@ class BackboneModelConfig(ModelConfig):
         if self.cut == "published" and self.keep_stages != 3:
             raise UserError("the published cut is inside the third stage; for another give cut=stage")
 
-    def own_normalisation(self) -> Normalisation:
-        """Mean and std that the backbone's weights in timm were trained with."""
-        return timm_normalisation(self.backbone)
-
 
 class BackboneModel(FaceModel):
     """A head on a backbone: the model's map is the backbone's, and a frozen backbone stays in evaluation mode.
@@ -146,26 +165,15 @@ class BackboneModel(FaceModel):
         config: how the model is built.
         backbone: with random weights.
         backbone_weights: pretrained ones for it, see `Backbone.load`, or None.
-
-    Attributes:
-        token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
-        bottleneck: a dense layer after pooling, (B, C) -> (B, D); or an identity.
-        pooled_attention: after the bottleneck, (B, D) -> same; or an identity.
-        head_norm: after the attention, before `classifier`, (B, D) -> same; or an identity.
     """
 
     has_backbone = True
     config: BackboneModelConfig
-    token_attention: nn.Module
-    bottleneck: nn.Module
-    pooled_attention: nn.Module
-    head_norm: nn.Module
 
     def __init__(self, config: BackboneModelConfig, backbone: Backbone, backbone_weights: str | Path | None):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.head_norm = nn.Identity()
         if backbone_weights is not None:
             backbone.load(backbone_weights)
         if config.freeze_backbone:
@@ -186,6 +194,30 @@ class BackboneModel(FaceModel):
         if self.config.freeze_backbone:
             self.backbone.eval()
         return self
+
+
+class AttentionModel(BackboneModel):
+    """Conv-cut or PAtt-Lite: attention before or after the pooling.
+
+    Args:
+        config, backbone, backbone_weights: see `BackboneModel`.
+
+    Attributes:
+        token_attention: over the positions of one image, before pooling, (B, C, h, w) -> same; or an identity.
+        bottleneck: a dense layer after pooling, (B, C) -> (B, D); or an identity.
+        pooled_attention: after the bottleneck, (B, D) -> same; or an identity.
+        head_norm: after the attention, before `classifier`, (B, D) -> same; or an identity.
+    """
+
+    config: AttentionModelConfig
+    token_attention: nn.Module
+    bottleneck: nn.Module
+    pooled_attention: nn.Module
+    head_norm: nn.Module
+
+    def __init__(self, config: AttentionModelConfig, backbone: Backbone, backbone_weights: str | Path | None):
+        super().__init__(config, backbone, backbone_weights)
+        self.head_norm = nn.Identity()
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -130,6 +130,13 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         """Feature map (B, C, h, w) -> logits (B, classes), or with `pre_logits` the vector (B, D) before them."""
         raise NotImplementedError
 
+    def forward_details(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Feature map (B, C, h, w) -> the vector (B, D) before the logits, and details that training may look at.
+
+        What the details are, the model says; most have none.
+        """
+        return self.forward_head(features, pre_logits=True), None
+
     @property
     def cam_layer(self) -> nn.Module:
         """The layer whose output is `forward_features`."""

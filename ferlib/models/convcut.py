@@ -27,12 +27,12 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Backbone, BackboneModel, BackboneModelConfig
+from ferlib.models.backbone import AttentionModel, AttentionModelConfig, Backbone
 from ferlib.models.layers import DetailExtraction, TokenAttention, global_average_pool, pooled_attention
 
 
 @dataclass(frozen=True)
-class ConvCutConfig(BackboneModelConfig):
+class ConvCutConfig(AttentionModelConfig):
     """Settings of Conv-cut. The defaults are the paper's, with attention inside one image.
 
     Attributes:
@@ -104,7 +104,7 @@ def cut_inside_stage_3(backbone: Backbone) -> None:
     del blocks[-3:]
 
 
-class ConvCut(BackboneModel):
+class ConvCut(AttentionModel):
     """Conv-cut.
 
     Args:

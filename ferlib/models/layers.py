@@ -164,6 +164,13 @@ def pooled_attention(reading: str, dim: int, learned_scale: bool) -> nn.Module:
     raise UserError(f"attention must be one of {', '.join(ATTENTIONS)}, not {reading!r}")
 
 
+class TokenLinear(nn.Linear):
+    """A linear layer for every token, (B, N, C) -> (B, N, D). `F.linear` itself would fix B when it is exported."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens @ self.weight.T + self.bias
+
+
 class TokenAttention(nn.Module):
     """Eq. 2 of Conv-cut over the positions of one image: softmax(Q Kᵀ / √C) V, (B, C, H, W) -> (B, C, H, W).
 
@@ -172,11 +179,11 @@ class TokenAttention(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.query, self.key, self.value = (TokenLinear(dim, dim) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
-        attended = self._weights(tokens) @ _project(self.value, tokens)
+        attended = self._weights(tokens) @ self.value(tokens)
         return attended.transpose(1, 2).unflatten(2, x.shape[-2:])
 
     def weights(self, x: Tensor) -> Tensor:
@@ -184,13 +191,8 @@ class TokenAttention(nn.Module):
         return self._weights(x.flatten(2).transpose(1, 2))
 
     def _weights(self, tokens: Tensor) -> Tensor:
-        scores = _project(self.query, tokens) @ _project(self.key, tokens).transpose(1, 2)
+        scores = self.query(tokens) @ self.key(tokens).transpose(1, 2)
         return torch.softmax(scores / tokens.shape[-1] ** 0.5, dim=-1)
-
-
-def _project(layer: nn.Linear, tokens: Tensor) -> Tensor:
-    """The layer's output for every token, (B, N, C) -> (B, N, C). `F.linear` itself would fix B when it is exported."""
-    return tokens @ layer.weight.T + layer.bias
 
 
 def channel_pools(x: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -31,12 +31,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Backbone, BackboneModel, BackboneModelConfig
+from ferlib.models.backbone import AttentionModel, AttentionModelConfig, Backbone
 from ferlib.models.layers import SeparableConv2d, TokenAttention, global_average_pool, pooled_attention
 
 
 @dataclass(frozen=True)
-class PAttLiteConfig(BackboneModelConfig):
+class PAttLiteConfig(AttentionModelConfig):
     """Settings of PAtt-Lite.
 
     Attributes:
@@ -59,8 +59,6 @@ class PAttLiteConfig(BackboneModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.channels != 3:
-            raise UserError("PAtt-Lite takes three channels, like its backbone's weights; a grey face is repeated")
         if self.cut == "published" and not self.backbone.startswith("mobilenetv1_"):
             raise UserError(f"the published cut is inside a block of MobileNetV1; for {self.backbone} give cut=stage")
 
@@ -104,7 +102,7 @@ class PatchExtraction(nn.Sequential):
         return x
 
 
-class PAttLite(BackboneModel):
+class PAttLite(AttentionModel):
     """PAtt-Lite.
 
     Args:

@@ -18,11 +18,13 @@ from ferlib.errors import UserError
 from ferlib.models.backbone import Backbone, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.convcut import ConvCut
+from ferlib.models.heads import HeadModel
 from ferlib.models.ivsa import IVSA, Reduction
 from ferlib.models.layers import CBAM, SalientAttentionBlock, unwarned
 from ferlib.models.pattlite import PAttLite
+from ferlib.models.vtff import TwoStreamBackbone
 
-HEADS = ("attention", "dense layer", "dense layers", "classifier")  # parts behind the last map
+HEADS = ("attention", "dense layer", "dense layers", "LBP backbone", "head", "classifier")  # parts behind the last map
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
     """A model's parts by name, in the order in which a face passes them; every parameter is in exactly one.
 
     Raises:
-        ValueError: it is neither Conv-cut nor IVSA nor PAtt-Lite.
+        ValueError: it is neither Conv-cut nor IVSA nor PAtt-Lite nor a `HeadModel`.
     """
     found: dict[str, list[nn.Module]]
     if isinstance(model, IVSA):
@@ -86,6 +88,11 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
             "attention": [model.token_attention, model.pooled_attention],
             "dense layer": [model.bottleneck],
         }
+    elif isinstance(model, HeadModel):
+        found = backbone_stages(model.backbone)
+        if isinstance(model.backbone, TwoStreamBackbone):
+            found["LBP backbone"] = [model.backbone.texture]
+        found["head"] = [model.head]
     else:
         raise UserError(f"a {type(model).__name__} has no parts with names; Conv-cut, IVSA and PAtt-Lite have")
     found["classifier"] = [model.classifier]

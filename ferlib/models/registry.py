@@ -8,12 +8,16 @@ from typing import Any
 import torch
 
 from ferlib.errors import UserError
+from ferlib.models.apvit import APViT, APViTConfig
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.baselines import Baseline, BaselineConfig
 from ferlib.models.convcut import ConvCut, ConvCutConfig
+from ferlib.models.ddamfn import DDAMFN, DDAMFNConfig
 from ferlib.models.ivsa import IVSA, IVSAConfig
 from ferlib.models.pattlite import PAttLite, PAttLiteConfig
 from ferlib.models.pretrained import noted_normalisation, weights_record
+from ferlib.models.two_depth_vit import TwoDepthViT, TwoDepthViTConfig
+from ferlib.models.vtff import VTFF, VTFFConfig
 from ferlib.runtime.released import WEIGHTS, model_folder, released_models, released_onnx
 
 __all__ = [
@@ -77,6 +81,12 @@ MODELS = {
         BaselineConfig("inception_v3", backbone="inception_v3", dropout=0.5, input_size=299),
         "Inception v3",
     ),
+    "ddamfn": Entry(DDAMFN, DDAMFNConfig(), "DDAMFN's head: two coordinate-attention heads over the whole map"),
+    "apvit": Entry(APViT, APViTConfig(), "APViT's attentive pooling of positions and tokens in a small transformer"),
+    "two_depth_vit": Entry(
+        TwoDepthViT, TwoDepthViTConfig(), "POSTER++ without landmarks: two depths as tokens of a small transformer"
+    ),
+    "vtff": Entry(VTFF, VTFFConfig(), "VTFF: the face and its local binary patterns, fused, in a small transformer"),
 }
 
 

@@ -154,6 +154,8 @@ class _Run:
         device, processes = accelerator.device, accelerator.num_processes
         if recipe.batch_size % processes:
             raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+        if processes > 1 and method.group > 1:
+            raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
         folder = RunFolder(out)
         folder.check(recipe, model, method, resume)
 

@@ -120,6 +120,9 @@ class Recipe:
         check_range(self, 0, 1, "teacher_fraction")
         if (self.teacher or self.target_kind == "soft") and METHODS[self.method].hard_only:
             raise UserError(f"the method {self.method} needs one true class a face: hard targets, no teacher")
+        if self.batch_size % METHODS[self.method].group:
+            group = METHODS[self.method].group
+            raise UserError(f"the method {self.method} needs a batch_size that is a multiple of {group}")
 
         chosen = method_settings(self.method, self.method_settings)
         object.__setattr__(self, "method_settings", asdict(chosen))  # every one, to be saved with the run
@@ -186,6 +189,16 @@ CONVCUT_FERPLUS = Recipe(
     targets="soft",
     max_grad_norm=5.0,
 )
+
+
+# Rival architectures, and the training method where there is one made for it
+RIVALS = {
+    "ddamfn": ("ddamfn", "ddamfn"),
+    "apvit": ("apvit", "plain"),
+    "two_depth_vit": ("two_depth_vit", "plain"),
+    "vtff": ("vtff", "plain"),
+    "qcs": ("two_depth_vit", "qcs"),
+}
 
 
 def at_ivsa_size(config: ModelConfig) -> ModelConfig:
@@ -286,6 +299,23 @@ RECIPES = {
         method="label_smoothing",
         precision="bfloat16",
     ),
+    # The rivals' heads, all trained alike, so that a difference is the head's: whole, on one backbone at 112 px. Their
+    # authors' optimisers, epochs and backbones differ from each other, and every one chose its epoch on test.
+    **{
+        name: Recipe(
+            config=replace(MODELS[model].config, freeze_backbone=False),  # type: ignore[call-arg]
+            epochs=10,
+            batch_size=64,
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.02,
+            schedule="onecycle",
+            augment="flip_affine_erase",
+            max_grad_norm=5.0,
+            method=method,
+        )
+        for name, (model, method) in RIVALS.items()
+    },
     "convcut_ferplus": CONVCUT_FERPLUS,
     # The most accurate one: goes on from the backbone of the one above with more pixels, a part of its answers beside
     # the votes, averaged weights, both sides of every face; a mild logit adjustment for the rare classes, its τ the

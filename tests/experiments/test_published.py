@@ -4,9 +4,11 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from ferlib.experiments.published import ALONE, FOLDER, TABLES, comparison, read_published
+from ferlib.experiments.published import ALONE, FOLDER, TABLES, comparison, read_published, read_rivals
+from ferlib.training.recipes import RECIPES
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -23,9 +25,27 @@ def test_every_figure_has_its_source_and_protocol(name):
 
 
 def test_there_is_no_table_without_a_name():
-    assert {path.stem for path in FOLDER.glob("*.csv")} == set(TABLES)
+    assert {path.stem for path in FOLDER.glob("*.csv")} == {*TABLES, "rivals"}
     with pytest.raises(ValueError, match="unknown table 'convcut_table9'"):
         read_published("convcut_table9")
+
+
+def test_the_rivals_claims_are_those_that_the_papers_tables_print():
+    """But for MEK, whose own claim is another than Conv-cut prints for LNSU-Net."""
+    rivals = read_rivals().query("metric == 'accuracy'")
+    assert not rivals.duplicated(["model", "data"]).any() and (rivals["protocol"] != "").all()
+    names = {"IPA2LT": "LTNet"}
+    printed = pd.concat([read_published("convcut_table1"), read_published("ivsa_table2")])
+    pairs = printed.replace({"model": names}).merge(rivals, on=["model", "data"])
+    assert len(pairs) == 14 and (pairs["value_x"] == pairs["value_y"]).all()
+    assert (pairs["protocol_x"] == pairs["protocol_y"]).all()
+
+
+def test_every_rival_is_built_or_the_note_says_why_not():
+    rivals = read_rivals()
+    assert (rivals["note"].str.startswith("not built: ") == (rivals["built"] == "")).all()
+    architectures = {"ddamfn", "apvit", "two_depth_vit", "vtff", "qcs"}
+    assert architectures <= set(rivals["built"]) and architectures <= RECIPES.keys()
 
 
 def values(name: str, data: str, metric: str = "accuracy") -> list[float]:

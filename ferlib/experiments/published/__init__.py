@@ -36,6 +36,17 @@ def read_published(table: str) -> pd.DataFrame:
     return pd.read_csv(FOLDER / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
 
 
+def read_rivals() -> pd.DataFrame:
+    """What the rival methods' papers claim, a row a figure; none of it was chosen on validation faces.
+
+    Returns:
+        `model`, `year`, `data`, `metric`, `value` (percent), `protocol` (how the figure came about, as far as known),
+        `built` (name of the training method or model here that is made after it; empty: the note says why there is
+        none), `note`.
+    """
+    return pd.read_csv(FOLDER / "rivals.csv", keep_default_na=False)
+
+
 #: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
 REPORTS = {
     "ferplus": {

@@ -15,6 +15,8 @@ from ferlib.training.methods.base import Batch, Method, MethodSettings, Outputs,
 from ferlib.training.methods.dmue import DMUE
 from ferlib.training.methods.eac import EAC
 from ferlib.training.methods.mek import MEK
+from ferlib.training.methods.ddamfn import DDAMFNLoss
+from ferlib.training.methods.qcs import QCS
 
 __all__ = [
     "METHODS",
@@ -43,6 +45,8 @@ METHODS: dict[str, type[Method]] = {
     "eac": EAC,
     "mek": MEK,
     "dmue": DMUE,
+    "ddamfn": DDAMFNLoss,
+    "qcs": QCS,
 }
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from ferlib.data.dataset import FaceDataset
@@ -77,6 +78,7 @@ class Outputs(NamedTuple):
         logits: (B, classes).
         vector: (B, D), what the classifier turns into the logits.
         features: the feature map (B, C, h, w), `FaceModel.forward_features`; with cached features it has no gradient.
+        details: `FaceModel.forward_details`, for methods that are made for one model.
         stage_input: the feature map that goes into the backbone's last stage, (B, C', h', w'), where the method asks
             for it (`Method.stage_input`), else None.
     """
@@ -84,6 +86,7 @@ class Outputs(NamedTuple):
     logits: Tensor
     vector: Tensor
     features: Tensor
+    details: Tensor | None = None
     stage_input: Tensor | None = None
 
 
@@ -106,8 +109,13 @@ class TrainedNetwork(nn.Module):
             features, before = cast(BackboneModel, self.model).backbone.with_stage_input(view)
         else:
             features = view if self.cached else self.model.forward_features(view)
-        vector = self.model.forward_head(features, pre_logits=True)
-        return Outputs(self.model.classifier(vector), vector, features, before)
+        vector, details = self.model.forward_details(features)
+        return Outputs(self.model.classifier(vector), vector, features, details, before)
+
+
+def model_in(network: Callable) -> FaceModel:
+    """The model that a step's network is made of, also where it is shared by processes or compiled."""
+    return extract_model_from_parallel(network, keep_torch_compile=False).model
 
 
 class Method(nn.Module):
@@ -128,6 +136,7 @@ class Method(nn.Module):
         targets: "hard" or "soft" where the method asks for them, whatever the recipe says; else None.
         uses_counts: true if it divides by class sizes, and so needs a training face of every class.
         hard_only: true if it needs one true class a face.
+        group: faces that belong together in `order`; a batch must hold whole groups.
         sampling: probability (N,) of every face to be drawn, with replacement; None: every face once an epoch.
         logit_shift: (classes,), added to the logits of the model that is evaluated and saved; None: nothing.
     """
@@ -139,6 +148,7 @@ class Method(nn.Module):
     targets: str | None = None
     uses_counts = False
     hard_only = False
+    group = 1
     sampling: Tensor | None = None
     logit_shift: Tensor | None
 
