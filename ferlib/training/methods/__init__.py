@@ -10,7 +10,7 @@ import numpy as np
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
-from ferlib.training.methods import imbalance
+from ferlib.training.methods import imbalance, ltnet, neighbour_labels, scn
 from ferlib.training.methods.base import Batch, Method, MethodSettings, Outputs, TrainedNetwork, TrainingSet
 
 __all__ = [
@@ -37,6 +37,9 @@ METHODS: dict[str, type[Method]] = {
     "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
     "label_smoothing": imbalance.LabelSmoothing,
     "soft_labels": imbalance.SoftLabels,
+    "scn": scn.SCN,
+    "ltnet": ltnet.LTNet,
+    "neighbour_labels": neighbour_labels.NeighbourLabels,
 }
 
 
