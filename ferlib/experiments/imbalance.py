@@ -35,6 +35,7 @@ from ferlib.training.checkpoint import best_epoch
 from ferlib.training.features import FeatureCache, feature_logits
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
+from ferlib.training.methods import imbalance as imbalance_methods
 from ferlib.training.recipes import RECIPES, Recipe, fitted_config
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
@@ -53,9 +54,10 @@ def without_tiny_classes(dataset: FaceDataset) -> FaceDataset:
 
 
 def methods_for(dataset: FaceDataset) -> list[str]:
-    """Names of the methods that can be compared on a data set, as the table calls them, plain training first."""
+    """Names of the imbalance methods to be compared on a data set, as the table calls them, plain training first."""
     votes = {f"votes_{name}" for name in dataset.classes} <= set(dataset.frame)
-    return [PLAIN, *(name for name, method in METHODS.items() if name != "plain" and (votes or not method.targets))]
+    ours = {name: method for name, method in METHODS.items() if method.__module__ == imbalance_methods.__name__}
+    return [PLAIN, *(name for name, method in ours.items() if votes or not method.targets)]
 
 
 def method_recipe(

@@ -258,9 +258,12 @@ class _Run:
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Take one optimiser step on a batch; loss and logits."""
-        passes, rho = partial(self._passes, batch), self.recipe.sam_rho
-        trained = nn.ModuleList([self.network, self.method])
-        loss, logits = sharpness_aware(passes, trained, rho) if rho else passes()
+        passes = partial(self._passes, batch)
+        if self.recipe.sam_rho is None:
+            loss, logits = passes()
+        else:
+            trained = nn.ModuleList([self.network, self.method])
+            loss, logits = sharpness_aware(passes, trained, self.recipe.sam_rho)
         if self.recipe.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()

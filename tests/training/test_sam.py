@@ -15,7 +15,7 @@ FINETUNE = {"freeze_backbone": False, "augment": "flip_affine", "batch_size": 32
 
 
 class Net(nn.Module):
-    """A tiny network with batch norm, dropout, and a counter of its passes; a parameter that no loss reaches."""
+    """A tiny network with batch norm and dropout, whose answer depends on how often it was asked before."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         self.passes += 1
-        return self.layers(x)
+        return self.layers(x) * self.passes.clone()
 
 
 def passes_of(net, x, y):
@@ -53,6 +53,7 @@ def test_gradients_are_those_of_a_naive_step():
     gradients = torch.autograd.grad(first, parameters)
     norm = sum(float(g.square().sum()) for g in gradients) ** 0.5
     statistics = {name: value.clone() for name, value in naive.named_buffers()}
+    naive.passes.zero_()  # the second pass finds what the first one found
     before = [p.detach().clone() for p in parameters]
     with torch.no_grad():
         for p, g in zip(parameters, gradients, strict=True):
