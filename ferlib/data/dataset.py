@@ -13,6 +13,7 @@ from ferlib.labels import mapping
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("label", "split", "group", "row")
+ANNOTATOR = "annotator_"  # how the columns with another annotator's labels begin
 
 
 class DataError(UserError):
@@ -28,7 +29,8 @@ class FaceDataset(Dataset):
         frame: one row a face, with at least the columns `label` (int), `split` (one of "train", "validation",
             "test"), `group` (person or source the face belongs to; faces of one group never cross splits, -1 when
             unknown) and `row` (position in the source file). Votes, where a set has them, stand in the columns
-            `votes_<class>`.
+            `votes_<class>`; labels by other annotators, where a set has them, in categorical columns
+            `annotator_<name>`, whose categories are that annotator's classes in their order.
         pixels: uint8, (N, C, H, W), C is 1 (grey) or 3 (RGB): a tensor, or `StoredPixels`, which are indexed alike.
         notes: sentences on what was left out or decided while loading; parts of a data set have none.
 
@@ -115,6 +117,18 @@ class FaceDataset(Dataset):
             raise DataError(f"{self.name} has no votes, so no soft labels; use the plain labels")
         votes = torch.tensor(self.frame[columns].to_numpy(np.float32))
         return votes / votes.sum(dim=1, keepdim=True)
+
+    def other_annotators(self) -> dict[str, tuple[tuple[str, ...], torch.Tensor]]:
+        """Other annotators of the same faces, by name: their classes, and class indices int64 (N,), -1 without a label.
+
+        FERPlus has "fer2013": the labels that FER2013 gives the same faces.
+        """
+        found = {}
+        for column in self.frame.columns[self.frame.columns.str.startswith(ANNOTATOR)]:
+            labels = self.frame[column].astype("category").cat
+            name = column.removeprefix(ANNOTATOR)
+            found[name] = tuple(labels.categories), torch.tensor(labels.codes.to_numpy(np.int64))
+        return found
 
     def counts(self) -> pd.DataFrame:
         """Faces per class (rows) and split (columns)."""

@@ -61,7 +61,9 @@ def load_fer2013(folder: Path, skip_broken: bool = False) -> FaceDataset:
 
 
 def load_ferplus(folder: Path, skip_broken: bool = False, rule: str = "majority") -> FaceDataset:
-    """FERPlus with eight labels by a rule, and the votes behind them (see `FaceDataset.soft_labels`).
+    """FERPlus with eight labels by a rule, the votes behind them (see `FaceDataset.soft_labels`), and FER2013's labels.
+
+    Those of FER2013 are a second annotator's, see `FaceDataset.other_annotators`.
 
     "majority", the published rule: votes given by a single person are dropped; a face is kept when one class has more
     than half of the votes left, "unknown" and "not a face" included in the count but never kept. 3,153 test faces.
@@ -92,7 +94,9 @@ def load_ferplus(folder: Path, skip_broken: bool = False, rule: str = "majority"
     kept = (best < len(labels.FERPLUS)) & (frame["label"] != BROKEN).to_numpy()
     if rule == "majority":
         kept &= votes.max(axis=1) > 0.5 * total
-    frame = frame.assign(label=best, **{f"votes_{name}": votes[:, i] for i, name in enumerate(labels.FERPLUS)})
+    fer2013 = pd.Categorical.from_codes(frame["label"].where(frame["label"] != BROKEN, -1), labels.FER2013)
+    by_class = {f"votes_{name}": votes[:, i] for i, name in enumerate(labels.FERPLUS)}
+    frame = frame.assign(label=best, **by_class, annotator_fer2013=fer2013)
     name = "ferplus" if rule == "majority" else f"ferplus_{rule}"
     return FaceDataset(name, labels.FERPLUS, frame[kept], pixels[torch.as_tensor(kept)], notes)
 

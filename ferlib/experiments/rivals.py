@@ -118,7 +118,6 @@ def rival_recipe(
         keep_stages=backbone.keep_stages,
         input_size=backbone.input_size,
         freeze_backbone=False,
-        cut="stage",
     )
     recipe = replace(HOST, config=config, epochs=rival.longer * epochs, seed=seed)
     recipe = recipe.override(dict(settings or {})).override(dict(rival.changes))

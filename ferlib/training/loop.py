@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ from ferlib.training.distillation import distillation_targets
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
+from ferlib.training.sam import sharpness_aware
 from ferlib.training.schedules import epochs_without_gain, schedule
+from ferlib.training.shared_rows import share_rows
 from ferlib.training.tensorboard import Board
 from ferlib.utils.devices import choose_device
 from ferlib.utils.progress import progress
@@ -246,6 +249,8 @@ class _Run:
                 self.ema_model.update(self.model, epoch * steps + step)
             loss_sum += loss.detach()
             hits += (logits.detach().argmax(dim=1) == self._truth(rows)).sum()
+        if accelerator.num_processes > 1:
+            share_rows(self.method, order, faces, accelerator)
         train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
         train_accuracy = float(accelerator.reduce(hits, "sum")) / order.numel()
         if not math.isfinite(train_loss):
@@ -255,6 +260,20 @@ class _Run:
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Take one optimiser step on a batch; loss and logits."""
+        passes = partial(self._passes, batch)
+        if self.recipe.sam_rho is None:
+            loss, logits = passes()
+        else:
+            trained = nn.ModuleList([self.network, self.method])
+            loss, logits = sharpness_aware(passes, trained, self.recipe.sam_rho)
+        if self.recipe.max_grad_norm:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss, logits
+
+    def _passes(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Forward and backward pass of a step, which leave gradients; loss and logits."""
         with self._autocast():
             loss, logits = self.method.step(self.step_network, batch)
         self.accelerator.backward(loss)
@@ -262,10 +281,6 @@ class _Run:
             for parameter in self.method.parameters():
                 grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # unused by this one
                 parameter.grad = self.accelerator.reduce(grad, "mean")
-        if self.recipe.max_grad_norm:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         return loss, logits
 
     def judge(self, epoch: int, figures: dict[str, float], began: float) -> None:

@@ -52,6 +52,8 @@ class Recipe:
         method: what a step minimises, a key of `ferlib.training.methods.METHODS`: "plain", or a method against class
             imbalance or noisy labels. "soft_labels" means soft targets, whatever `targets` says.
         method_settings: the method's own, by name; those that are left out are as in its paper.
+        sam_rho: ρ of sharpness-aware minimisation, e.g. 0.05, around whatever the method minimises, or None; see
+            `ferlib.training.sam`. A step takes twice the time.
         ema_decay: decay a step of the exponential moving average of the weights, e.g. 0.999, or None. The EMA model
             is the one judged and kept. The decay rises to this value (timm's warm-up: 1 - step^(-2/3)).
         patience: the run ends after this many epochs without a new best, or None.
@@ -87,6 +89,7 @@ class Recipe:
     seed: int = 0
     method: str = "plain"
     method_settings: Mapping[str, Any] = field(default_factory=dict)
+    sam_rho: float | None = None
     ema_decay: float | None = None
     patience: int | None = None
     patience_on: str = "score"
@@ -112,7 +115,7 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        check_range(self, 0, math.inf, "lr", "max_grad_norm", exclusive=True)
+        check_range(self, 0, math.inf, "lr", "max_grad_norm", "sam_rho", exclusive=True)
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
         check_range(self, 0, math.inf, "weight_decay", "seed", "least_gain")
         check_range(self, 0, self.epochs - 1, "first_epoch")
@@ -125,6 +128,8 @@ class Recipe:
             raise UserError(f"the method {self.method} needs a batch_size that is a multiple of {group}")
 
         chosen = method_settings(self.method, self.method_settings)
+        if self.batch_size < chosen.least_batch:
+            raise UserError(f"the method {self.method} needs a batch of at least {chosen.least_batch} faces")
         object.__setattr__(self, "method_settings", asdict(chosen))  # every one, to be saved with the run
 
     @property

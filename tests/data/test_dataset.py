@@ -62,3 +62,12 @@ def test_missing_sets_say_where_they_were_looked_for(tmp_path):
         load_dataset("ferplus", tmp_path)
     with pytest.raises(DataError, match="unknown data set 'imagenet'"):
         load_dataset("imagenet")
+
+
+def test_other_annotators_have_classes_of_their_own(synthetic_faces):
+    part = synthetic_faces.subset(np.arange(4))
+    assert part.other_annotators() == {}
+    part.frame["annotator_ada"] = pd.Categorical(["sad", None, "glad", "sad"], categories=["glad", "sad", "mad"])
+    for data, codes in ((part, [1, -1, 0, 1]), (part.subset([2, 1]), [0, -1])):
+        classes, found = data.other_annotators()["ada"]
+        assert classes == ("glad", "sad", "mad") and found.tolist() == codes

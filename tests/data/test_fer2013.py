@@ -119,6 +119,17 @@ def test_ferplus_keeps_what_the_majority_rule_keeps(tmp_path):
         assert dataset.pixels[place].flatten().tolist() == rows[row][1].tolist()
 
 
+def test_ferplus_carries_the_labels_of_fer2013(tmp_path):
+    rows = made_rows(count=60)
+    write(tmp_path, csv_text(rows))
+    write_votes(tmp_path, rows, made_votes(rows))
+    for dataset in (load_ferplus(tmp_path), load_ferplus(tmp_path).split("train")):  # also of a part
+        classes, codes = dataset.other_annotators()["fer2013"]
+        assert classes == labels.FER2013 and codes.dtype == torch.int64
+        assert codes.tolist() == [rows[row][0] for row in dataset.frame["row"]] and len(set(codes.tolist())) > 3
+    assert load_fer2013(tmp_path).other_annotators() == {}
+
+
 def test_ferplus_by_most_votes(tmp_path):
     """Single votes count, half of them is not needed, the first of equals has it; unknown and NF are left out."""
     rows = made_rows(count=300)
@@ -378,6 +389,10 @@ def test_facts_of_ferplus(data_root):
     assert counts["validation"].tolist() == [1182, 865, 415, 351, 287, 24, 62, 13]
     assert counts["test"].tolist() == [1090, 893, 396, 384, 273, 18, 83, 16]
     assert dataset.soft_labels().sum(dim=1).allclose(torch.ones(len(dataset)))
+    _, codes = dataset.other_annotators()["fer2013"]
+    assert torch.equal(codes, load_dataset("fer2013", data_root).labels()[torch.tensor(dataset.frame["row"])])
+    same = np.array(labels.FER2013)[codes] == np.array(labels.FERPLUS)[dataset.labels()]
+    assert same.mean() == pytest.approx(0.6755, abs=5e-5)
 
 
 @pytest.mark.data

@@ -13,10 +13,20 @@ import torch
 from safetensors.torch import load_file
 from small_runs import SMALL
 
+from ferlib.data.synthetic import load_synthetic
+
 SCRIPT = Path(__file__).parents[1] / "helpers" / "run_of_processes.py"
 # left out: batch norm and dropout, which depend on the fraction of the batch that a process sees
 SETTINGS = {"epochs": 3, "detail_norm": "after", "dropout": 0.0, "lr": 0.01, "ema_decay": 0.9, "method": "sampler"}
 pytestmark = pytest.mark.slow
+
+
+def run(processes: int, settings: dict, out: Path, *flags: str) -> subprocess.CompletedProcess:
+    """The end of a run in this number of processes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *launcher, str(SCRIPT), json.dumps(SMALL | SETTINGS | settings), str(out), *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +35,7 @@ def runs(tmp_path_factory) -> dict[int, tuple[Path, subprocess.CompletedProcess]
     found = {}
     for processes in (1, 2):
         out = tmp_path_factory.mktemp("run") / str(processes)
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [sys.executable, *launcher, str(SCRIPT), json.dumps(SMALL | SETTINGS), str(out)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        command += ["odd"] if processes == 2 else []
-        found[processes] = out, subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        found[processes] = out, run(processes, {}, out, *(["odd"] if processes == 2 else []))
     return found
 
 
@@ -57,10 +63,20 @@ def test_a_batch_that_cannot_be_shared_is_refused(runs):
 
 def test_a_part_of_a_method_may_rest_in_one_process(tmp_path):
     """DMUE's branches do, where a process has too few faces for them; the others must not wait for their gradients."""
-    settings = SMALL | {"epochs": 1, "batch_size": 4, "method": "dmue", "freeze_backbone": False, "width": 8}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(SCRIPT), json.dumps(settings), str(tmp_path / "run")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
+    settings = {"epochs": 1, "batch_size": 4, "method": "dmue", "freeze_backbone": False, "width": 8}
+    ended = run(2, settings, tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr[-2000:]
     assert math.isfinite(pd.read_csv(tmp_path / "run" / "history.csv")["train_loss"].iloc[0])
+
+
+def test_labels_that_a_method_changed_are_those_of_all_processes(tmp_path):
+    """SCN without groups, so that no loss depends on a process's fraction of the batch, around it SAM."""
+    settings = {"method": "scn", "share": 1.0, "margin": 0.0, "threshold": 0.0, "relabel_from": 0.0, "epochs": 1}
+    settings["sam_rho"] = 0.01
+    labels = {}
+    for processes in (1, 2):
+        ended = run(processes, settings, tmp_path / str(processes))
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        labels[processes] = load_file(tmp_path / str(processes) / "last.safetensors")["method.labels"]
+    changed = labels[1] != load_synthetic(20).split("train").labels()
+    assert changed.sum() > 20 and (labels[1] != labels[2]).sum() <= 2  # a label on the edge may fall to either side

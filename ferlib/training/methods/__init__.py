@@ -12,11 +12,14 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.methods import imbalance
 from ferlib.training.methods.base import Batch, Method, MethodSettings, Outputs, TrainedNetwork, TrainingSet
+from ferlib.training.methods.ddamfn import DDAMFNLoss
 from ferlib.training.methods.dmue import DMUE
 from ferlib.training.methods.eac import EAC
+from ferlib.training.methods.ltnet import LTNet
 from ferlib.training.methods.mek import MEK
-from ferlib.training.methods.ddamfn import DDAMFNLoss
+from ferlib.training.methods.neighbour_labels import NeighbourLabels
 from ferlib.training.methods.qcs import QCS
+from ferlib.training.methods.scn import SCN
 
 __all__ = [
     "METHODS",
@@ -42,6 +45,9 @@ METHODS: dict[str, type[Method]] = {
     "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
     "label_smoothing": imbalance.LabelSmoothing,
     "soft_labels": imbalance.SoftLabels,
+    "scn": SCN,
+    "ltnet": LTNet,
+    "neighbour_labels": NeighbourLabels,
     "eac": EAC,
     "mek": MEK,
     "dmue": DMUE,

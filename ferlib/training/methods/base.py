@@ -32,6 +32,11 @@ class MethodSettings:
     def __post_init__(self) -> None:
         check_types(self)
 
+    @property
+    def least_batch(self) -> int:
+        """Faces that a batch must have at least; a recipe with fewer is refused."""
+        return 1
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -50,6 +55,11 @@ class TrainingSet:
     counts: np.ndarray
     model: FaceModel
     settings: MethodSettings = field(default_factory=MethodSettings)
+
+    @property
+    def vector_size(self) -> int:
+        """Length D of the vector that the model's classifier turns into logits."""
+        return next(layer.in_features for layer in self.model.classifier.modules() if isinstance(layer, nn.Linear))
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,8 @@ class Method(nn.Module):
     A method that needs the logits alone overrides `loss`; one that needs feature maps, several views or the faces'
     places overrides `step`. Parameters and buffers of its own are trained, saved and restored with the network's;
     anything that decides the next step must be one of them, so that a resumed run goes where an uninterrupted one goes.
+    Under SAM a step is computed twice, see `ferlib.training.sam`; buffers are what the first time makes of them. With
+    several processes the rows of a buffer with a row a face (N, ...) are exchanged at the end of every epoch.
 
     Args:
         training: the training split.

@@ -1,0 +1,29 @@
+"""What every process learnt of its own faces, given to all of them."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ferlib.training.methods import Method
+
+
+@torch.no_grad()
+def share_rows(method: Method, order: Tensor, faces: int, accelerator: Accelerator) -> None:
+    """Exchange the rows of the method's saved buffers that have a row a face, (N, ...): each from who last drew it.
+
+    Args:
+        method: of this process.
+        order: the faces of the epoch that has ended, (steps, batch size); column j was process j modulo their number's.
+        faces: N, in the training split.
+        accelerator: knows the processes.
+    """
+    processes = accelerator.num_processes
+    owner = torch.zeros(faces, dtype=torch.int64)  # faces not drawn are the same everywhere
+    for step in order:
+        owner[step] = torch.arange(len(step)) % processes
+    mine = (owner == accelerator.process_index).to(accelerator.device)
+    saved = method.state_dict(keep_vars=True)
+    for name, buffer in method.named_buffers():
+        if name in saved and buffer.ndim and len(buffer) == faces:
+            own = torch.where(mine.view(-1, *[1] * (buffer.ndim - 1)), buffer, torch.zeros_like(buffer))
+            buffer.copy_(accelerator.reduce(own, "sum"))
