@@ -1,4 +1,4 @@
-"""What every process learnt of its own faces, given to all of them."""
+"""Exchange of what a method has learnt of single faces, between the processes of a run."""
 
 import torch
 from accelerate import Accelerator

@@ -95,7 +95,7 @@ def group_size(faces: int, share: float) -> int:
 
 
 def rank_loss(weights: Tensor, low: Tensor, margin: float) -> Tensor:
-    """How far the mean weight of the others is from exceeding that of the `low` (indices) by the margin, a scalar."""
+    """Shortfall, from the margin, of the others' mean weight over that of the `low` (indices); a scalar, at least 0."""
     if not len(low):
         return weights.new_zeros(())
     high = torch.ones_like(weights, dtype=torch.bool).index_fill(0, low, False)
