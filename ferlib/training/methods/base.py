@@ -71,7 +71,7 @@ class Batch:
 
 
 class Outputs(NamedTuple):
-    """What the network gives for one view of a batch of faces.
+    """Answers of the network for one view of a batch of faces.
 
     Attributes:
         logits: (B, classes).
