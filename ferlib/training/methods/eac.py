@@ -11,6 +11,10 @@ erased, with clean labels before the mirroring, with noisy ones in x and x' inde
 
 The two views go through the network one after the other, as in that code, so batch norm sees them as two batches.
 
+λ is the paper's for a ResNet. It weighs squares of maps, whose scale is the backbone's: on three stages of
+EfficientNet-Lite0, whose map ends in no ReLU, the second term begins some thirty times as large as the first. Choose it
+on the validation faces.
+
 Departures: their pictures are changed in no other way (but for noise on the pixels of half of them), which is the
 recipe's `augment=none`; with one that flips, the cross-entropy sees either side of a face. Their Adam (1e-4, weight
 decay 1e-4, times 0.9 an epoch, 60 epochs) is the recipe's to set.
