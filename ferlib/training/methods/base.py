@@ -70,7 +70,7 @@ class Batch:
 
 
 class Outputs(NamedTuple):
-    """What the network gives for one view of a batch of faces.
+    """Answers of the network for one view of a batch of faces.
 
     Attributes:
         logits: (B, classes).
@@ -100,7 +100,7 @@ class TrainedNetwork(nn.Module):
     def forward(self, view: Tensor) -> Outputs:
         features = view if self.cached else self.model.forward_features(view)
         vector, details = self.model.forward_details(features)
-        return Outputs(self.model.classifier(vector), vector, features, details)
+        return Outputs(self.model.classifier(vector), vector, features, details=details)
 
 
 def model_in(network: Callable) -> FaceModel:
