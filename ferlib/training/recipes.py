@@ -196,14 +196,30 @@ CONVCUT_FERPLUS = Recipe(
 )
 
 
-# Rival architectures, and the training method where there is one made for it
-RIVALS = {
-    "ddamfn": ("ddamfn", "ddamfn"),
-    "apvit": ("apvit", "plain"),
-    "two_depth_vit": ("two_depth_vit", "plain"),
-    "vtff": ("vtff", "plain"),
-    "qcs": ("two_depth_vit", "qcs"),
-}
+# PAtt-Lite's head, trained in one run of two phases with its own batch size of 8. Its second phase trains the backbone
+# too, or not, depending on the version of Keras (see pattlite.py), with more dropout; here the backbone stays frozen,
+# and the dropout as it was.
+PATTLITE = Recipe(
+    config=PAttLiteConfig(),
+    epochs=60,
+    batch_size=8,
+    schedule="two_phases",
+    max_grad_norm=3.0,
+    method="weights",
+)
+
+# IVSA, section IV.B: SGD with Nesterov momentum 0.9, rate 0.01, weight decay 1e-4, plateau schedule, 100 epochs. The
+# batch size and the plateau's constants are those of its reference [21]. Evaluate with ten crops.
+IVSA = Recipe(
+    config=IVSAConfig(),
+    epochs=100,
+    batch_size=64,
+    optimizer="sgd",
+    lr=0.01,
+    weight_decay=1e-4,
+    schedule="plateau",
+    augment="ivsa",
+)
 
 
 def at_ivsa_size(config: ModelConfig) -> ModelConfig:
@@ -243,51 +259,15 @@ RECIPES = {
         after="convcut_published_phase1",
         protocol="published",
     ),
-    # PAtt-Lite's head, trained in one run of two phases with its own batch size of 8, honestly and as published. Its
-    # second phase trains the backbone too, or not, depending on the version of Keras (see pattlite.py), with more
-    # dropout; here the backbone stays frozen and the dropout as it was.
-    "pattlite": Recipe(
-        config=PAttLiteConfig(),
-        epochs=60,
-        batch_size=8,
-        schedule="two_phases",
-        max_grad_norm=3.0,
-        method="weights",
+    # PAtt-Lite, honestly and as published
+    "pattlite": PATTLITE,
+    "pattlite_published": replace(
+        PATTLITE, config=MODELS["pattlite_published"].config, augment="flip_contrast", protocol="published"
     ),
-    "pattlite_published": Recipe(
-        config=MODELS["pattlite_published"].config,
-        epochs=60,
-        batch_size=8,
-        schedule="two_phases",
-        augment="flip_contrast",
-        max_grad_norm=3.0,
-        method="weights",
-        protocol="published",
-    ),
-    # IVSA, section IV.B: SGD with Nesterov momentum 0.9, rate 0.01, weight decay 1e-4, plateau schedule, 100 epochs.
-    # The batch size and the plateau's constants are those of its reference [21]. Evaluate with ten crops.
-    "ivsa": Recipe(
-        config=IVSAConfig(),
-        epochs=100,
-        batch_size=64,
-        optimizer="sgd",
-        lr=0.01,
-        weight_decay=1e-4,
-        schedule="plateau",
-        augment="ivsa",
-    ),
+    "ivsa": IVSA,
     # The networks of IVSA's table I, from scratch, on crops of the same size, trained in the same way
     **{
-        name: Recipe(
-            config=at_ivsa_size(MODELS[name].config),
-            epochs=100,
-            batch_size=64,
-            optimizer="sgd",
-            lr=0.01,
-            weight_decay=1e-4,
-            schedule="plateau",
-            augment="ivsa",
-        )
+        name: replace(IVSA, config=at_ivsa_size(MODELS[name].config))
         for name in ("vgg16", "resnet18", "googlenet", "inception_v3")
     },
     # The released one: half as wide, so that it fits a visitor's download and two processor cores; a one-cycle in place
@@ -307,19 +287,20 @@ RECIPES = {
     # The rivals' heads, all trained alike, so that a difference is the head's: whole, on one backbone at 112 px. Their
     # authors' optimisers, epochs and backbones differ from each other, and every one chose its epoch on test.
     **{
-        name: Recipe(
+        name: replace(
+            CONVCUT_FERPLUS,
             config=replace(MODELS[model].config, freeze_backbone=False),  # type: ignore[call-arg]
-            epochs=10,
-            batch_size=64,
-            optimizer="adamw",
             lr=1e-3,
-            weight_decay=0.02,
-            schedule="onecycle",
-            augment="flip_affine_erase",
-            max_grad_norm=5.0,
+            targets="hard",
             method=method,
         )
-        for name, (model, method) in RIVALS.items()
+        for name, model, method in (
+            ("ddamfn", "ddamfn", "ddamfn"),
+            ("apvit", "apvit", "plain"),
+            ("two_depth_vit", "two_depth_vit", "plain"),
+            ("vtff", "vtff", "plain"),
+            ("qcs", "two_depth_vit", "qcs"),
+        )
     },
     "convcut_ferplus": CONVCUT_FERPLUS,
     # The most accurate one: goes on from the backbone of the one above with more pixels, a part of its answers beside

@@ -38,22 +38,28 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+def normed(norm, vector: Tensor) -> Tensor:
+    """A channel vector (C,) through a batch norm in evaluation mode."""
+    return (vector - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+
+
 def coordinate_attention(head, x: Tensor) -> Tensor:
     """One face's weights (C, S, S), a number at a time; x (C, S, S)."""
     channels, side, _ = x.shape
     convolution, norm, _ = head.joint
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
 
     def squeezed(vector: Tensor) -> Tensor:
         y = convolution.weight[:, :, 0, 0] @ vector + convolution.bias
-        y = (y - norm.running_mean) * scale + norm.bias
+        y = normed(norm, y)
         return torch.tensor([v * min(max(v + 3, 0), 6) / 6 for v in y.tolist()], dtype=x.dtype)
 
     out = torch.zeros_like(x)
-    rows = [torch.stack([x[c, i] @ head.along_rows.weight[c, 0, 0] for c in range(channels)]) for i in range(side)]
+    (along_rows, row_norm), (along_columns, column_norm) = head.along_rows, head.along_columns
+    rows = [torch.stack([x[c, i] @ along_rows.weight[c, 0, 0] for c in range(channels)]) for i in range(side)]
     columns = [
-        torch.stack([x[c, :, j] @ head.along_columns.weight[c, 0, :, 0] for c in range(channels)]) for j in range(side)
+        torch.stack([x[c, :, j] @ along_columns.weight[c, 0, :, 0] for c in range(channels)]) for j in range(side)
     ]
+    rows, columns = [normed(row_norm, row) for row in rows], [normed(column_norm, column) for column in columns]
     for i in range(side):
         row = head.rows.weight[:, :, 0, 0] @ squeezed(rows[i]) + head.rows.bias
         for j in range(side):
@@ -72,8 +78,9 @@ def test_ddamfn_by_hand():
         by_head = [coordinate_attention(head, face) for head in model.head.attention]
         assert torch.allclose(given, torch.stack(by_head), atol=1e-12)
         y = face * torch.maximum(*by_head)
-        expected = [float((y[c] * model.head.whole.weight[c, 0]).sum()) for c in range(len(face))]
-        assert torch.allclose(found, torch.tensor(expected, dtype=torch.double), atol=1e-12)
+        whole, norm = model.head.whole
+        summed = torch.stack([(y[c] * whole.weight[c, 0]).sum() for c in range(len(face))])
+        assert torch.allclose(found, normed(norm, summed), atol=1e-12)
     assert (maps[:, 0] - maps[:, 1]).abs().max() > 0.01
 
 
@@ -235,6 +242,12 @@ def test_any_picture_size(name, side):
     with torch.no_grad():
         logits = model(torch.randn(2, 3, side, side + 1))
     assert logits.shape == (2, 8) and logits.isfinite().all()
+
+
+def test_ddamfn_in_training_needs_two_faces():
+    model = create_model("ddamfn", **{key: SMALL[key] for key in ("backbone", "keep_stages", "input_size")})
+    with pytest.raises(ValueError, match="at least two faces in training"):
+        model.train()(torch.randn(1, 3, 32, 32))
 
 
 def test_impossible_settings_are_refused():

@@ -120,7 +120,7 @@ class TrainedNetwork(nn.Module):
         else:
             features = view if self.cached else self.model.forward_features(view)
         vector, details = self.model.forward_details(features)
-        return Outputs(self.model.classifier(vector), vector, features, details, before)
+        return Outputs(self.model.classifier(vector), vector, features, details=details, stage_input=before)
 
 
 def model_in(network: Callable) -> FaceModel:
