@@ -37,7 +37,7 @@ def read_published(table: str) -> pd.DataFrame:
 
 
 def read_rivals() -> pd.DataFrame:
-    """What the rival methods' papers claim, a row a figure; none of it was chosen on validation faces.
+    """Figures that the rival methods' papers claim, a row each; none of it was chosen on validation faces.
 
     Returns:
         `model`, `year`, `data`, `metric`, `value` (percent), `protocol` (how the figure came about, as far as known),
