@@ -4,8 +4,8 @@
 
 In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; two teachers,
 MobileNetV1 pretrained on faces and EfficientNet-Lite0, fine-tuned whole on FERPlus's votes with averaged weights; a
-tiny ladder, which shows that studies run on the card; IVSA with CBAM and without attention; and, alone on the card,
-`benchmarks/training.py --parts gpu`. Trained models are judged on PublicTest and PrivateTest, there without duplicates
+tiny ladder, which shows that studies run on the card; IVSA with CBAM and without attention; the rivals' methods on one
+host, as many as there is time for; and, alone on the card, `benchmarks/training.py --parts gpu`. Trained models are judged on PublicTest and PrivateTest, there without duplicates
 too, and IVSA on ten crops as well.
 
 ROOT is a data root with weights/, where the backbones are, and fer2013/ with fer2013new.csv and fer2013.csv, .csv.gz or
@@ -49,6 +49,10 @@ WHOLE = (  # a backbone with pooling and one linear layer, as in the recipe, tra
 MOBILENET = ("mobilenetv1_100_vggface2", "mobilenetv1_100", "[0.485,0.458,0.408]", str([1 / 255] * 3).replace(" ", ""))
 LITE0 = ("tf_efficientnet_lite0", "tf_efficientnet_lite0", "[0.5,0.5,0.5]", "[0.5,0.5,0.5]")
 LADDER = "reproduce ladder --quick"
+METHODS = (  # the rivals' methods on the first of them, also whole
+    "reproduce methods --data ferplus --backbone %s --backbone-weights {weights}/%s.safetensors --keep-stages 4 "
+    "--input-size 112 --set mean=%s std=%s"
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ PARTS = {
     "ladder": Part(LADDER),
     "ivsa_cbam": Part("train ivsa --data fer2013 --set block=cbam architecture=ivsa_cbam", "fer2013"),
     "ivsa_none": Part("train ivsa --data fer2013 --set block=none architecture=ivsa_plain", "fer2013"),
+    "methods": Part(METHODS % (MOBILENET[1], MOBILENET[0], *MOBILENET[2:])),
     "speed": Part("benchmarks/training.py --parts gpu", alone=True),
 }
 TESTS = {"public": "--split validation", "private": "--split test", "private_clean": "--split test --clean"}

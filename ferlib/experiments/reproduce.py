@@ -4,6 +4,7 @@ Every entry says how it was made: data set, backbone, seeds, epochs, faces, reci
 a work folder and shared between tables, between calls and between processes.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +19,21 @@ from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
 from ferlib.experiments import ladder, paper_tables, purity, rivals
 from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
-from ferlib.experiments.runner import BackboneChoice, check_splits, subsampled, untrained, watched_runs
+from ferlib.experiments.runner import (
+    BackboneChoice,
+    check_splits,
+    runs_as_they_end,
+    subsampled,
+    untrained,
+    watched_runs,
+)
 from ferlib.models.registry import load_model
 from ferlib.training.recipes import RECIPES, Recipe
 
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
+TOLD_EVERY = 120  # seconds
 METHODS_TABLES = ("methods", "methods-noise")
 
 
@@ -142,24 +151,26 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     return [paper_tables.table_entry(table, study.backbone, recipes, runs, data)]
 
 
-def _methods(study: Study, whole: FaceDataset, table: str) -> list[dict]:
-    data = subsampled(whole, study.train_faces)
-    recipes: dict[str, dict[int, Recipe]] = {}
-    for rival in rivals.rivals_for(data, noise=table == "methods-noise"):
-        if study.rows is None or rival.name in (rivals.PLAIN, *study.rows):
-            recipes[rival.name] = {
-                seed: rivals.rival_recipe(
-                    rival, data, study.backbone, study.epochs or rivals.EPOCHS, seed, study.settings
-                )
-                for seed in study.seeds
-            }
-    by_seed = [recipe for seed in study.seeds for own in recipes.values() if (recipe := own.get(seed))]
-    found = watched_runs(by_seed, data, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY)
-    done = dict(zip(map(id, by_seed), found, strict=True))
-    runs = {name: {seed: done[id(recipe)] for seed, recipe in own.items()} for name, own in recipes.items()}
-    plain = {(seed, rivals.PLAIN): recipe for seed, recipe in recipes[rivals.PLAIN].items()}
-    made = paper_tables.how_made(study.backbone, study.seeds, data, plain)
-    return [{"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data)}]
+def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
+    """The entry with the runs that are there so far, again and again, at most once in `TOLD_EVERY` seconds."""
+    data, epochs = subsampled(whole, study.train_faces), study.epochs or rivals.EPOCHS
+    rows = [
+        rival
+        for rival in rivals.rivals_for(data, noise=table == "methods-noise")
+        if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)
+    ]
+    wanted = [(seed, rival) for seed in study.seeds for rival in rows]  # plain training is the first of every seed
+    recipes = [rivals.rival_recipe(rival, data, study.backbone, epochs, s, study.settings) for s, rival in wanted]
+    made = paper_tables.how_made(study.backbone, study.seeds, data, {(study.seeds[0], rivals.PLAIN): recipes[0]})
+    runs: dict[str, dict[int, WatchedRun]] = {}
+    told = time.monotonic()
+    ended = runs_as_they_end(recipes, data, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY)
+    for number, (place, run) in enumerate(ended, start=1):
+        seed, rival = wanted[place]
+        runs.setdefault(rival.name, {})[seed] = run
+        if number == len(wanted) or (rivals.PLAIN in runs and time.monotonic() - told > TOLD_EVERY):
+            yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data)}
+            told = time.monotonic()
 
 
 def _methods_with_noise(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:

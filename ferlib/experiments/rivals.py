@@ -156,7 +156,7 @@ def compare_rivals(
     """The rows of the table, JSON-ready.
 
     Args:
-        runs: name of a row -> seed -> run; plain training among them, with the seeds of all others.
+        runs: name of a row -> seed -> run, plain training among them; a row is compared with it where both have a seed.
         data: with the test split.
         resamples: of the bootstrap, over test faces (or people) and seeds.
 
@@ -168,10 +168,9 @@ def compare_rivals(
     """
     test = data.split("test")
     truth = test.labels().numpy()
-    seeds = sorted(runs[PLAIN])
     predicted = {name: {s: _predicted(run) for s, run in own.items()} for name, own in runs.items()}
     milliseconds = _milliseconds({name: own[min(own)] for name, own in runs.items()})
-    draws = {count: Resampling(test, count, resamples) for count in {len(own) for own in runs.values()}}
+    draws = {count: Resampling(test, count, resamples) for count in range(1, max(map(len, runs.values())) + 1)}
     report = []
     for rival in RIVALS:
         if rival.name not in runs:
@@ -193,8 +192,8 @@ def compare_rivals(
             "minutes": round(statistics.median(run.history["train_seconds"].sum() / 60 for run in own.values()), 2),
             "ms_per_face": milliseconds[rival.name],
         }
-        if rival.name != PLAIN:
-            shared = [seed for seed in seeds if seed in own]
+        shared = [seed for seed in own if seed in runs[PLAIN]]
+        if rival.name != PLAIN and shared:
             both = [draws[len(shared)].measure([predicted[name][s] for s in shared]) for name in (rival.name, PLAIN)]
             (theirs, theirs_drawn), (plain, plain_drawn) = both
             gain = intervals((theirs - plain).mean(axis=0), theirs_drawn - plain_drawn)

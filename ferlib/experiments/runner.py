@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -143,22 +143,41 @@ def watched_runs(
     batchings: Sequence[Batching] = BATCHINGS,
     select_by: str = "accuracy",
 ) -> list[WatchedRun]:
-    """`watched_run` of every recipe, each in a folder of its own; processes with one work folder share the work.
+    """`watched_run` of every recipe, in the order of the recipes; see `runs_as_they_end`."""
+    runs = dict(runs_as_they_end(recipes, data, work, backbone_weights, batchings, select_by))
+    return [runs[place] for place in range(len(recipes))]
 
-    A run that another process is at is left to it and waited for at the end. A process that dies frees its run.
+
+def runs_as_they_end(
+    recipes: Sequence[Recipe],
+    data: FaceDataset,
+    work: Path,
+    backbone_weights: str | Path | None = None,
+    batchings: Sequence[Batching] = BATCHINGS,
+    select_by: str = "accuracy",
+) -> Iterator[tuple[int, WatchedRun]]:
+    """`watched_run` of every recipe and its place among them, each in a folder of its own.
+
+    Processes with one work folder share the work: a run that another process is at is left to it and waited for at the
+    end. A process that dies frees its run.
     """
     work.mkdir(parents=True, exist_ok=True)
-    plans = {run_name(recipe, data, backbone_weights): recipe for recipe in recipes}
-    runs: dict[str, WatchedRun] = {}
+    places: dict[str, list[int]] = {}
+    for place, recipe in enumerate(recipes):
+        places.setdefault(run_name(recipe, data, backbone_weights), []).append(place)
+    done = 0
     for patience in (0, -1):  # first what is free, then wait for the rest
-        for name in [name for name in plans if name not in runs]:
+        for name in list(places):
             try:
                 with FileLock(work / f"{name}.lock", timeout=patience):
-                    runs[name] = watched_run(plans[name], data, work / name, backbone_weights, batchings, select_by)
+                    run = watched_run(
+                        recipes[places[name][0]], data, work / name, backbone_weights, batchings, select_by
+                    )
             except Timeout:
                 continue
-            print(f"{len(runs)}/{len(plans)} {name}", flush=True)
-    return [runs[run_name(recipe, data, backbone_weights)] for recipe in recipes]
+            done += 1
+            print(f"{done}/{done + len(places) - 1} {name}", flush=True)
+            yield from ((place, run) for place in places.pop(name))
 
 
 def judge_runs(

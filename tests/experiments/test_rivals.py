@@ -115,6 +115,17 @@ def test_differences_are_paired(runs, rows, synthetic_faces):
     assert "minus_plain" not in rows["plain"]
 
 
+def test_a_row_with_fewer_seeds_is_compared_where_both_have_one(runs, rows, synthetic_faces):
+    part = {"plain": runs["plain"], "twice the epochs": {1: runs["twice the epochs"][1]}}
+    _, row = rivals.compare_rivals(part, synthetic_faces, resamples=200)
+    whole = rows["twice the epochs"]
+    assert row["seeds"] == {"1": whole["seeds"]["1"]} and row["mcnemar"] == [whole["mcnemar"][1]]
+    gain = row["seeds"]["1"]["accuracy"] - rows["plain"]["seeds"]["1"]["accuracy"]
+    assert row["minus_plain"]["accuracy"]["value"] == pytest.approx(gain)
+    alone = {"plain": {0: runs["plain"][0]}, "twice the epochs": part["twice the epochs"]}
+    assert "minus_plain" not in rivals.compare_rivals(alone, synthetic_faces, resamples=200)[1]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"), [(0.01, 0.02, "helps"), (-0.02, -0.01, "harms"), (-0.01, 0.01, "cannot be told")]
 )
