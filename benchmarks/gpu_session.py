@@ -5,8 +5,8 @@
 In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; two teachers,
 MobileNetV1 pretrained on faces and EfficientNet-Lite0, fine-tuned whole on FERPlus's votes with averaged weights; a
 tiny ladder, which shows that studies run on the card; IVSA with CBAM and without attention; the rivals' methods on one
-host, as many as there is time for; and, alone on the card, `benchmarks/training.py --parts gpu`. Trained models are judged on PublicTest and PrivateTest, there without duplicates
-too, and IVSA on ten crops as well.
+host, as many as there is time for; and, alone on the card, `benchmarks/training.py --parts gpu`. Trained models are
+judged on PublicTest and PrivateTest, there without duplicates too, and IVSA on ten crops as well.
 
 ROOT is a data root with weights/, where the backbones are, and fer2013/ with fer2013new.csv and fer2013.csv, .csv.gz or
 fer2013_compact.npz, whose faces are JPEGs: train on them, but report figures of the exact file only.
