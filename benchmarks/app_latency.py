@@ -11,7 +11,7 @@ at a time, each with as many threads as it takes by itself.
 The photos: of facial_expressions, drawn at random with a fixed seed, mostly 176 x 176 pixels; two portraits in the
 public domain as they are, and enlarged to the size of a telephone's photo. Times are medians over the photos in which
 every detector finds exactly one face, of a photo's median over the rounds. Shares of photos with a face are of all.
-How accurate the two are is in results/fer_package.json and results/convcut_ferplus_on_ferplus_7.json.
+How accurate the two are is in results/peers.json.
 """
 
 import argparse

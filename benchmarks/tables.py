@@ -61,7 +61,7 @@ def released(before: bool = True) -> str:
 
 def beside_fer() -> str:
     """The released model beside the `fer` package on the same rows."""
-    fer = read("fer_package")["sets"]
+    fer = read("peers")["entries"]["fer"]["sets"]
     lines = [HEAD]
     for data, title in (("ferplus", "FERPlus without contempt"), ("fer2013", "FER2013's own labels")):
         ours = read(f"convcut_ferplus_on_{data}_7")
@@ -71,6 +71,48 @@ def beside_fer() -> str:
             lines.append(row(f"**ours, head retrained on them**, {title}", again["faces"], again["metrics"]))
         lines.append(row(f"`fer` 25.10.3, {title}", fer[data]["faces"], fer[data]["metrics"]))
     return "\n".join(lines)
+
+
+def peers(data: str) -> str:
+    """Other people's models and ours on a test split, the best first, from results/peers.json."""
+    found = {name: (entry["sets"][data], entry["sets"][f"{data}, duplicates removed"]) for name, entry in all_peers()}
+    lines = [HEAD.replace(" |\n", " | accuracy without duplicates, % |\n") + "---|"]
+    for name in sorted(found, key=lambda name: -found[name][0]["metrics"]["accuracy"]["value"]):
+        whole, clean = found[name]
+        lines.append(
+            f"{row(peer_label(name), whole['faces'], whole['metrics'])} {cell(clean['metrics']['accuracy'])} |"
+        )
+    return "\n".join(lines)
+
+
+def all_peers() -> Iterable[tuple[str, dict]]:
+    return read("peers")["entries"].items()
+
+
+def peer_label(name: str) -> str:
+    ours = (ROOT / "ferlib" / "weights" / name).is_dir()
+    return f"**`{name}`** (ours)" if ours else f"`{name}`"
+
+
+def peers_about() -> str:
+    """Cost, licence and batch audit of the models, and how well they know FER2013's splits by its labels."""
+    splits = {"Training": "fer2013, train", "PublicTest": "fer2013, validation", "PrivateTest": "fer2013"}
+    lines = [
+        f"| model | version | licence | weights, MB | ms a face | answers in a batch | {' | '.join(splits)} |",
+        "|---" * 9 + "|",
+    ]
+    for name, entry in all_peers():
+        cells = [peer_label(name), entry["version"], entry["licence"], f"{entry['weights, MB']:.2f}"]
+        cells += [f"{entry['ms a face']:.1f}", batch_cell(entry["audit"])]
+        cells += [cell(entry["sets"][split]["metrics"]["accuracy"]) for split in splits.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def batch_cell(audit: dict | None) -> str:
+    if audit is None:
+        return "takes one face at a time"
+    return f"{audit['moved']:.0%} moved" if audit["moved"] else "as alone"
 
 
 def training() -> str:
@@ -306,6 +348,9 @@ TABLES = {
     "convcut_steps": lambda: paper_steps("ferplus", "mobilenetv1_100"),
     "purity": lambda: purity("ferplus"),
     "fer": beside_fer,
+    "peers_ferplus": lambda: peers("ferplus"),
+    "peers_fer2013": lambda: peers("fer2013"),
+    "peers_about": peers_about,
     "training": training,
     "runtime": runtime,
     "app_latency": app_latency,

@@ -56,7 +56,7 @@ def test_the_released_folder_has_the_same_report(name):
 
 
 def test_better_than_the_fer_package_on_the_same_rows():
-    ours, theirs = read("convcut_ferplus_on_ferplus_7"), read("fer_package")["sets"]["ferplus"]
+    ours, theirs = read("convcut_ferplus_on_ferplus_7"), read("peers")["entries"]["fer"]["sets"]["ferplus"]
     assert ours["faces"] == theirs["faces"]
     assert ours["metrics"]["accuracy"]["low"] > theirs["metrics"]["accuracy"]["high"]
 
