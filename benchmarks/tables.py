@@ -80,7 +80,7 @@ def peers(data: str) -> str:
     for name in sorted(found, key=lambda name: -found[name][0]["metrics"]["accuracy"]["value"]):
         whole, clean = found[name]
         lines.append(
-            f"{row(peer_label(name), whole['faces'], whole['metrics'])} {cell(clean['metrics']['accuracy'])} |"
+            f"{row(peer_label(name), whole['faces'], whole['metrics'])} {in_percent(clean['metrics']['accuracy'])} |"
         )
     return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def peers_about() -> str:
     for name, entry in all_peers():
         cells = [peer_label(name), entry["version"], entry["licence"], f"{entry['weights, MB']:.2f}"]
         cells += [f"{entry['ms a face']:.1f}", batch_cell(entry["audit"])]
-        cells += [cell(entry["sets"][split]["metrics"]["accuracy"]) for split in splits.values()]
+        cells += [in_percent(entry["sets"][split]["metrics"]["accuracy"]) for split in splits.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
