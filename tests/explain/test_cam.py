@@ -15,7 +15,7 @@ from torch import nn
 
 from ferlib.explain import CAMS
 from ferlib.explain.cam import first_component, predict_with_cam
-from ferlib.models.registry import create_model, list_models
+from ferlib.models.registry import MODELS, create_model, list_models
 
 
 class SignedEigenCAM(reference.EigenCAM):
@@ -52,7 +52,7 @@ def small(name: str, freeze_backbone: bool = False):
     torch.manual_seed(1)
     kind = name.split("_")[0] if name.split("_")[0] in SMALL else name
     settings = SMALL.get(kind, SMALL.get(name, {"input_size": 64}))
-    if kind in ("convcut", "pattlite") or name == "linear_probe":
+    if hasattr(MODELS[name].config, "freeze_backbone"):
         settings = settings | {"freeze_backbone": freeze_backbone}
     model = create_model(name, **settings)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ferlib.cli import build_parser
 from ferlib.cli.settings import parse_settings
@@ -54,6 +55,7 @@ def test_a_setting_that_no_edition_knew_is_refused(tmp_path):
 def test_a_run_of_the_first_edition_is_the_same_recipe(tmp_path):
     model = create_model("convcut", backbone="test_convnext", keep_stages=2, input_size=32, width=16)
     recipe = Recipe(model.config, epochs=2, ema_decay=0.9, max_grad_norm=1.0)
+    plain = nn.Module()
     run = RunFolder(tmp_path)
     run.start(recipe)
     run.last.touch()
@@ -62,9 +64,9 @@ def test_a_run_of_the_first_edition_is_the_same_recipe(tmp_path):
     saved["config"] = {OLD.get(key, key): value for key, value in saved["config"].items()}
     path.write_text(json.dumps({OLD.get(key, key): value for key, value in saved.items()}))
     assert "clip_norm" in path.read_text()
-    run.check(recipe, model, resume=True)
+    run.check(recipe, model, plain, resume=True)
     with pytest.raises(ValueError, match=r"max_grad_norm 1\.0 there, 2\.0 here"):
-        run.check(Recipe(model.config, epochs=2, ema_decay=0.9, max_grad_norm=2.0), model, resume=True)
+        run.check(Recipe(model.config, epochs=2, ema_decay=0.9, max_grad_norm=2.0), model, plain, resume=True)
 
 
 def test_commands_noted_by_the_first_edition_still_run():
