@@ -88,6 +88,16 @@ def example_pictures() -> list[np.ndarray]:
     return [*drawn, *map(np.asarray, photos)]
 
 
+def example_files(folder: Path) -> list[str]:
+    """Write `example_pictures` into a folder; their files. (Gradio compares pictures in memory for seconds.)"""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, pixels in enumerate(example_pictures(), start=1):
+        files.append(str(folder / f"example-{number}.png"))
+        Image.fromarray(pixels).save(files[-1], compress_level=1)
+    return files
+
+
 def _photo_of(package: str, file: str) -> Image.Image | None:
     """A photo that comes with a package, which is not imported; None where that is not installed."""
     with suppress(ImportError, OSError):

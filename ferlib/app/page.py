@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from ferlib.app.batch_table import COLUMNS, MOST_FILES, TYPES
-from ferlib.app.drawing import example_pictures
+from ferlib.app.drawing import example_files
 from ferlib.app.handlers import Listeners
 from ferlib.app.html import WELCOME
 from ferlib.app.messages import METHOD_TITLES
@@ -65,6 +65,7 @@ RAW: dict[str, Any] = {"preprocess": False, "concurrency_limit": None}
 def build_app(service: Service) -> Page:
     """The page and its endpoints, not yet served; uploads will lie in $GRADIO_TEMP_DIR."""
     do = Listeners(service, Uploads(Path(get_upload_folder())))
+    examples = example_files(Path(get_upload_folder()) / "examples")
     methods = [(METHOD_TITLES["gradcam"], "gradcam")]
     with Page(do.uploads, title="Facial expressions", analytics_enabled=False) as app:
         gr.Markdown(TITLE, elem_id="title")
@@ -72,7 +73,7 @@ def build_app(service: Service) -> Page:
             with gr.Tab("A photo") as photo_tab, gr.Row(equal_height=False):
                 with gr.Column(scale=2, min_width=300, elem_id="choose"):
                     photo = gr.Image(label="Your photo", type="filepath", height=330, buttons=[], elem_id="photo")
-                    gr.Examples(example_pictures(), photo, label="Or click an example", elem_id="examples", **PRIVATE)
+                    gr.Examples(examples, photo, label="Or click an example", elem_id="examples", **PRIVATE)
                     with gr.Accordion("Model and explanation", open=False, elem_id="options"):
                         model = gr.Dropdown(label="Model", interactive=True)
                         method = gr.Dropdown(methods, value="gradcam", label="Explanation", interactive=True)
@@ -109,7 +110,7 @@ def build_app(service: Service) -> Page:
                 with gr.Row(equal_height=False):
                     with gr.Column(scale=2, min_width=280):
                         face = gr.Image(label="A photo", type="filepath", height=260, buttons=[], elem_id="face")
-                        gr.Examples(example_pictures()[:5], face, label="Or click an example", **PRIVATE)
+                        gr.Examples(examples[:5], face, label="Or click an example", **PRIVATE)
                     with gr.Column(scale=4, min_width=300):
                         companies = gr.HTML(do.show_neighbours(None), apply_default_css=False, elem_classes="answer")
             with gr.Tab("About", elem_id="about") as about_tab:

@@ -1,0 +1,41 @@
+"""The page's start: Gradio writes no type stubs, and the examples are files."""
+
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from ferlib.app.drawing import example_files, example_pictures
+
+COUNTED = """
+import ast
+parse, calls = ast.parse, []
+ast.parse = lambda *given, **named: calls.append(1) or parse(*given, **named)
+import {module}
+import gradio
+assert callable(gradio.Image(render=False).change), "the events are there"
+print(len(calls))
+"""
+
+
+def sources_parsed(module: str) -> int:
+    """How many sources are parsed until the module and Gradio are imported, in a process of its own."""
+    command = [sys.executable, "-c", COUNTED.format(module=module)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return int(result.stdout.split()[-1])
+
+
+def test_gradio_is_imported_without_its_type_stubs():
+    """For a stub, the source of every component is parsed and so is the stub before it."""
+    alone, page = sources_parsed("gradio"), sources_parsed("ferlib.app.page")
+    assert alone > 50 and page < alone / 5
+
+
+def test_examples_are_the_pictures_in_files(tmp_path):
+    files = example_files(tmp_path / "examples")
+    assert len(files) == len(example_pictures()) == len(set(files))
+    for file, pixels in zip(files, example_pictures(), strict=True):
+        with Image.open(file) as picture:
+            assert np.array_equal(np.asarray(picture), pixels)
