@@ -66,7 +66,7 @@ class Rival:
         architecture: the network, a name in the registry.
         longer: times as many epochs as the others.
         views: forward passes a face and step.
-        paper: the method's name in `ferlib.experiments.published`, table "rivals".
+        paper: the method's name in `ferlib.experiments.published`, table "rivals"; empty if it has no figure there.
         votes: needs a data set with votes.
         noise: a row of the table with flipped labels, too.
     """
