@@ -66,7 +66,7 @@ class Rival:
         architecture: the network, a name in the registry.
         longer: times as many epochs as the others.
         views: forward passes a face and step.
-        paper: the method's name in `ferlib.experiments.published`, table "rivals".
+        paper: the method's name in `ferlib.experiments.published`, table "rivals"; empty if it has no figure there.
         votes: needs a data set with votes.
         noise: a row of the table with flipped labels, too.
     """
@@ -91,6 +91,7 @@ RIVALS = (
     Rival("twice the epochs", "plain, with as many forward passes as two views need", longer=2, noise=True),
     Rival("soft labels", "cross-entropy with the fractions of the votes", {"method": "soft_labels"}, votes=True),
     Rival("label smoothing", "a tenth of every target spread", {"method": "label_smoothing"}, noise=True),
+    Rival("mixup", "blends of two faces, asked for both", {"method": "mixup"}, noise=True),
     Rival("SAM", "sharpness-aware minimisation", SAM, views=2),
     Rival("SCN", "faces weighed and relabelled", SELF_CURE, paper="SCN", noise=True),
     Rival("LTNet", "two annotators' confusion matrices", {"method": "ltnet"}, paper="LTNet", noise=True),

@@ -91,6 +91,8 @@ def fewer_faces(faces):
         ("mek", PROBE),
         ("mek", PROBE | TRAINED),
         ("dmue", TRAINED | {"weight_decay": 0.01}),
+        ("mixup", {}),
+        ("mixup", TRAINED | {"augment": "flip_affine"}),
     ],
 )
 def test_methods_go_on_bit_for_bit(fewer_faces, tmp_path, name, settings):

@@ -17,6 +17,7 @@ from ferlib.training.methods.dmue import DMUE
 from ferlib.training.methods.eac import EAC
 from ferlib.training.methods.ltnet import LTNet
 from ferlib.training.methods.mek import MEK
+from ferlib.training.methods.mixup import Mixup
 from ferlib.training.methods.neighbour_labels import NeighbourLabels
 from ferlib.training.methods.qcs import QCS
 from ferlib.training.methods.scn import SCN
@@ -45,6 +46,7 @@ METHODS: dict[str, type[Method]] = {
     "logit_adjusted_posthoc": imbalance.LogitAdjustedPostHoc,
     "label_smoothing": imbalance.LabelSmoothing,
     "soft_labels": imbalance.SoftLabels,
+    "mixup": Mixup,
     "scn": SCN,
     "ltnet": LTNet,
     "neighbour_labels": NeighbourLabels,

@@ -134,6 +134,7 @@ class Method(nn.Module):
     A method that needs the logits alone overrides `loss`; one that needs feature maps, several views or the faces'
     places overrides `step`. Parameters and buffers of its own are trained, saved and restored with the network's;
     anything that decides the next step must be one of them, so that a resumed run goes where an uninterrupted one goes.
+    A step may draw from PyTorch's global generators, which the loop seeds for every epoch, and from no other.
     Under SAM a step is computed twice, see `ferlib.training.sam`; buffers are what the first time makes of them. With
     several processes the rows of a buffer with a row a face (N, ...) are exchanged at the end of every epoch.
 
@@ -175,7 +176,7 @@ class Method(nn.Module):
         return torch.multinomial(self.sampling, faces, replacement=True)
 
     def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss to be minimised, a scalar, and logits (B, classes) for the training accuracy.
+        """Loss to be minimised, a scalar, and logits (B, classes) for the training accuracy, in the order of `batch`.
 
         Args:
             network: takes a view and gives its `Outputs`, in training mode.
