@@ -178,7 +178,9 @@ def compare_annotators(
             gain = intervals((exact - first).mean(axis=0), resampled - first_resampled, SCORES)
             entry["minus_own"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
         report.append(entry)
-    learnt = {row.name: _learnt_matrices(list(runs[row.name].values())) for row in ROWS if row.learns_matrices}
+    learnt = {
+        row.name: _learnt_matrices(list(runs[row.name].values()), ("own", name)) for row in ROWS if row.learns_matrices
+    }
     return {
         "annotators": {"own": list(data.classes), name: list(classes)},
         "rows": report,
@@ -198,10 +200,11 @@ def compare_annotators(
     }
 
 
-def _learnt_matrices(runs: Sequence[WatchedRun]) -> dict[str, np.ndarray]:
-    """Annotator -> matrices (seeds, classes, classes of the annotator)."""
+def _learnt_matrices(runs: Sequence[WatchedRun], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Annotator -> matrices (seeds, classes, classes of the annotator), for those of these names that were learnt."""
     every = [read_matrices(run.folder / "last.safetensors") for run in runs]
-    return {who: np.stack([one[who] for one in every]) for who in every[0]}
+    learnt = {name: name.replace(".", "_") for name in names}  # as LTNet calls its parameters
+    return {name: np.stack([one[key] for one in every]) for name, key in learnt.items() if key in every[0]}
 
 
 def empirical_confusion(part: FaceDataset) -> np.ndarray:

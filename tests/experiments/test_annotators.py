@@ -158,9 +158,9 @@ def test_differences_are_paired_by_seed(entry):
 
 def test_matrices_are_means_over_the_seeds(entry, folders):
     assert entry["annotators"] == {"own": list(entry["recipe"]["config"]["classes"]), "second": list(THEIRS)}
-    assert {name: set(found) for name, found in entry["matrices"].items()} == {
-        "both, LTNet": {"own", "second"},
-        "own, LTNet": {"own"},
+    assert {name: list(found) for name, found in entry["matrices"].items()} == {
+        "both, LTNet": ["own", "second"],
+        "own, LTNet": ["own"],
     }
     for name, found in entry["matrices"].items():
         for who, matrix in found.items():
