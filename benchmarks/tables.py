@@ -244,7 +244,7 @@ def annotators() -> str:
         for metric, heading in names.items():
             columns[heading][label] = in_percent(row["metrics"][metric])
         if gain := row.get("minus_own", {}).get("vote_share"):
-            value, low, high = (100 * gain[key] for key in ("value", "low", "high"))
+            value, low, high = (round(100 * gain[key], 1) + 0 for key in ("value", "low", "high"))  # + 0: no -0.0
             gains[label] = f"{value:+.1f} ({low:+.1f} to {high:+.1f}): {gain['verdict']}"
     for name, title in (("own", "*FERPlus's label itself*"), ("fer2013", "*FER2013's label itself*")):
         for metric in ("accuracy", "vote_share"):
