@@ -260,6 +260,65 @@ def purity(data: str) -> str:
     return written("accuracy, %, 3 seeds", columns, rows)
 
 
+#: Rows of the two annotators' table, as they read for FERPlus.
+TRAINED_ON = {
+    "own labels": "FERPlus's labels",
+    "other labels": "FER2013's labels of the same faces",
+    "both, LTNet": "both, LTNet's latent truth",
+    "own, LTNet": "FERPlus's labels alone, LTNet",
+    "both, half and half": "both, half of every target from each",
+}
+
+
+def annotators() -> str:
+    """Networks trained on either annotator's labels and on both, and these labels themselves, on FERPlus's votes."""
+    (entry,) = read("annotators")["entries"]
+    names = {
+        "accuracy": "accuracy, %",
+        "balanced_accuracy": "balanced accuracy, %",
+        "macro_f1": "macro-F1, %",
+        "vote_share": "share of the votes, %",
+    }
+    columns: dict[str, dict[str, str]] = {heading: {} for heading in (*names.values(), "less FERPlus's labels, points")}
+    gains = columns["less FERPlus's labels, points"]
+    for row in entry["rows"]:
+        label = TRAINED_ON[row["name"]]
+        for metric, heading in names.items():
+            columns[heading][label] = in_percent(row["metrics"][metric])
+        if gain := row.get("minus_own", {}).get("vote_share"):
+            value, low, high = (round(100 * gain[key], 1) + 0 for key in ("value", "low", "high"))  # + 0: no -0.0
+            gains[label] = f"{value:+.1f} ({low:+.1f} to {high:+.1f}): {gain['verdict']}"
+    for name, title in (("own", "*FERPlus's label itself*"), ("fer2013", "*FER2013's label itself*")):
+        for metric in ("accuracy", "vote_share"):
+            columns[names[metric]][title] = f"*{in_percent(entry['labels_alone'][name][metric])}*"
+    head = f"trained on, {len(entry['seeds'])} seeds"
+    return written(head, columns, list(columns["accuracy, %"]))
+
+
+def annotator_classes() -> str:
+    """How often an annotator says a class: as learnt of faces of that latent truth, and as counted."""
+    (entry,) = read("annotators")["entries"]
+    classes, theirs = (entry["annotators"][name] for name in ("own", "fer2013"))
+    learnt = entry["matrices"]["both, LTNet"]
+    counts = dict(zip(classes, entry["empirical"], strict=True))
+    columns: dict[str, dict[str, str]] = {
+        "training faces": {name: f"{sum(row):,}" for name, row in counts.items()},
+        "FERPlus, learnt": {name: f"{100 * learnt['own'][i][i]:.1f}" for i, name in enumerate(classes)},
+        "FER2013, learnt": {},
+        "FER2013, counted": {},
+        "FER2013 else says most often, counted": {},
+    }
+    for i, name in enumerate(classes):
+        if name in theirs:
+            place = theirs.index(name)
+            columns["FER2013, learnt"][name] = f"{100 * learnt['fer2013'][i][place]:.1f}"
+            columns["FER2013, counted"][name] = f"{100 * counts[name][place] / sum(counts[name]):.1f}"
+        others = {one: count for one, count in zip(theirs, counts[name], strict=True) if one != name}
+        most = max(others, key=lambda one: others[one])
+        columns["FER2013 else says most often, counted"][name] = f"{most} {100 * others[most] / sum(counts[name]):.1f}"
+    return written("says the class, %", columns, list(classes))
+
+
 def app_load() -> str:
     """The app under load, from results/app_load.json."""
     report = read("app_load")
@@ -347,6 +406,8 @@ TABLES = {
     "convcut_table3": lambda: paper_table("convcut-table3", "ferplus", "mobilenetv1_100"),
     "convcut_steps": lambda: paper_steps("ferplus", "mobilenetv1_100"),
     "purity": lambda: purity("ferplus"),
+    "annotators": annotators,
+    "annotator_classes": annotator_classes,
     "fer": beside_fer,
     "peers_ferplus": lambda: peers("ferplus"),
     "peers_fer2013": lambda: peers("fer2013"),

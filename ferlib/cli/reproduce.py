@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
 NAMES = (
     "ladder", "purity", "convcut-table1", "convcut-table2", "convcut-table3", "convcut-backbone", "pattlite-attention",
-    "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise",
+    "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise", "annotators",
 )  # fmt: skip
 ABOUT = "made by `python -m ferlib reproduce`; what is measured is told in the modules of ferlib.experiments"
 
@@ -108,7 +108,7 @@ def _study(options: argparse.Namespace) -> "Study":
 
 
 def _data(options: argparse.Namespace) -> Iterator[tuple[str, "FaceDataset"]]:
-    """The tables asked for, each with its data set. Of "all", those whose data are missing are named and left out."""
+    """The tables asked for, each with its data set. Of "all", those that no data are there for are named."""
     from ferlib.data.dataset import DataError
     from ferlib.experiments.reproduce import TABLES
 
@@ -118,8 +118,10 @@ def _data(options: argparse.Namespace) -> Iterator[tuple[str, "FaceDataset"]]:
         try:
             if data not in read:
                 read[data] = load_from(options, data)
+            if options.table == "all":  # of a single table, `check_study` says it
+                TABLES[name].check(read[data])
         except DataError as error:
-            if options.table != "all" or options.data:
+            if options.table != "all" or (options.data and data not in read):
                 raise
             print(f"ferlib: {name} is left out: {error}", file=sys.stderr)
         else:

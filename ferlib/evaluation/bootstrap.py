@@ -205,5 +205,21 @@ class Resampling:
             whole, drawn = (score(counts.reshape(-1, self.classes, self.classes)) for counts in matrices)
             exact.append(whole[0])
             resampled.append(drawn)
-        picked = np.take_along_axis(np.stack(resampled, axis=1), self.seeds[..., None], axis=1)  # (R, S, M)
-        return np.stack(exact), picked.mean(axis=1)
+        return np.stack(exact), self._over_seeds(np.stack(resampled, axis=1))
+
+    def means(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Means over the faces of some runs of one thing.
+
+        Args:
+            values: a number a face (N,), one array a seed.
+
+        Returns:
+            That of each seed, (S, 1), and their mean over the drawn seeds in every resample, (R, 1).
+        """
+        every = np.stack(values, axis=1)  # (N, S)
+        drawn = self.faces @ every / self.faces.sum(axis=1, keepdims=True)
+        return every.mean(axis=0)[:, None], self._over_seeds(drawn[..., None])
+
+    def _over_seeds(self, resampled: np.ndarray) -> np.ndarray:
+        """Scores (R, S, M) -> their mean over the seeds drawn in every resample, (R, M)."""
+        return np.take_along_axis(resampled, self.seeds[..., None], axis=1).mean(axis=1)

@@ -17,7 +17,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import with_flipped_labels
 from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
-from ferlib.experiments import ladder, paper_tables, purity, rivals
+from ferlib.experiments import annotators, ladder, paper_tables, purity, rivals
 from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
 from ferlib.experiments.runner import (
     BackboneChoice,
@@ -74,12 +74,14 @@ class Table:
         data: the data set's name where none is given.
         make: its entries from the study, the data set and the table's name, one after the other.
         frame: the entries as a table, a row a figure.
+        check: raises a DataError, in a sentence, where a data set lacks what this table needs.
     """
 
     about: str
     data: str
     make: Callable[[Study, FaceDataset, str], Iterable[dict]]
     frame: Callable[[Sequence[dict]], pd.DataFrame] = paper_tables.paper_table
+    check: Callable[[FaceDataset], None] = lambda data: None
 
 
 def check_study(table: str, study: Study, data: FaceDataset) -> None:
@@ -89,6 +91,7 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
     """
     check_splits(data)
+    TABLES[table].check(data)
     rows: Sequence[rivals.Rival | paper_tables.Row] = paper_tables.TABLES.get(table, ())
     if table in METHODS_TABLES:
         rows = rivals.rivals_for(data, noise=table == "methods-noise")
@@ -99,8 +102,6 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
     if table.startswith("ivsa"):
         RECIPES["ivsa"].override(dict(study.settings))
     else:
-        if table == "purity":
-            purity.check_purity(data)
         small = data.subset(np.arange(min(len(data), 1)))
         probe = ladder.ladder_recipes("convcut", small, study.backbone, 1, [0])[0, "none"]
         untrained(probe.override(dict(study.settings)), study.backbone.weights)
@@ -181,6 +182,21 @@ def _methods_with_noise(study: Study, whole: FaceDataset, table: str) -> Iterato
         yield from _methods(study, with_flipped_labels(data, fraction), table)
 
 
+def _annotators(study: Study, whole: FaceDataset, table: str) -> list[dict]:
+    data = subsampled(whole, study.train_faces)
+    recipes, runs = {}, {}
+    for row in annotators.ROWS:
+        labelled, epochs = annotators.labelled_by(data, row.labels), study.epochs or ladder.EPOCHS
+        own = annotators.row_recipes(row, labelled, study.backbone, epochs, study.seeds, study.settings)
+        found = watched_runs(
+            list(own.values()), labelled, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY
+        )
+        recipes[row.name], runs[row.name] = own, dict(zip(own, found, strict=True))
+    plain = {(seed, annotators.OWN): recipe for seed, recipe in recipes[annotators.OWN].items()}
+    made = paper_tables.how_made(study.backbone, study.seeds, data, plain)
+    return [{"table": table, "data": data.name} | made | annotators.compare_annotators(runs, data)]
+
+
 def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     """CK+ as the data set's loader splits it, by subject, and split at random, as often published."""
     frame = whole.frame.assign(split=split_at_random(len(whole)))
@@ -193,7 +209,11 @@ TABLES = {
         "from a published figure to an honest one, one leak less a rung", "ferplus", _ladders, ladder.ladder_table
     ),
     "purity": Table(
-        "what batch attention says of a face in purer and purer batches", "ferplus", _purity, purity.purity_table
+        "what batch attention says of a face in purer and purer batches",
+        "ferplus",
+        _purity,
+        purity.purity_table,
+        purity.check_purity,
     ),
     "convcut-table1": Table("Conv-cut's Table 1: the networks of the authors' code", "ferplus", _paper_table),
     "convcut-table2": Table("Conv-cut's Table 2: attention and Detail Extraction", "ferplus", _paper_table),
@@ -206,6 +226,13 @@ TABLES = {
     "methods": Table("the rivals' methods on one host", "ferplus", _methods, rivals.methods_table),
     "methods-noise": Table(
         "the same, a part of the training labels flipped", "ferplus", _methods_with_noise, rivals.methods_table
+    ),
+    "annotators": Table(
+        "LTNet's two annotators of the same faces, and their latent truth",
+        "ferplus",
+        _annotators,
+        annotators.annotators_table,
+        annotators.check_annotators,
     ),
 }
 

@@ -5,6 +5,7 @@ in every figure. Titles, axes and units say enough for a figure to be read witho
 """
 
 from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
+from ferlib.plots.annotators import annotator_matrices
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -78,6 +79,7 @@ __all__ = [
     "confusion_matrices",
     "ladder",
     "purity_curve",
+    "annotator_matrices",
     "reliability_diagrams",
     "selection",
     "ablation_bars",

@@ -9,12 +9,11 @@ from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
 from ferlib.plots.ablation import PROTOCOL_COLOURS
-from ferlib.plots.style import INK, KEPT, OTHER_COLOUR, WIDTH, legend_above, styled
+from ferlib.plots.style import BLUES, INK, KEPT, OTHER_COLOUR, WIDTH, legend_above, styled
 
 #: One colour per order of the test set, as in the audit.
 ORDER_COLOURS = {"sorted": COLOURS["anger"], "shuffled": COLOURS["sadness"], "single": INK}
 LEAKY, HONEST, MARK = PROTOCOL_COLOURS["published"], PROTOCOL_COLOURS["honest"], PROTOCOL_COLOURS["paper"]
-_BLUES = [[0, "#ffffff"], [0.5, "#8fb8d8"], [1, "#0b4a7a"]]
 
 
 def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -286,7 +285,7 @@ def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -
         title,
         500,
         width=WIDTH + 60,
-        coloraxis={"colorscale": _BLUES, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
+        coloraxis={"colorscale": BLUES, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
     ).update_layout(margin={"l": 110, "b": 95})
 
 

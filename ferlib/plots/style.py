@@ -20,6 +20,7 @@ METRIC_NAMES = {
     "recall_rarest": "recall of the rarest",
 }
 OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
+BLUES = [[0, "#ffffff"], [0.5, "#8fb8d8"], [1, "#0b4a7a"]]  # of a confusion matrix, from none to all
 
 
 def styled(figure: go.Figure, title: str, height: int, width: int = WIDTH, **layout: object) -> go.Figure:

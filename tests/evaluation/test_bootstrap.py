@@ -78,6 +78,16 @@ def test_figures_are_those_of_loops(part):
     assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
 
 
+def test_means_over_runs_are_those_of_loops(part):
+    values = np.random.default_rng(5).random((2, len(part)))
+    exact, resampled = Resampling(part, 2, R).means(list(values))
+    assert exact[:, 0] == pytest.approx(values.mean(axis=1)) and resampled.shape == (R, 1)
+    draws, picks = face_draws(part, R).astype(int), seed_draws(2, R)
+    for i in range(R):
+        faces = np.repeat(np.arange(len(part)), draws[i])
+        assert resampled[i, 0] == pytest.approx(np.mean([values[seed][faces].mean() for seed in picks[i]]), rel=1e-5)
+
+
 def test_means_and_differences():
     values = np.random.default_rng(0).normal(5, 2, 400)
     mean, low, high = mean_intervals(values)
