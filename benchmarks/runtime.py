@@ -87,7 +87,9 @@ def summary(values: list[dict]) -> dict:
 
 
 def environment(tree: Path) -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": str(tree)}
+    """This process's, but that modules come from the tree and are kept compiled, as Python does unless told not to."""
+    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    return {key: value for key, value in os.environ.items() if key not in left_out} | {"PYTHONPATH": str(tree)}
 
 
 def photo_once(tree: Path, words: list[str]) -> dict:
