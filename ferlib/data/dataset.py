@@ -106,16 +106,24 @@ class FaceDataset(Dataset):
         """Class indices, int64 (N,)."""
         return torch.tensor(self.frame["label"].to_numpy(np.int64))
 
+    @property
+    def _vote_columns(self) -> list[str]:
+        return [f"votes_{name}" for name in self.classes]
+
+    @property
+    def has_votes(self) -> bool:
+        """True if there are votes for every class."""
+        return set(self._vote_columns) <= set(self.frame)
+
     def soft_labels(self) -> torch.Tensor:
         """Shares of the votes, float32 (N, classes), rows sum to 1.
 
         Raises:
             DataError: the set has no votes; FERPlus has.
         """
-        columns = [f"votes_{name}" for name in self.classes]
-        if not set(columns) <= set(self.frame):
+        if not self.has_votes:
             raise DataError(f"{self.name} has no votes, so no soft labels; use the plain labels")
-        votes = torch.tensor(self.frame[columns].to_numpy(np.float32))
+        votes = torch.tensor(self.frame[self._vote_columns].to_numpy(np.float32))
         return votes / votes.sum(dim=1, keepdim=True)
 
     def other_annotators(self) -> dict[str, tuple[tuple[str, ...], torch.Tensor]]:

@@ -42,8 +42,7 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: 
         first, second: classes (N,) that each model predicts for the same faces.
         classes: how many there are.
     """
-    only_first = int(((first == labels) & (second != labels)).sum())
-    only_second = int(((first != labels) & (second == labels)).sum())
+    only_first, only_second = disagreements(labels, first, second)
     return Comparison(
         len(labels),
         only_first,
@@ -51,6 +50,12 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: 
         mcnemar(only_first, only_second),
         paired_differences(labels, first, second, classes),
     )
+
+
+def disagreements(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """Faces that the first model alone has right, and those that the second alone has; arguments as of `compare`."""
+    one, other = first == labels, second == labels
+    return int((one & ~other).sum()), int((~one & other).sum())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

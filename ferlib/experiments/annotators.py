@@ -24,12 +24,11 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, mean_estimate
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.ladder import ladder_recipes
-from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
-from ferlib.experiments.rivals import SELECT_BY, verdict
+from ferlib.experiments.prediction_logger import WatchedRun
+from ferlib.experiments.rivals import chosen_epoch, metrics_table, predicted_classes, verdict
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.labels import mapping
-from ferlib.training.checkpoint import best_epoch
-from ferlib.training.methods.ltnet import read_matrices
+from ferlib.training.methods.ltnet import parameter_name, read_matrices
 from ferlib.training.recipes import Recipe
 
 OWN, OTHER = "own labels", "other labels"
@@ -162,8 +161,7 @@ def compare_annotators(
     scores: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for row in ROWS:
         own = runs[row.name]
-        epochs = [best_epoch(run.history, SELECT_BY) for run in own.values()]
-        called = [run.predicted["test", str(SINGLE)][epoch] for run, epoch in zip(own.values(), epochs, strict=True)]
+        called = [predicted_classes(run) for run in own.values()]
         shares = draws.means([votes[np.arange(len(votes)), predicted] for predicted in called])
         exact, resampled = (np.column_stack(parts) for parts in zip(draws.measure(called), shares, strict=True))
         scores[row.name] = exact, resampled
@@ -172,7 +170,7 @@ def compare_annotators(
         entry["seeds"] = {
             str(seed): dict(zip(SCORES, values, strict=True)) for seed, values in zip(own, exact.tolist(), strict=True)
         }
-        entry["best_epochs"] = [epoch + 1 for epoch in epochs]
+        entry["best_epochs"] = [chosen_epoch(run) + 1 for run in own.values()]
         if row.name != OWN:
             first, first_resampled = scores[OWN]
             gain = intervals((exact - first).mean(axis=0), resampled - first_resampled, SCORES)
@@ -203,8 +201,8 @@ def compare_annotators(
 def _learnt_matrices(runs: Sequence[WatchedRun], names: Sequence[str]) -> dict[str, np.ndarray]:
     """Annotator -> matrices (seeds, classes, classes of the annotator), for those of these names that were learnt."""
     every = [read_matrices(run.folder / "last.safetensors") for run in runs]
-    learnt = {name: name.replace(".", "_") for name in names}  # as LTNet calls its parameters
-    return {name: np.stack([one[key] for one in every]) for name, key in learnt.items() if key in every[0]}
+    keys = {name: parameter_name(name) for name in names}
+    return {name: np.stack([one[key] for one in every]) for name, key in keys.items() if key in every[0]}
 
 
 def empirical_confusion(part: FaceDataset) -> np.ndarray:
@@ -228,18 +226,4 @@ def _score_labels(test: FaceDataset, labels: np.ndarray, votes: np.ndarray) -> d
 
 def annotators_table(entries: Sequence[dict]) -> pd.DataFrame:
     """One row a data set, backbone, row and metric: value, low, high, and the difference to `OWN`."""
-    return pd.DataFrame(
-        {
-            "table": entry["table"],
-            "data": entry["data"],
-            "backbone": entry["backbone"]["name"],
-            "row": row["name"],
-            "metric": metric,
-            "seeds": len(row["seeds"]),
-        }
-        | value
-        | {f"minus_own_{key}": v for key, v in row.get("minus_own", {}).get(metric, {}).items()}
-        for entry in entries
-        for row in entry["rows"]
-        for metric, value in row["metrics"].items()
-    )
+    return metrics_table(entries, "minus_own")

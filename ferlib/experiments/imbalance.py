@@ -55,9 +55,8 @@ def without_tiny_classes(dataset: FaceDataset) -> FaceDataset:
 
 def methods_for(dataset: FaceDataset) -> list[str]:
     """Names of the imbalance methods to be compared on a data set, as the table calls them, plain training first."""
-    votes = {f"votes_{name}" for name in dataset.classes} <= set(dataset.frame)
     ours = {name: method for name, method in METHODS.items() if method.__module__ == imbalance_methods.__name__}
-    return [PLAIN, *(name for name, method in ours.items() if votes or not method.targets)]
+    return [PLAIN, *(name for name, method in ours.items() if dataset.has_votes or not method.targets)]
 
 
 def method_recipe(

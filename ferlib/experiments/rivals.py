@@ -23,34 +23,29 @@ import torch
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.calibration import calibration_error
-from ferlib.evaluation.compare import mcnemar
+from ferlib.evaluation.compare import disagreements, mcnemar
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
 from ferlib.experiments.published import read_rivals
-from ferlib.experiments.runner import BackboneChoice
+from ferlib.experiments.runner import BackboneChoice, computed_once
 from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import MODELS, load_model
 from ferlib.training.checkpoint import best_epoch
-from ferlib.training.recipes import Recipe, fitted_config
-from ferlib.utils.atomic import atomic_write
+from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_config
 
 SELECT_BY = "macro_f1"
 EPOCHS = 5
 FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
 PLAIN = "plain"
-HOST = Recipe(
+HOST = replace(
+    CONVCUT_FERPLUS,
     config=ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0, freeze_backbone=False),
     epochs=EPOCHS,
-    batch_size=64,
-    optimizer="adamw",
     lr=1e-3,
-    weight_decay=0.02,
-    schedule="onecycle",
-    augment="flip_affine_erase",
-    max_grad_norm=5.0,
+    targets="hard",
     precision="bfloat16",
 )
 
@@ -115,8 +110,7 @@ def claimed(rival: Rival) -> dict[str, float]:
 
 def rivals_for(data: FaceDataset, noise: bool = False) -> list[Rival]:
     """The rows that can be had on a data set, plain training first; with `noise` those of the table with it."""
-    votes = {f"votes_{name}" for name in data.classes} <= set(data.frame)
-    return [rival for rival in RIVALS if (votes or not rival.votes) and (rival.noise or not noise)]
+    return [rival for rival in RIVALS if (data.has_votes or not rival.votes) and (rival.noise or not noise)]
 
 
 def rival_recipe(
@@ -169,7 +163,7 @@ def compare_rivals(
     """
     test = data.split("test")
     truth = test.labels().numpy()
-    predicted = {name: {s: _predicted(run) for s, run in own.items()} for name, own in runs.items()}
+    predicted = {name: {s: predicted_classes(run) for s, run in own.items()} for name, own in runs.items()}
     milliseconds = _milliseconds({name: own[min(own)] for name, own in runs.items()})
     draws = {count: Resampling(test, count, resamples) for count in range(1, max(map(len, runs.values())) + 1)}
     report = []
@@ -179,7 +173,7 @@ def compare_rivals(
         own = dict(sorted(runs[rival.name].items()))
         called = predicted[rival.name]
         exact, resampled = draws[len(own)].measure([called[seed] for seed in own])
-        errors = [calibration_error(truth, _probabilities(run, test)) for run in own.values()]
+        errors = [calibration_error(truth, _probabilities(run, test).astype(np.float64)) for run in own.values()]
         on_test = [float(run.accuracy("test", SINGLE).max()) for run in own.values()]
         entry = asdict(rival) | {
             "paper_accuracy": claimed(rival),
@@ -188,7 +182,7 @@ def compare_rivals(
                 str(seed): dict(zip(METRICS, values, strict=True)) | {"ece": error}
                 for seed, values, error in zip(own, exact.tolist(), errors, strict=True)
             },
-            "best_epochs": [_chosen(run) + 1 for run in own.values()],
+            "best_epochs": [chosen_epoch(run) + 1 for run in own.values()],
             "chosen_on_test": float(np.mean(on_test)),
             "minutes": round(statistics.median(run.history["train_seconds"].sum() / 60 for run in own.values()), 2),
             "ms_per_face": milliseconds[rival.name],
@@ -199,7 +193,7 @@ def compare_rivals(
             (theirs, theirs_drawn), (plain, plain_drawn) = both
             gain = intervals((theirs - plain).mean(axis=0), theirs_drawn - plain_drawn)
             entry["minus_plain"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
-            entry["mcnemar"] = [_mcnemar(truth, predicted[PLAIN][seed], called[seed]) for seed in shared]
+            entry["mcnemar"] = [mcnemar(*disagreements(truth, predicted[PLAIN][seed], called[seed])) for seed in shared]
         report.append(entry)
     return report
 
@@ -210,7 +204,12 @@ def verdict(gain: Mapping[str, Any]) -> str:
 
 
 def methods_table(entries: Sequence[dict]) -> pd.DataFrame:
-    """One row a data set, backbone, row and metric."""
+    """One row a data set, backbone, row and metric, with the difference to plain training."""
+    return metrics_table(entries, "minus_plain")
+
+
+def metrics_table(entries: Sequence[dict], difference: str) -> pd.DataFrame:
+    """Entries with rows of metrics as a table: value and interval, and those of the difference of this name."""
     return pd.DataFrame(
         {
             "table": entry["table"],
@@ -221,34 +220,27 @@ def methods_table(entries: Sequence[dict]) -> pd.DataFrame:
             "seeds": len(row["seeds"]),
         }
         | value
-        | {f"minus_plain_{k}": v for k, v in row.get("minus_plain", {}).get(metric, {}).items()}
+        | {f"{difference}_{key}": v for key, v in row.get(difference, {}).get(metric, {}).items()}
         for entry in entries
         for row in entry["rows"]
         for metric, value in row["metrics"].items()
     )
 
 
-def _chosen(run: WatchedRun) -> int:
+def chosen_epoch(run: WatchedRun) -> int:
+    """The epoch (from 0) that is best on validation by `SELECT_BY`."""
     return best_epoch(run.history, SELECT_BY)
 
 
-def _predicted(run: WatchedRun) -> np.ndarray:
-    """Classes (N,) of the test faces in the chosen epoch."""
-    return run.predicted["test", str(SINGLE)][_chosen(run)]
+def predicted_classes(run: WatchedRun) -> np.ndarray:
+    """Classes (N,) of the test faces, each alone, in the chosen epoch."""
+    return run.predicted["test", str(SINGLE)][chosen_epoch(run)]
 
 
 def _probabilities(run: WatchedRun, test: FaceDataset) -> np.ndarray:
     """Probabilities (N, classes) of the test faces by the network that was kept; computed once a run."""
     path = run.folder / "test_probabilities.npy"
-    if not path.exists():
-        found = predict_dataset(load_model(run.folder / "best"), test)
-        with atomic_write(path) as partial, partial.open("wb") as handle:
-            np.save(handle, found.astype(np.float32))
-    return np.load(path).astype(np.float64)
-
-
-def _mcnemar(truth: np.ndarray, plain: np.ndarray, other: np.ndarray) -> float:
-    return mcnemar(int(((plain == truth) & (other != truth)).sum()), int(((plain != truth) & (other == truth)).sum()))
+    return computed_once(path, lambda: predict_dataset(load_model(run.folder / "best"), test).astype(np.float32))
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -119,11 +119,19 @@ def watched_run(
 
 def _ten_crops(folder: Path, data: FaceDataset) -> np.ndarray:
     """Classes (N,) that the run's chosen network gives the test faces by ten crops of each; computed once."""
-    path = folder / "ten_crops.npy"
+
+    def found() -> np.ndarray:
+        probabilities = predict_dataset(load_model(folder / "best"), data.split("test"), ten_crop=True)
+        return probabilities.argmax(axis=1).astype(np.uint8)
+
+    return computed_once(folder / "ten_crops.npy", found)
+
+
+def computed_once(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of a file; where there is none, it is computed and kept there."""
     if not path.exists():
-        found = predict_dataset(load_model(folder / "best"), data.split("test"), ten_crop=True).argmax(axis=1)
         with atomic_write(path) as partial, partial.open("wb") as handle:
-            np.save(handle, found.astype(np.uint8))
+            np.save(handle, compute())
     return np.load(path)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ferlib.plots.style import BLUES, WIDTH, styled
+from ferlib.plots.evaluation import add_percent_map, percent_maps
 
 LEAST = 0.005  # numbers below it, less than 1 in percent, are left out
 
@@ -25,29 +25,9 @@ def annotator_matrices(entry: Mapping[str, Any], row: str = "both, LTNet") -> go
     for column, (name, matrix) in enumerate(matrices.items(), 1):
         table = pd.DataFrame(matrix, index=truth, columns=entry["annotators"][name])
         table = table[[*(one for one in truth if one in table), *(one for one in table if one not in truth)]]
-        figure.add_heatmap(
-            z=100 * table.to_numpy(),
-            x=list(table),
-            y=truth,
-            text=[[f"{100 * value:.0f}" if value >= LEAST else "" for value in values] for values in table.to_numpy()],
-            texttemplate="%{text}",
-            textfont_size=12,
-            coloraxis="coloraxis",
-            xgap=1,
-            ygap=1,
-            hovertemplate=f"truth %{{y}}, {name} says %{{x}}: %{{z:.1f}} %<extra></extra>",
-            row=1,
-            col=column,
-        )
-        figure.update_xaxes(title_text="what the annotator says", row=1, col=column)
-    figure.update_xaxes(showgrid=False, tickangle=-45, title_standoff=8)
-    figure.update_yaxes(showgrid=False, autorange="reversed", title_standoff=6)
-    figure.update_yaxes(title_text="latent truth", row=1, col=1)
-    figure.update_annotations(font_size=14)
-    return styled(
-        figure,
-        f"What LTNet learnt of the annotators of the same faces (mean of {len(entry['seeds'])} seeds)",
-        500,
-        width=WIDTH + 60,
-        coloraxis={"colorscale": BLUES, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
-    ).update_layout(margin={"l": 110, "b": 95})
+        values = table.to_numpy()
+        text = [[f"{100 * value:.0f}" if value >= LEAST else "" for value in row_values] for row_values in values]
+        hover = f"truth %{{y}}, {name} says %{{x}}: %{{z:.1f}} %<extra></extra>"
+        add_percent_map(figure, column, 100 * values, list(table), truth, text, 12, hover)
+    title = f"What LTNet learnt of the annotators of the same faces (mean of {len(entry['seeds'])} seeds)"
+    return percent_maps(figure, title, "what the annotator says", "latent truth")

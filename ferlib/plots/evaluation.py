@@ -242,6 +242,48 @@ def reliability_diagrams(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
     ).update_layout(margin_t=100)
 
 
+def add_percent_map(
+    figure: go.Figure,
+    column: int,
+    z: np.ndarray,
+    x: Sequence[str],
+    y: Sequence[str],
+    text: Sequence[Sequence[str]],
+    size: int,
+    hover: str,
+) -> None:
+    """Put a table of percentages (rows y, columns x) into a column of a figure, with a text in every cell."""
+    figure.add_heatmap(
+        z=z,
+        x=list(x),
+        y=list(y),
+        text=text,
+        texttemplate="%{text}",
+        textfont_size=size,
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+        hovertemplate=hover,
+        row=1,
+        col=column,
+    )
+
+
+def percent_maps(figure: go.Figure, title: str, x_title: str, y_title: str) -> go.Figure:
+    """A figure of `add_percent_map`s side by side, finished: titles, axes, one scale of colours from 0 to 100 %."""
+    figure.update_xaxes(title_text=x_title, showgrid=False, tickangle=-45, title_standoff=8)
+    figure.update_yaxes(showgrid=False, autorange="reversed", title_standoff=6)
+    figure.update_yaxes(title_text=y_title, row=1, col=1)
+    figure.update_annotations(font_size=14)
+    return styled(
+        figure,
+        title,
+        500,
+        width=WIDTH + 60,
+        coloraxis={"colorscale": BLUES, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
+    ).update_layout(margin={"l": 110, "b": 95})
+
+
 def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -> go.Figure:
     """A confusion matrix as counts and, beside it, as fractions of each true class; both are coloured by the shares.
 
@@ -261,32 +303,9 @@ def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -
     }
     figure = make_subplots(1, 2, subplot_titles=list(texts), shared_yaxes=True, horizontal_spacing=0.04)
     for column, text in enumerate(texts.values(), 1):
-        figure.add_heatmap(
-            z=shares,
-            x=list(classes),
-            y=list(classes),
-            text=text,
-            texttemplate="%{text}",
-            textfont_size=11,
-            coloraxis="coloraxis",
-            xgap=1,
-            ygap=1,
-            hovertemplate="%{y} called %{x}: %{z:.1f} %<extra></extra>",
-            row=1,
-            col=column,
-        )
-        figure.update_xaxes(title_text="predicted", row=1, col=column)
-    figure.update_xaxes(showgrid=False, tickangle=-45, title_standoff=8)
-    figure.update_yaxes(showgrid=False, autorange="reversed", title_standoff=6)
-    figure.update_yaxes(title_text="true", row=1, col=1)
-    figure.update_annotations(font_size=14)
-    return styled(
-        figure,
-        title,
-        500,
-        width=WIDTH + 60,
-        coloraxis={"colorscale": BLUES, "cmin": 0, "cmax": 100, "colorbar": {"title": {"text": "%"}, "thickness": 14}},
-    ).update_layout(margin={"l": 110, "b": 95})
+        hover = "%{y} called %{x}: %{z:.1f} %<extra></extra>"
+        add_percent_map(figure, column, shares, classes, classes, text, 11, hover)
+    return percent_maps(figure, title, "predicted", "true")
 
 
 def class_scores(tables: Mapping[str, pd.DataFrame], measure: str = "recall") -> go.Figure:

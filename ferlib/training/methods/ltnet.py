@@ -77,7 +77,7 @@ class LTNet(Method):
         annotators = {OWN: (classes, torch.tensor(training.labels))}
         if self.settings.other_annotators:
             others = training.dataset.other_annotators()
-            annotators |= {name.replace(".", "_"): of for name, of in others.items()}  # no dots in PyTorch's names
+            annotators |= {parameter_name(name): of for name, of in others.items()}
         self.confusion = nn.ParameterDict()
         for name, (names, labels) in annotators.items():
             self.confusion[name] = nn.Parameter(near_identity(classes, names, self.settings.diagonal))
@@ -98,6 +98,11 @@ class LTNet(Method):
     def matrices(self) -> dict[str, np.ndarray]:
         """The confusion matrices (classes, classes of the annotator) by the annotator's name; rows sum to 1."""
         return {name: row_stochastic(matrix.detach()).cpu().numpy() for name, matrix in self.confusion.items()}
+
+
+def parameter_name(annotator: str) -> str:
+    """Name of an annotator's matrix among the parameters, where PyTorch allows no dots."""
+    return annotator.replace(".", "_")
 
 
 def annotator_loss(logits: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
