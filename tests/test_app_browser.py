@@ -53,15 +53,10 @@ def page(request, visitor, url):  # noqa: F811
     page.set_viewport_size({"width": width, "height": 844})
     requests, errors = [], []
     page.on("request", lambda sent: requests.append(sent.url))
-    page.streams = set()
-    page.on("request", lambda sent: "/queue/data" in sent.url and page.streams.add(sent))
-    for over in ("requestfinished", "requestfailed"):
-        page.on(over, lambda sent: page.streams.discard(sent))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: "Content Security Policy" in said.text and errors.append(said.text))
     page.goto(url)
     page.get_by_text(WELCOME).wait_for(timeout=TIMEOUT)
-    settle(page)
     yield page
     needed = page.evaluate("document.documentElement.scrollWidth")
     page.close()
@@ -71,15 +66,6 @@ def page(request, visitor, url):  # noqa: F811
 
 
 desktop_and_phone = pytest.mark.parametrize("page", [1280, 390], indirect=True)
-
-
-def settle(page) -> None:
-    """Wait until the page's streams of answers are closed.
-
-    Gradio closes a stream after the last answer, and loses a question that arrives within those milliseconds.
-    """
-    while page.streams:
-        page.wait_for_timeout(20)
 
 
 def upload(page, path) -> None:
@@ -107,7 +93,6 @@ def take_away(page) -> None:
     page.get_by_label("Remove Image").click()
     sync_api.expect(page.get_by_text(WELCOME)).to_be_visible()
     sync_api.expect(page.locator("#boxed img")).to_have_count(0)
-    settle(page)
 
 
 def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa: F811
@@ -115,7 +100,6 @@ def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa:
         upload(page, photos / name)
         sync_api.expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible(timeout=TIMEOUT)
         sync_api.expect(page.locator("#boxed img")).to_have_count(0)
-        settle(page)
         page.locator("#examples button").first.click()
         sync_api.expect(page.locator("#report .face")).to_have_count(1)
         take_away(page)

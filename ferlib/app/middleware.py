@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ferlib.app.answer_streams import AnswerStreams
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.hosts import Hosts
 from ferlib.app.request_checks import CALL, CHUNK, Refused, checked
@@ -35,7 +36,8 @@ READABLE = re.compile(
     r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|health|(static|assets|svelte)/.+)?"
     r"|/gradio_api/(info|openapi\.json|app_id|queue/data|upload_progress|heartbeat/\w+|call/(v2/)?\w+/\w+)/?"
 )
-FILE, UPLOAD, ENDS = "/gradio_api/file=", "/gradio_api/upload", re.compile(r"/gradio_api/(cancel|reset)/?")
+FILE, UPLOAD, STREAM = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/queue/data"
+ENDS = re.compile(r"/gradio_api/(cancel|reset)/?")
 MAX_CALL = 2_200_000  # bytes of a call's JSON: a live camera's picture
 MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
 UPLOADING = 8  # uploads at a time
@@ -82,6 +84,7 @@ class Gate:
         self.headers = HEADERS | {"Content-Security-Policy": " ".join((POLICY, *frames))}
         self.closing = False
         self.calling, self.uploading = Places(CALLING), Places(UPLOADING)
+        self.streams = AnswerStreams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -115,6 +118,8 @@ class Gate:
         if method in ("GET", "HEAD") and path.startswith(FILE):
             response = await anyio.to_thread.run_sync(self._file, path.removeprefix(FILE))
             await response(scope, receive, send)
+        elif method == "GET" and path.rstrip("/") == STREAM:
+            await self.streams.answer(self.app, scope, receive, send)
         elif method in ("GET", "HEAD") and READABLE.fullmatch(path):
             await self.app(scope, receive, send)
         elif method == "POST" and path.rstrip("/") == UPLOAD:
@@ -125,6 +130,7 @@ class Gate:
             if not ENDS.fullmatch(path):
                 path, passed = checked(self.page, path, body, own)
                 body = json.dumps(passed).encode()
+                send = self.streams.after(str(passed.get("session_hash")), send)
             await self.app(_rewritten(scope, path, len(body)), _replayed(body, receive), send)
         else:
             raise Refused(404, "There is nothing here.")
