@@ -8,6 +8,7 @@ only when the page has left the stream that ends.
 """
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,7 +63,5 @@ class AnswerStreams:
 
 async def _within(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event, so long at most."""
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        pass

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 #: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
 NAMES = (
     "ladder", "purity", "convcut-table1", "convcut-table2", "convcut-table3", "convcut-backbone", "pattlite-attention",
-    "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise", "annotators",
+    "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise",
+    "methods-frozen", "methods-frozen-noise", "annotators",
 )  # fmt: skip
 ABOUT = "made by `python -m ferlib reproduce`; what is measured is told in the modules of ferlib.experiments"
 
@@ -44,7 +45,9 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
         old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
         parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--epochs", type=int, help="default: 6 on a frozen backbone, 5 of the methods, IVSA's 100")
+    parser.add_argument(
+        "--epochs", type=int, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
+    )
     parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the recipe to change")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")

@@ -33,9 +33,9 @@ from ferlib.training.recipes import RECIPES, Recipe
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
-QUICK_ROWS = ("SCN",)  # of the table with noise
+QUICK_ROWS = ("SCN",)  # of the tables with noise
 TOLD_EVERY = 120  # seconds
-METHODS_TABLES = ("methods", "methods-noise")
+METHODS_TABLES = ("methods", "methods-noise", "methods-frozen", "methods-frozen-noise")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Study:
     """Settings for the runs of a table.
 
     Attributes:
-        backbone: under Conv-cut's and PAtt-Lite's networks, frozen; under the rivals' methods, fine-tuned.
-        epochs: of every run; None: six on a frozen backbone, five of the rivals, else the recipe's.
+        backbone: under Conv-cut's and PAtt-Lite's networks, frozen; under the rivals' methods, fine-tuned or frozen.
+        epochs: of every run; None: those of the rivals' host, six of other frozen backbones, else the recipe's.
         seeds: of every network.
         work: folder of the runs.
         train_faces: train on so many faces, drawn at random; None: on all.
@@ -94,7 +94,7 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
     TABLES[table].check(data)
     rows: Sequence[rivals.Rival | paper_tables.Row] = paper_tables.TABLES.get(table, ())
     if table in METHODS_TABLES:
-        rows = rivals.rivals_for(data, noise=table == "methods-noise")
+        rows = _rivals(data, table)
     if study.rows and not rows:
         raise UserError(f"{table} has no rows to choose from")
     if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
@@ -155,14 +155,14 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 
 def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
     """The entry with the runs that are there so far, again and again, at most once in `TOLD_EVERY` seconds."""
-    data, epochs = subsampled(whole, study.train_faces), study.epochs or rivals.EPOCHS
-    rows = [
-        rival
-        for rival in rivals.rivals_for(data, noise=table == "methods-noise")
-        if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)
-    ]
+    data = subsampled(whole, study.train_faces)
+    host = rivals.FROZEN if "frozen" in table else rivals.FINE_TUNED
+    rows = [rival for rival in _rivals(data, table) if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)]
     wanted = [(seed, rival) for seed in study.seeds for rival in rows]  # plain training is the first of every seed
-    recipes = [rivals.rival_recipe(rival, data, study.backbone, epochs, s, study.settings) for s, rival in wanted]
+    recipes = [
+        rivals.rival_recipe(rival, data, study.backbone, study.epochs, seed, study.settings, host)
+        for seed, rival in wanted
+    ]
     made = paper_tables.how_made(study.backbone, study.seeds, data, {(study.seeds[0], rivals.PLAIN): recipes[0]})
     runs: dict[str, dict[int, WatchedRun]] = {}
     told = time.monotonic()
@@ -173,6 +173,10 @@ def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
         if number == len(wanted) or (rivals.PLAIN in runs and time.monotonic() - told > TOLD_EVERY):
             yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data)}
             told = time.monotonic()
+
+
+def _rivals(data: FaceDataset, table: str) -> list[rivals.Rival]:
+    return rivals.rivals_for(data, frozen="frozen" in table, noise=table.endswith("noise"))
 
 
 def _methods_with_noise(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
@@ -227,6 +231,10 @@ TABLES = {
     "methods-noise": Table(
         "the same, a part of the training labels flipped", "ferplus", _methods_with_noise, rivals.methods_table
     ),
+    "methods-frozen": Table("the rivals' methods on a frozen backbone", "ferplus", _methods, rivals.methods_table),
+    "methods-frozen-noise": Table(
+        "the same, a part of the training labels flipped", "ferplus", _methods_with_noise, rivals.methods_table
+    ),
     "annotators": Table(
         "LTNet's two annotators of the same faces, and their latent truth",
         "ferplus",
@@ -248,6 +256,6 @@ def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
 def quick(study: Study, table: str) -> Study:
     """The same study so small that its figures mean nothing: to see that everything works."""
     tiny = {"widths": (4, 8, 8, 8), "hidden": 16} if table.startswith("ivsa") else {}
-    rows = study.rows or (QUICK_ROWS if table == "methods-noise" else None)  # the other methods are in "methods"
+    rows = study.rows or (QUICK_ROWS if table.endswith("noise") else None)  # the other methods are in "methods"
     settings = tiny | dict(study.settings)
     return replace(study, epochs=1, seeds=study.seeds[:1], train_faces=QUICK_FACES, settings=settings, rows=rows)

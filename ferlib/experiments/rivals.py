@@ -1,10 +1,13 @@
 """The rivals under one protocol: the same host, the same data, the epoch chosen on validation, test read once.
 
 The papers' tables set methods side by side that were measured on different backbones, with different pretraining, and
-mostly with the epoch that is best on test. Here the host is one and the same: a backbone fine-tuned whole, average
-pooling, a linear layer. A row differs from plain training in one thing: the training method, or the head. Every row
-has the same augmentation, optimiser, schedule and number of epochs. A method that looks twice at every face has its
-like in "twice the epochs": plain training with as many forward passes.
+mostly with the epoch that is best on test. Here the host is one and the same. A row differs from plain training in one
+thing: the training method, or the head. Every row has the same augmentation, optimiser, schedule and number of epochs.
+A method that looks twice at every face has its like in "twice the epochs": plain training with as many forward passes.
+
+There are two hosts. `FINE_TUNED`, as in the methods' papers: a backbone trained whole, average pooling, a linear layer.
+`FROZEN`, as in Conv-cut: Detail Extraction without attention on a frozen backbone, whose features are computed once; it
+takes a hundredth of the time, and leaves out the methods that need to train the backbone.
 
 The epoch is the one with the best macro-F1 on validation. Test predictions of every epoch are kept, to say what
 choosing on test would have claimed; no choice here looks at them.
@@ -37,16 +40,22 @@ from ferlib.training.checkpoint import best_epoch
 from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_config
 
 SELECT_BY = "macro_f1"
-EPOCHS = 5
 FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
 PLAIN = "plain"
-HOST = replace(
+FINE_TUNED = replace(
     CONVCUT_FERPLUS,
     config=ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0, freeze_backbone=False),
-    epochs=EPOCHS,
+    epochs=5,
     lr=1e-3,
     targets="hard",
     precision="bfloat16",
+)
+FROZEN = replace(
+    FINE_TUNED,
+    config=ConvCutConfig("convcut_none", attention="none"),
+    epochs=8,
+    augment="flip",
+    precision="float32",
 )
 
 
@@ -58,48 +67,56 @@ class Rival:
         name: of the row.
         about: the one thing that differs from plain training.
         changes: fields of the recipe that say so, see `Recipe.override`.
-        architecture: the network, a name in the registry.
+        architecture: the network, a name in the registry; empty: the host's.
         longer: times as many epochs as the others.
         views: forward passes a face and step.
         paper: the method's name in `ferlib.experiments.published`, table "rivals"; empty if it has no figure there.
         votes: needs a data set with votes.
-        noise: a row of the table with flipped labels, too.
+        frozen: can be had behind a frozen backbone.
+        with_noise: further changes in the table with flipped labels; None: no row of it.
     """
 
     name: str
     about: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    architecture: str = "linear_probe"
+    architecture: str = ""
     longer: int = 1
     views: int = 1
     paper: str = ""
     votes: bool = False
-    noise: bool = False
+    frozen: bool = True
+    with_noise: Mapping[str, Any] | None = None
 
 
 SAM = {"sam_rho": 0.05}
 # the authors' margin for batches of 64; labels are changed from half of the run on: their seventh of it would come
 # before the end of the first of five epochs, when the network is still wrong about many
 SELF_CURE = {"method": "scn", "margin": 0.07, "relabel_from": 0.5}
+ALONE = {"other_annotators": False}  # their labels are not flipped
+# EAC and MEK compare class maps, which a frozen backbone cannot change; DMUE copies the backbone's last stage; VTFF has
+# a second stream of pixels
 RIVALS = (
-    Rival(PLAIN, "cross-entropy, hard labels", noise=True),
-    Rival("twice the epochs", "plain, with as many forward passes as two views need", longer=2, noise=True),
+    Rival(PLAIN, "cross-entropy, hard labels", with_noise={}),
+    Rival("twice the epochs", "plain, with as many forward passes as two views need", longer=2, with_noise={}),
     Rival("soft labels", "cross-entropy with the fractions of the votes", {"method": "soft_labels"}, votes=True),
-    Rival("label smoothing", "a tenth of every target spread", {"method": "label_smoothing"}, noise=True),
-    Rival("mixup", "blends of two faces, asked for both", {"method": "mixup"}, noise=True),
+    Rival("label smoothing", "a tenth of every target spread", {"method": "label_smoothing"}, with_noise={}),
+    Rival("mixup", "blends of two faces, asked for both", {"method": "mixup"}, with_noise={}),
     Rival("SAM", "sharpness-aware minimisation", SAM, views=2),
-    Rival("SCN", "faces weighed and relabelled", SELF_CURE, paper="SCN", noise=True),
-    Rival("LTNet", "two annotators' confusion matrices", {"method": "ltnet"}, paper="LTNet", noise=True),
-    Rival("EAC", "class maps of a face and its mirror agree", {"method": "eac"}, views=2, paper="EAC", noise=True),
-    Rival("MEK", "the same, re-balanced, smoothed", {"method": "mek"}, views=2, paper="MEK", noise=True),
-    Rival("DMUE", "latent distributions from auxiliary branches", {"method": "dmue"}, paper="DMUE"),
-    Rival("label bank", "LA-Net's targets from neighbours", {"method": "neighbour_labels"}, noise=True),
+    Rival("SCN", "faces weighed and relabelled", SELF_CURE, paper="SCN", with_noise={}),
+    Rival("LTNet", "two annotators' confusion matrices", {"method": "ltnet"}, paper="LTNet", with_noise=ALONE),
+    Rival("EAC", "class maps of a face and its mirror agree", {"method": "eac"}, views=2, paper="EAC", frozen=False,
+          with_noise={}),
+    Rival("MEK", "the same, re-balanced, smoothed", {"method": "mek"}, views=2, paper="MEK", frozen=False,
+          with_noise={}),
+    Rival("DMUE", "latent distributions from auxiliary branches", {"method": "dmue"}, paper="DMUE", frozen=False),
+    Rival("label bank", "LA-Net's targets from neighbours", {"method": "neighbour_labels"}, with_noise={}),
     Rival("DDAMFN", "two coordinate-attention heads", {"method": "ddamfn"}, "ddamfn", paper="DDAMFN"),
     Rival("APViT", "attentive pooling, a small transformer", architecture="apvit", paper="APViT"),
     Rival("POSTER++ without landmarks", "two depths as tokens", architecture="two_depth_vit", paper="POSTER++"),
     Rival("QCS", "the same, trained in quadruplets", {"method": "qcs"}, "two_depth_vit", paper="QCS"),
-    Rival("VTFF", "fused with local binary patterns, a small transformer", architecture="vtff", views=2, paper="VTFF"),
-)
+    Rival("VTFF", "fused with local binary patterns, a small transformer", architecture="vtff", views=2, paper="VTFF",
+          frozen=False),
+)  # fmt: skip
 
 
 def claimed(rival: Rival) -> dict[str, float]:
@@ -108,37 +125,49 @@ def claimed(rival: Rival) -> dict[str, float]:
     return dict(zip(table["data"], table["value"].astype(float), strict=True))
 
 
-def rivals_for(data: FaceDataset, noise: bool = False) -> list[Rival]:
-    """The rows that can be had on a data set, plain training first; with `noise` those of the table with it."""
-    return [rival for rival in RIVALS if (data.has_votes or not rival.votes) and (rival.noise or not noise)]
+def rivals_for(data: FaceDataset, frozen: bool = False, noise: bool = False) -> list[Rival]:
+    """The rows that can be had on a data set, plain training first.
+
+    Args:
+        data: trained on.
+        frozen: on `FROZEN`, else on `FINE_TUNED`.
+        noise: those of the table with flipped labels, with its changes.
+    """
+    rows = [rival for rival in RIVALS if (data.has_votes or not rival.votes) and (rival.frozen or not frozen)]
+    if noise:
+        return [replace(r, changes={**r.changes, **r.with_noise}) for r in rows if r.with_noise is not None]
+    return rows
 
 
 def rival_recipe(
     rival: Rival,
     data: FaceDataset,
     backbone: BackboneChoice,
-    epochs: int,
+    epochs: int | None,
     seed: int,
     settings: Mapping[str, Any] | None = None,
+    host: Recipe = FINE_TUNED,
 ) -> Recipe:
     """The recipe of one run.
 
     Args:
         rival: the row.
         data: trained on.
-        backbone: under every row; it is fine-tuned.
-        epochs: of plain training.
+        backbone: under every row.
+        epochs: of plain training; None: the host's.
         seed: of the run.
         settings: fields of the recipe to change in all rows alike; a row's own changes come after.
+        host: `FINE_TUNED` or `FROZEN`.
     """
+    own = cast(BackboneModelConfig, MODELS[rival.architecture].config if rival.architecture else host.config)
     config = replace(
-        cast(BackboneModelConfig, MODELS[rival.architecture].config),
+        own,
         backbone=backbone.name,
         keep_stages=backbone.keep_stages,
         input_size=backbone.input_size,
-        freeze_backbone=False,
+        freeze_backbone=cast(BackboneModelConfig, host.config).freeze_backbone,
     )
-    recipe = replace(HOST, config=config, epochs=rival.longer * epochs, seed=seed)
+    recipe = replace(host, config=config, epochs=rival.longer * (epochs or host.epochs), seed=seed)
     recipe = recipe.override(dict(settings or {})).override(dict(rival.changes))
     return replace(recipe, config=fitted_config(recipe.config, data))
 

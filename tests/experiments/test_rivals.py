@@ -56,13 +56,31 @@ def test_a_row_differs_from_plain_training_in_what_it_says(synthetic_faces):
     assert plain.lr == 0.5 and plain.epochs == 5
     assert not uses_cache(plain.config, plain.augment), "the backbone is fine-tuned"
     for row in rivals.rivals_for(synthetic_faces):
-        recipe = rivals.rival_recipe(row, synthetic_faces, BACKBONE, 5, 0, {"lr": 0.5})
+        recipe = rivals.rival_recipe(row, synthetic_faces, BACKBONE, None, 0, {"lr": 0.5})
         assert recipe.epochs == 5 * row.longer
         differing = {key for key, value in recipe.to_json().items() if value != plain.to_json()[key]}
         allowed = set(row.changes) | {"method_settings"}
         allowed |= {"epochs"} if row.longer > 1 else set()
-        allowed |= {"config"} if row.architecture != "linear_probe" else set()
+        allowed |= {"config"} if row.architecture else set()
         assert differing <= allowed, row.name
+
+
+def test_on_a_frozen_backbone_every_row_learns_from_cached_features(synthetic_faces):
+    rows = rivals.rivals_for(synthetic_faces, frozen=True)
+    assert {row.name for row in rivals.rivals_for(synthetic_faces)} - {row.name for row in rows} == {
+        "EAC", "MEK", "DMUE", "VTFF"
+    }  # fmt: skip
+    for row in rows:
+        recipe = rivals.rival_recipe(row, synthetic_faces, BACKBONE, None, 0, host=rivals.FROZEN)
+        assert uses_cache(recipe.config, recipe.augment), row.name
+        assert recipe.epochs == rivals.FROZEN.epochs * row.longer
+
+
+def test_labels_that_are_flipped_have_no_unflipped_ones_beside_them(synthetic_faces):
+    for frozen in (False, True):
+        (row,) = (row for row in rivals.rivals_for(synthetic_faces, frozen, noise=True) if row.name == "LTNet")
+        recipe = rivals.rival_recipe(row, synthetic_faces, BACKBONE, None, 0)
+        assert recipe.method == "ltnet" and recipe.method_settings["other_annotators"] is False
 
 
 def test_the_epoch_is_chosen_by_macro_f1_on_validation(runs, rows):
