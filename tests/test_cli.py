@@ -173,9 +173,19 @@ def test_train_then_evaluate(few_faces, tmp_path, capsys):
     metric = result["metrics"]["accuracy"]
     assert metric["low"] <= metric["value"] <= metric["high"]
     assert sum(map(sum, result["confusion"]["counts"])) == result["faces"]
+    assert result["protocol"].endswith("; the split was not used for training or selection")
     assert main(["evaluate", str(out / "best"), "--data", "synthetic", "--clean", "--format", "json"]) == 0
     clean = json.loads(capsys.readouterr().out)
     assert clean["clean"] and clean["faces"] <= result["faces"]
+
+
+def test_an_evaluation_says_if_its_split_chose_the_epoch(few_faces, tmp_path, capsys):
+    settings = ["widths=[4,8,8,8]", "hidden=16", "epochs=1", "protocol=published"]
+    assert main(["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]) == 0
+    capsys.readouterr()
+    for split, said in (("test", "was used for choosing the epoch"), ("validation", "was not used for training")):
+        assert main(["evaluate", str(tmp_path / "best"), "--data", "synthetic", "--split", split]) == 0
+        assert said in capsys.readouterr().out
 
 
 def test_an_interrupted_training_says_how_to_go_on(few_faces, tmp_path, capsys, monkeypatch):

@@ -68,7 +68,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
     from ferlib.evaluation.external_model import load_guest
     from ferlib.models.base import to_device
-    from ferlib.models.registry import load_model
+    from ferlib.models.registry import load_model, released_models
+    from ferlib.training.checkpoint import selected_on
     from ferlib.utils.devices import choose_device
 
     device = choose_device(options.device)
@@ -98,6 +99,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.ten_crop,
         options.protocol,
         options.batch_size or PUBLISHED_BATCH,
+        selected_on(released_models().get(options.model, options.model)),
     )
     result: Report = {"name": str(options.model), **measured}
     report = None

@@ -65,6 +65,7 @@ def evaluate(
     ten_crop: bool = False,
     protocol: str = "honest",
     published_batch: int = PUBLISHED_BATCH,
+    selected_on: str | None = None,
 ) -> Report:
     """Metrics of a model on one split.
 
@@ -83,6 +84,7 @@ def evaluate(
             (`ferlib.evaluation.audit.mixes_neighbours`) gets them one at a time, any other in batches, which is quicker
             and the same.
         published_batch: faces a batch of the protocol "published".
+        selected_on: the split that chose the model's epoch, for the protocol in words; None: not known.
 
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
@@ -112,7 +114,6 @@ def evaluate(
     metrics = summary_with_intervals(truth, probabilities)
     if (temperature := model.config.temperature) != 1:
         metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
-    unseen = "; the split was not used for training or selection" if split == "test" and protocol == "honest" else ""
     return {
         "model": asdict(model.config),
         "data": dataset.name,
@@ -120,10 +121,19 @@ def evaluate(
         "without": list(without),
         "clean": clean,
         "ten_crop": ten_crop,
-        "protocol": PROTOCOLS[protocol].format(batch=batch) + unseen,
+        "protocol": PROTOCOLS[protocol].format(batch=batch) + _use_of(split, selected_on),
         "faces": len(part),
         "metrics": metrics,
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
+
+
+def _use_of(split: str, selected_on: str | None) -> str:
+    """Words on how the training used the split that is measured, "" where that is not known."""
+    if selected_on is None:
+        return ""
+    if split in ("train", selected_on):
+        return f"; the split was used for {'training' if split == 'train' else 'choosing the epoch'}"
+    return "; the split was not used for training or selection"

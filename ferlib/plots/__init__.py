@@ -30,6 +30,7 @@ from ferlib.plots.evaluation import (
 from ferlib.plots.explain import (
     HOVER_FACES,
     class_regions,
+    face_predictions,
     faithfulness,
     picture_table,
     planes,
@@ -42,7 +43,6 @@ from ferlib.plots.models import (
     STAGE_COLOURS,
     accuracy_by_batch,
     budgets,
-    face_predictions,
     influence,
     receptive_fields,
     shrinkage,

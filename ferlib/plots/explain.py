@@ -1,6 +1,7 @@
 """Chapter 5, what the model sees: maps side by side, where they lie, whether they are faithful, faces in a plane."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,6 +10,9 @@ from plotly.subplots import make_subplots
 from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
 from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
+
+if TYPE_CHECKING:
+    from ferlib.predict import FacePrediction
 
 CONTROL_COLOUR, MAP_COLOUR = COLOURS["anger"], COLOURS["sadness"]
 CONTROL_NAMES = {"random": "control: random", "centre": "control: centre blob"}
@@ -273,3 +277,50 @@ def planes(
 
 def _named(method: str) -> str:
     return CONTROL_NAMES.get(method, method.replace("_", " "))
+
+
+def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
+    """Faces side by side: the face, what the model looked at, and the probability of every class.
+
+    Args:
+        predictions: caption -> prediction with a heat map; best up to five.
+    """
+    count = len(predictions)
+    figure = make_subplots(
+        3,
+        count,
+        row_heights=[0.3, 0.3, 0.4],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.03,
+        subplot_titles=list(predictions),
+    )
+    for column, prediction in enumerate(predictions.values(), 1):
+        for row, picture in ((1, prediction.face), (2, prediction.overlay())):
+            figure.add_trace(go.Image(source=data_url(picture), hoverinfo="skip"), row=row, col=column)
+            figure.update_xaxes(visible=False, row=row, col=column)
+            figure.update_yaxes(visible=False, row=row, col=column)
+        classes, scores = list(prediction.scores), np.array(list(prediction.scores.values())) * 100
+        figure.add_bar(
+            y=classes,
+            x=scores,
+            orientation="h",
+            marker_color=[COLOURS.get(name, OTHER_COLOUR) for name in classes],
+            text=[f"{score:.0f}" for score in scores],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+            row=3,
+            col=column,
+        )
+        figure.update_xaxes(title_text="probability (%)", range=[0, 118], tickvals=[0, 50, 100], row=3, col=column)
+        figure.update_yaxes(autorange="reversed", showticklabels=column == 1, showgrid=False, row=3, col=column)
+    side = min((WIDTH - 115) / count, 170)  # pixels
+    figure = styled(
+        figure,
+        "Face, Grad-CAM of the predicted class, and probabilities",
+        height=int(side * 2 + 380),
+        width=int(max(115 + side * count, 560)),
+        bargap=0.25,
+    )
+    figure.update_annotations(font_size=13)
+    return figure.update_layout(showlegend=False, margin_l=90)

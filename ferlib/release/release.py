@@ -32,7 +32,7 @@ from ferlib.predict import Predictor
 from ferlib.release.card import card, check_licence
 from ferlib.release.onnx_export import export_onnx
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
-from ferlib.training.checkpoint import best_epoch
+from ferlib.training.checkpoint import best_epoch, selected_on
 from ferlib.utils.atomic import write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
@@ -211,7 +211,7 @@ def release(
     model = load_model(folder)
     to_device(model, choose_device(device))
     for file, clean in (("report", False), ("report_clean", True)):
-        report: Report = {"name": folder.name, **evaluate(model, dataset, clean=clean)}
+        report: Report = {"name": folder.name, **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder))}
         write_json(folder / f"{file}.json", report)
     (folder / "README.md").write_text(card(folder))
     return folder

@@ -175,6 +175,16 @@ def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: f
     return max(epoch for epoch, waited in enumerate(stalled) if waited == 0)
 
 
+def selected_on(folder: str | Path) -> str | None:
+    """The split that chose a model's epoch: of a run's best/ or of a released folder; None where there is no record."""
+    folder = Path(folder)
+    if (record := folder / "training.json").is_file():
+        return json.loads(record.read_text())["selected"]["split"]
+    if (record := folder.parent / "metrics.json").is_file():
+        return "test" if json.loads(record.read_text())["protocol"] == "published" else "validation"
+    return None
+
+
 def environment() -> dict:
     """Versions, machine and arguments that a run's numbers may depend on beside its recipe, JSON-ready."""
     return {
