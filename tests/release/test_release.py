@@ -217,9 +217,7 @@ def test_a_folder_is_read_at_the_side_that_the_model_sees(run, tmp_path, monkeyp
             write_picture(tmp_path / "photos" / split / name / "anna_1.png", number, size=150)
     change(run / "environment.json", data={"name": "folder", "faces": {"train": 2, "validation": 2, "test": 2}})
     seen = []
-    monkeypatch.setattr(
-        module, "evaluate", lambda model, dataset, clean: seen.append(dataset.pixels.shape[-1]) or 1 / 0
-    )
+    monkeypatch.setattr(module, "evaluate", lambda model, dataset, **_: seen.append(dataset.pixels.shape[-1]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["release", "mine", "--data", "folder", "--root", str(tmp_path / "photos"), "--run", str(run)])
     assert seen == [64]
