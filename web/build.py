@@ -159,7 +159,8 @@ def package(name: str, patience: float = 120) -> dict[str, bytes]:
         raise UserError(f"what npm got as {name} {version} has another checksum than web/package.json says")
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = [member for member in archive.getmembers() if member.isfile()]
-        return {member.name.partition("/")[2]: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+        contents = ((member.name.partition("/")[2], archive.extractfile(member)) for member in members)
+        return {path: file.read() for path, file in contents if file}
 
 
 def serve(folder: Path, port: int, handler: Callable[..., BaseHTTPRequestHandler] | None = None) -> ThreadingHTTPServer:

@@ -22,7 +22,8 @@ export async function detect(run, picture, threshold) {
     input[2 * area + i] = data[4 * i + 2] / 127.5 - 1;
   }
   const maps = await run(input, [1, 3, height, width]);
-  return blended(strides.flatMap((stride) => above(maps[`scores_${stride}`], maps[`boxes_${stride}`], stride, threshold)));
+  const found = (stride) => above(maps[`scores_${stride}`], maps[`boxes_${stride}`], stride, threshold);
+  return blended(strides.flatMap(found));
 }
 
 function above(scores, boxes, stride, threshold) {

@@ -15,8 +15,10 @@ export function cardsOf(faces, onPick, onShow) {
 function card(number, face, open, pick, show) {
   const thumbnail = canvasOf(face.view, { className: "thumbnail", role: "img", "aria-label": `Face ${number}` });
   const badge = make("b", { className: "badge" }, labelOf(face) ? String(number) : `${number} ?`);
-  const summary = make("summary", {}, badge, thumbnail, make("span", {}, answer(number, face).replaceAll(" %", "\u00a0%")));
-  const element = make("details", { className: "card", id: `face-${number}`, open }, summary, ...body(number, face, show));
+  const sentence = answer(number, face).replaceAll(" %", "\u00a0%");
+  const summary = make("summary", {}, badge, thumbnail, make("span", {}, sentence));
+  const properties = { className: "card", id: `face-${number}`, open };
+  const element = make("details", properties, summary, ...body(number, face, show));
   paint(element, labelOf(face));
   summary.addEventListener("focus", pick);
   summary.addEventListener("click", pick);
@@ -38,16 +40,18 @@ function body(number, face, show) {
 
 function heat(number, face) {
   const map = canvasOf(heatPicture(face.heatmap), { className: "heat", "aria-hidden": "true" });
-  const seen = canvasOf(face.view, { role: "img", "aria-label": `Face ${number} with a heat map of where the model looked` });
-  const slider = make("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": `Heat map over face ${number}` });
+  const described = `Face ${number} with a heat map of where the model looked`;
+  const seen = canvasOf(face.view, { role: "img", "aria-label": described });
+  const named = `Opacity of the heat map over face ${number}`;
+  const slider = make("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": named });
   slider.addEventListener("input", () => map.style.setProperty("opacity", slider.value / 100));
-  const ends = make("span", { className: "ends" }, make("span", {}, "hardly counts"), make("span", {}, "speaks for it"));
+  const [low, high] = ["hardly counts", "speaks for it"].map((text) => make("span", {}, text));
   return make(
     "figure",
     {},
     make("div", { className: "layers" }, seen, map),
     canvasOf(scalePicture(), { className: "scale", "aria-hidden": "true" }),
-    make("figcaption", { title: settings.heat_meaning }, ends),
+    make("figcaption", { className: "ends", title: settings.heat_meaning }, low, high),
     make("label", { className: "opacity" }, make("span", {}, "heat map"), slider),
   );
 }

@@ -111,7 +111,7 @@ function withoutDuplicates(found) {
   return kept;
 }
 
-/** Faces as one reads: rows from above, each from the left. A face half its height below a row's mean begins the next. */
+/** Faces as one reads: rows from above, each from the left. Half a face below a row's mean the next row begins. */
 export function inReadingOrder(faces) {
   const middle = ({ box }, axis) => (box[axis] + box[axis + 2]) / 2;
   const rows = [];

@@ -39,7 +39,7 @@ export function answer(number, face) {
   return `Face ${number}: ${first}, ${percent(score)}, ${distance} of ${second} (${percent(runnerUp)}).`;
 }
 
-/** What a card says below the answer, a sentence each. A sentence on the prediction set belongs in front of the doubts. */
+/** Sentences below the answer. One on the prediction set belongs here, in front of the doubts. */
 export function remarks(face) {
   return face.warnings.map((name) => settings.warnings[name]);
 }

@@ -1,6 +1,6 @@
 // The page's way to the thread that computes.
 
-/** Asks `worker.js`. `ready` is kept once all is loaded; `onProgress` is told the bytes that have come, and of how many. */
+/** Asks `worker.js`; `ready` is kept once all is loaded. `onProgress` is told how many bytes have come, of how many. */
 export class Predictor {
   #worker;
   #open = new Map();

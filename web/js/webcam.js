@@ -4,11 +4,16 @@ import { boxOf, name, place } from "./boxes.js";
 import { bars } from "./cards.js";
 import { byId, make } from "./elements.js";
 import { labelOf, ranked } from "./messages.js";
+import settings from "./settings.js";
 import { Tracks } from "./tracks.js";
 
 const WIDTH = 480; // of the frames that are looked at
 /** For `predict`: faces of a ninth of the width are found, and the four largest judged. */
-export const OPTIONS = { views: false, turns: false, maxSide: 224, most: 4 };
+export const OPTIONS = { views: false, doubts: false, turns: false, maxSide: 224, most: 4 };
+/** Large faces are found again coarsely, in a third of the time; for others the frame is searched now and then. */
+const COARSELY = { ...OPTIONS, maxSide: settings.faces.coarse[0][0] };
+const SEARCH_EVERY = 500; // ms
+const LARGE = 0.3; // of the frame's width
 const SHOWN = 3; // bars over the picture
 
 /** Runs the camera and has its frames judged by a `Predictor`, one at a time. */
@@ -83,7 +88,7 @@ export class Webcam {
 
   async #run(video, stream, mirrored) {
     const tracks = new Tracks();
-    let last = -1;
+    let [last, searched, allLarge] = [-1, 0, false];
     while (this.#stream === stream) {
       if (video.currentTime === last || !video.videoWidth) {
         await new Promise(requestAnimationFrame);
@@ -92,12 +97,16 @@ export class Webcam {
       last = video.currentTime;
       const frame = await createImageBitmap(video, { resizeWidth: Math.min(WIDTH, video.videoWidth) });
       const [width, height] = [frame.width, frame.height];
-      const faces = await this.#predictor.predict(frame, OPTIONS);
+      const coarsely = allLarge && performance.now() - searched < SEARCH_EVERY;
+      const faces = await this.#predictor.predict(frame, coarsely ? COARSELY : OPTIONS);
       if (this.#stream !== stream) return;
       this.answers++;
       const now = performance.now();
+      if (!coarsely) searched = now;
       this.#times = [...this.#times.filter((time) => now - time < 2000), now];
-      this.#draw(tracks.update(faces, now), width, height, mirrored);
+      const shown = tracks.update(faces, now);
+      allLarge = shown.length > 0 && shown.every(({ box: [x0, , x1] }) => x1 - x0 > LARGE * width);
+      this.#draw(shown, width, height, mirrored);
     }
   }
 

@@ -42,9 +42,10 @@ async function opened(bytes) {
 
 /**
  * Every face of a picture, in reading order: {box, scores, warnings}, and with `views` the square as it is shown (view)
- * and where the model looked (heatmap). Scores are in the order of settings.model.classes.
+ * and where the model looked (heatmap). Scores are in the order of settings.model.classes; without `doubts` there are
+ * no warnings. Of more than `most` faces the largest are judged.
  */
-async function predict(picture, { views = true, maxSide, turns = true, most = Infinity }, report) {
+async function predict(picture, { views = true, doubts = true, maxSide, turns = true, most = Infinity }, report) {
   const pixels = await pixelsOf(picture);
   const graph = await graphs;
   let found = await detectFaces(graph.detect, pixels, maxSide, turns);
@@ -54,9 +55,10 @@ async function predict(picture, { views = true, maxSide, turns = true, most = In
     report(faces.length, found.length);
     const crop = cropFace(pixels, face);
     const { scores, heatmap } = await classify(graph.classify, crop);
-    const judged = { box: cropBox(face), scores, warnings: warningsOf(face, crop) };
-    const view = views && { heatmap: heatmap.slice(), view: resize(crop, settings.view_size, settings.view_size, "bicubic") };
-    faces.push({ ...judged, ...view });
+    const judged = { box: cropBox(face), scores, warnings: doubts ? warningsOf(face, crop) : [] };
+    const side = settings.view_size;
+    const shown = views && { heatmap: heatmap.slice(), view: resize(crop, side, side, "bicubic") };
+    faces.push({ ...judged, ...shown });
   }
   return faces;
 }
