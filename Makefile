@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo test test-slow test-all lab lint tables notebooks figures bench clean pins
+.PHONY: help demo web test test-slow test-all lab lint tables notebooks figures bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -13,6 +13,9 @@ help: ## this list
 
 demo: $(VENV)/app-ready ## the app in your browser, http://127.0.0.1:7860 (HOST=, PORT=)
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
+
+web: $(VENV)/app-ready ## the page without a server, into build/web, at http://127.0.0.1:8000 (needs npm)
+	$(BIN)/python web/build.py --serve 8000
 
 test: $(VENV)/ready ## the tests, without the slow ones, on all cores
 	$(BIN)/python -m pytest -n auto -m "not slow"

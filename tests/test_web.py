@@ -1,0 +1,377 @@
+"""The page without a server: its settings are ferlib's, and in a real Chromium it says what Python says."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from picture_files import crowd
+from PIL import Image
+
+from ferlib.errors import UserError
+from ferlib.labels import COLOURS
+from ferlib.predict import Predictor
+from ferlib.runtime.preprocess import softmax
+from web.build import COPIED, LARGE, SOURCE, build, package, settings
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 60_000  # ms; machines may be busy
+PATIENCE = 20  # seconds for npm
+GENERATED = {"js/settings.js", "js/ort.js", "version.js", *LARGE.values()}
+
+
+def read(name: str) -> str:
+    return (SOURCE / name).read_text(encoding="utf-8")
+
+
+def test_the_settings_are_those_of_the_library():
+    known = json.loads(json.dumps(settings()))
+    predictor = Predictor.load()
+    assert known["model"]["classes"] == list(predictor.classes)
+    assert known["colours"] == COLOURS
+    logits = np.array([[2.0, 0.5, -1.0]], np.float32)
+    expected = softmax(logits, predictor.classifier.temperature)
+    powers = np.exp(logits / known["model"]["temperature"])
+    assert powers / powers.sum() == pytest.approx(expected, abs=1e-6)
+    assert len(known["turbo"]) == 3 * 256 and known["turbo"][:3] == [48, 18, 59]
+
+
+def test_every_setting_that_the_scripts_read_is_there():
+    known = settings() | {"files": dict.fromkeys(LARGE), "downloads": {}, "examples": []}
+    open_ended = ("colours", "warnings", "downloads", "turbo")  # read by keys that are not names
+    for path in (SOURCE / "js").glob("*.js"):
+        text = path.read_text(encoding="utf-8").replace("/settings.js", "")
+        pairs = re.findall(r"\bsettings\.(\w+)(?:\.(\w+))?", text)
+        pairs += [(path.stem, name) for name in re.findall(r"\blimits\.(\w+)", text)]
+        for names, part in re.findall(r"const \{([^}]*)\} = settings\.(\w+);", text):
+            pairs += [(part, name.split(":")[0].strip()) for name in names.split(",")]
+        for part, name in pairs:
+            assert part in known, (path.name, part)
+            assert not name or part in open_ended or name in known[part], (path.name, part, name)
+
+
+def test_the_page_asks_no_other_host():
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', read("index.html"))
+    rules = dict(rule.split(maxsplit=1) for rule in policy[1].split("; "))
+    assert rules["default-src"] == rules["connect-src"] == "'self'"
+    assert "unsafe-inline" not in policy[1] and "'unsafe-eval'" not in policy[1]
+    for name in (*COPIED, "package.json"):
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", read(name)), name
+
+
+def test_every_file_that_the_page_names_is_there():
+    there = {*COPIED, *GENERATED}
+    named = set(re.findall(r'(?:href|src)="([^"]+)"', read("index.html")))
+    named |= {icon["src"] for icon in json.loads(read("manifest.json"))["icons"]}
+    named |= set(re.findall(r'importScripts\("([^"]+)"\)', read("service_worker.js")))
+    for name in COPIED:
+        if name.startswith("js/"):
+            named |= {f"js/{other}" for other in re.findall(r'(?:from|new URL\()\s*"\.?/?([\w]+\.js)"', read(name))}
+    assert {"js/app.js", "js/worker.js", "style.css", "version.js"} <= named
+    assert named <= there
+    assert all((SOURCE / name).is_file() for name in COPIED)
+
+
+def test_ids_that_the_scripts_look_for_are_in_the_page():
+    ids = re.findall(r'\bid="([\w-]+)"', read("index.html"))
+    assert len(ids) == len(set(ids))
+    for name in COPIED:
+        assert set(re.findall(r'byId\("([\w-]+)"\)', read(name))) <= set(ids), name
+
+
+def test_the_builder_needs_nothing_of_the_lab():
+    names = {
+        name.name if isinstance(node, ast.Import) else node.module
+        for node in ast.walk(ast.parse(read("build.py")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import web.build; print('torch' in sys.modules)"
+    assert "torch" not in names
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_what_npm_gives_must_be_what_was_pinned(tmp_path, monkeypatch):
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\nwhile [ "$1" != --pack-destination ]; do shift; done\necho other > "$2/other.tgz"\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(UserError, match="another checksum"):
+        package("onnxruntime-web")
+    npm.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="comes with npm"):
+        package("onnxruntime-web")
+
+
+# ---------------------------------------------------------------- in a real browser
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The benchmark's helpers: pictures, server, browser."""
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import web_page
+    return web_page
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web") / "below" / "a path"
+    try:
+        return folder, build(folder, PATIENCE)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def site(built, bench):
+    """The page's address, which is not the top of its host, and the sizes of all answers so far."""
+    with bench.served(built[0].parents[1]) as (url, sent):
+        yield f"{url}below/a%20path/", sent
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, bench):
+    folder = tmp_path_factory.mktemp("pictures")
+    return folder, bench.write_pictures(folder)
+
+
+@pytest.fixture(scope="module")
+def browser(bench, pictures, astronaut):
+    folder, _ = pictures
+    bench.write_film(folder / "film.mjpeg", astronaut)
+    try:
+        with bench.chromium(folder / "film.mjpeg") as browser:
+            yield browser
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+class Visit:
+    """A browser's window on the page, with all that it asked for and complained of."""
+
+    def __init__(self, browser, url: str, **options):
+        self.url, self.cost = url, 0
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.context = browser.new_context(**options)
+        self.context.set_default_timeout(TIMEOUT)
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self.heard)
+        self.page.goto(url)
+        self.page.wait_for_selector("body.ready")
+
+    def heard(self, said) -> None:
+        if said.type == "error":
+            self.errors.append(said.text)
+
+    def close(self) -> None:
+        width = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        self.context.close()
+        assert not self.errors
+        assert width <= 0
+        host = self.url.split("/below")[0]
+        assert self.asked and all(one.startswith((host, "blob:")) for one in self.asked)
+
+
+@pytest.fixture(scope="module")
+def first(browser, site):
+    """The first visit, with what it cost."""
+    before = len(site[1])
+    visit = Visit(browser, site[0])
+    visit.page.wait_for_timeout(500)
+    visit.cost = sum(site[1][before:])
+    yield visit
+    visit.close()
+
+
+@pytest.mark.browser
+def test_the_first_load_is_small_and_no_file_comes_twice(first, built):
+    assert first.cost <= 8_000_000
+    assert first.cost <= 1.05 * sum(built[1].values())
+
+
+@pytest.mark.browser
+def test_the_page_says_what_python_says_of_200_faces(first, bench, pictures):
+    predictor = Predictor.load()
+    rows = []
+    for file in pictures[1]:
+        faces, said = predictor.predict(file).faces, bench.answers(first.page, file)
+        assert len(said) == len(faces), file.name
+        rows += bench.compare(said, faces)
+    same, differences, words = zip(*rows, strict=True)
+    assert sum(same) >= max(200, len(rows) - 2)  # a coordinate may lie between two pixels
+    assert max(np.array(differences)[list(same)]) <= 0.002
+    assert sum(words) >= sum(same)
+
+
+@pytest.mark.browser
+def test_faces_are_numbered_as_one_reads_and_lead_to_their_cards_and_back(first, portrait, tmp_path):
+    page = first.page
+    picture = crowd(portrait, columns=3, rows=2)
+    Image.fromarray(picture).save(tmp_path / "six.png")
+    page.locator("#file").set_input_files(tmp_path / "six.png")
+    page.wait_for_selector("#face-6")
+    places = [box.bounding_box() for box in page.locator(".box").all()]
+    left, top = np.array([(place["x"], place["y"]) for place in places]).reshape(2, 3, 2).transpose(2, 0, 1)
+    assert (np.diff(left, axis=1) > 50).all() and (top[1] - top[0] > 50).all()  # two rows of three
+    assert page.locator("#status").inner_text() == "6 faces: 6 neutral."
+    page.locator(".box").nth(4).click()
+    assert page.locator("details[open]").evaluate_all("all => all.map(one => one.id)") == ["face-5"]
+    assert page.evaluate("document.activeElement.parentElement.id") == "face-5"
+    page.keyboard.press("Tab")  # the slider of the heat map
+    heat = page.locator("#face-5 .heat")
+    page.keyboard.press("End")
+    assert heat.evaluate("one => getComputedStyle(one).opacity") == "1"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # show this face in the picture
+    assert {"box", "chosen"} <= set(page.evaluate("document.activeElement.className").split())
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Face 5: neutral")
+    shown = page.locator("#face-5 .layers canvas").first.evaluate(
+        "one => one.getContext('2d').getImageData(112, 112, 1, 1).data[3]"
+    )
+    assert shown == 255
+
+
+@pytest.mark.browser
+def test_bad_files_get_a_sentence_and_the_next_one_works(first, tmp_path):
+    page = first.page
+    (tmp_path / "notes.txt").write_text("This is no picture.\n")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.new("RGB", (300, 200), "green").save(tmp_path / "meadow.png")
+    expected = {
+        "notes.txt": "notes.txt is not a picture that this browser can read.",
+        "empty.jpg": "empty.jpg is empty: it holds 0 bytes.",
+        "phone.heic": "phone.heic is a HEIC photo, which this browser cannot read.",
+        "meadow.png": "No face was found in the picture.",
+    }
+    for name, sentence in expected.items():
+        page.locator("#file").set_input_files(tmp_path / name)
+        page.locator("#problem", has_text=sentence).wait_for()
+        assert page.locator(".card").count() == 0
+        page.locator("#examples button").first.click()
+        page.wait_for_selector("#face-1")
+        assert page.locator("#problem").is_hidden()
+
+
+@pytest.mark.browser
+def test_a_dropped_and_a_pasted_picture_are_answered(first, pictures):
+    page = first.page
+    for event, place in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.locator("#examples button").first.click()
+        page.wait_for_selector("#face-1")
+        page.evaluate(
+            """async ([event, place]) => {
+              const picture = await (await fetch("examples/6.jpg")).blob();
+              const data = new DataTransfer();
+              data.items.add(new File([picture], "two.jpg", { type: "image/jpeg" }));
+              const options = { bubbles: true, cancelable: true, [place]: data };
+              const kind = event === "drop" ? DragEvent : ClipboardEvent;
+              window.dispatchEvent(new kind(event, options));
+            }""",
+            [event, place],
+        )
+        page.wait_for_selector("#face-2")
+        assert page.locator("#face-3").count() == 0
+
+
+@pytest.mark.browser
+def test_neither_page_nor_worker_can_ask_another_host(first, site):
+    other = site[0].replace("127.0.0.1", "localhost")  # another host by name
+    ask = "url => fetch(url, { mode: 'no-cors' }).then(() => 'answered', () => 'refused')"
+    assert first.page.evaluate(ask, site[0]) == "answered"
+    assert first.page.evaluate(ask, other) == "refused"
+    (worker,) = first.page.workers
+    assert worker.evaluate(ask, site[0]) == "answered"
+    assert worker.evaluate(ask, other) == "refused"
+    assert all("Content Security Policy" in error or "Failed to fetch" in error for error in first.errors)
+    first.errors.clear()  # these were wanted
+    first.asked[:] = [one for one in first.asked if not one.startswith(other.split("/below")[0])]
+
+
+@pytest.mark.browser
+def test_a_webcam_is_answered_and_stops_with_the_tab(first):
+    page = first.page
+    page.locator("#use-webcam").click()
+    page.wait_for_selector("#live-boxes .box")
+    page.locator("#live-status", has_text="Face 1: happiness.").wait_for(state="attached")
+    assert page.locator("#live-boxes .over tr").count() == 3
+    assert page.locator("#live-cards tr").count() == 8
+    track = page.locator("#video").evaluate_handle("video => video.srcObject.getTracks()[0]")
+    assert track.evaluate("one => one.readyState") == "live"
+    page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { value: true, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+          delete document.hidden;
+        }"""
+    )
+    assert track.evaluate("one => one.readyState") == "ended"
+    page.locator("#live-problem", has_text="while the page was hidden").wait_for()
+    page.locator("#live-start").click()
+    page.wait_for_selector("#live-boxes .box")
+    page.locator("#look-closer").click()  # the moment becomes a photo
+    page.wait_for_selector("#face-1")
+    assert page.locator("#video").evaluate("video => video.srcObject === null")
+
+
+@pytest.mark.browser
+def test_the_page_works_without_a_network_after_the_first_load(first, bench, pictures, site):
+    context = first.context
+    kept = first.page.evaluate(
+        "caches.keys().then(names => Promise.all(names.map(n => caches.open(n).then(c => c.keys()))))"
+    )
+    assert len(kept) == 1
+    context.set_offline(True)
+    before = len(site[1])
+    try:
+        page = context.new_page()
+        page.goto(first.url)
+        page.wait_for_selector("body.ready")
+        assert len(bench.answers(page, pictures[1][1])) == 1
+        page.close()
+    finally:
+        context.set_offline(False)
+    assert len(site[1]) == before
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious(browser, site, tmp_path, portrait, scheme, width):
+    try:
+        axe = package("axe-core", PATIENCE)["axe.min.js"].decode()
+    except UserError as error:
+        pytest.skip(str(error))
+    Image.fromarray(crowd(portrait, columns=3, rows=2)).save(tmp_path / "six.png")
+    (tmp_path / "notes.txt").write_text("This is no picture.\n")
+    options = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    visit = Visit(browser, site[0], bypass_csp=True, **options)
+    page = visit.page
+    page.evaluate(axe)
+
+    def serious() -> list[str]:
+        found = page.evaluate("axe.run()")["violations"]
+        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+
+    assert not serious()
+    page.locator("#file").set_input_files(tmp_path / "six.png")
+    page.wait_for_selector("#face-6")
+    page.locator(".box").nth(1).click()
+    assert not serious()
+    page.locator("#file").set_input_files(tmp_path / "notes.txt")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert not serious()
+    page.locator("#use-webcam").click()
+    page.wait_for_selector("#live-boxes .box")
+    assert not serious()
+    visit.close()

@@ -1,0 +1,224 @@
+"""Build the page without a server: a folder of static files, for any host, below any path.
+
+    python web/build.py                     into build/web
+    python web/build.py --serve 8000        and serve it on this machine
+
+The page's own files are copied as they are. The network, its classes, temperature and colours, the thresholds of the
+detector and the sentences come from ferlib (`settings`), so that nothing is written twice. onnxruntime-web comes from
+npm, in the version and with the checksum of package.json. The three large files are packed here and unpacked by the
+page, which therefore needs no host that compresses.
+"""
+
+import argparse
+import base64
+import gzip
+import hashlib
+import inspect
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ferlib.app import messages
+from ferlib.app.drawing import example_pictures
+from ferlib.app.html import LOOK_HERE
+from ferlib.detection import blazeface, crop, faces, quality
+from ferlib.errors import UserError
+from ferlib.images import MAX_PIXELS
+from ferlib.labels import COLOURS
+from ferlib.predict import DEFAULT_MODEL
+from ferlib.results import VIEW_SIZE
+from ferlib.runtime.classifier import OnnxClassifier
+from ferlib.runtime.preprocess import GREY_WEIGHTS
+from ferlib.runtime.released import WEIGHTS, released_onnx
+
+SOURCE = Path(__file__).parent
+OUTPUT = SOURCE.parent / "build" / "web"
+COPIED = ("index.html", "style.css", "icon.svg", "manifest.json", "service_worker.js", *sorted(
+    path.relative_to(SOURCE).as_posix() for path in (SOURCE / "js").glob("*.js")
+))  # fmt: skip
+LARGE = {kind: f"{kind}.gzip" for kind in ("runtime", "detector", "classifier")}
+ORT = {"js/ort.js": "dist/ort.wasm.bundle.min.mjs", "runtime": "dist/ort-wasm-simd-threaded.wasm"}
+EXAMPLES = ("a drawn face, happiness", "a drawn face, surprise", "a drawn face, anger", "a portrait of Grace Hopper",
+            "a portrait of Eileen Collins", "a picture of two people")  # fmt: skip
+EXAMPLE_SIDE = 420  # pixels, at most
+
+
+def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
+    """Write the page into a folder, which is emptied before.
+
+    Args:
+        output: the folder.
+        patience: seconds for which npm is waited for.
+
+    Returns:
+        Every file's size in bytes, by its name.
+
+    Raises:
+        UserError: onnxruntime-web is not to be had.
+    """
+    ort = package("onnxruntime-web", patience)
+    shutil.rmtree(output, ignore_errors=True)
+    (output / "js").mkdir(parents=True)
+    for name in COPIED:
+        shutil.copyfile(SOURCE / name, output / name)
+    (output / "js/ort.js").write_bytes(ort[ORT["js/ort.js"]])
+    graphs = {
+        "runtime": ort[ORT["runtime"]],
+        "detector": (Path(blazeface.__file__).parent / "blazeface.onnx").read_bytes(),
+        "classifier": _released(DEFAULT_MODEL).read_bytes(),
+    }
+    for kind, name in LARGE.items():
+        (output / name).write_bytes(gzip.compress(graphs[kind], mtime=0))
+    data = settings() | {
+        "files": LARGE,
+        "downloads": {name: (output / name).stat().st_size for name in LARGE.values()},
+        "examples": _examples(output / "examples"),
+    }
+    (output / "js/settings.js").write_text(f"export default {json.dumps(data, separators=(',', ':'))};\n")
+    _write_version(output)
+    return {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*") if path.is_file()}
+
+
+def settings() -> dict[str, Any]:
+    """What the page needs to know of ferlib, for JSON."""
+    classifier = OnnxClassifier(_released(DEFAULT_MODEL))
+    preprocessing = classifier.preprocess
+    if preprocessing.centre_crop or "gradcam" not in classifier.methods:
+        raise UserError(f"{DEFAULT_MODEL} cuts its input or has no heat map, which the page does not know")
+    report = json.loads((WEIGHTS / DEFAULT_MODEL / "report.json").read_text())
+    sees = inspect.signature(faces.detect_faces).parameters
+    return {
+        "model": {
+            "name": DEFAULT_MODEL,
+            "classes": classifier.classes,
+            "temperature": classifier.temperature,
+            "preprocessing": {name: getattr(preprocessing, name) for name in
+                              ("input_size", "downscale_to", "grey", "mean", "std")},
+            "grey_weights": GREY_WEIGHTS,
+            "data": report["data"],
+            "faces": report["faces"],
+            "accuracy": report["metrics"]["accuracy"]["value"],
+        },
+        "blazeface": {
+            "strides": blazeface.STRIDES,
+            "smallest": blazeface.SMALLEST,
+            "same": blazeface._SAME,
+            "threshold": inspect.signature(blazeface.detect).parameters["threshold"].default,
+        },
+        "faces": {
+            "max_side": sees["max_side"].default,
+            **{name: getattr(faces, f"_{name.upper()}") for name in (
+                "coarse", "sure", "step", "range", "beside", "margin", "guess", "zooms", "confirmed", "upright_score",
+                "upright_roll", "turned_roll", "overlap")},
+        },
+        "crop": {
+            "max_roll": crop.MAX_ROLL, "square_side": crop._SQUARE_SIDE, "square_shift": crop._SQUARE_SHIFT,
+        },
+        "quality": {name.lower(): getattr(quality, name) for name in
+                    ("SIDE", "WHITE", "DARK", "OVEREXPOSED", "BLURRED", "SMALL", "AVERTED")},
+        "warnings": quality.WARNINGS,
+        "margins": {name.lower(): getattr(messages, name) for name in ("UNDECIDED", "AHEAD", "WELL_AHEAD")},
+        "heat_meaning": messages.METHOD_MEANINGS["gradcam"],
+        "hints": {"no_face": LOOK_HERE, "another": "Please try another picture."},
+        "colours": COLOURS,
+        "turbo": np.load(WEIGHTS.parent / "runtime/turbo.npy", allow_pickle=False).ravel().tolist(),
+        "view_size": VIEW_SIZE,
+        "max_pixels": MAX_PIXELS,
+    }  # fmt: skip
+
+
+def package(name: str, patience: float = 120) -> dict[str, bytes]:
+    """The files of an npm package in the version of package.json, by their paths; npm's cache serves it offline.
+
+    Raises:
+        UserError: there is no npm, it did not get the package in time, or what came is not what was asked for.
+    """
+    pinned = json.loads((SOURCE / "package.json").read_text())
+    version = (pinned["dependencies"] | pinned["devDependencies"])[name]
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", f"{name}@{version}", "--silent", "--prefer-offline", "--pack-destination", folder]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=patience, cwd=folder)
+        except FileNotFoundError as error:
+            raise UserError("the page needs onnxruntime-web, which comes with npm, not installed here") from error
+        except (subprocess.SubprocessError, OSError) as error:
+            raise UserError(f"npm could not get {name} {version}; is there a network?") from error
+        data = next(Path(folder).glob("*.tgz")).read_bytes()
+    if "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode() != pinned["integrity"][name]:
+        raise UserError(f"what npm got as {name} {version} has another checksum than web/package.json says")
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [member for member in archive.getmembers() if member.isfile()]
+        contents = ((member.name.partition("/")[2], archive.extractfile(member)) for member in members)
+        return {path: file.read() for path, file in contents if file}
+
+
+def serve(folder: Path, port: int, handler: Callable[..., BaseHTTPRequestHandler] | None = None) -> ThreadingHTTPServer:
+    """A server of a folder's files on this machine, not yet started; port 0 takes a free one."""
+    return ThreadingHTTPServer(("127.0.0.1", port), handler or partial(SimpleHTTPRequestHandler, directory=str(folder)))
+
+
+def _released(name: str) -> Path:
+    file = released_onnx(name)
+    if file is None:
+        raise UserError(f"the model {name} has no model.onnx")
+    return file
+
+
+def _examples(folder: Path) -> list[dict[str, str]]:
+    """Write the pictures to click; where each is, and a name for it."""
+    folder.mkdir()
+    pictures = example_pictures()
+    written = []
+    for number, (pixels, title) in enumerate(zip(pictures, EXAMPLES, strict=False), start=1):
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((2 * EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
+        picture.save(folder / f"{number}.jpg", quality=82, optimize=True)
+        written.append({"file": f"examples/{number}.jpg", "title": title})
+    return written
+
+
+def _write_version(output: Path) -> None:
+    """Write version.js: what the service worker keeps, and a version that changes with any of the files."""
+    paths = sorted(path for path in output.rglob("*") if path.is_file() and path.name != "service_worker.js")
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.relative_to(output).as_posix().encode() + path.read_bytes())
+    names = [path.relative_to(output).as_posix() for path in paths]
+    small = ["./" if name == "index.html" else name for name in names if name not in LARGE.values()]
+    values = {"VERSION": digest.hexdigest()[:12], "FILES": small, "LARGE": list(LARGE.values())}
+    (output / "version.js").write_text(f"Object.assign(self, {json.dumps(values)});\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build, tell the size, and serve if asked to."""
+    parser = argparse.ArgumentParser(description="Build the page without a server.")
+    parser.add_argument("--out", type=Path, default=OUTPUT, help="folder to build into (default: build/web)")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="serve it on 127.0.0.1")
+    given = parser.parse_args(arguments)
+    try:
+        sizes = build(given.out)
+    except UserError as error:
+        parser.exit(1, f"{error}\n")
+    print(f"{given.out}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
+    if given.serve is not None:
+        server = serve(given.out, given.serve)
+        print(f"http://127.0.0.1:{server.server_port}", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            server.server_close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+// All faces of a photo, from coarse to fine, whichever side is up. ferlib/detection/faces.py, which gives the reasons.
+
+import { areaOf, detect, shared } from "./blazeface.js";
+import { around, rollOf, sideOf } from "./crop.js";
+import { cut, padded, quarterTurns, resize, round } from "./pixels.js";
+import settings from "./settings.js";
+
+const { smallest, threshold } = settings.blazeface;
+const limits = settings.faces;
+
+/**
+ * The faces of a picture: [{box, score, keypoints, turn}], boxes in whole pixels, from brows to chin.
+ *
+ * @param run the detector's graph, see `detect`.
+ * @param maxSide the long side at which large pictures are searched.
+ * @param turns whether a photo without a sure face is searched on its sides and on its head too.
+ */
+export async function detectFaces(run, picture, maxSide = limits.max_side, turns = true) {
+  const found = await search(run, picture, maxSide);
+  const upright = (face) => face.score >= limits.upright_score && Math.abs(rollOf(face)) <= limits.upright_roll;
+  return turns && !found.some(upright) ? inBestTurn(run, picture, found, maxSide) : found;
+}
+
+async function search(run, picture, maxSide) {
+  const longSide = Math.max(picture.width, picture.height);
+  let found = [];
+  for (const [side, margin] of limits.coarse) {
+    if (!found.length) found = await look(run, picture, side, margin, limits.sure);
+  }
+  let finest = Math.min(maxSide, longSide);
+  if (found.length) {
+    const largest = Math.max(...found.map(sideOf));
+    finest = Math.min(finest, (smallest * longSide) / Math.max(limits.beside, largest / limits.range));
+  }
+  if (finest > limits.step * limits.coarse[0][0]) {
+    for (const face of await look(run, picture, round(finest), limits.margin, limits.guess)) {
+      const score = await closerScore(run, picture, face);
+      if (score >= limits.confirmed) found.push({ ...face, score });
+    }
+  }
+  return withoutDuplicates(found);
+}
+
+async function inBestTurn(run, picture, found, maxSide) {
+  let [best, turn, side] = [0, 0, maxSide];
+  for (const face of found) best = Math.max(best, await closerScore(run, picture, face));
+  if (found.length) {
+    const largest = Math.max(...found.map(sideOf));
+    side = Math.min(side, round((2 * smallest * Math.max(picture.width, picture.height)) / largest));
+  }
+  for (const quarters of [1, 2, 3]) {
+    const turned = quarterTurns(picture, quarters);
+    let score = 0;
+    for (const face of await search(run, turned, side)) {
+      if (Math.abs(rollOf(face)) > limits.turned_roll) continue;
+      score = Math.max(score, await closerScore(run, turned, face));
+    }
+    if (score > Math.max(best, limits.confirmed)) [best, turn] = [score, quarters];
+  }
+  if (!turn) return found;
+  const turned = quarterTurns(picture, turn);
+  return (await search(run, turned, maxSide)).map((face) => turnedBack(face, turned, turn));
+}
+
+function turnedBack(face, { width, height }, quarters) {
+  let points = [face.box.slice(0, 2), face.box.slice(2), ...face.keypoints];
+  for (let quarter = 0; quarter < quarters; quarter++) {
+    const side = quarter % 2 ? width : height;
+    points = points.map(([x, y]) => [side - y, x]);
+  }
+  const [[x0, y0], [x1, y1]] = points;
+  const box = [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
+  return { ...face, box, keypoints: points.slice(2), turn: 90 * quarters };
+}
+
+async function look(run, picture, longSide, margin, lowest) {
+  const ratio = longSide / Math.max(picture.width, picture.height);
+  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, round(side * ratio)));
+  const scaled = padded(resize(picture, width, height, "bilinear", 2), margin, 16);
+  const scale = [width / picture.width, height / picture.height];
+  const found = await detect(run, scaled, lowest);
+  return found.map(({ box, score, keypoints }) => ({
+    box: box.map((at, i) => round((at - margin) / scale[i % 2])),
+    score,
+    keypoints: keypoints.map((point) => point.map((at, axis) => (at - margin) / scale[axis])),
+    turn: 0,
+  }));
+}
+
+async function closerScore(run, picture, face) {
+  let sum = 0;
+  for (const zoom of limits.zooms) {
+    const patch = resize(cut(picture, around(face, zoom)), 128, 128, "bilinear", 2);
+    const expected = 128 / zoom;
+    const same = (await detect(run, patch, threshold)).filter(({ box: [x0, y0, x1, y1] }) => {
+      const away = Math.max(Math.abs((x0 + x1) / 2 - 64), Math.abs((y0 + y1) / 2 - 64));
+      const side = (x1 - x0 + y1 - y0) / 2;
+      return away < expected / 4 && side > 0.6 * expected && side < 1.6 * expected;
+    });
+    sum += Math.max(0, ...same.map(({ score }) => score));
+  }
+  return sum / limits.zooms.length;
+}
+
+function withoutDuplicates(found) {
+  const kept = [];
+  for (const face of [...found].sort((a, b) => b.score - a.score)) {
+    const overlap = ({ box }) => shared(face.box, box) / Math.max(1, Math.min(areaOf(face.box), areaOf(box)));
+    if (kept.every((other) => overlap(other) <= limits.overlap)) kept.push(face);
+  }
+  return kept;
+}
+
+/** Faces as one reads: rows from above, each from the left. Half a face below a row's mean the next row begins. */
+export function inReadingOrder(faces) {
+  const middle = ({ box }, axis) => (box[axis] + box[axis + 2]) / 2;
+  const rows = [];
+  for (const face of [...faces].sort((a, b) => middle(a, 1) - middle(b, 1))) {
+    const row = rows.at(-1);
+    const mean = (of) => row.reduce((sum, one) => sum + of(one), 0) / row.length;
+    const below = row && middle(face, 1) - mean((one) => middle(one, 1));
+    if (row && below < Math.max(mean(sideOf), sideOf(face)) / 2) row.push(face);
+    else rows.push([face]);
+  }
+  return rows.flatMap((row) => row.sort((a, b) => middle(a, 0) - middle(b, 0)));
+}

@@ -1,0 +1,17 @@
+// The page without a network: a service worker keeps every file of this build.
+
+const PATIENCE = 4000; // ms for which the large files wait for it, so that they are not fetched twice
+
+/** Registers the service worker; done when it serves this page, or when it is not to be had. */
+export async function keepOffline() {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker) return;
+  const taken = new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE));
+  try {
+    await serviceWorker.register("service_worker.js");
+    if (!serviceWorker.controller) await Promise.race([taken, late]);
+  } catch {
+    // not allowed here: the page works without it, as long as there is a network
+  }
+}

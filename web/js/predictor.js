@@ -1,0 +1,46 @@
+// The page's way to the thread that computes.
+
+/** Asks `worker.js`; `ready` is kept once all is loaded. `onProgress` is told how many bytes have come, of how many. */
+export class Predictor {
+  #worker;
+  #open = new Map();
+  #count = 0;
+
+  constructor(onProgress) {
+    this.#worker = new Worker(startOf(new URL("worker.js", import.meta.url)), { type: "module" });
+    this.ready = new Promise((resolve, reject) => {
+      this.#worker.addEventListener("message", ({ data }) => {
+        if (data.ready) resolve();
+        else if (data.failed) reject(new Error(data.failed));
+        else if (data.total) onProgress(data.loaded, data.total);
+        else this.#answer(data);
+      });
+      this.#worker.addEventListener("error", () => reject(new Error("This browser cannot run the page's module.")));
+    });
+  }
+
+  /**
+   * The faces of a file or a frame, see `predict` in worker.js; a frame is given away.
+   *
+   * @param onFace is told how many faces are judged, of how many.
+   */
+  predict(picture, options = {}, onFace = () => {}) {
+    const id = ++this.#count;
+    return new Promise((resolve, reject) => {
+      this.#open.set(id, { resolve, reject, onFace });
+      this.#worker.postMessage({ id, picture, options }, picture instanceof ImageBitmap ? [picture] : []);
+    });
+  }
+
+  #answer({ id, faces, error, done, of }) {
+    const { resolve, reject, onFace } = this.#open.get(id);
+    if (of !== undefined) return onFace(done, of);
+    this.#open.delete(id);
+    return faces ? resolve(faces) : reject(new Error(error));
+  }
+}
+
+/** A worker with a blob's address takes over the page's Content Security Policy; one with a file's has none at all. */
+function startOf(module) {
+  return URL.createObjectURL(new Blob([`import ${JSON.stringify(module.href)};`], { type: "text/javascript" }));
+}
