@@ -29,7 +29,7 @@ def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         for (place, backbone), part in table[table["metric"] == metric].groupby(["data", "backbone"], sort=False)
     ]
     title = f"Against plain training: {METRIC_NAMES[metric]}, 95 % intervals"
-    return forest(panels, len(panels), GAIN_COLOURS, title, left=200)
+    return forest(panels, len(panels), GAIN_COLOURS, title, left=200).update_xaxes(matches="x")
 
 
 def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
@@ -102,7 +102,7 @@ def method_claims(table: pd.DataFrame) -> go.Figure:
                 col=column,
             )
     names = list(dict.fromkeys(table["row"]))
-    figure.update_xaxes(title_text="accuracy, %")
+    figure.update_xaxes(title_text="accuracy, %", matches="x")
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     height = 250 + 34 * len(names)
     figure = styled(figure, "The papers' figures beside those under one protocol", height)

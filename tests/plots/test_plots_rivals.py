@@ -29,6 +29,7 @@ def test_method_gains(backbones):
     verdicts = ("cannot be told", "helps", "harms", "cannot be told")
     assert first.marker.color == tuple(plots.GAIN_COLOURS[name] for name in verdicts)
     assert len(set(plots.GAIN_COLOURS.values())) == 3
+    assert {axis.matches for axis in figure.select_xaxes()} == {"x"}, "backbones are seen on one scale"
     assert [trace.name for trace in figure.data[len(backbones) :]] == list(plots.GAIN_COLOURS)
     assert figure.layout.title.text == "Against plain training: macro-F1, 95 % intervals"
     written(figure)
