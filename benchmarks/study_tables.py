@@ -1,13 +1,17 @@
 """Tables of the studies that `ferlib reproduce` runs, from results/ to Markdown; `benchmarks/tables.py` places them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from ferlib.evaluation.report_format import in_percent
+from ferlib.evaluation.report_format import in_percent, in_points
 from ferlib.experiments.paper_tables import pattern
+from ferlib.experiments.published import read_rivals
+from ferlib.experiments.rival_tables import noise_table
+from ferlib.experiments.rivals import RIVALS
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -132,8 +136,7 @@ def annotators() -> str:
         for metric, heading in names.items():
             columns[heading][label] = in_percent(row["metrics"][metric])
         if gain := row.get("minus_own", {}).get("vote_share"):
-            value, low, high = (round(100 * gain[key], 1) + 0 for key in ("value", "low", "high"))  # + 0: no -0.0
-            gains[label] = f"{value:+.1f} ({low:+.1f} to {high:+.1f}): {gain['verdict']}"
+            gains[label] = judged(gain)
     for name, title in (("own", "*FERPlus's label itself*"), ("fer2013", "*FER2013's label itself*")):
         for metric in ("accuracy", "vote_share"):
             columns[names[metric]][title] = f"*{in_percent(entry['labels_alone'][name][metric])}*"
@@ -163,3 +166,107 @@ def annotator_classes() -> str:
         most = max(others, key=lambda one: others[one])
         columns["FER2013 else says most often, counted"][name] = f"{most} {100 * others[most] / sum(counts[name]):.1f}"
     return written("says the class, %", columns, list(classes))
+
+
+def methods_entries(table: str, data: str = "ferplus") -> dict[str, dict]:
+    """Entries of one of the rivals' tables without flipped labels, under the backbones' headings."""
+    found = {e["backbone"]["name"]: e for e in read("methods")["entries"] if (e["table"], e["data"]) == (table, data)}
+    return {heading: found[name] for name, heading in BACKBONES.items() if name in found}
+
+
+def methods(table: str) -> str:
+    """The rows of one of the rivals' tables with their differences to plain training, a table a backbone."""
+    return "\n\n".join(methods_rows(heading, entry) for heading, entry in methods_entries(table).items())
+
+
+def methods_rows(heading: str, entry: dict) -> str:
+    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1",
+             "ece": "calibration error"}  # fmt: skip
+    columns: dict[str, dict[str, str]] = {f"{name}, %": {} for name in names.values()}
+    gains = {metric: f"{names[metric]} less plain, points" for metric in ("accuracy", "macro_f1")}
+    more = ("seeds with McNemar's p < 0.05", "accuracy by the epoch best on test, points more", "minutes", "ms a face")
+    columns |= {name: {} for name in (*gains.values(), *more)}
+    significant, on_test, minutes, milliseconds = (columns[name] for name in more)
+    wanted, labels = len(entry["seeds"]), []
+    for row in entry["rows"]:
+        seeds = len(row["seeds"])
+        labels.append(label := row["name"] + (f" ({seeds} of {wanted} seeds)" if seeds < wanted else ""))
+        for metric, name in names.items():
+            columns[f"{name}, %"][label] = in_percent(row["metrics"][metric])
+        if "minus_plain" in row:
+            for metric, name in gains.items():
+                columns[name][label] = judged(row["minus_plain"][metric])
+            significant[label] = f"{sum(p < 0.05 for p in row['mcnemar'])} of {len(row['mcnemar'])}"
+        on_test[label] = f"{100 * (row['chosen_on_test'] - row['metrics']['accuracy']['value']):.1f}"
+        minutes[label] = f"{row['minutes']:.1f}"
+        milliseconds[label] = f"{row['ms_per_face']:.1f}"
+    return written(f"{heading}, {wanted} seeds, {entry['epochs']} epochs", columns, labels)
+
+
+def judged(gain: dict) -> str:
+    return f"{in_points(gain)}: {gain['verdict']}"
+
+
+def methods_noise(table: str, data: str = "ferplus") -> str:
+    """Accuracy of the rivals' rows by the fraction of flipped labels, and less plain training; a table a backbone."""
+    frame = noise_table(read("methods")["entries"]).query(
+        "table == @table.removesuffix('-noise') and data == @data and metric == 'accuracy'"
+    )
+    return "\n\n".join(noise_rows(heading, part) for heading, part in columns_of(frame).items())
+
+
+def noise_rows(heading: str, frame: pd.DataFrame) -> str:
+    columns: dict[str, dict[str, str]] = {}
+    for fraction, part in frame.groupby("flipped"):
+        columns[f"{100 * fraction:.0f} % flipped"] = cells(part.set_index("row"))
+    for fraction, part in frame[(frame["flipped"] > 0) & frame["minus_plain_value"].notna()].groupby("flipped"):
+        gains = {row["row"]: {end: row[f"minus_plain_{end}"] for end in ("value", "low", "high", "verdict")}
+                 for _, row in part.iterrows()}  # fmt: skip
+        columns[f"less plain at {100 * fraction:.0f} %"] = {name: judged(gain) for name, gain in gains.items()}
+    rows = [rival.name for rival in RIVALS if rival.name in set(frame["row"])]
+    return written(f"{heading}, accuracy, %, {frame['seeds'].max()} seeds", columns, rows)
+
+
+#: How a data set of the papers is called.
+DATA_NAMES = {"rafdb": "RAF-DB", "ferplus": "FERPlus", "ckplus": "CK+"}
+
+
+def methods_claims() -> str:
+    """What the methods' papers claim, how that was measured, what is found here, and what was built of each."""
+    claims = read_rivals().query("metric == 'accuracy'")
+    built = {rival.paper: rival for rival in RIVALS if rival.paper}
+    titles = {"methods": "fine-tuned", "methods-frozen": "frozen"}
+    found = {f"here, FERPlus: {heading}, {how}": (entry, {row["paper"]: row for row in entry["rows"] if row["paper"]})
+             for table, how in titles.items() for heading, entry in methods_entries(table).items()}  # fmt: skip
+    columns: dict[str, dict[str, str]] = {"the paper, %": {}, "its protocol": {}, **{name: {} for name in found}}
+    columns["built of it"] = {}
+    for method, own in claims.groupby("model", sort=False):
+        paper = ", ".join(f"{DATA_NAMES[d]} {v:.2f}" for d, v in zip(own["data"], own["value"], strict=True))
+        columns["the paper, %"][method] = paper
+        columns["its protocol"][method] = "; ".join(dict.fromkeys(own["protocol"]))
+        notes = list(dict.fromkeys(part for note in own["note"] for part in note.split("; ") if part))
+        rival = built.get(method)
+        columns["built of it"][method] = "; ".join([*([rival.about] if rival else []), *notes])
+        for name, (entry, rows) in found.items():
+            columns[name][method] = here(rival is not None, rival is None or rival.frozen, entry, rows.get(method))
+    return written("method", columns, list(dict.fromkeys(claims["model"])))
+
+
+def here(built: bool, frozen: bool, entry: dict, row: dict | None) -> str:
+    """A cell on a method in an entry: accuracy and the difference to plain training, or why there is none."""
+    if row is None:
+        needs = entry["table"] == "methods-frozen" and not frozen
+        return "not built" if not built else "needs the backbone trained" if needs else "not run"
+    gain = row.get("minus_plain", {}).get("accuracy")
+    return in_percent(row["metrics"]["accuracy"]) + (f"; {judged(gain)}" if gain else "")
+
+
+def methods_tables() -> dict[str, Callable[[], str]]:
+    """The rivals' tables that have entries, by their names in the pages."""
+    makers = {"methods": methods, "methods-noise": methods_noise}
+    makers |= {"methods-frozen": methods, "methods-frozen-noise": methods_noise}
+    there = {entry["table"] for entry in read("methods")["entries"]}
+    tables: dict[str, Callable[[], str]] = {
+        name.replace("-", "_"): partial(make, name) for name, make in makers.items() if name in there
+    }
+    return tables | {"methods_claims": methods_claims}

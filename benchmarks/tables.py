@@ -253,6 +253,7 @@ TABLES = {
     "purity": lambda: studies.purity("ferplus"),
     "annotators": studies.annotators,
     "annotator_classes": studies.annotator_classes,
+    **studies.methods_tables(),
     "fer": beside_fer,
     "peers_ferplus": lambda: peers("ferplus"),
     "peers_fer2013": lambda: peers("fer2013"),

@@ -53,6 +53,7 @@ SMALL: dict[str, dict[str, object]] = {
     "05": {"DRAWN": 60, "EPOCHS": 2, "LIMIT": 2000},
     "06": {"DRAWN": 12},
     "07": {"PEOPLE": 12, "EPOCHS": 2, "COUNTS": (5,), "SEEDS": (0,), "START_APP": False},
+    "08": {"FACES": 30, "EPOCHS": 2, "SEEDS": (0,)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -210,6 +211,7 @@ def test_values_are_advertised():
         ("02", "MODEL", "ivsa_fer2013"),
         ("05", "DATA", "ferplus"),
         ("07", "CLASSES", "['tired', 'laughing']"),
+        ("08", "METRIC", "macro_f1"),
     } <= found
 
 

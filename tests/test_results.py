@@ -71,7 +71,7 @@ def test_shipped_weights_give_the_reported_figures(name, clean, data_root):
             assert again["metrics"][metric][key] == pytest.approx(value, abs=5e-5)
 
 
-REPRODUCED = ("ladder", "purity", "paper_tables", "annotators")
+REPRODUCED = ("ladder", "purity", "paper_tables", "annotators", "methods")
 
 
 @pytest.mark.parametrize("name", REPRODUCED)

@@ -5,6 +5,8 @@ import numpy as np
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
 
+SUFFIX = "_percent_flipped"  # of such data sets' names
+
 
 def with_flipped_labels(data: FaceDataset, fraction: float, seed: int = 0) -> FaceDataset:
     """The data with a fraction of the training labels replaced by another class (symmetric noise).
@@ -28,5 +30,13 @@ def with_flipped_labels(data: FaceDataset, fraction: float, seed: int = 0) -> Fa
     labels = frame["label"].to_numpy(copy=True)
     labels[chosen] = (labels[chosen] + rng.integers(1, len(data.classes), size=len(chosen))) % len(data.classes)
     frame["label"] = labels
-    name = f"{data.name}_{100 * fraction:g}_percent_flipped"
+    name = f"{data.name}_{100 * fraction:g}{SUFFIX}"
     return FaceDataset(name, data.classes, frame, data.pixels, data.notes)
+
+
+def flipped_fraction(name: str) -> tuple[str, float]:
+    """The name of the data set whose labels were flipped, and the fraction of them; 0 of any other name."""
+    if not name.endswith(SUFFIX):
+        return name, 0.0
+    data, _, percent = name.removesuffix(SUFFIX).rpartition("_")
+    return data, float(percent) / 100

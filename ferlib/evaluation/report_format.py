@@ -22,6 +22,12 @@ def in_percent(estimate: Mapping[str, Any]) -> str:
     return f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})" if "low" in estimate else text
 
 
+def in_points(difference: Mapping[str, Any]) -> str:
+    """A difference of fractions with its interval as "+0.1 (-0.4 to +0.6)", in points; nothing is -0.0."""
+    value, low, high = (round(100 * difference[key], 1) + 0 for key in ("value", "low", "high"))  # -0.0 + 0 is 0.0
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 class ClassScores(TypedDict):
     """Scores of one class, fractions of 1; `support` is its number of faces."""
 

@@ -49,6 +49,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.purity import purity_curve
+from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, two_views
 
@@ -80,6 +81,9 @@ __all__ = [
     "ladder",
     "purity_curve",
     "annotator_matrices",
+    "method_claims",
+    "method_gains",
+    "noise_lines",
     "reliability_diagrams",
     "selection",
     "ablation_bars",
@@ -92,6 +96,7 @@ __all__ = [
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
+    "GAIN_COLOURS",
     "HOVER_FACES",
     "KEPT",
     "ORDER_COLOURS",

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA, effective_number
 from ferlib.labels import COLOURS
+from ferlib.plots.forest import differences, forest
 from ferlib.plots.style import CUT, INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
@@ -312,44 +313,15 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
         metrics: those to show.
     """
-    sets = list(dict.fromkeys(table["data"]))
-    names = list(dict.fromkeys(table.loc[table["minus_none_value"].notna(), "remedy"]))
-    figure = make_subplots(
-        len(sets),
-        len(metrics),
-        subplot_titles=[
-            f"<b>{place}</b><br>{METRIC_NAMES.get(metric, metric)}" for place in sets for metric in metrics
-        ],
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.24 / len(sets),
-    )
-    for row, place in enumerate(sets, 1):
-        for column, metric in enumerate(metrics, 1):
-            part = table[(table["data"] == place) & (table["metric"] == metric) & table["minus_none_value"].notna()]
-            value, low, high = (part[f"minus_none_{end}"] * 100 for end in ("value", "low", "high"))
-            figure.add_scatter(
-                x=value,
-                y=part["remedy"],
-                mode="markers",
-                marker={"size": 9, "color": [VERDICT_COLOURS[verdict] for verdict in part["minus_none_verdict"]]},
-                error_x={"array": high - value, "arrayminus": value - low, "color": INK, "thickness": 1.3, "width": 3},
-                hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
-                showlegend=False,
-                row=row,
-                col=column,
-            )
-            figure.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=row, col=column)
-            figure.update_xaxes(title_text="points" if row == len(sets) else None, row=row, col=column)
-    for verdict, colour in VERDICT_COLOURS.items():
-        marker = {"size": 9, "color": colour}
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=verdict)
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    figure.update_annotations(font_size=13)
-    height = 150 + (75 + 26 * len(names)) * len(sets)
-    legend = legend_above("right", 1 + 60 / (height - 170))
-    figure = styled(figure, "Against plain training, 95 % intervals", height, legend=legend)
-    return figure.update_layout(margin={"l": 170, "t": 110})
+    panels = [
+        (
+            f"<b>{place}</b><br>{METRIC_NAMES.get(metric, metric)}",
+            differences(table[(table["data"] == place) & (table["metric"] == metric)], "remedy", "minus_none"),
+        )
+        for place in dict.fromkeys(table["data"])
+        for metric in metrics
+    ]
+    return forest(panels, len(metrics), VERDICT_COLOURS, "Against plain training, 95 % intervals")
 
 
 def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:

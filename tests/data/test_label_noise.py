@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ferlib.data.label_noise import with_flipped_labels
+from ferlib.data.label_noise import flipped_fraction, with_flipped_labels
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 1.0])
@@ -33,3 +33,10 @@ def test_a_flipped_label_is_any_other_class(synthetic_faces):
 def test_an_impossible_fraction_is_refused(synthetic_faces, fraction):
     with pytest.raises(ValueError, match="must be in 0 to 1"):
         with_flipped_labels(synthetic_faces, fraction)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.125, 0.0])
+def test_the_name_of_flipped_data_says_how_many(synthetic_faces, fraction):
+    name = with_flipped_labels(synthetic_faces, fraction).name
+    assert flipped_fraction(name) == (synthetic_faces.name, pytest.approx(fraction))
+    assert flipped_fraction("ferplus_most_votes") == ("ferplus_most_votes", 0.0)

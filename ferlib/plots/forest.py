@@ -1,0 +1,73 @@
+"""Differences with their intervals, a line a row, in panels side by side: on which side of zero is it?"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ferlib.plots.style import INK, legend_above, styled
+
+
+def differences(table: pd.DataFrame, name: str, prefix: str) -> pd.DataFrame:
+    """The rows of a table that have a difference, as a panel of `forest`.
+
+    Args:
+        table: with columns `prefix`_value, _low, _high and _verdict.
+        name: column of the rows' names.
+        prefix: of the difference.
+    """
+    rows = table[table[f"{prefix}_value"].notna()]
+    return pd.DataFrame({"name": rows[name]} | {e: rows[f"{prefix}_{e}"] for e in ("value", "low", "high", "verdict")})
+
+
+def forest(
+    panels: Sequence[tuple[str, pd.DataFrame]],
+    columns: int,
+    colours: Mapping[str, str],
+    title: str,
+    left: int = 170,
+) -> go.Figure:
+    """A figure with a panel a table, all with the same names in the same order.
+
+    Args:
+        panels: title, and `name`, `value`, `low`, `high` (shares) and `verdict`, in the order of reading.
+        columns: panels beside each other.
+        colours: verdict -> colour, which is the legend, too.
+        title: of the figure.
+        left: pixels for the names.
+    """
+    lines = -(-len(panels) // columns)
+    names = list(dict.fromkeys(name for _, part in panels for name in part["name"]))
+    figure = make_subplots(
+        lines,
+        columns,
+        subplot_titles=[title for title, _ in panels],
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.24 / lines,
+    )
+    for place, (_, part) in enumerate(panels):
+        row, column = place // columns + 1, place % columns + 1
+        value, low, high = (part[end] * 100 for end in ("value", "low", "high"))
+        figure.add_scatter(
+            x=value,
+            y=part["name"],
+            mode="markers",
+            marker={"size": 9, "color": [colours[verdict] for verdict in part["verdict"]]},
+            error_x={"array": high - value, "arrayminus": value - low, "color": INK, "thickness": 1.3, "width": 3},
+            hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
+            showlegend=False,
+            row=row,
+            col=column,
+        )
+        figure.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=row, col=column)
+        figure.update_xaxes(title_text="points" if row == lines else None, row=row, col=column)
+    for verdict, colour in colours.items():
+        marker = {"size": 9, "color": colour}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=verdict)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_annotations(font_size=13)
+    height = 150 + (75 + 26 * len(names)) * lines
+    legend = legend_above("right", 1 + 60 / (height - 170))
+    return styled(figure, title, height, legend=legend).update_layout(margin={"l": left, "t": 110})

@@ -1,0 +1,125 @@
+"""Chapter 8, the rivals: what every method brings over plain training, with wrong labels, and beside its paper."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ferlib.labels import COLOURS
+from ferlib.plots.forest import differences, forest
+from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
+
+GAIN_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
+LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink
+SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "pentagon")
+DATA_NAMES = {"rafdb": "RAF-DB", "ferplus": "FERPlus", "ckplus": "CK+"}
+APART = 0.3  # percent of flipped labels between the lines of two methods, so that intervals are seen beside each other
+
+
+def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
+    """Every method's difference to plain training with its interval, a column a backbone, coloured by the verdict.
+
+    Args:
+        table: of `ferlib.experiments.rivals.methods_table`, of one table.
+        metric: accuracy, balanced accuracy or macro-F1.
+    """
+    panels = [
+        (f"<b>{backbone}</b><br>{place}, seeds: {part['seeds'].max()}", differences(part, "row", "minus_plain"))
+        for (place, backbone), part in table[table["metric"] == metric].groupby(["data", "backbone"], sort=False)
+    ]
+    title = f"Against plain training: {METRIC_NAMES[metric]}, 95 % intervals"
+    return forest(panels, len(panels), GAIN_COLOURS, title, left=200).update_xaxes(matches="x")
+
+
+def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
+    """A metric against the fraction of flipped training labels, a line a method with intervals, a column a backbone.
+
+    Args:
+        table: of `ferlib.experiments.rival_tables.noise_table`, of one table.
+        metric: one that has intervals.
+    """
+    own = table[table["metric"] == metric]
+    names = list(dict.fromkeys(own["row"]))
+    looks = dict(zip([n for n in names if n != "plain"], zip(LINES, SYMBOLS, strict=True), strict=False))
+    figure = _panels(own, "backbone")
+    for column, part in _columns(own, "backbone"):
+        for place, name in enumerate(names):
+            line = part[part["row"] == name]
+            colour, symbol = looks.get(name, ("", "circle"))
+            shade = COLOURS[colour] if colour else INK
+            figure.add_scatter(
+                x=100 * line["flipped"] + APART * (place - (len(names) - 1) / 2),
+                y=100 * line["value"],
+                error_y=_interval(line, shade),
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                mode="lines+markers",
+                line={"color": shade, "width": 3 if name == "plain" else 2},
+                marker={"symbol": symbol, "size": 9},
+                hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(title_text="training labels flipped, %", tickvals=sorted(100 * own["flipped"].unique()))
+    figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", row=1, col=1)
+    first = own.iloc[0]
+    title = f"What wrong labels cost on {first['data']}, 95 % intervals"
+    return styled(figure, title, 480, legend={"x": 1.01, "y": 1}).update_layout(margin_t=100)
+
+
+def method_claims(table: pd.DataFrame) -> go.Figure:
+    """The papers' accuracies beside those found here, chosen on test and on validation, a column a backbone.
+
+    Args:
+        table: of `ferlib.experiments.rival_tables.claims_table`, of one table.
+    """
+    figure = _panels(table, "backbone")
+    for column, part in _columns(table, "backbone"):
+        same = part["claimed_on"] == part["data"]
+        marks = {
+            "the paper, the same data": (part[same], "claimed", "diamond", INK, 11),
+            "the paper, other data": (part[~same], "claimed", "diamond-open", INK, 11),
+            "here, epoch chosen on validation": (part, "value", "circle", COLOURS["sadness"], 9),
+            "here, epoch chosen on test": (part, "chosen_on_test", "line-ns", COLOURS["anger"], 11),
+        }
+        for name, (rows, values, symbol, colour, size) in marks.items():
+            other = name.endswith("other data")
+            figure.add_scatter(
+                x=100 * rows[values],
+                y=rows["row"],
+                error_x=_interval(rows, colour) if values == "value" else None,
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                mode="markers+text" if other else "markers",
+                text=[f"{DATA_NAMES.get(place, place)}  " for place in rows["claimed_on"]] if other else None,
+                textposition="middle left",
+                marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 2.5, "color": colour}},
+                hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+                row=1,
+                col=column,
+            )
+    names = list(dict.fromkeys(table["row"]))
+    figure.update_xaxes(title_text="accuracy, %", matches="x")
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    height = 250 + 34 * len(names)
+    figure = styled(figure, "The papers' figures beside those under one protocol", height)
+    return figure.update_layout(margin={"l": 200, "t": 150}, legend=legend_above("left", 1 + 50 / (height - 210)))
+
+
+def _columns(table: pd.DataFrame, by: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    yield from enumerate((part for _, part in table.groupby(by, sort=False)), 1)
+
+
+def _panels(table: pd.DataFrame, by: str) -> go.Figure:
+    """Columns beside each other, one a value, which is its title."""
+    titles = [f"<b>{name}</b>" for name in dict.fromkeys(table[by])]
+    return make_subplots(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+
+
+def _interval(rows: pd.DataFrame, colour: str) -> dict[str, object]:
+    """Error bars, in percent."""
+    value, low, high = (100 * rows[end] for end in ("value", "low", "high"))
+    return {"array": high - value, "arrayminus": value - low, "color": colour, "thickness": 1.3, "width": 3}

@@ -1,0 +1,75 @@
+"""The rivals' tables of the pages, made from entries whose figures are known."""
+
+import json
+
+import pytest
+import study_tables
+from rival_entries import entry, with_noise
+
+from ferlib.experiments.published import read_rivals
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Writes results/methods.json with these entries."""
+    monkeypatch.setattr(study_tables, "RESULTS", tmp_path)
+
+    def write(*entries: dict) -> None:
+        (tmp_path / "methods.json").write_text(json.dumps({"entries": entries}))
+
+    return write
+
+
+def lines(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line]
+
+
+def test_a_table_a_backbone(results):
+    results(entry(backbone="tf_efficientnet_lite0", plain=0.7), entry())
+    faces, imagenet = study_tables.methods("methods-frozen").split("\n\n")
+    head, _, plain, mixup, scn, ltnet, _ = lines(faces)
+    assert head[0] == "MobileNetV1 (faces), 3 seeds, 8 epochs"
+    assert plain == ["plain", *["80.0 (79.0 to 81.0)"] * 3, "5.0", "", "", "", "0.4", "2.5", "1.2"]
+    assert scn[5:8] == ["+2.0 (+1.0 to +3.0): helps"] * 2 + ["2 of 3"]
+    assert ltnet[5] == "-3.0 (-4.0 to -2.0): harms" and mixup[5] == "+0.1 (-0.9 to +1.1): cannot be told"
+    assert lines(imagenet)[2][1] == "70.0 (69.0 to 71.0)"
+
+
+def test_a_row_with_fewer_seeds_says_so(results):
+    found = entry(rows=("plain", "SCN"))
+    del found["rows"][1]["seeds"]["2"]
+    results(found)
+    assert lines(study_tables.methods("methods-frozen"))[-1][0] == "SCN (2 of 3 seeds)"
+
+
+def test_flipped_labels_beside_none(results):
+    results(*with_noise())
+    head, _, plain, scn, ltnet = lines(study_tables.methods_noise("methods-frozen-noise"))
+    assert head[1:] == ["0 % flipped", "10 % flipped", "20 % flipped", "less plain at 10 %", "less plain at 20 %"]
+    assert plain[1:] == [f"{v}.0 ({v - 1}.0 to {v + 1}.0)" for v in (80, 75, 70)] + ["", ""]
+    assert scn[4] == "+2.0 (+1.0 to +3.0): helps" and ltnet[1] == ""
+
+
+def test_only_tables_with_entries_are_offered(results):
+    results(entry())
+    assert set(study_tables.methods_tables()) == {"methods_frozen", "methods_claims"}
+    results(*with_noise(), entry("methods"))
+    tables = study_tables.methods_tables()
+    assert set(tables) == {"methods", "methods_frozen", "methods_frozen_noise", "methods_claims"}
+    assert all(make().startswith("| ") for make in tables.values())
+
+
+def test_claims_name_every_method_and_what_became_of_it(results):
+    results(entry(), entry("methods", backbone="tf_efficientnet_lite0", rows=("plain",)))
+    head, _, *rows = lines(study_tables.methods_claims())
+    assert head[3:5] == [
+        "here, FERPlus: EfficientNet-Lite0 (ImageNet), fine-tuned",
+        "here, FERPlus: MobileNetV1 (faces), frozen",
+    ]
+    found = {row[0]: row for row in rows}
+    assert set(found) == set(read_rivals()["model"])
+    assert found["SCN"][1] == "RAF-DB 87.03, FERPlus 89.35"
+    assert found["SCN"][3:5] == ["not run", "82.0 (81.0 to 83.0); +2.0 (+1.0 to +3.0): helps"]
+    assert found["EAC"][3:5] == ["not run", "needs the backbone trained"]
+    assert found["CLEF"][3:] == ["not built", "not built", "not built: neither code nor full text"]
+    assert found["SCN"][5].startswith("faces weighed and relabelled; ")
