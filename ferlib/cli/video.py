@@ -24,15 +24,16 @@ _EVERY = 0.5  # seconds between two lines of progress
 def add_video(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
     video = commands.add_parser("video", help="follow the faces in a film, camera or stream, and their expressions")
-    video.add_argument("source", metavar="FILE|CAMERA", help="a film; 0 for the first camera; an address, rtsp://…")
+    video.add_argument("source", metavar="FILE|CAMERA", help="a film; 0 for the first camera; an address, rtsp://...")
     video.add_argument("--out", type=Path, metavar="TABLE", help="a row a face and frame, .csv or .parquet")
     video.add_argument("--every", type=int, default=1, metavar="N", help="look at every Nth frame only (default: 1)")
     video.add_argument("--seconds", type=float, metavar="S", help="stop after so many seconds of the film")
-    video.add_argument("--annotated", type=Path, metavar="OUT.mp4", help="the film with every face boxed, without sound")
-    video.add_argument("--timeline", type=Path, metavar="OUT.html", help="a figure of every face's expressions over time")
+    video.add_argument("--annotated", type=Path, metavar="OUT.mp4", help="the film with its faces boxed, without sound")
+    video.add_argument("--timeline", type=Path, metavar="OUT.html", help="a figure of the expressions over time")
     video.add_argument("--telling", type=Path, metavar="DIR", help="for the best picture of each face and expression")
-    video.add_argument("--live", action="store_true", help="read a file as a stream: frames it is too slow for are dropped")
-    video.add_argument("--time-constant", type=float, metavar="S", help="of smoothing, camera and stream (default: 0.5 s)")
+    video.add_argument(
+        "--time-constant", type=float, metavar="S", help="of smoothing a camera or stream (default: 0.5)"
+    )
     video.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     video.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
     video.add_argument("--format", choices=FORMATS, default="table", help="of the summary (default: table)")
@@ -47,7 +48,7 @@ def run_video(options: argparse.Namespace) -> int:
     from ferlib.video.smoothing import TIME_CONSTANT
 
     _check(options)
-    with VideoReader(options.source, live=options.live or None) as reader:
+    with VideoReader(options.source) as reader:
         if reader.live and options.telling:
             raise UserError("--telling goes through a film twice, and a camera or stream is there once")
         constant = TIME_CONSTANT if options.time_constant is None else options.time_constant

@@ -10,7 +10,9 @@ from ferlib.labels import COLOURS
 MANY_FACES = 6  # more than these are tagged with less room
 
 
-def draw_boxes(picture: Image.Image, boxes: Sequence[np.ndarray], labels: Sequence[str], numbers: Sequence[int]) -> None:
+def draw_boxes(
+    picture: Image.Image, boxes: Sequence[np.ndarray], labels: Sequence[str], numbers: Sequence[int]
+) -> None:
     """Draw boxes and their tags into a picture.
 
     Args:

@@ -1,4 +1,4 @@
-"""Films of synthetic people: each goes a known way with known expressions, so that following and judging can be measured.
+"""Films of synthetic people: everybody goes a known way with known expressions, to measure tracking and smoothing.
 
 As in life a face never looks quite the same: within an expression it changes its look (muscles, pose, light) every few
 frames. A look is drawn once and laid over the picture wherever its person is, the first person in front.
@@ -18,6 +18,7 @@ from ferlib.synthetic.render import sample_units
 LOOKS = 6  # of a person with an expression
 CHANGE = 0.2  # probability that a look changes from one frame to the next
 NOISE = 3.0  # of the camera, standard deviation in grey values
+Place = tuple[float, float]  # x, y in pixels
 BACKGROUND = (186, 196, 202), (120, 132, 140)  # top and bottom
 
 
@@ -34,7 +35,7 @@ class Actor:
 
     identity: Identity
     size: int
-    path: Callable[[float], tuple[float, float] | None]
+    path: Callable[[float], Place | None]
     script: Sequence[tuple[float, str]]
 
     def expression(self, time: float) -> str:
@@ -53,7 +54,7 @@ class Shown:
     """
 
     actor: int
-    centre: tuple[float, float]
+    centre: Place
     expression: str
 
 
@@ -93,7 +94,8 @@ def draw_film(
                 continue
             name = actor.expression(time)
             look = looks[number, name][chosen[number]]
-            picture.paste(look, tuple(round(place - actor.size / 2) for place in centre), look)
+            x, y = (round(place - actor.size / 2) for place in centre)
+            picture.paste(look, (x, y), look)
             shown.append(Shown(number, centre, name))
         y, x = rng.integers(64, size=2)
         pixels = np.asarray(picture, np.float32) + noise[y : y + height, x : x + width]
@@ -111,10 +113,10 @@ def _looks(actor: Actor, expression: str, rng: np.random.Generator) -> list[Imag
     return looks
 
 
-def line(start: tuple[float, float], end: tuple[float, float], seconds: float) -> Callable[[float], tuple[float, float]]:
+def line(start: Place, end: Place, seconds: float) -> Callable[[float], Place]:
     """The path from one place to another at an even pace, in so many seconds; then it stays there."""
 
-    def path(time: float) -> tuple[float, float]:
+    def path(time: float) -> Place:
         part = min(max(time / seconds, 0.0), 1.0)
         return start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 

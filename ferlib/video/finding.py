@@ -31,7 +31,9 @@ class FaceFinder:
         self.search_every = search_every
         self._next = 0.0
 
-    def find(self, image: np.ndarray, time: float, expected: list[Face], search: bool = False) -> tuple[list[Face], bool]:
+    def find(
+        self, image: np.ndarray, time: float, expected: list[Face], search: bool = False
+    ) -> tuple[list[Face], bool]:
         """The faces of a frame, and whether the whole of it was searched.
 
         Args:

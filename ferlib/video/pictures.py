@@ -1,4 +1,4 @@
-"""Pictures of a film whose table is done: the film with its faces boxed, and the most telling face of each expression."""
+"""Pictures of a film whose table is done: the film with its faces boxed, and the best face of each expression."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from ferlib.video.writing import VideoWriter
 
 
 def boxed(frame: FramePrediction) -> np.ndarray:
-    """A frame with every face boxed, numbered by its track, in the colour of its smoothed expression; (H, W, 3) uint8."""
+    """A frame, (H, W, 3) uint8, with every face boxed and numbered, in the colour of its smoothed expression."""
     boxes = [np.array(face.box) for face in frame.faces]
     return _drawn(frame.pixels, boxes, [face.label for face in frame.faces], [face.track for face in frame.faces])
 

@@ -88,9 +88,7 @@ class VideoPredictor:
         self.predictor = predictor or Predictor.load(DEFAULT_MODEL)
         self.search_every, self.lost_after, self.time_constant = search_every, lost_after, time_constant
 
-    def frames(
-        self, reader: VideoReader, every: int = 1, until: float | None = None
-    ) -> Iterator[FramePrediction]:
+    def frames(self, reader: VideoReader, every: int = 1, until: float | None = None) -> Iterator[FramePrediction]:
         """The frames of an open source with their faces, as they come; only one frame is in memory at a time.
 
         Args:
@@ -109,11 +107,11 @@ class VideoPredictor:
             cut = tracker.end_at_cuts(frame.pixels)
             expected = [track.expected(frame.time) for track in tracker.tracks]
             found, searched = finder.find(frame.pixels, frame.time, expected, cut)
+            found.sort(key=lambda face: face.box[0] + face.box[2])
             tracks = tracker.update(found, frame.time, may_begin=searched)
             known = {track.number for track in tracker.tracks}
             smoothers = {number: smoother for number, smoother in smoothers.items() if number in known}
             followed = [(t.number, face) for t, face in zip(tracks, found, strict=True) if t is not None]
-            followed.sort(key=lambda pair: pair[1].box[0] + pair[1].box[2])
             crops = tuple(FaceCrop.of(frame.pixels, face) for _, face in followed)
             judged = self._judge(frame, crops)
             faces = []

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -60,7 +61,7 @@ class VideoReader:
 
     Args:
         source: a film's file; a camera's number or device, `0` or `/dev/video0`; or a stream's address, `rtsp://…`.
-        live: whether it waits for nobody; by default cameras and addresses do not.
+        live: true where it waits for nobody: by default a camera, and an address that does not say how long it is.
 
     Raises:
         VideoError: there is no such file or camera, or no pictures in it.
@@ -73,7 +74,6 @@ class VideoReader:
 
         self.name = str(source)
         camera, stream = _is_camera(self.name), "://" in self.name
-        self.live = (camera or stream) if live is None else live
         try:
             if camera:
                 self._container = _open_camera(self.name)
@@ -89,11 +89,13 @@ class VideoReader:
         if not streams:
             self._container.close()
             raise VideoError(f"{self.name} has no pictures{', only sound' if self._container.streams.audio else ''}")
+        self.live = (camera or (stream and not self._container.duration)) if live is None else live
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         length = self._stream.duration
-        self.seconds = float(length * self._stream.time_base) if length and not self.live else None
+        clock = self._stream.time_base
+        self.seconds = float(length * clock) if length and clock and not self.live else None
         self.read = self.dropped = 0
         self.trouble: str | None = None
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(1 if self.live else _AHEAD)
@@ -137,11 +139,12 @@ class VideoReader:
         """The thread: decoded frames into the queue, then None, or the error that ended it."""
         end: BaseException | None = None
         try:
-            first, time = None, 0.0
+            first: float | None = None
+            time = 0.0
             for picture in self._pictures():
                 if self._stop.is_set():
                     return
-                stamp = picture.time
+                stamp: float | None = picture.time
                 if stamp is not None:
                     first = stamp if first is None else first
                     time = max(time, stamp - first)
@@ -149,13 +152,13 @@ class VideoReader:
                     time += 1 / self.rate
                 number, self.read = self.read, self.read + 1
                 if number % every == 0:
-                    self._give(Frame(number, time, _upright(picture)))
+                    self._give(Frame(number, time, _upright(picture)), wait=not self.live)
             if self.seconds and self.read and not self.trouble and time < self.seconds - _CUT_SHORT:
                 self.trouble = f"{self.name} is cut short: its pictures end after {time:.1f} of {self.seconds:.1f} s"
         except BaseException as error:  # whatever it is belongs to whoever takes the frames
             end = error
         finally:
-            self._give(end, last=True)
+            self._give(end, wait=True)
 
     def _pictures(self) -> "Iterator[av.VideoFrame]":
         """Every picture that can be decoded; `trouble` says so where some cannot."""
@@ -174,21 +177,19 @@ class VideoReader:
             if damaged:
                 self.trouble = f"{self.name} is damaged: {damaged} of its parts cannot be read"
 
-    def _give(self, item: Frame | BaseException | None, last: bool = False) -> None:
-        """Put into the queue; where it is full a film waits, of a stream the older frame is dropped."""
+    def _give(self, item: Frame | BaseException | None, wait: bool) -> None:
+        """Put into the queue; where it is full, wait until there is room, or drop the frame that nobody has taken."""
         while not self._stop.is_set():
             try:
-                return self._queue.put(item, timeout=None if self.live and not last else 0.1, block=not self.live or last)
+                return self._queue.put(item, wait, 0.1)
             except queue.Full:
-                if self.live and not last:
+                if not wait:
                     self._drop()
 
     def _drop(self) -> None:
-        try:
+        with suppress(queue.Empty):  # it may have been taken just now
             self._queue.get_nowait()
             self.dropped += 1
-        except queue.Empty:  # it was taken just now
-            pass
 
 
 def _is_camera(name: str) -> bool:

@@ -9,9 +9,9 @@ or changes at a constant rate to any of the others, so that two frames dt second
     stay(dt) = 1/K + (1 - 1/K) exp(-rate dt)
 
 for K classes; equal steps of time and gaps of any length are one case. A frame's probabilities are taken for its
-likelihoods, up to a factor (classes are equally likely before anything is seen). Forwards-backwards (Rabiner, "A tutorial
-on hidden Markov models", 1989, section III.B) gives every frame's probabilities in the light of all frames, before and
-after. The one parameter, the rate, is that with the largest likelihood of the film's own faces (`fit_rate`).
+likelihoods, up to a factor (classes are equally likely before anything is seen). Forwards-backwards (Rabiner, "A
+tutorial on hidden Markov models", 1989, section III.B) gives every frame's probabilities in the light of all frames,
+before and after. The one parameter, the rate, is that with the largest likelihood of the film's own faces (`fit_rate`).
 """
 
 from collections.abc import Sequence

@@ -50,7 +50,7 @@ class VideoTable:
         self.classes, self.type = tuple(classes), row_type(classes)
         self.frames, self.seconds = 0, 0.0
         self.rate: float | None = None
-        self._file = tempfile.TemporaryFile(prefix="ferlib-")
+        self._file = tempfile.TemporaryFile(prefix="ferlib-")  # noqa: SIM115  # gone with the table
         self._pending = np.empty(0, self.type)  # of the last frame, whose time has not ended yet
         self._time: float | None = None
         self._passed = 0.0
@@ -112,10 +112,10 @@ class VideoTable:
         Args:
             rate: changes of expression a second; None fits it to these tracks.
         """
-        rows = self.rows
-        faces = [(places, np.array(rows["raw"][places]), np.array(rows["time"][places])) for places in self.tracks().values()]
-        self.rate = fit_rate([(raw, times) for _, raw, times in faces]) if rate is None and faces else rate
-        for places, raw, times in faces:
+        rows, tracks = self.rows, list(self.tracks().values())
+        faces = [(np.array(rows["raw"][places]), np.array(rows["time"][places])) for places in tracks]
+        self.rate = fit_rate(faces) if rate is None and faces else rate
+        for places, (raw, times) in zip(tracks, faces, strict=True):
             rows["smoothed"][places] = smooth(raw, times, self.rate or 0.0)
 
     def columns(self, rows: np.ndarray) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class VideoTable:
                     "first": float(own["time"][0]),
                     "last": float(own["time"][-1]),
                     "seconds": float(lasts.sum()),
-                    "expressions": {n: float(s) for n, s in sorted(zip(classes, spent), key=lambda x: -x[1]) if s > 0},
+                    "expressions": {classes[k]: float(spent[k]) for k in np.argsort(-spent) if spent[k] > 0},
                     "label_changes_a_minute": {kind: label_changes(one) / minutes for kind, one in labels.items()},
                     "warnings": {name: seconds for name, seconds in doubts.items() if seconds},
                 }

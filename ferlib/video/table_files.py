@@ -13,6 +13,8 @@ from ferlib.utils.csv_safety import SafeWriter
 from ferlib.video.packages import require
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from ferlib.video.table import VideoTable
 
 _DIGITS = 6  # after the point
@@ -108,7 +110,7 @@ class _Parquet:
         self._file.write_table(self._arrow(np.concatenate(self._kept)))
         self._kept = [np.empty(0, self._table.type)]
 
-    def _arrow(self, rows: np.ndarray):  # noqa: ANN202  # pyarrow need not be installed
+    def _arrow(self, rows: np.ndarray) -> "pyarrow.Table":
         import pyarrow
 
         arrays = {

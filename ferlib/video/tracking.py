@@ -110,8 +110,8 @@ class Tracker:
         for place, face in enumerate(faces):
             if followed[place] is None and may_begin:
                 self._begun += 1
-                followed[place] = Track(self._begun, face, time, np.zeros(2))
-                self.tracks.append(followed[place])
+                self.tracks.append(Track(self._begun, face, time, np.zeros(2)))
+                followed[place] = self.tracks[-1]
         return followed
 
     def _pairs(self, faces: list[Face], time: float) -> list[tuple[Track, int]]:
