@@ -4,7 +4,7 @@ As in life a face never looks quite the same: within an expression it changes it
 frames. A look is drawn once and laid over the picture wherever its person is, the first person in front.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from ferlib.synthetic.render import sample_units
 
 LOOKS = 6  # of a person with an expression
 CHANGE = 0.2  # probability that a look changes from one frame to the next
+INTENSITY = 0.85, 1.0  # of an expression: it is plain to see
 NOISE = 3.0  # of the camera, standard deviation in grey values
 Place = tuple[float, float]  # x, y in pixels
 BACKGROUND = (186, 196, 202), (120, 132, 140)  # top and bottom
@@ -59,7 +60,7 @@ class Shown:
 
 
 def draw_film(
-    actors: Sequence[Actor], times: Sequence[float], size: tuple[int, int] = (1280, 720), seed: int = 0
+    actors: Sequence[Actor], times: Iterable[float], size: tuple[int, int] = (1280, 720), seed: int = 0
 ) -> Iterator[tuple[np.ndarray, list[Shown]]]:
     """Draws a film, frame by frame.
 
@@ -76,7 +77,7 @@ def draw_film(
     width, height = size
     top, bottom = np.array(BACKGROUND, np.float32)
     empty = np.repeat((top + (bottom - top) * np.linspace(0, 1, height)[:, None])[:, None], width, axis=1)
-    noise = rng.normal(0, NOISE, (height + 64, width + 64, 1)).astype(np.float32)  # a window of it a frame
+    noise = rng.normal(0, NOISE, (height + 64, width + 64, 1)).round().astype(np.int16)  # a window of it a frame
     looks = {
         (number, name): _looks(actor, name, rng)
         for number, actor in enumerate(actors)
@@ -98,7 +99,7 @@ def draw_film(
             picture.paste(look, (x, y), look)
             shown.append(Shown(number, centre, name))
         y, x = rng.integers(64, size=2)
-        pixels = np.asarray(picture, np.float32) + noise[y : y + height, x : x + width]
+        pixels = np.asarray(picture, np.int16) + noise[y : y + height, x : x + width]
         yield pixels.clip(0, 255).astype(np.uint8), shown[::-1]
 
 
@@ -108,7 +109,7 @@ def _looks(actor: Actor, expression: str, rng: np.random.Generator) -> list[Imag
     for _ in range(LOOKS):
         scene = Scene.sample(rng)
         scene = replace(scene, noise=0.0, blur=scene.blur / 2, shift=(0.0, 0.0), scale=0.93, yaw=scene.yaw / 2)
-        geometry = FaceGeometry(complete(sample_units(expression, rng)), actor.identity)
+        geometry = FaceGeometry(complete(sample_units(expression, rng, rng.uniform(*INTENSITY))), actor.identity)
         looks.append(Image.fromarray(draw_cutout(geometry, scene, actor.size), "RGBA"))
     return looks
 

@@ -87,8 +87,9 @@ class VideoReader:
         still = av.stream.Disposition.attached_pic  # the cover of a record
         streams = [one for one in self._container.streams.video if not one.disposition & still and one.codec_context]
         if not streams:
+            sound = ", only sound" if self._container.streams.audio else ""
             self._container.close()
-            raise VideoError(f"{self.name} has no pictures{', only sound' if self._container.streams.audio else ''}")
+            raise VideoError(f"{self.name} has no pictures{sound}")
         self.live = (camera or (stream and not self._container.duration)) if live is None else live
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
