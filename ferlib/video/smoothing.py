@@ -113,5 +113,5 @@ def _kept(times: np.ndarray, rates: np.ndarray) -> np.ndarray:
 
 
 def label_changes(labels: np.ndarray) -> int:
-    """How often one face's label, (N,), differs from that of the frame before."""
+    """Frames of one face whose label, of (N,), differs from that of the frame before."""
     return int((labels[1:] != labels[:-1]).sum())
