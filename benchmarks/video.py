@@ -1,6 +1,6 @@
 """Films: frames a second, memory over a long film, people who cross, and what smoothing does. Into results/video.json.
 
-    python benchmarks/video.py --out results/video.json                     # all, some 15 minutes
+    python benchmarks/video.py --out results/video.json                     # all; an hour of film takes most of it
     python benchmarks/video.py --out results/video.json --only speed        # the other parts stay as they are
 
 `speed`: a film of 1280x720 pixels with one and with four drawn faces, as a process of its own that follows them and

@@ -32,7 +32,7 @@ def add_video(commands: argparse._SubParsersAction) -> None:
     video.add_argument("--timeline", type=Path, metavar="OUT.html", help="a figure of the expressions over time")
     video.add_argument("--telling", type=Path, metavar="DIR", help="for the best picture of each face and expression")
     video.add_argument(
-        "--time-constant", type=float, metavar="S", help="of smoothing a camera or stream (default: 0.5)"
+        "--time-constant", type=float, metavar="S", help="of smoothing a camera or stream (default: 0.2)"
     )
     video.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     video.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
@@ -79,6 +79,9 @@ def _check(options: argparse.Namespace) -> None:
     from ferlib.video.packages import require
     from ferlib.video.table_files import table_kind
 
+    for path in (options.out, options.annotated, options.timeline):
+        if path and path.exists() and Path(options.source).exists() and path.samefile(options.source):
+            raise UserError(f"{path} is the film itself, and would be overwritten")
     if options.out:
         table_kind(options.out)
     if options.annotated and options.annotated.suffix.lower() != ".mp4":

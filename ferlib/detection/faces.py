@@ -139,11 +139,11 @@ def _closer_score(image: np.ndarray, face: Face) -> float:
     return float(np.mean(scores))
 
 
-def without_duplicates(found: list[Face]) -> list[Face]:
+def without_duplicates(found: list[Face], overlap: float = _OVERLAP) -> list[Face]:
     """Drop every box that overlaps a better one: a face may be found at two sizes, one inside the other."""
     kept: list[Face] = []
     for candidate in sorted(found, key=lambda face: -face.score):
-        if all(_shared(candidate.box, other.box) <= _OVERLAP for other in kept):
+        if all(_shared(candidate.box, other.box) <= overlap for other in kept):
             kept.append(candidate)
     return kept
 

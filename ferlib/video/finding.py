@@ -17,6 +17,7 @@ SEARCH_EVERY = 0.2  # seconds between two searches of whole frames
 _ZOOM = 2.0  # side of the square that is looked at, in sides of the face
 _SIDE = 128  # pixels at which it is
 _SURE = 0.6  # the lowest score there, see ferlib.detection.faces
+_SAME = 0.7  # of two boxes sharing more than this part of the smaller one, the better stays: people pass each other
 _AWAY = 0.35  # how far from the square's middle, in parts of its side
 
 
@@ -48,7 +49,7 @@ class FaceFinder:
             self._next = time + self.search_every
             found = [look_again(image, face) or face for face in detect_faces(image, turns=False)]
         known = [face for one in expected if (face := look_again(image, one)) is not None]
-        return without_duplicates([*found, *known]), search
+        return without_duplicates([*found, *known], _SAME), search
 
 
 def look_again(image: np.ndarray, face: Face) -> Face | None:

@@ -113,7 +113,9 @@ class VideoReader:
         """End the thread and close the source; again is no harm."""
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():  # a camera that gives nothing: it goes with the process
+                return
         self._container.close()
 
     def frames(self, every: int = 1) -> Iterator[Frame]:

@@ -16,11 +16,11 @@ from ferlib.detection.blazeface import iou
 from ferlib.detection.crop import Face
 
 LOST_AFTER = 1.0  # seconds without a face that end a track
-_REACH = 0.6, 1.5  # how far a face may be from where it was expected, in its sides: at once, and more a second
+_REACH = 0.25, 1.5  # how far a face may be from where it was expected, in its sides: at once, and more a second
 _GROWTH = 0.5  # logarithm of the largest change of size
 _HIDDEN = 0.5  # cost a second of not having been seen: of two tracks, the face belongs to the one seen last
 _BEHIND = 0.1  # overlap (IoU) with a face that is seen, from which on a lost one is taken to be hidden by it
-_STEADY = 0.15  # seconds over which the speed is averaged
+_STEADY = 0.4  # seconds over which the speed is averaged: a face that is about to be hidden seems to speed up
 _CUT = 45.0  # grey values by which two frames differ, on average, where the film is cut
 _FAR = 1e6
 

@@ -64,6 +64,14 @@ def test_faces_far_away_or_of_another_size_are_others():
     assert numbers(tracker, [face(600)], 0.12, may_begin=False) == [None]
 
 
+def test_a_face_does_not_jump_from_one_frame_to_the_next():
+    """Half its width is too far within a fortieth of a second, and near after a quarter."""
+    for pause, same in ((0.025, False), (0.25, True)):
+        tracker = Tracker()
+        assert numbers(tracker, [face(100)], 0.0) == [1]
+        assert numbers(tracker, [face(130)], pause) == [1 if same else 2]
+
+
 def test_tracks_end_where_the_film_is_cut():
     rng = np.random.default_rng(0)
     tracker, dark, bright = Tracker(), np.full((90, 160, 3), 60, np.uint8), np.full((90, 160, 3), 190, np.uint8)

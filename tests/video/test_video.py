@@ -172,6 +172,12 @@ def test_what_cannot_be_written_is_said_before_the_first_frame(film, more, sente
     assert sentence in said and said.count("\n") == 1
 
 
+def test_the_film_itself_is_not_overwritten(film, capsys):
+    before = film[0].read_bytes()
+    assert main(["video", str(film[0]), "--annotated", str(film[0].parent / "." / film[0].name)]) == 1
+    assert "is the film itself" in capsys.readouterr().err and film[0].read_bytes() == before
+
+
 def test_no_face_is_said(tmp_path, capsys):
     meadow = np.linspace((90, 140, 220), (60, 150, 50), 180)[:, None].repeat(240, 1).astype(np.uint8)
     path = write_film(tmp_path / "meadow.mp4", [meadow] * 5, np.arange(5) / 5)
