@@ -126,7 +126,7 @@ class Tracker:
 
 
 def _cost(track: Track, face: Face, time: float) -> float:
-    """How badly a face fits a track; `_FAR` where it cannot be the same."""
+    """The cost of going on with a track by a face; `_FAR` where it cannot be the same."""
     unseen = time - track.time
     expected = track.expected(time)
     side = max(1.0, math.sqrt(max(expected.side, 1) * max(face.side, 1)))
