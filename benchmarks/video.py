@@ -15,6 +15,7 @@ as they come (by time constant) and with the whole film known.
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -272,7 +273,7 @@ def main() -> None:
                 found = memory(Path(folder), options.minutes or 60)
             else:
                 found = crossing(options.films)
-            command = f"python benchmarks/video.py --out {options.out.name} --only {part}"
+            command = shlex.join(["python", "benchmarks/video.py", *sys.argv[1:]])
             report[part] = {"command": command, "commit": commit(), "machine": machine(), **found}
             report = {name: report[name] for name in PARTS if name in report}
             write_json(options.out, report)
