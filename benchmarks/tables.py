@@ -394,22 +394,6 @@ def runtime() -> str:
     return "\n".join([*lines, f"| environment of `make demo` | {sizes} |"])
 
 
-def video_speed() -> str:
-    """Frames a second of films with one and with four faces, from results/video.json."""
-    found = read("video")["speed"]
-    kinds = {name.removeprefix("faces: "): ways for name, ways in found.items() if name.startswith("faces: ")}
-    lines = [
-        f"| {found['film']}; medians of {found['runs']} | frames a second | processor, ms a frame |",
-        "|---|---|---|",
-    ]
-    for faces, ways in kinds.items():
-        for way, values in ways.items():
-            if way != "ratio":
-                speed, work = values["frames_a_second"], values["cpu_milliseconds_a_frame"]
-                lines.append(f"| {faces} {'face' if faces == '1' else 'faces'}, {way} | {speed:.1f} | {work:.1f} |")
-    return "\n".join(lines)
-
-
 def video_crossing() -> str:
     """Labels of films in which people cross, by the way of smoothing, from results/video.json."""
     found = read("video")["crossing"]
@@ -443,7 +427,6 @@ TABLES = {
     "runtime": runtime,
     "app_latency": app_latency,
     "app_load": app_load,
-    "video_speed": video_speed,
     "video_crossing": video_crossing,
 }
 
