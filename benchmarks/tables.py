@@ -237,6 +237,17 @@ def runtime() -> str:
     return "\n".join([*lines, f"| environment of `make demo` | {sizes} |"])
 
 
+def video_crossing() -> str:
+    """Labels of films in which people cross, by the way of smoothing, from results/video.json."""
+    found = read("video")["crossing"]
+    lines = ["| smoothed | label changes a minute | fewer by | accuracy, % |", "|---|---|---|---|"]
+    for name, values in found["answers"].items():
+        changes, fewer, right = values["label_changes_a_minute"], values["fewer_changes"], values["accuracy"]
+        lines.append(f"| {name} | {changes:.1f} | {fewer:.0%} | {100 * right:.1f} |")
+    lines.append(f"| *as acted* | *{found['acted_changes_a_minute']:.1f}* | | |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "released": released,
     "released_short": lambda: released(before=False),
@@ -262,6 +273,7 @@ TABLES = {
     "runtime": runtime,
     "app_latency": app_latency,
     "app_load": app_load,
+    "video_crossing": video_crossing,
 }
 
 

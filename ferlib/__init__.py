@@ -25,6 +25,8 @@ _HOME = {
     "find_landmarks": "ferlib.detection.landmarks",
     "crop_face": "ferlib.detection.crop",
     "read_image": "ferlib.images",
+    # films
+    "VideoPredictor": "ferlib.video.predictor",
     # data
     "FaceDataset": "ferlib.data.dataset",
     "load_dataset": "ferlib.data.registry",

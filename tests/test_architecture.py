@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ferlib"
-RUNTIME = ("predict", "results", "labels", "images", "image_paths", "errors", "detection", "runtime")
+RUNTIME = ("predict", "results", "labels", "images", "image_paths", "errors", "detection", "runtime", "video")
 LAB = ("data", "models", "training", "evaluation", "experiments", "release", "annotation", "plots")
 #: The lab from below: a package may import those of the lines above its own, of this list, and no other.
 LAYERS = (
@@ -58,6 +58,7 @@ def test_the_lab_is_built_in_layers():
         *height,
         "detection",
         "runtime",
+        "video",
     }
 
 

@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 
-from ferlib.labels import COLOURS
 from ferlib.results import ImagePrediction
+from ferlib.runtime.boxes import draw_boxes
 
-MANY_FACES = 6  # more than these are listed folded, and tagged with less room
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
 
 
@@ -24,42 +23,9 @@ def annotate(result: ImagePrediction) -> Image.Image | None:
     height, width = result.image.shape[:2]
     scale = min(max(max(width, height), SIDES[0]), SIDES[1]) / max(width, height)
     picture = Image.fromarray(result.image).resize((max(1, round(width * scale)), max(1, round(height * scale))))
-    draw = ImageDraw.Draw(picture)
-    line = max(3, round(max(picture.size) / 220))
-    boxes = [np.multiply(face.box, scale).clip(line, np.tile(picture.size, 2) - line - 1) for face in result.faces]
-    for face, box in zip(result.faces, boxes, strict=True):
-        draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline="white", width=line + 2)
-        draw.rectangle(list(box), outline=colour(face.label), width=line)
-    for number, (face, box) in enumerate(zip(result.faces, boxes, strict=True), start=1):
-        _draw_tag(draw, number, face.label, box, room=1.7 if len(boxes) <= MANY_FACES else 1)
+    boxes = [np.multiply(face.box, scale) for face in result.faces]
+    draw_boxes(picture, boxes, [face.label for face in result.faces], range(1, len(boxes) + 1))
     return picture
-
-
-def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarray, room: float) -> None:
-    """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
-    x0, y0, x1, _ = box
-    long_side = max(draw.im.size)
-    size = float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28))
-    font = ImageFont.load_default(size)
-    pad, height = size * 0.35, size * 1.35
-    text = f"{number}  {label}"
-    if draw.textlength(text, font) + 2 * pad > room * (x1 - x0):
-        text = str(number)
-    width = draw.textlength(text, font) + 2 * pad
-    left = max(0, min(x0, draw.im.size[0] - width))
-    top = y0 - height if y0 >= height else y0
-    draw.rectangle([left, top, left + width, top + height], fill=colour(label))
-    draw.text((left + pad, top + height / 2), text, ink(label), font, anchor="lm", stroke_width=size / 40)
-
-
-def colour(label: str) -> str:
-    """The colour of an expression; grey for one that is not in ferlib.labels."""
-    return COLOURS.get(label, "#7f7f7f")
-
-
-def ink(label: str) -> str:
-    """Black or white, whichever can be read on the colour of an expression."""
-    return "black" if np.dot(ImageColor.getrgb(colour(label)), (0.299, 0.587, 0.114)) > 140 else "white"
 
 
 def data_url(pixels: np.ndarray) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferlib.app.batch_demo import Companies
-from ferlib.app.drawing import MANY_FACES, colour, data_url, ink
+from ferlib.app.drawing import data_url
 from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, percent, ranked, sentence, where_it_looked
 from ferlib.results import FacePrediction, ImagePrediction
+from ferlib.runtime.boxes import MANY_FACES, colour, ink
 
 if TYPE_CHECKING:
     from ferlib.evaluation.report_format import Report

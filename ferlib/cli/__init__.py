@@ -20,11 +20,12 @@ from ferlib.cli.predict import add_predict
 from ferlib.cli.release import add_release
 from ferlib.cli.reproduce import add_reproduce
 from ferlib.cli.train import add_train
+from ferlib.cli.video import add_video
 from ferlib.errors import UserError
 
 COMMANDS = (
-    add_predict, add_app, add_models, add_export, add_data, add_label, add_train, add_evaluate, add_calibrate,
-    add_reproduce, add_release,
+    add_predict, add_video, add_app, add_models, add_export, add_data, add_label, add_train, add_evaluate,
+    add_calibrate, add_reproduce, add_release,
 )  # fmt: skip
 
 

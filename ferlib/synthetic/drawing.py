@@ -19,6 +19,21 @@ SHADING_SIZE = 128  # light and shadow are smooth: larger pictures get them enla
 
 def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
     """Draws a face, (size, size, 3) uint8."""
+    canvas = _painted(face, scene, size)
+    top, bottom = np.array(scene.background, np.float32)
+    background = top + (bottom - top) * np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+    return _develop(canvas.colour + background * (1 - canvas.opacity), scene)
+
+
+def draw_cutout(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
+    """Draws a face without a background, to be laid over a picture: (size, size, 4) uint8, the last one opacity."""
+    canvas = _painted(face, scene, size)
+    pixels = _develop(canvas.colour / np.maximum(canvas.opacity, 1e-3), scene)
+    return np.concatenate([pixels, (canvas.opacity * 255 + 0.5).astype(np.uint8)], axis=2)
+
+
+def _painted(face: FaceGeometry, scene: Scene, size: int) -> Canvas:
+    """A face with its light, on a canvas that is empty around it."""
     canvas = Canvas(Camera(scene, size))
     who, hair = face.who, Hair(face.who)
     skin = np.array([np.interp(who.skin, SKIN_STEPS, channel) for channel in SKIN_TONES.T], np.float32)
@@ -42,10 +57,7 @@ def draw(face: FaceGeometry, scene: Scene, size: int) -> np.ndarray:
     _highlights(canvas, face, scene)
     if who.glasses:
         _glasses(canvas, face)
-
-    top, bottom = np.array(scene.background, np.float32)
-    background = top + (bottom - top) * np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    return _develop(canvas.colour + background * (1 - canvas.opacity), scene)
+    return canvas
 
 
 def part_masks(face: FaceGeometry, scene: Scene, size: int) -> dict[str, np.ndarray]:

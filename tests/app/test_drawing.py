@@ -7,9 +7,10 @@ import pytest
 from people import face, result_of
 from PIL import ImageColor
 
-from ferlib.app.drawing import annotate, example_pictures, ink
+from ferlib.app.drawing import annotate, example_pictures
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
+from ferlib.runtime.boxes import ink
 
 
 @pytest.mark.parametrize("size", [(20, 30), (300, 400), (3000, 4000), (50, 3000)])

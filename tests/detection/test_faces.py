@@ -266,7 +266,7 @@ def test_one_face_found_twice_is_kept_once():
         found(10, 5, 115, 110, 0.95),  # the first again, and surer
         found(100, 0, 200, 100, 0.7),  # the neighbour, cheek to cheek
     ]
-    assert [face.score for face in faces._without_duplicates(several)] == [0.95, 0.7]
+    assert [face.score for face in faces.without_duplicates(several)] == [0.95, 0.7]
 
 
 def test_what_looks_like_a_face_at_first_is_looked_at_again():

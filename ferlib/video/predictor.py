@@ -1,0 +1,142 @@
+"""The `VideoPredictor`: a film, camera or stream in, every face of every frame with its track and expression out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ferlib.detection.crop import FaceCrop
+from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor
+from ferlib.results import FacePrediction
+from ferlib.video.finding import SEARCH_EVERY, FaceFinder
+from ferlib.video.packages import require
+from ferlib.video.reading import Frame, VideoReader
+from ferlib.video.smoothing import TIME_CONSTANT, ExponentialSmoother
+from ferlib.video.table import VideoTable
+from ferlib.video.tracking import LOST_AFTER, Tracker
+
+Source = str | Path | int
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace:
+    """A face of a frame.
+
+    Attributes:
+        track: its number, the same in all frames where this face was followed; from 1.
+        box: the square (x0, y0, x1, y1) that the model saw, in pixels of the frame.
+        scores: probability of every class, of this frame alone.
+        smoothed: the same in the light of this track's frames so far.
+        roll: tilt of the line through the eyes, degrees; positive: it falls to the right.
+        warnings: reasons to doubt the answer, keys of `ferlib.detection.quality.WARNINGS`.
+    """
+
+    track: int
+    box: tuple[int, int, int, int]
+    scores: dict[str, float]
+    smoothed: dict[str, float]
+    roll: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The most probable class, smoothed."""
+        return max(self.smoothed, key=self.smoothed.__getitem__)
+
+
+@dataclass(frozen=True, eq=False)
+class FramePrediction:
+    """A frame and its faces, from left to right.
+
+    Attributes:
+        number: of the frame, from 0.
+        time: in seconds since the first frame.
+        faces: maybe none.
+        pixels: the frame, (H, W, 3) uint8.
+    """
+
+    number: int
+    time: float
+    faces: tuple[TrackedFace, ...]
+    pixels: np.ndarray = field(repr=False)
+
+
+class VideoPredictor:
+    """A trained model behind face detection and tracking.
+
+    Args:
+        predictor: of single faces; None: the default model.
+        search_every: seconds between two searches of whole frames for new faces; 0: every frame is searched.
+        lost_after: seconds that a face may be gone and still keep its number.
+        time_constant: of smoothing as the frames come, in seconds; 0: none.
+
+    Raises:
+        MissingPackage: PyAV or scipy is not installed.
+        UserError: the default model is not there.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor | None = None,
+        *,
+        search_every: float = SEARCH_EVERY,
+        lost_after: float = LOST_AFTER,
+        time_constant: float = TIME_CONSTANT,
+    ):
+        require("following faces", "av", "scipy")
+        self.predictor = predictor or Predictor.load(DEFAULT_MODEL)
+        self.search_every, self.lost_after, self.time_constant = search_every, lost_after, time_constant
+
+    def frames(self, reader: VideoReader, every: int = 1, until: float | None = None) -> Iterator[FramePrediction]:
+        """The frames of an open source with their faces, as they come; only one frame is in memory at a time.
+
+        Args:
+            reader: the source; that of a camera or stream drops the frames that this is too slow for.
+            every: of every so many frames only the first is looked at.
+            until: seconds of the source after which to stop; None: at its end.
+
+        Raises:
+            VideoError: not one frame can be read.
+        """
+        finder, tracker = FaceFinder(self.search_every), Tracker(self.lost_after)
+        smoothers: dict[int, ExponentialSmoother] = {}
+        for frame in reader.frames(every):
+            if until is not None and frame.time >= until:
+                return
+            cut = tracker.end_at_cuts(frame.pixels)
+            expected = [track.expected(frame.time) for track in tracker.tracks]
+            found, searched = finder.find(frame.pixels, frame.time, expected, cut)
+            found.sort(key=lambda face: face.box[0] + face.box[2])
+            tracks = tracker.update(found, frame.time, may_begin=searched)
+            known = {track.number for track in tracker.tracks}
+            smoothers = {number: smoother for number, smoother in smoothers.items() if number in known}
+            followed = [(t.number, face) for t, face in zip(tracks, found, strict=True) if t is not None]
+            crops = tuple(FaceCrop.of(frame.pixels, face) for _, face in followed)
+            judged = self._judge(frame, crops)
+            faces = []
+            for (number, face), one in zip(followed, judged, strict=True):
+                smoother = smoothers.setdefault(number, ExponentialSmoother(self.time_constant))
+                values = smoother(np.array(list(one.scores.values())), frame.time).tolist()
+                smoothed = dict(zip(one.scores, values, strict=True))
+                faces.append(TrackedFace(number, one.box, one.scores, smoothed, face.roll, one.warnings))
+            yield FramePrediction(frame.number, frame.time, tuple(faces), frame.pixels)
+
+    def predict(self, source: Source, every: int = 1, until: float | None = None) -> VideoTable:
+        """The table of a whole film, smoothed with all its frames known; otherwise as `frames`.
+
+        Raises:
+            VideoError: the film cannot be read.
+        """
+        table = VideoTable(self.predictor.classes)
+        with VideoReader(source, live=False) as reader:
+            for frame in self.frames(reader, every, until):
+                table.add(frame)
+        table.end()
+        table.smooth()
+        return table
+
+    def _judge(self, frame: Frame, crops: tuple[FaceCrop, ...]) -> tuple[FacePrediction, ...]:
+        if not crops:
+            return ()
+        return self.predictor.judge(FoundFaces("frame", crops, image=frame.pixels)).faces

@@ -1,0 +1,241 @@
+"""Read the frames of a film, a camera or a stream with PyAV (FFmpeg's libraries): upright, in order, with their times.
+
+Frames are decoded in a thread of their own, at most a few ahead, so that memory does not grow with the film. A film
+waits for whoever takes its frames. A camera or stream does not: only its newest frame is kept, and the ones that nobody
+was in time for are counted as dropped.
+"""
+
+import queue
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ferlib.errors import UserError
+from ferlib.video.packages import require
+
+if TYPE_CHECKING:
+    import av
+
+_AHEAD = 4  # decoded frames of a film that wait to be taken
+_PATIENCE = 10.0  # seconds that a stream may be silent
+_CUT_SHORT = 1.0  # seconds that may be missing at a film's end
+
+
+class VideoError(UserError):
+    """A film, camera or stream that cannot be read; the message is one sentence for whoever named it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture of a film.
+
+    Attributes:
+        number: from 0, among all frames of the source.
+        time: seconds since its first frame, by the source's own time stamps.
+        pixels: (H, W, 3) uint8, upright.
+    """
+
+    number: int
+    time: float
+    pixels: np.ndarray = field(repr=False)
+
+
+class VideoReader:
+    """A film, camera or stream, opened. Use it in a `with` block, or close it.
+
+    Attributes:
+        name: the source as it was given.
+        live: true for a camera or stream, which does not wait.
+        seconds: how long a film is, by what it says of itself; None for a stream, or where that is unknown.
+        rate: frames a second, about; the frames' own times count.
+        read: frames decoded so far.
+        dropped: frames of a camera or stream that nobody was in time for, so far.
+        trouble: after the last frame, one sentence if the film is damaged or the stream broke off; else None.
+
+    Args:
+        source: a film's file; a camera's number or device, `0` or `/dev/video0`; or a stream's address, `rtsp://…`.
+        live: true where it waits for nobody: by default a camera, and an address that does not say how long it is.
+
+    Raises:
+        VideoError: there is no such file or camera, or no pictures in it.
+        MissingPackage: PyAV is not installed.
+    """
+
+    def __init__(self, source: str | Path | int, live: bool | None = None):
+        require("a film", "av")
+        import av
+
+        self.name = str(source)
+        camera, stream = _is_camera(self.name), "://" in self.name
+        try:
+            if camera:
+                self._container = _open_camera(self.name)
+            elif stream:
+                self._container = av.open(self.name, timeout=_PATIENCE)
+            else:
+                self._container = av.open(f"file:{_film(self.name)}")
+        except (av.FFmpegError, OSError) as error:
+            what = "camera" if camera else "stream" if stream else "film"
+            raise VideoError(f"{self.name} is not a {what} that can be read ({_reason(error)})") from error
+        still = av.stream.Disposition.attached_pic  # the cover of a record
+        streams = [one for one in self._container.streams.video if not one.disposition & still and one.codec_context]
+        if not streams:
+            sound = ", only sound" if self._container.streams.audio else ""
+            self._container.close()
+            raise VideoError(f"{self.name} has no pictures{sound}")
+        self.live = (camera or (stream and not self._container.duration)) if live is None else live
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        length = self._stream.duration
+        clock = self._stream.time_base
+        self.seconds = float(length * clock) if length and clock and not self.live else None
+        self.read = self.dropped = 0
+        self.trouble: str | None = None
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(1 if self.live else _AHEAD)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and close the source; again is no harm."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():  # a camera that gives nothing: it goes with the process
+                return
+        self._container.close()
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        """The frames in order, once; of a camera or stream those that are newest when they are asked for.
+
+        Args:
+            every: of every so many frames only the first; the others are decoded and passed over.
+
+        Raises:
+            VideoError: not one frame can be read.
+        """
+        if every < 1:
+            raise UserError(f"every takes a number of frames from 1 on, not {every}")
+        self._thread = threading.Thread(target=self._decode, args=(every,), daemon=True)
+        self._thread.start()
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+        if not self.read:
+            raise VideoError(f"{self.name} is damaged: not one picture of it can be read")
+
+    def _decode(self, every: int) -> None:
+        """The thread: decoded frames into the queue, then None, or the error that ended it."""
+        end: BaseException | None = None
+        try:
+            first: float | None = None
+            time = 0.0
+            for picture in self._pictures():
+                if self._stop.is_set():
+                    return
+                stamp: float | None = picture.time
+                if stamp is not None:
+                    first = stamp if first is None else first
+                    time = max(time, stamp - first)
+                elif self.read:
+                    time += 1 / self.rate
+                number, self.read = self.read, self.read + 1
+                if number % every == 0:
+                    self._give(Frame(number, time, _upright(picture)), wait=not self.live)
+            if self.seconds and self.read and not self.trouble and time < self.seconds - _CUT_SHORT:
+                self.trouble = f"{self.name} is cut short: its pictures end after {time:.1f} of {self.seconds:.1f} s"
+        except BaseException as error:  # whatever it is belongs to whoever takes the frames
+            end = error
+        finally:
+            self._give(end, wait=True)
+
+    def _pictures(self) -> "Iterator[av.VideoFrame]":
+        """Every picture that can be decoded; `trouble` says so where some cannot."""
+        import av
+
+        damaged = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError:
+                    damaged += 1
+        except av.FFmpegError as error:
+            self.trouble = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
+        else:
+            if damaged:
+                self.trouble = f"{self.name} is damaged: {damaged} of its parts cannot be read"
+
+    def _give(self, item: Frame | BaseException | None, wait: bool) -> None:
+        """Put into the queue; where it is full, wait until there is room, or drop the frame that nobody has taken."""
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, wait, 0.1)
+            except queue.Full:
+                if not wait:
+                    self._drop()
+
+    def _drop(self) -> None:
+        with suppress(queue.Empty):  # it may have been taken just now
+            self._queue.get_nowait()
+            self.dropped += 1
+
+
+def _is_camera(name: str) -> bool:
+    return name.isdecimal() or name.startswith("/dev/video")
+
+
+def _open_camera(name: str) -> "av.container.InputContainer":
+    """A camera by its number or device, as the system calls it."""
+    import av
+
+    if sys.platform == "darwin":
+        return av.open(name, format="avfoundation", container_options={"framerate": "30"})
+    if sys.platform == "win32":
+        cameras = [one.name for one in av.device.enumerate_input_devices("dshow") if "video" in one.media_types]
+        if int(name) >= len(cameras):
+            raise OSError("there is no such camera")
+        return av.open(f"video={cameras[int(name)]}", format="dshow")
+    return av.open(f"/dev/video{name}" if name.isdecimal() else name, format="v4l2")
+
+
+def _film(name: str) -> Path:
+    """A film's path.
+
+    Raises:
+        VideoError: there is no such file, or nothing in it.
+    """
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise VideoError(f"there is no film {name}")
+    if path.is_dir():
+        raise VideoError(f"{name} is a folder, not a film")
+    if not path.stat().st_size:
+        raise VideoError(f"{name} is empty")
+    return path
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's own words, without number and name of the file."""
+    return re.sub(r"^\[Errno -?\d+\] |: '.*'$", "", str(error))
+
+
+def _upright(picture: "av.VideoFrame") -> np.ndarray:
+    """A decoded picture in RGB, (H, W, 3) uint8, turned as its film says."""
+    pixels: Any = picture.to_ndarray(format="rgb24")
+    quarters = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels

@@ -1,0 +1,74 @@
+"""Write a film: H.264 in MP4, every frame at its own time."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ferlib.errors import UserError
+from ferlib.utils.atomic import atomic_write
+from ferlib.video.packages import require
+
+_CLOCK = 90_000  # ticks a second, MPEG's own
+
+
+class VideoWriter:
+    """A film that is being written; it has its name when the `with` block ends, and is deleted when the block fails.
+
+    Args:
+        path: ends in .mp4.
+        rate: frames a second, about: a hint for the encoder.
+        rotation: degrees, counter-clockwise, by which a player is told to turn the film.
+
+    Raises:
+        UserError: the path has another ending.
+        MissingPackage: PyAV is not installed.
+    """
+
+    def __init__(self, path: str | Path, rate: float = 25.0, rotation: int = 0):
+        require("a film", "av")
+        self.path, self.rate, self.rotation = Path(path), rate, rotation
+        if self.path.suffix.lower() != ".mp4":
+            raise UserError(f"films are written as .mp4, not {self.path.name}")
+        self._last = -1
+
+    def __enter__(self) -> Self:
+        import av
+
+        self._file = atomic_write(self.path)
+        partial = self._file.__enter__()
+        self._container = av.open(str(partial), "w", format="mp4")
+        self._stream = self._container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
+        self._stream.options = {"preset": "veryfast", "crf": "20"}
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+        if self.rotation:
+            self._stream.set_display_rotation(self.rotation)
+        return self
+
+    def write(self, pixels: np.ndarray, time: float) -> None:
+        """Append a frame.
+
+        Args:
+            pixels: (H, W, 3) uint8; all as large as the first one, an odd last row or column is left out.
+            time: in seconds, later than the frame before.
+        """
+        import av
+
+        height, width = (side // 2 * 2 for side in pixels.shape[:2])
+        if self._last < 0:
+            self._stream.width, self._stream.height = width, height
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+        frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
+        frame.pts = self._last = max(self._last + 1, round(time * _CLOCK))
+        frame.time_base = Fraction(1, _CLOCK)
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+        finally:
+            self._file.__exit__(kind, error, trace)  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""Films as people have them, and streams that do not wait."""
+
+import socket
+import threading
+import time
+
+import av
+import numpy as np
+import pytest
+from video_files import ODD, write_film
+
+from ferlib.video.reading import VideoError, VideoReader
+from ferlib.video.writing import VideoWriter
+
+
+def gradient(number: int = 0, size: tuple[int, int] = (96, 64)) -> np.ndarray:
+    """A frame that is dark at its top left, and whose number is a bar at the bottom; (H, W, 3) uint8."""
+    width, height = size
+    frame = np.add.outer(np.linspace(0, 120, height), np.linspace(0, 100, width)).astype(np.uint8)
+    frame[-8:, : 2 * number + 2] = 255
+    return np.repeat(frame[..., None], 3, axis=2)
+
+
+def frames_of(path, **settings) -> tuple[list, VideoReader]:
+    with VideoReader(path) as reader:
+        return list(reader.frames(**settings)), reader
+
+
+def test_times_are_the_frames_own(tmp_path):
+    """A film with a variable frame rate, which starts late."""
+    times = np.cumsum([1.5, 0.04, 0.2, 0.013, 1.0, 0.04, 0.04])
+    path = write_film(tmp_path / "a.mp4", [gradient(n) for n in range(7)], times)
+    frames, reader = frames_of(path)
+    np.testing.assert_allclose([frame.time for frame in frames], times - times[0], atol=1e-4)
+    assert [frame.number for frame in frames] == list(range(7)) == list(range(reader.read)) and not reader.trouble
+    assert [frame.number for frame in frames_of(path, every=3)[0]] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_film_is_turned_as_it_says(tmp_path, rotation):
+    upright = gradient(20)
+    stored = np.ascontiguousarray(np.rot90(upright, -rotation // 90))
+    (frame,), _ = frames_of(write_film(tmp_path / "a.mp4", [stored], [0.0], rotation))
+    assert frame.pixels.shape == upright.shape
+    assert np.abs(frame.pixels.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_film_is_one_sentence(tmp_path, name):
+    make, sentence = ODD[name]
+    make(tmp_path / name)
+    with pytest.raises(VideoError, match=sentence) as caught:
+        VideoReader(tmp_path / name)
+    assert "\n" not in str(caught.value) and "Errno" not in str(caught.value)
+
+
+def test_a_name_that_looks_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "12:30.mp4", [gradient()], [0.0])
+    assert len(frames_of("12:30.mp4")[0]) == 1
+
+
+def test_the_cover_of_a_record_is_no_film(tmp_path):
+    """An mp3 or m4a has its cover as a video stream of one picture."""
+    from video_files import write_sound
+
+    sound, path = write_sound(tmp_path / "sound.mp4"), tmp_path / "record.mp4"
+    with av.open(str(sound)) as source, av.open(str(path), "w", format="mp4") as target:
+        audio = target.add_stream_from_template(source.streams.audio[0])
+        cover = target.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 96, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = audio
+                target.mux(packet)
+        target.mux(cover.encode(av.VideoFrame.from_ndarray(gradient(), format="rgb24")))
+        target.mux(cover.encode())
+    with pytest.raises(VideoError, match="only sound"):
+        VideoReader(path)
+
+
+def test_a_film_that_is_cut_short_or_damaged_gives_what_it_has(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (64, 96, 3)).astype(np.uint8) for _ in range(100)]
+    whole = tmp_path / "whole.ts"
+    with av.open(str(whole), "w", format="mpegts") as target:
+        stream = target.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for pixels in noise:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")))
+        target.mux(stream.encode())
+    half = tmp_path / "half.ts"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert 30 < len(frames_of(half)[0]) < 60
+    film = write_film(tmp_path / "film.mp4", noise, np.arange(100) / 25)
+    content = bytearray(film.read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 4)
+    film.write_bytes(content)
+    frames, reader = frames_of(film)
+    assert len(frames) > 10 and "film.mp4" in reader.trouble
+
+
+def test_a_reader_that_is_left_early_ends_its_thread(tmp_path):
+    path = write_film(tmp_path / "a.mp4", [gradient(n) for n in range(40)], np.arange(40) / 25)
+    before = threading.active_count()
+    with VideoReader(path) as reader:
+        for frame in reader.frames():
+            if frame.number == 2:
+                break
+    assert threading.active_count() == before and reader.read < 40
+
+
+def test_a_stream_never_falls_behind(tmp_path):
+    """Twenty-five frames a second come in, five are taken: each is a new one, and the others are counted."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def send() -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("wb") as file, av.open(file, "w", format="mpegts") as target:
+            stream = target.add_stream("mpeg1video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            began = time.perf_counter()
+            for number in range(75):
+                time.sleep(max(0.0, began + number / 25 - time.perf_counter()))
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(gradient(number % 45), format="rgb24")))
+                file.flush()
+            target.mux(stream.encode())
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    reader = VideoReader(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+    with reader:
+        assert reader.live and reader.seconds is None
+        taken, late = [], []
+        for frame in reader.frames():
+            now = time.perf_counter()
+            taken.append(frame.number)
+            late.append(now - frame.time)
+            time.sleep(0.2)
+    sender.join(10)
+    server.close()
+    assert len(taken) + reader.dropped == reader.read > 60 and reader.dropped > len(taken)
+    assert max(late[2:]) - min(late) < 0.9, "frames that are ever older"
+
+
+def test_a_camera_that_is_not_there():
+    with pytest.raises(VideoError, match="77 is not a camera that can be read"):
+        VideoReader(77)
+
+
+def test_a_film_that_cannot_be_finished_leaves_no_file(tmp_path):
+    def write() -> None:
+        with VideoWriter(tmp_path / "a.mp4") as writer:
+            writer.write(gradient(), 0.0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+    assert not list(tmp_path.iterdir())

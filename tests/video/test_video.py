@@ -1,0 +1,224 @@
+"""A film of two people who walk past each other, from the file to the table, the pictures and the command."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from video_files import RATE, SIZE, crossing, owners, switches, write_film
+
+from ferlib.cli import main
+from ferlib.errors import MissingPackage, UserError
+from ferlib.labels import COLOURS
+from ferlib.predict import Predictor
+from ferlib.video.pictures import show_again
+from ferlib.video.predictor import VideoPredictor
+from ferlib.video.reading import VideoReader
+from ferlib.video.table import VideoTable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> tuple[Path, list]:
+    """The film's file, and who is shown in each frame."""
+    times, frames, truth = crossing()
+    return write_film(tmp_path_factory.mktemp("film") / "crossing.mp4", frames, times), truth
+
+
+@pytest.fixture(scope="module")
+def predictor() -> VideoPredictor:
+    return VideoPredictor()
+
+
+@pytest.fixture(scope="module")
+def table(film, predictor) -> VideoTable:
+    return predictor.predict(film[0])
+
+
+def test_who_crosses_keeps_the_number_and_smoothing_takes_the_flicker(film, table):
+    rows, truth = np.array(table.rows), film[1]
+    actors = owners(rows, truth)
+    assert table.frames == len(truth) and table.seconds == pytest.approx(len(truth) / RATE, abs=0.01)
+    assert (actors >= 0).mean() > 0.97 and len(rows) > 1.7 * len(truth)
+    assert switches(rows["track"], actors) == 0 and set(rows["track"]) == {1, 2}
+    expected = np.array(
+        [table.classes.index(truth[r["frame"]][a].expression) for r, a in zip(rows, actors, strict=True)]
+    )
+    accuracy = {kind: (rows[kind].argmax(axis=1) == expected).mean() for kind in ("raw", "smoothed")}
+    assert accuracy["smoothed"] >= accuracy["raw"] > 0.7 and accuracy["smoothed"] > 0.85
+    assert all(track["label_changes_a_minute"]["smoothed"] <= 60 for track in table.summary())  # a change or two each
+
+
+def test_a_row_says_what_a_photo_would(film, table):
+    """Box and label of a frame, looked at by itself, are the row's, but for what finding the face elsewhere changes."""
+    predictor = Predictor.load()
+    with VideoReader(film[0]) as reader:
+        frame = next(frame for frame in reader.frames() if frame.number == 6)
+    rows = np.array(table.rows)
+    rows = rows[rows["frame"] == 6]
+    faces = predictor.predict(frame.pixels).faces
+    assert len(faces) == len(rows) == 2
+    for row, face in zip(rows, faces, strict=True):
+        assert np.abs(row["box"] - face.box).max() < 0.15 * (face.box[2] - face.box[0])
+        assert table.classes[row["raw"].argmax()] == face.label
+
+
+def test_the_summary_adds_up(table):
+    rows = np.array(table.rows)
+    for track in table.summary():
+        own = rows[rows["track"] == track["track"]]
+        assert track["first"] == own["time"][0] and track["last"] == own["time"][-1]
+        assert sum(track["expressions"].values()) == pytest.approx(track["seconds"]) == own["seconds"].sum()
+        assert track["seconds"] == pytest.approx(len(own) / RATE, abs=0.05)
+    shown = {name for track in table.summary() for name in track["expressions"]}
+    assert {"neutral", "happiness", "surprise"} <= shown
+
+
+def test_csv_and_parquet_are_one_table(table, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    for ending in ("csv", "parquet"):
+        table.write(tmp_path / f"a.{ending}")
+    with (tmp_path / "a.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    parquet = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert len(lines) == len(parquet) == len(table)
+    for line, row in zip(lines[::17], parquet[::17], strict=True):
+        assert list(line) == list(row)
+        assert float(line["smoothed_neutral"]) == pytest.approx(row["smoothed_neutral"], abs=1e-6)
+        assert line["label"] == row["label"] == max(table.classes, key=row.get)
+        assert int(line["frame"]) == row["frame"] and float(line["time"]) == pytest.approx(row["time"], abs=1e-5)
+        assert sum(row[f"smoothed_{name}"] for name in table.classes) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(UserError, match=r"\.csv or \.parquet"):
+        table.write(tmp_path / "a.xlsx")
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("ferlib.video.packages.is_installed", lambda name: name != "pyarrow")
+    with pytest.raises(MissingPackage, match=r"needs pyarrow, not installed: pip install 'ferlib\[parquet\]'"):
+        table.write(tmp_path / "a.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_film_with_boxes_and_the_most_telling_faces(film, table, tmp_path):
+    files = show_again(film[0], table, annotated=tmp_path / "boxed.mp4", telling=tmp_path / "telling")
+    assert len(files) == len(table.most_telling()) >= 4
+    assert Image.open(files[0]).width > 40 and files[0].name.startswith("track001_")
+    with VideoReader(tmp_path / "boxed.mp4") as boxed, VideoReader(film[0]) as plain:
+        pairs = list(zip(boxed.frames(), plain.frames(), strict=True))
+    rows = np.array(table.rows)
+    for drawn, frame in pairs[5::20]:
+        assert drawn.time == pytest.approx(frame.time, abs=1e-3) and drawn.pixels.shape == frame.pixels.shape
+        for row in rows[rows["frame"] == frame.number]:
+            x0, y0, _, y1 = row["box"]
+            colour = COLOURS[table.classes[row["smoothed"].argmax()]]
+            edge = drawn.pixels[(y0 + y1) // 2, x0 + 1].astype(int)
+            assert np.abs(edge - [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).max() < 60
+    assert np.abs(pairs[5][0].pixels[-10:].astype(int) - pairs[5][1].pixels[-10:]).mean() < 6
+
+
+def test_every_third_frame(film, predictor):
+    table = predictor.predict(film[0], every=3, until=2.0)
+    rows = np.array(table.rows)
+    assert set(rows["frame"] % 3) == {0} and rows["time"].max() < 2 and set(rows["track"]) == {1, 2}
+    assert rows["seconds"] == pytest.approx(3 / RATE, abs=1e-3)
+
+
+def test_a_row_lasts_until_the_next_frame(tmp_path, predictor):
+    """A film with a variable frame rate; the same seconds come out as went in."""
+    times, frames, _ = crossing()
+    times = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.3, 12))
+    table = predictor.predict(write_film(tmp_path / "a.mp4", frames[:12], times))
+    rows = np.array(table.rows)
+    starts = dict(zip(rows["frame"].tolist(), rows["seconds"].tolist(), strict=True))
+    np.testing.assert_allclose([starts[frame] for frame in range(11)], np.diff(times), atol=2e-3)
+
+
+def test_a_film_that_lies_on_its_side(film, predictor, tmp_path):
+    times, frames, _ = crossing()
+    stored = [np.ascontiguousarray(np.rot90(frame, -1)) for frame in frames[:6]]
+    table = predictor.predict(write_film(tmp_path / "lying.mp4", stored, times[:6], rotation=90))
+    assert len(table) == 12 and np.abs(table.rows["roll"]).max() < 25
+    assert (table.rows["box"][:, 2] <= SIZE[0] + 20).all()
+
+
+def test_the_command(film, tmp_path, capsys):
+    out = tmp_path / "new" / "a.csv"
+    files = ["--out", str(out), "--timeline", str(tmp_path / "a.html"), "--telling", str(tmp_path / "best")]
+    assert main(["video", str(film[0]), "--seconds", "1.5", "--format", "json", *files]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert [track["track"] for track in summary["tracks"]] == [1, 2] and summary["frames"]["dropped"] == 0
+    assert len(out.read_text().splitlines()) == 1 + 2 * summary["frames"]["looked_at"]
+    assert "plotly" in (tmp_path / "a.html").read_text(encoding="utf-8")[:20000] and list((tmp_path / "best").iterdir())
+    assert main(["video", str(film[0]), "--seconds", "0.5"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].endswith("8 looked at") and len(table) == 4 and "surprise 0.5" in table[3]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [(["--out", "a.xls"], ".csv or .parquet"), (["--annotated", "a.avi"], "writes .mp4"),
+     (["--every", "0"], "from 1 on"),
+     (["--timeline", "a.png"], "writes .html"), (["--seconds", "-1"], "more than 0"),
+     (["--time-constant", "-1"], "0 or more")],
+)  # fmt: skip
+def test_what_cannot_be_written_is_said_before_the_first_frame(film, more, sentence, capsys):
+    assert main(["video", str(film[0]), *more]) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+def test_the_film_itself_is_not_overwritten(film, capsys):
+    before = film[0].read_bytes()
+    assert main(["video", str(film[0]), "--annotated", str(film[0].parent / "." / film[0].name)]) == 1
+    assert "is the film itself" in capsys.readouterr().err and film[0].read_bytes() == before
+
+
+def test_no_face_is_said(tmp_path, capsys):
+    meadow = np.linspace((90, 140, 220), (60, 150, 50), 180)[:, None].repeat(240, 1).astype(np.uint8)
+    path = write_film(tmp_path / "meadow.mp4", [meadow] * 5, np.arange(5) / 5)
+    assert main(["video", str(path), "--out", str(tmp_path / "a.csv")]) == 1
+    assert capsys.readouterr().err == f"ferlib: no face was found in {path}\n"
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 1
+
+
+CODE = """
+import sys
+for name in {hidden!r}: sys.modules[name] = None
+import ferlib.utils.packages as packages
+find = packages.find_spec
+packages.find_spec = lambda name: None if name in {hidden!r} else find(name)
+from ferlib.cli import main
+code = main(["video", {film!r}, "--seconds", "0.3"])
+heavy = {{"torch", "pandas", "plotly", "gradio", "matplotlib"}}
+print("heavy", sorted(heavy & {{name for name, module in sys.modules.items() if module}}))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("hidden", "code"), [(("torch", "timm", "pandas", "plotly"), 0), (("av",), 1)])
+def test_films_need_the_extra_and_nothing_of_the_lab(film, hidden, code):
+    """In a process of its own, in which some packages cannot be imported."""
+    run = [sys.executable, "-c", CODE.format(hidden=hidden, film=str(film[0]))]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code and "heavy []" in done.stdout, done.stdout + done.stderr
+    if code:
+        assert done.stderr == "ferlib: a film needs av, not installed: pip install 'ferlib[video]'\n"
+
+
+def test_a_stream_is_written_as_it_comes(film, tmp_path, predictor):
+    """What is smoothed as it comes knows nothing of the future: the start of a film gives the same rows."""
+    rows = []
+    for until in (1.0, 2.0):
+        table = VideoTable(predictor.predictor.classes)
+        with VideoReader(film[0]) as reader:
+            for frame in predictor.frames(reader, until=until):
+                table.add(frame)
+        table.end()
+        rows.append(np.array(table.rows))
+    np.testing.assert_array_equal(rows[0]["smoothed"], rows[1]["smoothed"][: len(rows[0])])
+    assert np.abs(rows[1]["smoothed"] - rows[1]["raw"]).max() > 0.05
