@@ -23,9 +23,13 @@ threshold.
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from ferlib.detection.landmarks import Landmarks
 
 MAX_ROLL = 15.0
 """Head tilt, in degrees, that a crop may keep: FER2013 is not turned upright, 85 % of it lies within ±15°."""
@@ -104,15 +108,11 @@ class FaceCrop:
         return np.array(Image.fromarray(self.pixels).resize((side, side), Image.Resampling.BICUBIC))
 
     @cached_property
-    def landmarks(self) -> np.ndarray:
-        """The 68 landmarks, `(68, 2)` x, y in fractions of the square's side; found when they are first asked for.
-
-        Raises:
-            MissingPackage: dlib is not installed, see `ferlib.detection.landmarks`.
-        """
+    def landmarks(self) -> "Landmarks":
+        """The 468 landmarks, in pixels of the photo; found when they are first asked for."""
         from ferlib.detection.landmarks import find_landmarks
 
-        return self.from_photo(find_landmarks(self.photo, self.face))
+        return find_landmarks(self.photo, self.face)
 
     @property
     def keypoints(self) -> np.ndarray:
