@@ -85,6 +85,14 @@ PARTS = {
 }
 
 
+#: Corners of either eye, and pairs of points on its lids; then corners and middles within the lips.
+EYES = {
+    "mesh": (((33, 133), (160, 144), (158, 153)), ((362, 263), (385, 380), (387, 373))),
+    "dlib": (((36, 39), (37, 41), (38, 40)), ((42, 45), (43, 47), (44, 46))),
+}
+DLIB_MOUTH = ((60, 64), (62, 66))
+
+
 def found_faces(count: int) -> list[tuple[np.ndarray, Face]]:
     folder = dataset_folder("facial_expressions")
     found: list[tuple[np.ndarray, Face]] = []
@@ -110,15 +118,14 @@ def mirrored(image: np.ndarray, face: Face) -> tuple[np.ndarray, Face]:
     )
 
 
-def openness(points: np.ndarray) -> tuple[float, float]:
-    """Of eyes and mouth, from dlib's points, as `FaceMeasures` has them."""
+def ratio(points: np.ndarray, corners: tuple[int, int], *pairs: tuple[int, int]) -> float:
+    width, *heights = (float(np.linalg.norm(points[a] - points[b])) for a, b in (corners, *pairs))
+    return float(np.mean(heights)) / width
 
-    def ratio(corners: tuple[int, int], *pairs: tuple[int, int]) -> float:
-        width, *heights = (float(np.linalg.norm(points[a] - points[b])) for a, b in (corners, *pairs))
-        return float(np.mean(heights)) / width
 
-    eyes = ratio((36, 39), (37, 41), (38, 40)) + ratio((42, 45), (43, 47), (44, 46))
-    return eyes / 2, ratio((60, 64), (62, 66))
+def eye_openness(points: np.ndarray, name: str) -> float:
+    """From a set's own points, as `ferlib.detection.measures` has it from the lids."""
+    return float(np.mean([ratio(points, *eye) for eye in EYES[name]]))
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
@@ -163,7 +170,13 @@ def main() -> None:
             "cpu_milliseconds": round(1000 * seconds / len(faces), 2),
         }
     apart = np.linalg.norm(seen["mesh"] - seen["dlib"], axis=2) / between
-    theirs = np.array([(*openness(dlib_landmarks(*pair)), yaw_of(pair[1])) for pair in faces])
+    old = [dlib_landmarks(*pair) for pair in faces]
+    theirs = np.array(
+        [
+            (eye_openness(points, "dlib"), ratio(points, *DLIB_MOUTH), yaw_of(face))
+            for points, (_, face) in zip(old, faces, strict=True)
+        ]
+    )
     wide = theirs[:, 1] >= np.quantile(theirs[:, 1], 0.8)
     for name, chosen in (("apart", np.full(len(faces), True)), ("apart_mouth_open", wide)):
         result[name] = {point: quantiles(apart[chosen, i]) for i, point in enumerate(POINTS)}
@@ -176,6 +189,8 @@ def main() -> None:
         name: round(float(np.corrcoef(ours[:, i], theirs[sure, i])[0, 1]), 3)
         for i, name in enumerate(("eye_openness", "mouth_openness", "yaw"))
     }
+    rough = [eye_openness(find_landmarks(*faces[place]).points, "mesh") for place in sure]
+    result["correlation"]["eye_openness_of_the_mesh"] = round(float(np.corrcoef(rough, theirs[sure, 0])[0, 1]), 3)
     write_json(options.out, result)
 
 

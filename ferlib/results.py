@@ -140,6 +140,6 @@ def csv_rows(result: ImagePrediction, classes: Sequence[str], measures: bool = F
         [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
         + [f"{face.scores[name]:.6f}" for name in classes]
         + [" ".join(face.warnings), ""]
-        + [f"{getattr(face.measures, name):.3f}" if face.measures else "" for name in MEASURES * measures]
+        + [round(getattr(face.measures, name), 3) if face.measures else "" for name in MEASURES * measures]
         for number, face in enumerate(result.faces, start=1)
     ]
