@@ -178,9 +178,9 @@ def main() -> None:
         ]
     )
     wide = theirs[:, 1] >= np.quantile(theirs[:, 1], 0.8)
-    for name, chosen in (("apart", np.full(len(faces), True)), ("apart_mouth_open", wide)):
-        result[name] = {point: quantiles(apart[chosen, i]) for i, point in enumerate(POINTS)}
-        result[name]["all"] = quantiles(apart[chosen])
+    for name, among in (("apart", np.full(len(faces), True)), ("apart_mouth_open", wide)):
+        result[name] = {point: quantiles(apart[among, i]) for i, point in enumerate(POINTS)}
+        result[name]["all"] = quantiles(apart[among])
     measures = [measures_of(FaceCrop.of(*pair)) for pair in faces]
     sure = [place for place, own in enumerate(measures) if own]
     result["sets"]["mesh"]["unsure"] = len(faces) - len(sure)

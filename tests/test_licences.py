@@ -62,11 +62,13 @@ def closure(requirements: list[str]) -> dict[str, Distribution]:
 
 def problems(name: str, own: Distribution) -> list[str]:
     """What speaks against a distribution: its licence, or weights whose licence nobody has looked at."""
-    meta = own.metadata
-    classifiers = [line for line in meta.get_all("Classifier") or [] if line.startswith("License")]
-    stated = [meta.get("License-Expression") or "", (meta.get("License") or "")[:200], *classifiers]
+    said = {
+        key: own.metadata.get_all(key) or [""] for key in ("License-Expression", "License", "Summary", "Classifier")
+    }
+    classifiers = [line for line in said["Classifier"] if line.startswith("License")]
+    stated = [*said["License-Expression"], said["License"][0][:200], *classifiers]
     words, found = " | ".join(stated), []
-    if re.search(RESTRICTED, " | ".join([*stated, meta.get("Summary") or ""]), re.IGNORECASE):
+    if re.search(RESTRICTED, " | ".join([*stated, *said["Summary"]]), re.IGNORECASE):
         found.append(f"{name} is for some uses only: {words}")
     known = name in OTHERS or name.removeprefix("nvidia-") in OTHERS
     if not known and (re.search(COPYLEFT, words) or not re.search(FREE, words + _licence_file(own))):

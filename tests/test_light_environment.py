@@ -69,8 +69,10 @@ def test_the_runtime_imports_nothing_heavy():
 def test_the_command_line_answers_in_every_form(light, photo, tmp_path):
     predict = ["-m", "ferlib", "predict", str(photo)]
     assert "neutral" in run(light, *predict).stdout.splitlines()[1]
-    data = json.loads(run(light, *predict, "--format", "json", "--explain", "gradcam", "--out", str(tmp_path)).stdout)
+    more = ["--explain", "gradcam", "--out", str(tmp_path), "--landmarks"]
+    data = json.loads(run(light, *predict, "--format", "json", *more).stdout)
     (face,) = data["faces"]
+    assert abs(face["measures"]["yaw"]) < 15
     assert face["label"] == "neutral" and sum(face["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert Path(face["overlay"]).read_bytes().startswith(b"\x89PNG")
     (row,) = csv.DictReader(run(light, *predict, "--format", "csv").stdout.splitlines())
