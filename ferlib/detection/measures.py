@@ -47,7 +47,7 @@ _LIPS = ((78, 308), (13, 14))  # corners of the mouth within the lips, then thei
 
 @dataclass(frozen=True)
 class FaceMeasures:
-    """Which way a face looks, and how open its eyes and mouth are.
+    """The pose of a head, and how open its eyes and mouth are.
 
     Attributes:
         yaw: degrees; positive: turned to the right of the picture.
