@@ -5,10 +5,10 @@ controls.
         --models convcut_ferplus ivsa_fer2013
 
 Real faces are those of FERPlus PrivateTest (the test rows of FER2013 too, so no model here was trained on them) in
-which the detector finds a face, up to --per-class of every class, drawn at random. Each model explains the
+which the landmarks of a face are found, up to --per-class of every class, drawn at random. Each model explains the
 class that it predicts. All maps are compared at the faces' own 48 x 48 pixels; where a model crops, it sees nothing of
 the border and its maps are zero there. Intervals: 95 %, bootstrap over faces. Maps and scores are kept in --work, so an
-interrupted run goes on where it stopped. Landmarks: iBUG 300-W, for non-commercial research only.
+interrupted run goes on where it stopped.
 """
 
 import argparse

@@ -22,14 +22,14 @@ from ferlib.data.facial_expressions import read_legend
 from ferlib.data.registry import dataset_folder, load_dataset
 from ferlib.detection.crop import Face
 from ferlib.detection.faces import detect_faces
-from ferlib.detection.landmarks import find_landmarks
+from ferlib.detection.landmarks import LEFT_EYE, LIPS, RIGHT_EYE, find_landmarks
 from ferlib.images import read_image
 from ferlib.labels import FACIAL_EXPRESSIONS
 from ferlib.models.registry import released_models
 from ferlib.predict import Predictor
 
 Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture
-EYES, MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 68)
+EYES, MOUTH = (list(LEFT_EYE), list(RIGHT_EYE)), list(LIPS)
 
 
 def spread(points: np.ndarray) -> Anchor:
@@ -59,7 +59,7 @@ def eyes(_: Face, landmarks: np.ndarray) -> Anchor:
 
 RULES: dict[str, Callable[[Face, np.ndarray], Anchor]] = {
     "centroid and RMS radius of the 6 keypoints": lambda face, _: spread(face.keypoints),
-    "centroid and RMS radius of the 68 landmarks": lambda _, landmarks: spread(landmarks),
+    "centroid and RMS radius of the landmarks": lambda _, landmarks: spread(landmarks),
     "landmarks' bounding box": extent,
     "the detector's box": box,
     "eyes, and eye-to-mouth distance": eyes_and_mouth,
@@ -88,7 +88,7 @@ def main() -> None:
         picture = Image.fromarray(train.pixels[index, 0].numpy()).convert("RGB")
         found = detect_faces(np.asarray(picture))
         if len(found) == 1:
-            landmarks = find_landmarks(np.asarray(picture), found[0])
+            landmarks = find_landmarks(np.asarray(picture), found[0]).points[:, :2]
             marks.append([landmarks[part].mean(axis=0) for part in (*EYES, MOUTH)])
             rolls.append(found[0].roll)
         side = int(rng.integers(60, 200))
@@ -97,7 +97,7 @@ def main() -> None:
         canvas.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (int(x), int(y)))
         found = detect_faces(np.asarray(canvas))
         if len(found) == 1:
-            faces.append((found[0], find_landmarks(np.asarray(canvas), found[0])))
+            faces.append((found[0], find_landmarks(np.asarray(canvas), found[0]).points[:, :2]))
             true.append((x + side / 2, y + side / 2, side))
     squares, half = np.array(true), len(true) // 2
     print(f"{rows} rows: one face in {len(marks) / rows:.1%} as they are, in {len(faces) / rows:.1%} on a canvas")
@@ -129,7 +129,7 @@ def agreement(squares: dict[str, tuple[float, np.ndarray]], per_class: int) -> N
         if not found:
             continue
         face = max(found, key=lambda one: one.side)
-        landmarks = find_landmarks(image, face)
+        landmarks = find_landmarks(image, face).points[:, :2]
         given.append(FACIAL_EXPRESSIONS[row.label])
         for name, (side, shift) in squares.items():
             point, unit = RULES[name](face, landmarks)

@@ -248,6 +248,25 @@ def video_crossing() -> str:
     return "\n".join(lines)
 
 
+def landmarks() -> str:
+    """The face mesh beside dlib's landmarks: how far apart they are, how often each fails."""
+    found = read("landmarks")
+    mesh, dlib = found["sets"]["mesh"], found["sets"]["dlib"]
+    lines = [
+        "| % of the distance between the eyes | median | 90 % are below | median, mouth wide open |",
+        "|---|---|---|---|",
+    ]
+    for point, own in found["apart"].items():
+        values = (own["median"], own["p90"], found["apart_mouth_open"][point]["median"])
+        lines.append(f"| {point} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |")
+    lines += ["", "| | face mesh | dlib |", "|---|---|---|"]
+    lines.append(f"| failed, of {found['faces']} faces | {mesh['failed']} | {dlib['failed']} |")
+    again = (f"{100 * own['mirrored']['all']['median']:.1f} %" for own in (mesh, dlib))
+    lines.append(f"| from itself in the mirrored photo, median | {' | '.join(again)} |")
+    lines.append(f"| processor time a face, ms | {mesh['cpu_milliseconds']:.1f} | {dlib['cpu_milliseconds']:.1f} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "released": released,
     "released_short": lambda: released(before=False),
@@ -274,6 +293,7 @@ TABLES = {
     "app_latency": app_latency,
     "app_load": app_load,
     "video_crossing": video_crossing,
+    "landmarks": landmarks,
 }
 
 

@@ -9,7 +9,7 @@ What an analyst needs stands here by name; the rest is in the subpackages, one a
     ferlib.evaluate(model, data)                        # metrics with intervals, every face alone
     ferlib.audit(model, data).verdict                   # can the figure be believed?
 
-`import ferlib` is cheap: nothing heavy (torch, gradio, dlib, plotly) is loaded until a name is used.
+`import ferlib` is cheap: nothing heavy (torch, gradio, pandas, plotly) is loaded until a name is used.
 """
 
 from importlib import import_module

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ferlib.detection.crop import FaceCrop, framed_face
 from ferlib.detection.faces import detect_faces
+from ferlib.detection.measures import measures_of
 from ferlib.detection.quality import quality_of
 from ferlib.detection.regions import parts_of_heatmap
 from ferlib.errors import MissingPackage, UserError
@@ -162,15 +163,25 @@ class Predictor:
         return self._make_lab()
 
     @overload
-    def predict(self, source: Picture, explain: str | None = None, detection: bool = True) -> ImagePrediction: ...
+    def predict(
+        self, source: Picture, explain: str | None = None, detection: bool = True, landmarks: bool = False
+    ) -> ImagePrediction: ...
 
     @overload
     def predict(
-        self, source: list[Picture] | tuple[Picture, ...], explain: str | None = None, detection: bool = True
+        self,
+        source: list[Picture] | tuple[Picture, ...],
+        explain: str | None = None,
+        detection: bool = True,
+        landmarks: bool = False,
     ) -> list[ImagePrediction]: ...
 
     def predict(
-        self, source: Picture | list[Picture] | tuple[Picture, ...], explain: str | None = None, detection: bool = True
+        self,
+        source: Picture | list[Picture] | tuple[Picture, ...],
+        explain: str | None = None,
+        detection: bool = True,
+        landmarks: bool = False,
     ) -> ImagePrediction | list[ImagePrediction]:
         """Find and classify every face in a photo, or in each of several.
 
@@ -180,6 +191,7 @@ class Predictor:
             explain: None, or one of `methods` for a heat map of the predicted class with every face.
             detection: False for pictures that are faces, cut out as the training set's: of each the middle square is
                 classified.
+            landmarks: True for the pose of every head and how open eyes and mouth are, `FacePrediction.measures`.
 
         Returns:
             The result; of a list a list, a result a photo. A photo that cannot be read or has no face gives a result
@@ -187,10 +199,11 @@ class Predictor:
         """
         self.require_method(explain)
         if isinstance(source, list | tuple):
-            return [self.judge(find_faces(one, detection), explain) for given in source for one in expand(given)]
-        return self.judge(find_faces(source, detection), explain)
+            found = (find_faces(one, detection) for given in source for one in expand(given))
+            return [self.judge(one, explain, landmarks) for one in found]
+        return self.judge(find_faces(source, detection), explain, landmarks)
 
-    def judge(self, found: FoundFaces, explain: str | None = None) -> ImagePrediction:
+    def judge(self, found: FoundFaces, explain: str | None = None, landmarks: bool = False) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""
         self.require_method(explain)
         if found.image is None or not found.faces:
@@ -201,7 +214,8 @@ class Predictor:
         for i, crop in enumerate(found.faces):
             scores = dict(zip(self.classes, probabilities[i].tolist(), strict=True))
             heatmap = None if heatmaps is None else heatmaps[i]
-            face = FacePrediction(crop.box, scores, crop.pixels, heatmap, quality_of(crop).warnings)
+            measures = measures_of(crop) if landmarks else None
+            face = FacePrediction(crop.box, scores, crop.pixels, heatmap, quality_of(crop).warnings, measures=measures)
             faces.append(
                 face if heatmap is None else replace(face, find_parts=partial(parts_of_heatmap, heatmap, crop))
             )

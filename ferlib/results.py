@@ -1,17 +1,19 @@
 """The results of a prediction: every face of a photo with its scores, and their one form as JSON and as CSV."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
+from ferlib.detection.measures import FaceMeasures
 from ferlib.errors import UserError
 from ferlib.runtime.overlay import overlay
 
 Parts = dict[str, tuple[float, float]]
 
+MEASURES = tuple(measure.name for measure in fields(FaceMeasures))
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
 
 
@@ -30,6 +32,7 @@ class FacePrediction:
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
         warnings: reasons to doubt the answer, keys of `ferlib.detection.quality.WARNINGS`.
         find_parts: makes `parts`.
+        measures: pose of the head, openness of eyes and mouth, if they were asked for and the landmarks can be told.
     """
 
     box: tuple[int, int, int, int]
@@ -38,6 +41,7 @@ class FacePrediction:
     heatmap: np.ndarray | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     find_parts: Callable[[], Parts | None] = field(default=_no_parts, repr=False)
+    measures: FaceMeasures | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -71,13 +75,14 @@ class FacePrediction:
         return self.find_parts()
 
     def to_dict(self) -> dict:
-        """Box, label, margin, scores (the most probable class first) and warnings: for JSON."""
+        """Box, label, margin, scores (the most probable class first), warnings and, if there, measures: for JSON."""
         return {
             "box": list(self.box),
             "label": self.label,
             "margin": self.margin,
             "scores": dict(sorted(self.scores.items(), key=lambda item: -item[1])),
             "warnings": list(self.warnings),
+            **({"measures": asdict(self.measures)} if self.measures else {}),
         }
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
@@ -118,18 +123,23 @@ class ImagePrediction:
         return {"image": self.name, "size": size, "error": self.error, "faces": faces}
 
 
-def csv_columns(classes: Sequence[str]) -> list[str]:
-    """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error."""
-    return ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, "warnings", "error"]
+def csv_columns(classes: Sequence[str], measures: bool = False) -> list[str]:
+    """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error.
+
+    With `measures` those of `ferlib.detection.measures.FaceMeasures` follow.
+    """
+    head = ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, "warnings", "error"]
+    return [*head, *MEASURES] if measures else head
 
 
-def csv_rows(result: ImagePrediction, classes: Sequence[str]) -> list[list]:
-    """The rows of a CSV with `csv_columns(classes)`: one a face, or one with the photo's error."""
+def csv_rows(result: ImagePrediction, classes: Sequence[str], measures: bool = False) -> list[list]:
+    """The rows of a CSV with `csv_columns(classes, measures)`: one a face, or one with the photo's error."""
     if result.error:
-        return [[result.name, *[""] * (len(classes) + 8), result.error]]
+        return [[result.name, *[""] * (len(classes) + 8), result.error, *[""] * (measures * len(MEASURES))]]
     return [
         [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
         + [f"{face.scores[name]:.6f}" for name in classes]
         + [" ".join(face.warnings), ""]
+        + [round(getattr(face.measures, name), 3) if face.measures else "" for name in MEASURES * measures]
         for number, face in enumerate(result.faces, start=1)
     ]

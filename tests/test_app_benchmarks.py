@@ -15,7 +15,6 @@ import pytest
 
 from ferlib import predict
 
-pytest.importorskip("dlib")
 pytest.importorskip("gradio")
 ROOT = Path(__file__).parents[1]
 

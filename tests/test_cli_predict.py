@@ -129,3 +129,21 @@ def test_a_doubtful_face_is_said_to_be_so(portrait, tmp_path, capsys, form):
         assert next(csv.DictReader(io.StringIO(out)))["warnings"] == "dark"
     else:
         assert out.splitlines()[1].endswith(", dark")
+
+
+def test_landmarks_are_columns_of_their_own(grace, capsys):
+    """Pose and openness beside the answer, in each form; without the option there is nothing of them."""
+    assert main(["predict", str(grace), "--format", "json"]) == 0
+    (plain,) = results(capsys)[0]["faces"]
+    assert main(["predict", str(grace), "--format", "json", "--landmarks"]) == 0
+    (face,) = results(capsys)[0]["faces"]
+    measures = face.pop("measures")
+    assert {**face, "overlay": None} == {**plain, "overlay": None} and "measures" not in plain
+    assert all(abs(measures[angle]) < 15 for angle in ("yaw", "pitch", "roll"))
+    assert 0.2 < measures["eye_openness"] < 0.5 and measures["mouth_openness"] < 0.1
+    assert main(["predict", str(grace), "absent.jpg", "--format", "csv", "--landmarks"]) == 1
+    row, absent = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert {name: pytest.approx(float(row[name]), abs=1e-3) for name in measures} == measures
+    assert absent["error"] and {absent[name] for name in measures} == {""} and None not in absent
+    assert main(["predict", str(grace), "--landmarks"]) == 0
+    assert f", yaw {measures['yaw']:.2f}, pitch " in capsys.readouterr().out

@@ -21,7 +21,7 @@ from ferlib.training.recipes import RECIPES
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("ferlib/**/*.md")]
 
-HEAVY = ("torch", "gradio", "dlib", "umap", "plotly", "timm", "pandas", "matplotlib", "sklearn")
+HEAVY = ("torch", "gradio", "umap", "plotly", "timm", "pandas", "matplotlib", "sklearn")
 
 
 def run(code: str) -> str:
@@ -56,7 +56,7 @@ def test_every_package_that_is_imported_is_asked_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = (project["dependencies"], *project["optional-dependencies"].values())
     names = {re.match(r"[\w-]+", line)[0].lower() for lines in asked for line in lines}
-    homes = packages_distributions() | {"dlib": ["dlib-bin"]}  # whose wheel does not say what is in it
+    homes = packages_distributions()
     for path in ROOT.glob("ferlib/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -68,7 +68,7 @@ def test_every_package_that_is_imported_is_asked_for():
 
 def test_training_needs_no_app():
     modules = run("import sys, ferlib.training.loop; print(*sys.modules)").split()
-    assert not {"gradio", "dlib", "umap", "plotly", "jupyterlab"} & set(modules)
+    assert not {"gradio", "umap", "plotly", "jupyterlab"} & set(modules)
 
 
 def test_the_two_lists_of_pins_agree_on_every_python():

@@ -361,7 +361,10 @@ def test_a_face_that_was_cut_out_needs_no_detection(predictor, synthetic_faces, 
         assert face.box == (0, 0, 48, 48)
         assert list(face.scores.values()) == pytest.approx(predictor.classify([pixels])[0][0].tolist(), abs=1e-6)
     (face,) = predictor.predict(portrait, explain="gradcam", detection=False).faces  # not square: its middle
-    assert face.box == (0, 44, 512, 556) and face.parts
+    assert face.box == (0, 44, 512, 556) and face.parts is None  # its face is nowhere near as large
+    (crop,) = (one.crop for one in predictor.predict(portrait).faces)
+    (face,) = predictor.predict(crop, explain="gradcam", detection=False, landmarks=True).faces
+    assert face.parts and face.measures and sum(share for share, _ in face.parts.values()) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])

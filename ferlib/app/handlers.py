@@ -18,7 +18,6 @@ from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
 from ferlib.results import ImagePrediction
-from ferlib.utils.packages import is_installed
 
 Boxed = Image.Image | None  # a photo with its faces boxed
 Shown = tuple[Boxed, str]  # and the HTML below it
@@ -32,14 +31,11 @@ thinks or is like; people show the same feeling differently, and the model errs,
 Do not use it to judge anybody.
 
 **The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these". {landmarks}
+It cannot answer "none of these".
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
 """
-
-
-LANDMARKS = "The part it looked at is told by dlib's landmarks, whose file is for non-commercial research only."
 
 
 class Listeners:
@@ -224,7 +220,6 @@ class Listeners:
             name=names[0],
             side=first.classifier.side,
             classes=", ".join(first.classes),
-            landmarks=LANDMARKS if is_installed("dlib") else "",
         )
         choice = gr.Dropdown(choices=names, value=names[0])
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")

@@ -35,6 +35,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
     predict.add_argument("--no-detection", action="store_true", help="the pictures are faces, cut out and square")
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
+    predict.add_argument("--landmarks", action="store_true", help="also pose of the head, openness of eyes and mouth")
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     predict.set_defaults(run=run_predict)
@@ -50,7 +51,8 @@ def run_predict(options: argparse.Namespace) -> int:
     folder = options.out or Path("overlays")
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
-    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format](predictor.classes)
+    start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
+    write = start_writing(predictor.classes, options.landmarks)
     failed = False
     for number, result in enumerate(_results(predictor, options)):
         overlays: list[str | None] = [None] * len(result.faces)
@@ -74,13 +76,14 @@ def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[I
 
     from ferlib.image_paths import expand
 
+    how = options.explain, not options.no_detection, options.landmarks
     for given in options.images:
         if given == STDIN:
-            result = predictor.predict(sys.stdin.buffer.read(), options.explain, not options.no_detection)
+            result = predictor.predict(sys.stdin.buffer.read(), *how)
             yield replace(result, name=STDIN)
         else:
             for path in expand(given):
-                yield predictor.predict(path, options.explain, not options.no_detection)
+                yield predictor.predict(path, *how)
 
 
 def _short(name: str) -> str:
@@ -103,7 +106,7 @@ def _save_new(folder: Path, name: str, pixels: "np.ndarray") -> str:
     raise AssertionError("numbers do not end")
 
 
-def _write_json(classes: Sequence[str]) -> "Writer":
+def _write_json(classes: Sequence[str], landmarks: bool) -> "Writer":
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         data = result.to_dict()
         for face, overlay in zip(data["faces"], overlays, strict=True):
@@ -113,20 +116,22 @@ def _write_json(classes: Sequence[str]) -> "Writer":
     return write
 
 
-def _write_csv(classes: Sequence[str]) -> "Writer":
+def _write_csv(classes: Sequence[str], landmarks: bool) -> "Writer":
     from ferlib.results import csv_columns, csv_rows
 
     writer = SafeWriter(sys.stdout)
-    writer.writerow([*csv_columns(classes), "overlay"])
+    writer.writerow([*csv_columns(classes, landmarks), "overlay"])
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        for row, overlay in zip(csv_rows(result, classes), overlays or [None], strict=True):
+        for row, overlay in zip(csv_rows(result, classes, landmarks), overlays or [None], strict=True):
             writer.writerow([*row, overlay or ""])
 
     return write
 
 
-def _write_table(classes: Sequence[str]) -> "Writer":
+def _write_table(classes: Sequence[str], landmarks: bool) -> "Writer":
+    from ferlib.results import MEASURES
+
     row = "{:<40} {:>4}  {:<10} {:>6} {:>7}  {}".format
     print(row("image", "face", "label", "score", "margin", "box, warnings / error"))
 
@@ -134,6 +139,7 @@ def _write_table(classes: Sequence[str]) -> "Writer":
         name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
         for i, face in enumerate(result.faces):
             box = " ".join(map(str, face.box)) + "".join(f", {warning}" for warning in face.warnings)
+            box += "".join(f", {name} {getattr(face.measures, name):.2f}" for name in MEASURES if face.measures)
             print(row(name, i + 1, face.label, f"{face.scores[face.label]:.3f}", f"{face.margin:.3f}", box))
         if result.error:
             print(row(name, "-", "-", "-", "-", result.error))

@@ -1,6 +1,6 @@
 """Fraction of a heat map's energy on each part of the face, and the part with its highest point.
 
-Parts come from the 68 landmarks of a real face, or from the masks of a synthetic one. A share alone says little, for
+Parts come from the landmarks of a real face, or from the masks of a synthetic one. A share alone says little, for
 the middle of the face is where any blob would be: beside it stand the part's fraction of the picture, and controls.
 """
 
@@ -9,55 +9,52 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ferlib.detection import landmarks
 from ferlib.detection.crop import FaceCrop
-from ferlib.errors import MissingPackage
 
 REGIONS = ("brows", "eyes", "nose", "mouth", "other face", "outside")
 BROWS, EYES, NOSE, MOUTH, FACE, OUTSIDE = range(len(REGIONS))
 _FINE = 8  # pixels drawn a pixel
+_RIM = 0.08  # of the skin around a part, in distances between the eyes
+_OUTLINES = (
+    (landmarks.NOSE, NOSE),
+    *((brow, BROWS) for brow in (landmarks.LEFT_BROW, landmarks.RIGHT_BROW)),
+    *((eye, EYES) for eye in (landmarks.LEFT_EYE, landmarks.RIGHT_EYE)),
+    (landmarks.LIPS, MOUTH),
+)
 
 
 def landmark_regions(points: np.ndarray, size: int) -> np.ndarray:
     """The part (index into `REGIONS`) of every pixel of a face, from its landmarks.
 
     Brows, eyes, nose and mouth get a rim of the skin that moves with them; where two meet, the mouth wins over the
-    eyes, these over the brows, these over the nose. The face ends at the jaw and, as no landmark knows the hairline,
-    above the brows at three quarters of the way from the foot of the nose to the brows. Hair in front of that counts as
-    face, ears and neck as outside.
+    eyes, these over the brows, these over the nose. The face ends at the mesh's oval: at the jaw, before the ears, and
+    below the hairline. Hair in front of that counts as face, ears and neck as outside.
 
     Args:
-        points: (68, 2) x, y in the picture's pixels, iBUG order, see `ferlib.detection.faces.Face`.
+        points: (468, 2) x, y in the picture's pixels, see `ferlib.detection.landmarks`.
         size: side of the picture.
 
     Returns:
         (size, size) uint8.
     """
     points = np.asarray(points, float)
-    unit = np.linalg.norm(points[42:48].mean(axis=0) - points[36:42].mean(axis=0))  # between the eyes
-    forehead = points[26:16:-1] + 0.75 * (points[17:27].mean(axis=0) - points[33])
+    left, right = (points[list(eye)].mean(axis=0) for eye in (landmarks.LEFT_EYE, landmarks.RIGHT_EYE))
+    rim = _RIM * float(np.linalg.norm(right - left)) * _FINE
     canvas = Image.new("L", (size * _FINE,) * 2, OUTSIDE)
     draw = ImageDraw.Draw(canvas)
 
-    def area(outline: np.ndarray, value: int, rim: float = 0.0) -> None:
-        corners = [tuple(corner) for corner in outline * _FINE]
+    def area(outline: Sequence[int], value: int, rim: float) -> None:
+        corners = [tuple(corner) for corner in points[list(outline)] * _FINE]
         draw.polygon(corners, fill=value)
         if rim:
-            line([*outline, outline[0]], value, 2 * rim)
+            draw.line([*corners, corners[0]], fill=value, width=round(2 * rim))
+            for x, y in corners:  # round joints
+                draw.ellipse((x - rim, y - rim, x + rim, y + rim), fill=value)
 
-    def line(path: Sequence[np.ndarray] | np.ndarray, value: int, width: float) -> None:
-        radius = width * unit * _FINE / 2
-        corners = [tuple(corner) for corner in np.asarray(path) * _FINE]
-        draw.line(corners, fill=value, width=round(2 * radius))
-        for x, y in corners:  # round joints and ends
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value)
-
-    area(np.concatenate([points[:17], forehead]), FACE)
-    area(points[[27, 31, 32, 33, 34, 35]], NOSE, rim=0.08)
-    for brow in (points[17:22], points[22:27]):
-        line(brow, BROWS, 0.22)
-    for eye in (points[36:42], points[42:48]):
-        area(eye, EYES, rim=0.08)
-    area(points[48:60], MOUTH, rim=0.08)
+    area(landmarks.OVAL, FACE, 0)
+    for outline, value in _OUTLINES:
+        area(outline, value, rim)
     return np.asarray(canvas)[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE].copy()
 
 
@@ -99,14 +96,11 @@ def above_the_eyes(regions: np.ndarray) -> np.ndarray:
 def parts_of_heatmap(heatmap: np.ndarray, crop: FaceCrop) -> dict[str, tuple[float, float]] | None:
     """Share of a heat map (S, S) that lies on every part of a face: part -> (of the map, of the square's area).
 
-    None for an empty map, and where landmarks cannot be found because dlib is not installed.
+    None for an empty map, and where the landmarks cannot be told.
     """
-    if not heatmap.any():
+    if not heatmap.any() or crop.landmarks.score < landmarks.SURE:
         return None
-    try:
-        points = crop.landmarks * len(heatmap)
-    except MissingPackage:
-        return None
+    points = crop.from_photo(crop.landmarks.points[:, :2]) * len(heatmap)
     regions = landmark_regions(points, len(heatmap))[None]
     fractions = zip(energies(heatmap[None], regions)[0].tolist(), areas(regions)[0].tolist(), strict=True)
     return dict(zip(REGIONS, fractions, strict=True))

@@ -1,7 +1,7 @@
 """Energy of heat maps on the parts of real and synthetic faces, and how much of the answer rests on each part.
 
 Each model explains the class that it predicts. A fraction alone says little: beside it stand the part's area and the
-controls. Intervals: 95 %, bootstrap over faces. Landmarks: iBUG 300-W, for non-commercial research only.
+controls. Intervals: 95 %, bootstrap over faces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.detection.faces import detect_faces
-from ferlib.detection.landmarks import find_landmarks
+from ferlib.detection.landmarks import SURE, find_landmarks
 from ferlib.detection.regions import (
     EYES,
     MOUTH,
@@ -34,14 +34,11 @@ from ferlib.synthetic.render import MOVED_PARTS, Identity, Scene, render, sample
 
 
 def faces_with_landmarks(data: FaceDataset, per_class: int) -> dict[str, np.ndarray]:
-    """Faces of a data set in which the detector finds a face, up to `per_class` of every class, drawn at random.
+    """Faces of a data set whose landmarks are found, up to `per_class` of every class, drawn at random.
 
     Returns:
         `rows`, positions in the data (N,); `labels` (N,); `regions`, the part of every pixel (N, 48, 48); `tried`, the
         faces of every class that were looked at (classes,).
-
-    Raises:
-        MissingPackage: dlib is not installed.
     """
     rng = np.random.default_rng(0)
     labels = data.frame["label"].to_numpy()
@@ -58,10 +55,11 @@ def faces_with_landmarks(data: FaceDataset, per_class: int) -> dict[str, np.ndar
             picture = np.repeat(face[..., None], 3, axis=2)
             hits = detect_faces(picture)
             if hits:
-                best = max(hits, key=lambda hit: hit.score)
-                rows.append(row)
-                parts.append(landmark_regions(find_landmarks(picture, best), SIDE))
-                found += 1
+                landmarks = find_landmarks(picture, max(hits, key=lambda hit: hit.score))
+                if landmarks.score >= SURE:
+                    rows.append(row)
+                    parts.append(landmark_regions(landmarks.points[:, :2], SIDE))
+                    found += 1
     return {"rows": np.array(rows), "labels": labels[rows], "regions": np.stack(parts), "tried": tried}
 
 

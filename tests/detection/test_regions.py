@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from ferlib.detection import landmarks as marks
+from ferlib.detection.crop import FaceCrop, crop_points
+from ferlib.detection.faces import detect_faces
+from ferlib.detection.landmarks import Landmarks, find_landmarks
 from ferlib.detection.regions import (
     BROWS,
     EYES,
@@ -16,6 +20,7 @@ from ferlib.detection.regions import (
     energies,
     landmark_regions,
     mask_regions,
+    parts_of_heatmap,
     pointing,
 )
 from ferlib.synthetic.render import Identity, Scene, prototype, render
@@ -27,31 +32,26 @@ def drawn():
 
 
 def test_parts_of_a_portrait(portrait):
-    from ferlib.detection.crop import crop_points
-    from ferlib.detection.faces import detect_faces
-    from ferlib.detection.landmarks import find_landmarks
-
     face = detect_faces(portrait)[0]
-    points = crop_points(find_landmarks(portrait, face), face, 96)
+    points = crop_points(find_landmarks(portrait, face).points[:, :2], face, 96)
     regions = landmark_regions(points, 96)
-    for part, landmarks in ((BROWS, range(17, 27)), (EYES, range(36, 48)), (MOUTH, range(48, 60)), (NOSE, (30, 33))):
-        for x, y in points[list(landmarks)].round().astype(int):
+    inner = {BROWS: (*marks.LEFT_BROW, *marks.RIGHT_BROW), EYES: (*marks.LEFT_EYE, *marks.RIGHT_EYE), MOUTH: marks.LIPS}
+    for part, own in (inner | {NOSE: (marks.NOSE_TIP, 2, 168)}).items():
+        for x, y in points[list(own)].round().astype(int):
             assert regions[y, x] == part
     assert regions[0, 0] == regions[95, 0] == regions[0, 95] == OUTSIDE
-    cheek = points[[2, 31]].mean(axis=0).round().astype(int)
+    cheek = points[[132, 129]].mean(axis=0).round().astype(int)
     assert regions[cheek[1], cheek[0]] == FACE
     share = areas(regions[None])[0]
     assert share.sum() == pytest.approx(1) and (share > 0.015).all() and 0.2 < share[OUTSIDE] < 0.6
 
 
 def test_landmarks_and_masks_agree_on_a_synthetic_face(drawn):
-    """dlib's landmarks of a synthetic face give nearly the parts that it was drawn with."""
-    from ferlib.detection.faces import detect_faces
-    from ferlib.detection.landmarks import find_landmarks
-
+    """The landmarks of a synthetic face give nearly the parts that it was drawn with."""
     faces = detect_faces(drawn.pixels)
     assert len(faces) == 1
-    found, true = landmark_regions(find_landmarks(drawn.pixels, faces[0]), 256), mask_regions(drawn.masks)
+    points = find_landmarks(drawn.pixels, faces[0]).points[:, :2]
+    found, true = landmark_regions(points, 256), mask_regions(drawn.masks)
     for part in (BROWS, EYES, MOUTH):
         a, b = found == part, true == part
         assert (a & b).sum() / (a | b).sum() > 0.35, REGIONS[part]
@@ -85,3 +85,16 @@ def test_above_the_eyes(drawn):
     eye_rows = np.nonzero(regions == EYES)[0]
     assert above[0].all() and not above[int(eye_rows.max()) + 1 :].any()
     assert (regions[above] == OUTSIDE).all()
+
+
+def test_parts_of_a_heat_map_are_known_unless_the_landmarks_are_not(portrait):
+    """A map that lies on the lips alone lies on the mouth."""
+    crop = FaceCrop.of(portrait, detect_faces(portrait)[0])
+    heatmap = np.zeros((96, 96), np.float32)
+    x, y = (crop.from_photo(crop.landmarks.points[[13], :2])[0] * 96).astype(int)
+    heatmap[y - 1 : y + 2, x - 3 : x + 4] = 1
+    share, area = parts_of_heatmap(heatmap, crop)["mouth"]
+    assert share == 1 and 0.02 < area < 0.1
+    assert parts_of_heatmap(np.zeros_like(heatmap), crop) is None
+    vars(crop)["landmarks"] = Landmarks(crop.landmarks.points, 0.3)  # where a cached property keeps its value
+    assert parts_of_heatmap(heatmap, crop) is None
