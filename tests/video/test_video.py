@@ -55,17 +55,17 @@ def test_who_crosses_keeps_the_number_and_smoothing_takes_the_flicker(film, tabl
 
 
 def test_a_row_says_what_a_photo_would(film, table):
-    """Box and label of a frame, looked at by itself, are the row's, but for what finding the face elsewhere changes."""
-    predictor = Predictor.load()
+    """Boxes and labels of frames, looked at by themselves, are the rows', but for what a slightly other crop changes."""
+    predictor, rows, same = Predictor.load(), np.array(table.rows), []
     with VideoReader(film[0]) as reader:
-        frame = next(frame for frame in reader.frames() if frame.number == 6)
-    rows = np.array(table.rows)
-    rows = rows[rows["frame"] == 6]
-    faces = predictor.predict(frame.pixels).faces
-    assert len(faces) == len(rows) == 2
-    for row, face in zip(rows, faces, strict=True):
-        assert np.abs(row["box"] - face.box).max() < 0.15 * (face.box[2] - face.box[0])
-        assert table.classes[row["raw"].argmax()] == face.label
+        frames = [frame for frame in reader.frames() if frame.number % 15 == 6]
+    for frame in frames:
+        own, faces = rows[rows["frame"] == frame.number], predictor.predict(frame.pixels).faces
+        if len(own) == len(faces) == 2:
+            for row, face in zip(sorted(own, key=lambda row: row["box"][0]), faces, strict=True):
+                assert np.abs(row["box"] - face.box).max() < 0.15 * (face.box[2] - face.box[0])
+                same.append(table.classes[row["raw"].argmax()] == face.label)
+    assert len(same) > len(frames) and np.mean(same) > 0.8
 
 
 def test_the_summary_adds_up(table):
