@@ -13,6 +13,8 @@ from ferlib.runtime.overlay import overlay
 Parts = dict[str, tuple[float, float]]
 
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
+MOST_NAMED = 2  # classes of a prediction set that are an answer; a larger set says too little
+CANNOT_SAY = "cannot say"
 
 
 def _no_parts() -> None:
@@ -30,6 +32,8 @@ class FacePrediction:
         heatmap: what the model looked at, (S, S) float32 in 0..1 over the same square, if it was asked for.
         warnings: reasons to doubt the answer, keys of `ferlib.detection.quality.WARNINGS`.
         find_parts: makes `parts`.
+        coverage: how often prediction sets like `prediction_set` hold the true class, 0..1; None: no set was asked for.
+        prediction_set: classes the face may have, the most probable first, see `ferlib.runtime.prediction_sets`.
     """
 
     box: tuple[int, int, int, int]
@@ -38,6 +42,8 @@ class FacePrediction:
     heatmap: np.ndarray | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     find_parts: Callable[[], Parts | None] = field(default=_no_parts, repr=False)
+    coverage: float | None = None
+    prediction_set: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -45,11 +51,25 @@ class FacePrediction:
             raise UserError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
         if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
             raise UserError(f"scores must be probabilities that sum to 1, not {self.scores}")
+        if (self.coverage is None) != (self.prediction_set is None) or not set(self.prediction_set or ()) <= {
+            *self.scores
+        }:
+            raise UserError(f"a prediction set has a coverage and names classes, not {self.prediction_set}")
 
     @property
     def label(self) -> str:
         """The most probable class."""
         return max(self.scores, key=self.scores.__getitem__)
+
+    @property
+    def answer(self) -> str:
+        """The prediction set in words: "happiness", "sadness or neutral", or "cannot say"; without one, the label.
+
+        It cannot say where the set is empty or has more than `MOST_NAMED` classes.
+        """
+        if self.prediction_set is None:
+            return self.label
+        return " or ".join(self.prediction_set) if 0 < len(self.prediction_set) <= MOST_NAMED else CANNOT_SAY
 
     @property
     def margin(self) -> float:
@@ -71,13 +91,23 @@ class FacePrediction:
         return self.find_parts()
 
     def to_dict(self) -> dict:
-        """Box, label, margin, scores (the most probable class first) and warnings: for JSON."""
-        return {
+        """Box, label, margin, scores (the most probable class first) and warnings: for JSON.
+
+        Where a prediction set was asked for, also its coverage, its classes and the answer in words.
+        """
+        data = {
             "box": list(self.box),
             "label": self.label,
             "margin": self.margin,
             "scores": dict(sorted(self.scores.items(), key=lambda item: -item[1])),
             "warnings": list(self.warnings),
+        }
+        if self.prediction_set is None:
+            return data
+        return data | {
+            "coverage": self.coverage,
+            "prediction_set": list(self.prediction_set),
+            "answer": self.answer,
         }
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
@@ -118,18 +148,23 @@ class ImagePrediction:
         return {"image": self.name, "size": size, "error": self.error, "faces": faces}
 
 
-def csv_columns(classes: Sequence[str]) -> list[str]:
-    """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error."""
-    return ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, "warnings", "error"]
+def csv_columns(classes: Sequence[str], sets: bool = False) -> list[str]:
+    """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error.
+
+    With `sets`, answer, coverage and prediction set stand before the warnings.
+    """
+    more = ["answer", "coverage", "prediction_set"] if sets else []
+    return ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, *more, "warnings", "error"]
 
 
-def csv_rows(result: ImagePrediction, classes: Sequence[str]) -> list[list]:
-    """The rows of a CSV with `csv_columns(classes)`: one a face, or one with the photo's error."""
+def csv_rows(result: ImagePrediction, classes: Sequence[str], sets: bool = False) -> list[list]:
+    """The rows of a CSV with `csv_columns(classes, sets)`: one a face, or one with the photo's error."""
     if result.error:
-        return [[result.name, *[""] * (len(classes) + 8), result.error]]
+        return [[result.name, *[""] * (len(csv_columns(classes, sets)) - 2), result.error]]
     return [
         [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
         + [f"{face.scores[name]:.6f}" for name in classes]
+        + ([face.answer, face.coverage or "", " ".join(face.prediction_set or ())] if sets else [])
         + [" ".join(face.warnings), ""]
         for number, face in enumerate(result.faces, start=1)
     ]
