@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from ferlib.labels import COLOURS
-from ferlib.results import ImagePrediction
+from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 
 MANY_FACES = 6  # more than these are listed folded, and tagged with less room
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
@@ -29,27 +29,40 @@ def annotate(result: ImagePrediction) -> Image.Image | None:
     boxes = [np.multiply(face.box, scale).clip(line, np.tile(picture.size, 2) - line - 1) for face in result.faces]
     for face, box in zip(result.faces, boxes, strict=True):
         draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline="white", width=line + 2)
-        draw.rectangle(list(box), outline=colour(face.label), width=line)
+        draw.rectangle(list(box), outline=colour_of(face), width=line)
     for number, (face, box) in enumerate(zip(result.faces, boxes, strict=True), start=1):
-        _draw_tag(draw, number, face.label, box, room=1.7 if len(boxes) <= MANY_FACES else 1)
+        _draw_tag(draw, number, face, box, room=1.7 if len(boxes) <= MANY_FACES else 1)
     return picture
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarray, room: float) -> None:
-    """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
+def _draw_tag(draw: ImageDraw.ImageDraw, number: int, face: FacePrediction, box: np.ndarray, room: float) -> None:
+    """Write a face's number above its box, or inside where the picture ends, and its answer if it fits `room` boxes.
+
+    The answer is the prediction set in words; without one, the most probable class.
+    """
     x0, y0, x1, _ = box
     long_side = max(draw.im.size)
     size = float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28))
     font = ImageFont.load_default(size)
     pad, height = size * 0.35, size * 1.35
-    text = f"{number}  {label}"
+    text = f"{number}  {face.answer}"
     if draw.textlength(text, font) + 2 * pad > room * (x1 - x0):
         text = str(number)
     width = draw.textlength(text, font) + 2 * pad
     left = max(0, min(x0, draw.im.size[0] - width))
     top = y0 - height if y0 >= height else y0
-    draw.rectangle([left, top, left + width, top + height], fill=colour(label))
-    draw.text((left + pad, top + height / 2), text, ink(label), font, anchor="lm", stroke_width=size / 40)
+    draw.rectangle([left, top, left + width, top + height], fill=colour_of(face))
+    draw.text((left + pad, top + height / 2), text, ink_of(face), font, anchor="lm", stroke_width=size / 40)
+
+
+def colour_of(face: FacePrediction) -> str:
+    """The colour of a face's first class; grey where its prediction set says too little."""
+    return colour(face.answer if face.answer == CANNOT_SAY else face.label)
+
+
+def ink_of(face: FacePrediction) -> str:
+    """Black or white, whichever can be read on `colour_of`."""
+    return ink(face.answer if face.answer == CANNOT_SAY else face.label)
 
 
 def colour(label: str) -> str:
