@@ -29,8 +29,9 @@ def one_against_the_rest(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         _, label, kept = majority(rest)
         rows = np.flatnonzero(kept & (people > 0))
         faced[rows, label[rows]] += people[rows]
-        rows = rows[label[rows] == said]
-        agreeing[rows, said] += people[rows]
+        if said < len(FERPLUS):
+            rows = rows[label[rows] == said]
+            agreeing[rows, said] += people[rows]
     return faced, agreeing
 
 
@@ -55,7 +56,8 @@ def annotator_ceiling(votes: np.ndarray) -> dict:
         there, right = np.split(sums, 2, axis=1)
         with np.errstate(invalid="ignore"):
             by_class = right / there
-        return np.column_stack([right.sum(axis=1) / there.sum(axis=1), np.nanmean(by_class, axis=1), by_class])
+            balanced = np.nanmean(by_class, axis=1)
+        return np.column_stack([right.sum(axis=1) / there.sum(axis=1), balanced, by_class])
 
     names = ("agreement", "balanced_agreement", *FERPLUS)
     drawn = resample(np.ones(len(votes)), lambda counts: measures(counts @ shares))
