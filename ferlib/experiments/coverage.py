@@ -23,7 +23,7 @@ from ferlib.utils.progress import progress
 Shown = np.ndarray | FaceCrop | None  # a face as it is stored, one cut out of a photo, or none found in it
 
 OWN = "own"  # stands for the data set that a model was trained on
-PHOTOS = ("facial_expressions",)  # data sets whose pictures are photos, and that nothing was trained on
+PHOTOS = ("facial_expressions",)  # data sets whose pictures are photos, not faces in the training sets' framing
 
 
 def coverage_entries(models: list[str], data: list[str], root: str | Path | None = None) -> list[dict]:
@@ -31,8 +31,7 @@ def coverage_entries(models: list[str], data: list[str], root: str | Path | None
 
     Args:
         models: released models' names or model folders, with prediction sets.
-        data: names of data sets, `OWN` among them: the test split of the one a model was trained on. Of photos, which
-            no model was trained on, all splits.
+        data: names of data sets, `OWN` among them, which stands for the one that a model was trained on.
         root: where the data sets are, see `ferlib.data.registry.load_dataset`.
     """
     entries: list[dict] = []
@@ -51,15 +50,13 @@ def coverage_entries(models: list[str], data: list[str], root: str | Path | None
 
 
 def load_faces(name: str, root: str | Path | None = None) -> tuple[FaceDataset, list[Shown]]:
-    """The test faces of a data set, or all its photos, and of each the face that models are shown."""
-    data = load_dataset(name, root)
-    photos = name in PHOTOS
-    part = data if photos else data.split("test")
+    """The test split of a data set, and of each picture the face that models are shown."""
+    part = load_dataset(name, root).split("test")
     pictures = (
         one[0].numpy() if len(one) == 1 else one.permute(1, 2, 0).numpy()
         for one in map(part.pixels.__getitem__, range(len(part)))
     )
-    if not photos:
+    if name not in PHOTOS:
         return part, list(pictures)
     return part, [_largest_face(picture) for picture in progress(pictures, name, "photo", total=len(part))]
 
@@ -79,7 +76,7 @@ def measured(folder: Path, part: FaceDataset, faces: Sequence[Shown]) -> dict:
     predicted = np.array(predictor.classes)[probabilities.argmax(axis=1)]
     return {
         "data": part.name,
-        "split": "all" if part.name in PHOTOS else "test",
+        "split": "test",
         "faces": len(kept),
         "left_out": {"of unknown classes": int((~known).sum()), "without a face found": int((known & ~found).sum())},
         "accuracy": float((predicted == np.array(part.classes)[kept.frame["label"]]).mean()),
