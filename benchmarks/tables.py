@@ -312,6 +312,8 @@ def ceiling() -> str:
         rows = {"all faces": found["agreement"], "mean over the classes": found["balanced_agreement"]}
         rows |= found["per_class"]
         columns[f"one annotator, {title}"] = {key: in_percent(row) for key, row in rows.items()}
+        kept = found["kept"]
+        columns[f"one annotator, {title}"]["all, the faces of the figures alone"] = in_percent(kept["agreement"])
         if split == "test":
             columns["answers"] = {"all faces": f"{found['answers']:,}"}
             columns["answers"] |= {key: f"{row['answers']:,}" for key, row in found["per_class"].items()}
