@@ -463,6 +463,9 @@ def runtime() -> str:
 TABLES = {
     "released": released,
     "coverage": lambda: coverage({model: set_figures(model) for model in RELEASED}),
+    "coverage_photos": lambda: coverage(
+        {one["model"]: one["sets"] for one in read("conformal_photos")["entries"]}, ("0.9",)
+    ),
     "coverage_classes": coverage_classes,
     "ceiling": ceiling,
     "released_short": lambda: released(before=False),
