@@ -3,6 +3,7 @@
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything between is replaced.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -162,6 +163,72 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
+RELEASED = ("convcut_ferplus", "convcut_ferplus_mirror", "ivsa_fer2013")
+
+
+def set_figures(model: str) -> dict:
+    """Figures of a released model's prediction sets on its own test split, truth -> coverage -> figures."""
+    return json.loads((ROOT / "ferlib" / "weights" / model / "conformal.json").read_text())["test"]["figures"]
+
+
+def coverage(entries: dict[str, dict], wanted: Sequence[str] = ("0.8", "0.9", "0.95")) -> str:
+    """A table of what prediction sets of some models hold and say, from `set_figures`."""
+    columns = {
+        "label in the set, %": "coverage",
+        "a vote in it, %": "votes_covered",
+        "single answers, %": "single",
+        "of these right, %": "single_accuracy",
+        "one or two classes, %": "named",
+    }
+    lines = [f"| model | calibrated on | promised | {' | '.join(columns)} | mean size |", "|---" * 9 + "|"]
+    for model, figures in entries.items():
+        for truth, levels in figures.items():
+            for level in (one for one in levels if one in wanted):
+                found = levels[level]
+                cells = [in_percent(found[key]) if found.get(key) else "" for key in columns.values()]
+                cells = [f"`{model}`", truth, f"{float(level):.0%}", *cells, f"{found['mean_size']['value']:.2f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def coverage_classes() -> str:
+    """Coverage by class of 90 % sets for the label on FERPlus's test faces, beside the recall of the first class."""
+    columns: dict[str, dict[str, str]] = {"faces": {}}
+    for model in RELEASED[:2]:
+        recalls, found = read(model)["per_class"], set_figures(model)["label"]["0.9"]["per_class"]
+        columns["faces"] = {key: f"{row['faces']:,}" for key, row in found.items()}
+        columns[f"`{model}`: first class right, %"] = {
+            key: f"{100 * row['recall']:.1f}" for key, row in recalls.items()
+        }
+        columns[f"`{model}`: in the set, %"] = {
+            key: in_percent({"value": row["coverage"]} | row) for key, row in found.items()
+        }
+    return studies.written("class", columns, list(columns["faces"]))
+
+
+def ceiling() -> str:
+    """One annotator against the other nine by class, and the released models' recall, on FERPlus."""
+    splits = read("annotator_ceiling")["splits"]
+    columns: dict[str, dict[str, str]] = {}
+    for split, title in (("validation", "PublicTest"), ("test", "PrivateTest")):
+        found = splits[split]
+        rows = {"all faces": found["agreement"], "mean over the classes": found["balanced_agreement"]}
+        rows |= found["per_class"]
+        columns[f"one annotator, {title}"] = {key: in_percent(row) for key, row in rows.items()}
+        kept = found["kept"]
+        columns[f"one annotator, {title}"]["all, the faces of the figures alone"] = in_percent(kept["agreement"])
+        if split == "test":
+            columns["answers"] = {"all faces": f"{found['answers']:,}"}
+            columns["answers"] |= {key: f"{row['answers']:,}" for key, row in found["per_class"].items()}
+    for model in ("convcut_ferplus", "convcut_ferplus_mirror"):
+        report = read(model)
+        cells = {key: f"{100 * row['recall']:.1f}" for key, row in report["per_class"].items()}
+        for row, metric in (("all faces", "accuracy"), ("mean over the classes", "balanced_accuracy")):
+            cells[row] = f"{100 * report['metrics'][metric]['value']:.1f}"
+        columns[f"`{model}`, PrivateTest"] = cells
+    return studies.written("right, %", columns, list(columns["one annotator, PublicTest"]))
+
+
 def app_load() -> str:
     """The app under load, from results/app_load.json."""
     report = read("app_load")
@@ -269,6 +336,12 @@ def landmarks() -> str:
 
 TABLES = {
     "released": released,
+    "coverage": lambda: coverage({model: set_figures(model) for model in RELEASED}),
+    "coverage_photos": lambda: coverage(
+        {one["model"]: one["sets"] for one in read("conformal_photos")["entries"]}, ("0.9",)
+    ),
+    "coverage_classes": coverage_classes,
+    "ceiling": ceiling,
     "released_short": lambda: released(before=False),
     "ivsa": ivsa,
     "ladder": lambda: studies.ladder("convcut", "ferplus"),

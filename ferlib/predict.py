@@ -21,6 +21,7 @@ from ferlib.image_paths import expand, name_of
 from ferlib.images import ImageError, read_image, to_uint8
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.runtime.classifier import Classifier, OnnxClassifier
+from ferlib.runtime.prediction_sets import PredictionSets, read_prediction_sets
 from ferlib.runtime.released import model_folder, released_onnx
 from ferlib.utils.packages import lab_is_installed, needs_lab
 
@@ -90,6 +91,7 @@ class Predictor:
         device: of a `FaceModel`, see `ferlib.utils.devices.choose_device`: "cpu", "auto" for a GPU if there is one …
         batch_size: faces a pass.
         lab: makes the same model for PyTorch, where `model` is an exported one.
+        sets: makes the faces' prediction sets; None: there are none.
     """
 
     def __init__(
@@ -98,26 +100,37 @@ class Predictor:
         device: "str | torch.device" = "cpu",
         batch_size: int = 32,
         lab: "Callable[[], TorchClassifier] | None" = None,
+        sets: PredictionSets | None = None,
     ):
         self.classifier = _classifier(model, device)
-        self.batch_size, self._make_lab = batch_size, lab
+        self.batch_size, self._make_lab, self.sets = batch_size, lab, sets
+        if sets and sets.classes != self.classes:
+            raise UserError(f"the prediction sets are for {', '.join(sets.classes)}, not for {', '.join(self.classes)}")
 
     @classmethod
     def load(
-        cls, name_or_dir: str | Path = DEFAULT_MODEL, device: "str | torch.device" = "cpu", **settings: Any
+        cls,
+        name_or_dir: str | Path = DEFAULT_MODEL,
+        device: "str | torch.device" = "cpu",
+        coverage: float | None = None,
+        truth: str = "label",
+        **settings: Any,
     ) -> Self:
         """A predictor with a released model, a model folder, or one of the Hugging Face hub.
 
         Args:
             name_or_dir: as in `ferlib.models.registry.load_model`.
             device: where it runs; "auto" is a GPU if PyTorch and one are there.
+            coverage, truth: of the faces' prediction sets, see `ferlib.runtime.prediction_sets.read_prediction_sets`;
+                without a coverage there are none.
             **settings: `batch_size`.
 
         Raises:
-            UserError: there is no such model or device; the folder is damaged.
+            UserError: there is no such model or device; the folder is damaged, or has no sets of that coverage.
             MissingPackage: the model or the device needs PyTorch, which is not installed.
         """
         folder = model_folder(name_or_dir)
+        settings |= {"sets": None if coverage is None else read_prediction_sets(folder, coverage, truth)}
         exported = released_onnx(folder)
         if exported and _is_cpu(device):
             return cls(OnnxClassifier(exported), lab=_Lab(folder), **settings)
@@ -216,6 +229,8 @@ class Predictor:
             heatmap = None if heatmaps is None else heatmaps[i]
             measures = measures_of(crop) if landmarks else None
             face = FacePrediction(crop.box, scores, crop.pixels, heatmap, quality_of(crop).warnings, measures=measures)
+            if self.sets:
+                face = replace(face, coverage=self.sets.coverage, prediction_set=self.sets.names(probabilities[i]))
             faces.append(
                 face if heatmap is None else replace(face, find_parts=partial(parts_of_heatmap, heatmap, crop))
             )

@@ -15,6 +15,8 @@ Parts = dict[str, tuple[float, float]]
 
 MEASURES = tuple(measure.name for measure in fields(FaceMeasures))
 VIEW_SIZE = 224  # side in pixels of the face shown beside its result
+MOST_NAMED = 2  # classes of a prediction set that are an answer; a larger set says too little
+CANNOT_SAY = "cannot say"
 
 
 def _no_parts() -> None:
@@ -33,6 +35,8 @@ class FacePrediction:
         warnings: reasons to doubt the answer, keys of `ferlib.detection.quality.WARNINGS`.
         find_parts: makes `parts`.
         measures: pose of the head, openness of eyes and mouth, if they were asked for and the landmarks can be told.
+        coverage: how often prediction sets like `prediction_set` hold the true class, 0..1; None: no set was asked for.
+        prediction_set: classes the face may have, the most probable first, see `ferlib.runtime.prediction_sets`.
     """
 
     box: tuple[int, int, int, int]
@@ -42,6 +46,8 @@ class FacePrediction:
     warnings: tuple[str, ...] = ()
     find_parts: Callable[[], Parts | None] = field(default=_no_parts, repr=False)
     measures: FaceMeasures | None = None
+    coverage: float | None = None
+    prediction_set: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -49,11 +55,25 @@ class FacePrediction:
             raise UserError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
         if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
             raise UserError(f"scores must be probabilities that sum to 1, not {self.scores}")
+        if (self.coverage is None) != (self.prediction_set is None) or not set(self.prediction_set or ()) <= {
+            *self.scores
+        }:
+            raise UserError(f"a prediction set has a coverage and names classes, not {self.prediction_set}")
 
     @property
     def label(self) -> str:
         """The most probable class."""
         return max(self.scores, key=self.scores.__getitem__)
+
+    @property
+    def answer(self) -> str:
+        """The prediction set in words: "happiness", "sadness or neutral", or "cannot say"; without one, the label.
+
+        It cannot say where the set is empty or has more than `MOST_NAMED` classes.
+        """
+        if self.prediction_set is None:
+            return self.label
+        return " or ".join(self.prediction_set) if 0 < len(self.prediction_set) <= MOST_NAMED else CANNOT_SAY
 
     @property
     def margin(self) -> float:
@@ -75,14 +95,24 @@ class FacePrediction:
         return self.find_parts()
 
     def to_dict(self) -> dict:
-        """Box, label, margin, scores (the most probable class first), warnings and, if there, measures: for JSON."""
-        return {
+        """Box, label, margin, scores (the most probable class first) and warnings: for JSON.
+
+        Measures and, with coverage, classes and answer in words, a prediction set follow where they were asked for.
+        """
+        data = {
             "box": list(self.box),
             "label": self.label,
             "margin": self.margin,
             "scores": dict(sorted(self.scores.items(), key=lambda item: -item[1])),
             "warnings": list(self.warnings),
             **({"measures": asdict(self.measures)} if self.measures else {}),
+        }
+        if self.prediction_set is None:
+            return data
+        return data | {
+            "coverage": self.coverage,
+            "prediction_set": list(self.prediction_set),
+            "answer": self.answer,
         }
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
@@ -123,22 +153,26 @@ class ImagePrediction:
         return {"image": self.name, "size": size, "error": self.error, "faces": faces}
 
 
-def csv_columns(classes: Sequence[str], measures: bool = False) -> list[str]:
+def csv_columns(classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[str]:
     """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error.
 
-    With `measures` those of `ferlib.detection.measures.FaceMeasures` follow.
+    With `sets`, answer, coverage and prediction set stand before the warnings; with `measures`, those of
+    `ferlib.detection.measures.FaceMeasures` follow at the end.
     """
-    head = ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, "warnings", "error"]
+    more = ["answer", "coverage", "prediction_set"] if sets else []
+    head = ["image", "face", "x0", "y0", "x1", "y1", "label", "margin", *classes, *more, "warnings", "error"]
     return [*head, *MEASURES] if measures else head
 
 
-def csv_rows(result: ImagePrediction, classes: Sequence[str], measures: bool = False) -> list[list]:
-    """The rows of a CSV with `csv_columns(classes, measures)`: one a face, or one with the photo's error."""
+def csv_rows(result: ImagePrediction, classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[list]:
+    """The rows of a CSV with `csv_columns(classes, sets, measures)`: one a face, or one with the photo's error."""
     if result.error:
-        return [[result.name, *[""] * (len(classes) + 8), result.error, *[""] * (measures * len(MEASURES))]]
+        empty = [""] * (len(csv_columns(classes, sets)) - 2)
+        return [[result.name, *empty, result.error, *[""] * (measures * len(MEASURES))]]
     return [
         [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
         + [f"{face.scores[name]:.6f}" for name in classes]
+        + ([face.answer, face.coverage or "", " ".join(face.prediction_set or ())] if sets else [])
         + [" ".join(face.warnings), ""]
         + [round(getattr(face.measures, name), 3) if face.measures else "" for name in MEASURES * measures]
         for number, face in enumerate(result.faces, start=1)

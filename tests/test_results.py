@@ -10,6 +10,7 @@ import tables
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import evaluate
+from ferlib.experiments.coverage import coverage_entries
 from ferlib.experiments.reproduce import results_frame
 from ferlib.models.registry import load_model, released_models
 
@@ -69,6 +70,37 @@ def test_shipped_weights_give_the_reported_figures(name, clean, data_root):
     for metric, values in report["metrics"].items():
         for key, value in values.items():
             assert again["metrics"][metric][key] == pytest.approx(value, abs=5e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_shipped_weights_and_thresholds_give_the_reported_coverage(data_root):
+    """The default model's, answered by its exported graph, as a user is."""
+    (entry,) = coverage_entries(["convcut_ferplus"], ["own"], data_root)
+    assert (entry["faces"], entry["data"]) == (3153, "ferplus")
+    for truth, levels in set_figures("convcut_ferplus").items():
+        for level, stored in levels.items():
+            for metric in ("coverage", "votes_covered", "single", "single_accuracy", "named", "mean_size"):
+                found = entry["sets"][truth][level][metric]["value"]
+                assert found == pytest.approx(stored[metric]["value"], abs=1e-3)  # a face on a threshold may turn
+
+
+@pytest.mark.parametrize("name", sorted(released_models()))
+def test_what_the_prediction_sets_are_quoted_for(name):
+    """On test faces 90 % sets hold what they were calibrated on within 1.5 points, and 95 % sets too."""
+    figures = set_figures(name)
+    for truth, metric in (("label", "coverage"), ("votes", "votes_covered")):
+        for level in ("0.9", "0.95"):
+            if truth in figures:
+                assert abs(figures[truth][level][metric]["value"] - float(level)) <= 0.015
+    single = figures["label"]["0.9"]["single_accuracy"]["value"]
+    assert single > read(name)["metrics"]["accuracy"]["value"] + 0.03
+
+
+def set_figures(name: str) -> dict:
+    content = json.loads((released_models()[name] / "conformal.json").read_text())
+    assert content["test"]["faces"] == read(name)["faces"]
+    return content["test"]["figures"]
 
 
 REPRODUCED = ("ladder", "purity", "paper_tables", "annotators", "methods")

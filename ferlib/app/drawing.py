@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ferlib.results import ImagePrediction
-from ferlib.runtime.boxes import draw_boxes
+from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
+from ferlib.runtime.boxes import colour, draw_boxes, ink
 
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
 
@@ -24,8 +24,24 @@ def annotate(result: ImagePrediction) -> Image.Image | None:
     scale = min(max(max(width, height), SIDES[0]), SIDES[1]) / max(width, height)
     picture = Image.fromarray(result.image).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     boxes = [np.multiply(face.box, scale) for face in result.faces]
-    draw_boxes(picture, boxes, [face.label for face in result.faces], range(1, len(boxes) + 1))
+    answers, classes = [face.answer for face in result.faces], [shown_as(face) for face in result.faces]
+    draw_boxes(picture, boxes, answers, range(1, len(boxes) + 1), classes)
     return picture
+
+
+def shown_as(face: FacePrediction) -> str:
+    """Whose colour a face gets: its first class, or "cannot say" where its prediction set says too little."""
+    return face.answer if face.answer == CANNOT_SAY else face.label
+
+
+def colour_of(face: FacePrediction) -> str:
+    """The colour of a face's first class; grey where its prediction set says too little."""
+    return colour(shown_as(face))
+
+
+def ink_of(face: FacePrediction) -> str:
+    """Black or white, whichever can be read on `colour_of`."""
+    return ink(shown_as(face))
 
 
 def data_url(pixels: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from ferlib.app.messages import METHOD_TITLES, as_data, sentence
 from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
-from ferlib.results import ImagePrediction
+from ferlib.results import MOST_NAMED, ImagePrediction
 
 Boxed = Image.Image | None  # a photo with its faces boxed
 Shown = tuple[Boxed, str]  # and the HTML below it
@@ -31,11 +31,18 @@ thinks or is like; people show the same feeling differently, and the model errs,
 Do not use it to judge anybody.
 
 **The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these".
+It cannot answer "none of these".{sets}
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
 """
+
+
+SETS = f"""
+
+**At 90 % coverage** the model names as many expressions as it takes to have the right one among them for nine faces in
+ten. Where that takes more than {MOST_NAMED}, it cannot say. This was fitted on small grey web photos that the model was
+not trained on; on pictures of another kind it can fall short."""
 
 
 class Listeners:
@@ -74,7 +81,9 @@ class Listeners:
                 the upright picture, perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first
                 class is ahead of the second (0 to 1), "scores": {class: probability}, the most probable first,
                 "warnings": what makes the answer doubtful, "sentence": "Face 1: …", "looked_at": {part of the face: its
-                fraction of the heat map}, or null}.
+                fraction of the heat map}, or null}. A model with prediction sets also gives "coverage": 0.9,
+                "prediction_set": the classes that hold the true one that often, and "answer": the set in words,
+                "happiness", "sadness or neutral", or "cannot say" where it has more than two classes or none.
                 Without a face the list is empty and the error says why: a bad picture is an answer, not a failure.
             annotated: the picture with the faces boxed and numbered, or null without a face.
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
@@ -220,6 +229,7 @@ class Listeners:
             name=names[0],
             side=first.classifier.side,
             classes=", ".join(first.classes),
+            sets=SETS if first.sets else "",
         )
         choice = gr.Dropdown(choices=names, value=names[0])
         other = gr.Dropdown(choices=[("no other model", ""), *((name, name) for name in names)], value="")

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferlib.app.batch_demo import Companies
-from ferlib.app.drawing import data_url
-from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, percent, ranked, sentence, where_it_looked
+from ferlib.app.drawing import colour_of, data_url, ink_of
+from ferlib.app.messages import (
+    METHOD_MEANINGS,
+    METHOD_TITLES,
+    agreement,
+    percent,
+    ranked,
+    sentence,
+    set_in_words,
+    where_it_looked,
+)
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import MANY_FACES, colour, ink
 
@@ -57,7 +66,7 @@ def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], met
         judgement(number, one, name if len(faces) > 1 else None, method) for one, name in zip(faces, names, strict=True)
     )
     return (
-        f'<details class="face" style="--colour:{colour(face.label)};--ink:{ink(face.label)}"{" open" * unfolded}>'
+        f'<details class="face" style="--colour:{colour_of(face)};--ink:{ink_of(face)}"{" open" * unfolded}>'
         f"<summary><b>{number}</b>{escape(sentence(number, face) + more)}</summary>{judgements}</details>"
     )
 
@@ -70,6 +79,8 @@ def judgement(number: int, face: FacePrediction, name: str | None, method: str |
     if face.heatmap is not None and method:
         figures += picture(face.face, f"Heat map over face {number}", "where it looked", over=face.overlay(opacity=1))
         words += f" {where_it_looked(face) or ''} {METHOD_MEANINGS[method]} ({METHOD_TITLES[method]})"
+    if name:  # several models: the sentence above is the first one's
+        words = " ".join([*map(escape, set_in_words(face)), words])
     heading = f"<h3>{escape(name)}</h3>" if name else ""
     return (
         f'{heading}<div class="judgement"><div class="pictures">{figures}</div>{bars(face)}</div>'

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ferlib.detection.quality import WARNINGS
-from ferlib.results import FacePrediction, ImagePrediction
+from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
 SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
@@ -51,8 +51,18 @@ def ranked(face: FacePrediction) -> list[tuple[str, float]]:
 
 
 def sentence(number: int, face: FacePrediction) -> str:
-    """A face's result in words: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." And its warnings."""
-    return " ".join([_answer(number, face), *doubts(face)])
+    """A face's result in words: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." Its set, and its warnings."""
+    return " ".join([_answer(number, face), *set_in_words(face), *doubts(face)])
+
+
+def set_in_words(face: FacePrediction) -> list[str]:
+    """A sentence on the face's prediction set, where it has one: "At 90 % coverage: sadness or neutral." """
+    if face.prediction_set is None or face.coverage is None:
+        return []
+    answer = face.answer
+    if answer == CANNOT_SAY and face.prediction_set:
+        answer += f", it could be {', '.join(face.prediction_set[:-1])} or {face.prediction_set[-1]}"
+    return [f"At {percent(face.coverage)} coverage: {answer}."]
 
 
 def doubts(face: FacePrediction) -> list[str]:

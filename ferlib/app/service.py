@@ -19,7 +19,8 @@ from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, find_faces
 from ferlib.results import ImagePrediction
-from ferlib.runtime.released import released_models
+from ferlib.runtime.prediction_sets import stored_coverages
+from ferlib.runtime.released import model_folder, released_models
 
 if TYPE_CHECKING:
     from ferlib.evaluation.report_format import Report
@@ -29,6 +30,7 @@ UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and 
 UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
+COVERAGE = 0.9  # of the prediction sets of models that have them
 PATIENCE = 15  # seconds that closing waits for requests in progress
 
 Source = Upload | np.ndarray | None
@@ -72,7 +74,8 @@ class Service:
             first = self.first_model or DEFAULT_MODEL
             names = [first, *(name for name in released_models() if name != first)]
             predictors = {
-                Path(name).name if Path(name).is_dir() else name: BatchingPredictor.load(name) for name in names
+                Path(name).name if Path(name).is_dir() else name: BatchingPredictor.load(name, coverage=_coverage(name))
+                for name in names
             }
             next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam")
             self._loaded.set_result(predictors)
@@ -201,3 +204,8 @@ class Service:
         with self._changed:
             self.closed = True
             return self._changed.wait_for(lambda: not self.inside, max(0.0, end - time.monotonic()))
+
+
+def _coverage(model: str) -> float | None:
+    """`COVERAGE` if the model has prediction sets of it."""
+    return COVERAGE if COVERAGE in stored_coverages(model_folder(model)) else None

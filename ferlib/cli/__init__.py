@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from ferlib.cli.app import add_app
 from ferlib.cli.calibrate import add_calibrate
+from ferlib.cli.ceiling import add_ceiling
+from ferlib.cli.coverage import add_coverage
 from ferlib.cli.data import add_data
 from ferlib.cli.evaluate import add_evaluate
 from ferlib.cli.export import add_export
@@ -25,7 +27,7 @@ from ferlib.errors import UserError
 
 COMMANDS = (
     add_predict, add_video, add_app, add_models, add_export, add_data, add_label, add_train, add_evaluate,
-    add_calibrate, add_reproduce, add_release,
+    add_calibrate, add_coverage, add_ceiling, add_reproduce, add_release,
 )  # fmt: skip
 
 

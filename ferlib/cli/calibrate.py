@@ -1,4 +1,4 @@
-"""`python -m ferlib calibrate`: a model's temperature, fitted on validation faces."""
+"""`python -m ferlib calibrate`: a model's temperature and prediction sets, fitted on validation faces."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from ferlib.cli.data_options import add_data_options, load_for
 
 def add_calibrate(commands: argparse._SubParsersAction) -> None:
     """Put the command into the parser of `ferlib.cli`."""
-    calibrate = commands.add_parser("calibrate", help="fit a model's temperature on validation faces, into its folder")
+    calibrate = commands.add_parser("calibrate", help="fit temperature and prediction sets on validation faces")
     calibrate.add_argument("model", metavar="MODEL", help="a released model's name or a model folder")
     add_data_options(calibrate)
     calibrate.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
@@ -20,6 +20,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     from ferlib.errors import UserError
     from ferlib.models.registry import load_model, released_models
     from ferlib.release.release import calibrate, in_checkout
+    from ferlib.runtime.prediction_sets import FILE, stored_coverages
 
     folder = released_models().get(options.model, Path(options.model))
     if options.model in released_models() and not in_checkout():
@@ -29,4 +30,5 @@ def run_calibrate(options: argparse.Namespace) -> int:
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"
     )
+    print(f"prediction sets of coverage {', '.join(map(str, stored_coverages(folder)))}: {folder / FILE}")
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
+from ferlib.runtime.prediction_sets import TRUTHS
 from ferlib.utils.csv_safety import SafeWriter
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     predict.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
     predict.add_argument("--no-detection", action="store_true", help="the pictures are faces, cut out and square")
+    predict.add_argument(
+        "--coverage", type=float, metavar="C", help="also the set of classes that holds the true one this often: 0.9 …"
+    )
+    predict.add_argument(
+        "--truth",
+        choices=TRUTHS,
+        default="label",
+        help="that class is the one most people named (label, default), or one of them, drawn at random (votes)",
+    )
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--landmarks", action="store_true", help="also pose of the head, openness of eyes and mouth")
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
@@ -47,12 +57,14 @@ def run_predict(options: argparse.Namespace) -> int:
 
     if options.out and not options.explain:
         raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
-    predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device)
+    if options.truth != "label" and options.coverage is None:
+        raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
+    predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
     folder = options.out or Path("overlays")
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
     start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
-    write = start_writing(predictor.classes, options.landmarks)
+    write = start_writing(predictor.classes, options.coverage, options.landmarks)
     failed = False
     for number, result in enumerate(_results(predictor, options)):
         overlays: list[str | None] = [None] * len(result.faces)
@@ -106,7 +118,7 @@ def _save_new(folder: Path, name: str, pixels: "np.ndarray") -> str:
     raise AssertionError("numbers do not end")
 
 
-def _write_json(classes: Sequence[str], landmarks: bool) -> "Writer":
+def _write_json(classes: Sequence[str], coverage: float | None, landmarks: bool) -> "Writer":
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         data = result.to_dict()
         for face, overlay in zip(data["faces"], overlays, strict=True):
@@ -116,32 +128,36 @@ def _write_json(classes: Sequence[str], landmarks: bool) -> "Writer":
     return write
 
 
-def _write_csv(classes: Sequence[str], landmarks: bool) -> "Writer":
+def _write_csv(classes: Sequence[str], coverage: float | None, landmarks: bool) -> "Writer":
     from ferlib.results import csv_columns, csv_rows
 
+    asked = {"sets": coverage is not None, "measures": landmarks}
     writer = SafeWriter(sys.stdout)
-    writer.writerow([*csv_columns(classes, landmarks), "overlay"])
+    writer.writerow([*csv_columns(classes, **asked), "overlay"])
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        for row, overlay in zip(csv_rows(result, classes, landmarks), overlays or [None], strict=True):
+        for row, overlay in zip(csv_rows(result, classes, **asked), overlays or [None], strict=True):
             writer.writerow([*row, overlay or ""])
 
     return write
 
 
-def _write_table(classes: Sequence[str], landmarks: bool) -> "Writer":
+def _write_table(classes: Sequence[str], coverage: float | None, landmarks: bool) -> "Writer":
     from ferlib.results import MEASURES
 
-    row = "{:<40} {:>4}  {:<10} {:>6} {:>7}  {}".format
-    print(row("image", "face", "label", "score", "margin", "box, warnings / error"))
+    form = "{:<40} {:>4}  {:<10} {:>6} {:>7}  " + ("{}{}" if coverage is None else "{:<22} {}")
+    heading = "" if coverage is None else f"set of coverage {coverage:g}"
+    print(form.format("image", "face", "label", "score", "margin", heading, "box, warnings / error"))
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
         for i, face in enumerate(result.faces):
             box = " ".join(map(str, face.box)) + "".join(f", {warning}" for warning in face.warnings)
             box += "".join(f", {name} {getattr(face.measures, name):.2f}" for name in MEASURES if face.measures)
-            print(row(name, i + 1, face.label, f"{face.scores[face.label]:.3f}", f"{face.margin:.3f}", box))
+            answer = "" if coverage is None else face.answer
+            score = f"{face.scores[face.label]:.3f}"
+            print(form.format(name, i + 1, face.label, score, f"{face.margin:.3f}", answer, box))
         if result.error:
-            print(row(name, "-", "-", "-", "-", result.error))
+            print(form.format(name, *"----", "" if coverage is None else "-", result.error))
 
     return write

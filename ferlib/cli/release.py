@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ferlib.cli.data_options import add_data_options, load_for, load_from
+from ferlib.errors import UserError
 
 
 def add_release(commands: argparse._SubParsersAction) -> None:
@@ -20,20 +21,31 @@ def add_release(commands: argparse._SubParsersAction) -> None:
                          "these are and what may be done with them, what the model is for")  # fmt: skip
     release.add_argument("--onnx", action=argparse.BooleanOptionalAction, default=True,
                          help="with model.onnx, which answers without PyTorch (default)")  # fmt: skip
+    release.add_argument("--sets-only", action="store_true", help="of a released model, calibrate and measure "
+                         "the prediction sets alone, and write the card again")  # fmt: skip
     release.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     release.set_defaults(run=run_release)
 
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
-    from ferlib.models.registry import load_model
-    from ferlib.release.release import release
+    from ferlib.models.registry import load_model, released_models
+    from ferlib.release.release import calibrate_sets, in_checkout, release
 
     run = options.run_folder
+    if options.sets_only and (run or options.out):
+        raise UserError("--sets-only is for a model that was released before, where it stands")
     if options.data == "folder":
         data = load_for(options, load_model(run / "best" if run else options.name).config)
     else:
         data = load_from(options)
+    if options.sets_only:
+        folder = released_models().get(options.name, Path(options.name))
+        if options.name in released_models() and not in_checkout():
+            raise UserError(f"{options.name} is part of the installed package; copy {folder} and calibrate the copy")
+        calibrate_sets(folder, data, options.device)
+        print(folder)
+        return 0
     said = {"licence": options.licence, "about": options.about}
     print(release(options.name, data, run, options.out, **said, onnx=options.onnx, device=options.device))
     return 0

@@ -89,16 +89,43 @@ def load_ferplus(folder: Path, skip_broken: bool = False, rule: str = "majority"
         raise DataError(f"FERPlus: no fer2013new.csv in {folder}")
     votes = _read_votes(path, frame)
     if rule == "majority":
-        votes = np.where(votes <= 1, 0, votes)
-    total, best = votes.sum(axis=1), votes.argmax(axis=1)
-    kept = (best < len(labels.FERPLUS)) & (frame["label"] != BROKEN).to_numpy()
-    if rule == "majority":
-        kept &= votes.max(axis=1) > 0.5 * total
+        votes, best, kept = majority(votes)
+    else:
+        best = votes.argmax(axis=1)
+        kept = best < len(labels.FERPLUS)
+    kept &= (frame["label"] != BROKEN).to_numpy()
     fer2013 = pd.Categorical.from_codes(frame["label"].where(frame["label"] != BROKEN, -1), labels.FER2013)
     by_class = {f"votes_{name}": votes[:, i] for i, name in enumerate(labels.FERPLUS)}
     frame = frame.assign(label=best, **by_class, annotator_fer2013=fer2013)
     name = "ferplus" if rule == "majority" else f"ferplus_{rule}"
     return FaceDataset(name, labels.FERPLUS, frame[kept], pixels[torch.as_tensor(kept)], notes)
+
+
+def majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """FERPlus's majority rule, see `load_ferplus`.
+
+    Args:
+        votes: (N, 10), in the order of `VOTE_COLUMNS`.
+
+    Returns:
+        The votes without those of a single person (N, 10), the column with the most (N,), and bool (N,), whether it is
+        an expression and has more than half of the votes left.
+    """
+    votes = np.where(votes <= 1, 0, votes)
+    best = votes.argmax(axis=1)
+    return votes, best, (best < len(labels.FERPLUS)) & (votes.max(axis=1) > 0.5 * votes.sum(axis=1))
+
+
+def read_votes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All votes of FERPlus, int (35,887, 10) in the order of `VOTE_COLUMNS`, and the split of each face.
+
+    Arguments and errors as of `load_ferplus`.
+    """
+    frame, _, _ = _read(find_csv(folder), skip_broken=True)
+    path = find_path(folder, "fer2013new.csv")
+    if path is None:
+        raise DataError(f"FERPlus: no fer2013new.csv in {folder}")
+    return _read_votes(path, frame), frame["split"].to_numpy()
 
 
 def _read(path: Path, skip_broken: bool) -> tuple[pd.DataFrame, torch.Tensor, list[str]]:

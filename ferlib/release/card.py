@@ -12,10 +12,11 @@ from pathlib import Path
 import timm
 
 from ferlib.errors import UserError
-from ferlib.evaluation.report_format import ClassScores, Estimate, read_report
+from ferlib.evaluation.report_format import ClassScores, Estimate, in_percent, read_report
 from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
+from ferlib.runtime.prediction_sets import FILE
 
 CARD = """---
 {licence_field}library_name: ferlib
@@ -46,7 +47,7 @@ on the validation split (`python -m ferlib calibrate`). `ece uncalibrated` is th
 | class | faces | precision | F1 | recall | recall, duplicates removed |
 |---|---|---|---|---|---|
 {per_class}
-
+{sets}
 ## How it was trained
 {command}
 Epoch {best_epoch} of {epochs} had the best {selected_by} on the {selected_on} split ({selected:.4f}) and was kept.
@@ -65,6 +66,21 @@ What test faces of each class are most often called by mistake: {confusions}.
 - It names the expression that people would see in a picture of a face. That is not what the person feels.
 - **Not for judging people**: not for hiring, policing, schooling, medicine, or any decision about a person.
 {limits}
+"""
+
+SETS = """
+## Prediction sets
+
+Sets of classes that hold the true one as often as promised (`Predictor.load(..., coverage=0.9)`, `predict --coverage
+0.9`): split conformal prediction on the {faces:,} faces of the {split} split of {data}, thresholds by {by},
+score: APS with {score} (`ferlib.runtime.prediction_sets`). The truth is the face's label,
+or one of its votes, drawn at random. On the {test_faces:,} test faces, in percent:
+
+| truth | promised | holds the label | holds a vote | single answers | of these right | mean size |
+|---|---|---|---|---|---|---|
+{rows}
+
+The promise is for faces like those of {data}, taken together; for photos of another kind it can fail.
 """
 
 #: What is known of the pictures of a data set, whoever trains on it.
@@ -120,6 +136,7 @@ def card(folder: Path) -> str:
             for key, metric in report["metrics"].items()
         ),
         per_class="\n".join(_class_row(key, row, clean["per_class"][key]) for key, row in report["per_class"].items()),
+        sets=_prediction_sets(folder),
         command=f"\n    python -m ferlib {training['command']}\n" if training["command"] else "",
         best_epoch=training["best_epoch"],
         epochs=training["epochs"],
@@ -142,6 +159,28 @@ def check_licence(licence: str) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
         raise UserError(f"a licence is named by its SPDX identifier, Apache-2.0 or CC-BY-NC-4.0 say, not {licence!r}")
+
+
+def _prediction_sets(folder: Path) -> str:
+    """The section on prediction sets; empty where the folder has none that were measured."""
+    content = json.loads((folder / FILE).read_text()) if (folder / FILE).is_file() else {}
+    if "test" not in content:
+        return ""
+    made, test = content["calibrated_on"], content["test"]
+    names = ("coverage", "votes_covered", "single", "single_accuracy")
+    rows = []
+    for truth, coverages in test["figures"].items():
+        for coverage, found in coverages.items():
+            cells = [in_percent(found[name]) if found.get(name) else "" for name in names]
+            size = f"{found['mean_size']['value']:.2f}"
+            rows.append(f"| {' | '.join([truth, f'{float(coverage):.0%}', *cells, size])} |")
+    return SETS.format(
+        **{name: made[name] for name in ("faces", "split", "data")},
+        by=content["by"],
+        score=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in content["score"].items()),
+        test_faces=test["faces"],
+        rows="\n".join(rows),
+    )
 
 
 def _trained(training: dict, data: str) -> str:

@@ -5,6 +5,7 @@ training.json                     what the run recorded (data, weights it starte
                                   what was said of it (licence, about)
 report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
 golden.safetensors                faces, and the model's answers for them
+conformal.json                    thresholds of its prediction sets, and what these cover on the test split
 model.onnx                        the same model and its Grad-CAM, which `Predictor.load` runs without PyTorch
 README.md                         the model card, written from these by `ferlib.release.card`
 """
@@ -31,6 +32,7 @@ from ferlib.models.registry import WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
 from ferlib.release.card import card, check_licence
 from ferlib.release.onnx_export import export_onnx
+from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
 from ferlib.training.checkpoint import best_epoch, selected_on
 from ferlib.utils.atomic import write_json
@@ -67,10 +69,10 @@ def write_golden(folder: Path) -> None:
 
 
 def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
-    """Fit a model's temperature on validation faces and write it into its config.json.
+    """Fit a model's temperature on validation faces and write it into its config.json; its prediction sets too.
 
     Args:
-        folder: of the model; a golden pair and a model.onnx in it are made anew.
+        folder: of the model; a golden pair and a model.onnx in it are made anew, conformal.json is written.
         dataset: with a validation split, and the model's classes.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
 
@@ -93,8 +95,31 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
         write_golden(folder)
     if (folder / "model.onnx").exists():
         export_onnx(load_model(folder), folder / "model.onnx")
+    same = dataset.classes == model.config.classes
+    every = temperature_scaled(plain, round(temperature, 4)) if same else _probabilities(folder, part, device)
+    write_prediction_sets(folder, part, every, model.config.classes)
     before, after = (calibration_error(labels, found) for found in (plain, temperature_scaled(plain, temperature)))
     return temperature, before, after
+
+
+def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> None:
+    """Calibrate a released model's prediction sets alone, measure them on the test split, and write its card again.
+
+    Arguments and errors as of `calibrate`.
+    """
+    classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
+    if not len(validation):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    write_prediction_sets(folder, validation, _probabilities(folder, validation, device), classes)
+    write_test_figures(folder, test, _probabilities(folder, test, device))
+    (folder / "README.md").write_text(card(folder))
+
+
+def _probabilities(folder: Path, part: FaceDataset, device: str | torch.device) -> np.ndarray:
+    """Probabilities (N, K) of all the model's classes."""
+    model = load_model(folder)
+    to_device(model, choose_device(device))
+    return predict_dataset(model, part)
 
 
 def adopt_run(run: Path, folder: Path) -> None:
@@ -213,6 +238,8 @@ def release(
     for file, clean in (("report", False), ("report_clean", True)):
         report: Report = {"name": folder.name, **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder))}
         write_json(folder / f"{file}.json", report)
+    test = dataset.split("test")
+    write_test_figures(folder, test, _probabilities(folder, test, device))
     (folder / "README.md").write_text(card(folder))
     return folder
 

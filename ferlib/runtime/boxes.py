@@ -11,27 +11,33 @@ MANY_FACES = 6  # more than these are tagged with less room
 
 
 def draw_boxes(
-    picture: Image.Image, boxes: Sequence[np.ndarray], labels: Sequence[str], numbers: Sequence[int]
+    picture: Image.Image,
+    boxes: Sequence[np.ndarray],
+    labels: Sequence[str],
+    numbers: Sequence[int],
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Draw boxes and their tags into a picture.
 
     Args:
         picture: in RGB; is changed.
         boxes: (x0, y0, x1, y1) in its pixels; may reach beyond its edge.
-        labels: the expression of each.
+        labels: words for each: its expression.
         numbers: of each.
+        classes: the expression whose colour each has; None: its label.
     """
     draw = ImageDraw.Draw(picture)
     line = max(3, round(max(picture.size) / 220))
     inside = [np.asarray(box).clip(line, np.tile(picture.size, 2) - line - 1) for box in boxes]
-    for label, box in zip(labels, inside, strict=True):
+    classes = labels if classes is None else classes
+    for name, box in zip(classes, inside, strict=True):
         draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline="white", width=line + 2)
-        draw.rectangle(list(box), outline=colour(label), width=line)
-    for number, label, box in zip(numbers, labels, inside, strict=True):
-        _draw_tag(draw, number, label, box, room=1.7 if len(inside) <= MANY_FACES else 1)
+        draw.rectangle(list(box), outline=colour(name), width=line)
+    for number, label, name, box in zip(numbers, labels, classes, inside, strict=True):
+        _draw_tag(draw, f"{number}", label, name, box, room=1.7 if len(inside) <= MANY_FACES else 1)
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarray, room: float) -> None:
+def _draw_tag(draw: ImageDraw.ImageDraw, number: str, label: str, name: str, box: np.ndarray, room: float) -> None:
     """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
     x0, y0, x1, _ = box
     long_side = max(draw.im.size)
@@ -40,12 +46,12 @@ def _draw_tag(draw: ImageDraw.ImageDraw, number: int, label: str, box: np.ndarra
     pad, height = size * 0.35, size * 1.35
     text = f"{number}  {label}"
     if draw.textlength(text, font) + 2 * pad > room * (x1 - x0):
-        text = str(number)
+        text = number
     width = draw.textlength(text, font) + 2 * pad
     left = max(0, min(x0, draw.im.size[0] - width))
     top = y0 - height if y0 >= height else y0
-    draw.rectangle([left, top, left + width, top + height], fill=colour(label))
-    draw.text((left + pad, top + height / 2), text, ink(label), font, anchor="lm", stroke_width=size / 40)
+    draw.rectangle([left, top, left + width, top + height], fill=colour(name))
+    draw.text((left + pad, top + height / 2), text, ink(name), font, anchor="lm", stroke_width=size / 40)
 
 
 def colour(label: str) -> str:

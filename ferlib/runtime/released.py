@@ -46,7 +46,9 @@ def model_folder(name_or_dir: str | Path) -> Path:
         try:
             from ferlib.runtime.hub import hub_folder
 
-            return hub_folder(name, ["config.json", "model.safetensors"], ["model.onnx", "training.json"])
+            return hub_folder(
+                name, ["config.json", "model.safetensors"], ["model.onnx", "training.json", "conformal.json"]
+            )
         except ImportError:
             reason = ", which needs huggingface_hub: pip install 'ferlib[lab]'"
         except OSError as error:

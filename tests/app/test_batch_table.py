@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from people import face, result_of
@@ -15,8 +16,8 @@ BAD = ImagePrediction("/tmp/x/empty.jpg", (), "empty.jpg is empty: it holds 0 by
 
 
 def test_a_face_is_a_row_and_so_is_a_problem():
-    assert table_rows(TWO)[0] == ["two, faces.jpg", 1, "fear", 60.0, 40.0, ""]
-    assert table_rows(BAD) == [["empty.jpg", None, "", None, None, "empty.jpg is empty: it holds 0 bytes."]]
+    assert table_rows(TWO)[0] == ["two, faces.jpg", 1, "fear", 60.0, 40.0, "", ""]
+    assert table_rows(BAD) == [["empty.jpg", None, "", None, None, "", "empty.jpg is empty: it holds 0 bytes."]]
     assert all(len(row) == len(COLUMNS) for row in table_rows(TWO) + table_rows(BAD))
 
 
@@ -26,6 +27,13 @@ def test_the_csv_holds_everything():
     assert [float(rows[1][side]) for side in ("x0", "y0", "x1", "y1")] == [1, 2, 31, 32]
     assert sum(float(rows[0][name]) for name in FERPLUS) == pytest.approx(1, abs=1e-5)
     assert rows[2]["error"] == BAD.error and rows[2]["face"] == rows[2]["fear"] == ""
+
+
+def test_prediction_sets_stand_in_both():
+    one = replace(face(fear=0.6, anger=0.2), coverage=0.9, prediction_set=("fear", "anger"))
+    assert table_rows(result_of(one))[0][5] == "fear or anger"
+    (row,) = csv.DictReader(io.StringIO(as_csv([result_of(one)], FERPLUS)))
+    assert (row["answer"], row["coverage"], row["prediction_set"]) == ("fear or anger", "0.9", "fear anger")
 
 
 def test_no_name_is_a_formula():

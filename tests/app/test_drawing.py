@@ -1,13 +1,15 @@
 """The boxed picture."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from people import face, result_of
 from PIL import ImageColor
 
-from ferlib.app.drawing import annotate, example_pictures
+from ferlib.app.drawing import annotate, colour_of, example_pictures
+from ferlib.app.html import report
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.runtime.boxes import ink
@@ -30,6 +32,23 @@ def test_a_box_beyond_the_edge_is_still_drawn():
     picture = np.asarray(annotate(result_of(face((-50, -60, 450, 440), anger=0.9))))
     drawn = (picture == ImageColor.getrgb(COLOURS["anger"])).all(axis=2)
     assert all(edge.mean() > 0.5 for edge in (drawn[:, :8].any(1), drawn[:, -8:].any(1), drawn[-8:].any(0)))
+
+
+def test_the_tag_and_the_card_say_the_same():
+    """One class, two, or too many: the picture's tag has the answer and its colour, as the card's first line."""
+    one = face((60, 200, 340, 480), sadness=0.5, neutral=0.4)
+    pictures = {}
+    for names in (("sadness",), ("sadness", "neutral"), ("sadness", "neutral", "fear")):
+        judged = replace(one, coverage=0.9, prediction_set=names)
+        pictures[judged.answer] = np.asarray(annotate(result_of(judged, size=(600, 400))))
+        card = report([result_of(judged)], ["ours"], None)
+        assert f"At 90 % coverage: {judged.answer}" in card and f"--colour:{colour_of(judged)}" in card
+        assert (pictures[judged.answer] == ImageColor.getrgb(colour_of(judged))).all(axis=2).any()
+    assert list(pictures) == ["sadness", "sadness or neutral", "cannot say"]
+    same = replace(one, coverage=0.9, prediction_set=("sadness",))
+    assert (pictures["sadness"] == np.asarray(annotate(result_of(one, size=(600, 400))))).all()  # as without a set
+    assert colour_of(same) == COLOURS["sadness"] != colour_of(replace(same, prediction_set=()))
+    assert len({picture.tobytes() for picture in pictures.values()}) == 3
 
 
 def test_writing_can_be_read_on_every_colour():

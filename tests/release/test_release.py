@@ -74,7 +74,14 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
     folder = release("some_model", synthetic_faces, run, licence="Apache-2.0", about="Drawn for a test.")
     assert released_models() == {"some_model": folder}
     reports = {"report.json", "report_clean.json"}
-    files = {"README.md", "config.json", "golden.safetensors", "model.safetensors", "training.json"} | reports
+    files = {
+        "README.md",
+        "config.json",
+        "conformal.json",
+        "golden.safetensors",
+        "model.safetensors",
+        "training.json",
+    } | reports
     assert {path.name for path in folder.iterdir()} == files
     report, clean = (json.loads((folder / name).read_text()) for name in sorted(reports))
     expected = {"name": "some_model", **evaluate(load_model("some_model"), synthetic_faces, selected_on="validation")}
@@ -94,6 +101,10 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
     best = history["accuracy"][::-1].idxmax()
     assert f"Epoch {best + 1} of 2 had the best accuracy on the validation split" in card
     assert f"({history['accuracy'][best]:.4f}) and was kept.\nSeed 7, PyTorch {version('torch')}." in card
+    sets = json.loads((folder / "conformal.json").read_text())
+    assert sets["calibrated_on"]["faces"] == len(synthetic_faces.split("validation"))
+    held = sets["test"]["figures"]["label"]["0.9"]["coverage"]["value"]
+    assert sets["test"]["faces"] == report["faces"] and f"| label | 90% | {100 * held:.1f} (" in card
     golden = load_file(folder / "golden.safetensors")
     probabilities, _ = Predictor(load_model("some_model")).classify(list(golden["faces"]))
     assert abs(probabilities - golden["probabilities"]).max() <= 1e-5
@@ -209,6 +220,17 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
     assert "mine is part of the installed package; copy" in capsys.readouterr().err
     assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
+
+
+def test_a_released_models_sets_alone_are_calibrated_again(run, synthetic_faces, few_faces, capsys):
+    folder = release("some_model", synthetic_faces, run)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "conformal.json").unlink()
+    (folder / "README.md").unlink()
+    assert main(["release", "some_model", "--data", "synthetic", "--sets-only", "--device", "cpu"]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert main(["release", "some_model", "--data", "synthetic", "--sets-only", "--run", str(run)]) == 1
+    assert "--sets-only is for a model that was released before" in capsys.readouterr().err
 
 
 def test_a_folder_is_read_at_the_side_that_the_model_sees(run, tmp_path, monkeypatch):

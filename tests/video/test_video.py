@@ -55,7 +55,7 @@ def test_who_crosses_keeps_the_number_and_smoothing_takes_the_flicker(film, tabl
 
 
 def test_a_row_says_what_a_photo_would(film, table):
-    """Boxes and labels of frames, looked at by themselves, are the rows', but for what a slightly other crop changes."""
+    """Boxes and labels of frames, looked at by themselves, are the rows', but for what another crop changes."""
     predictor, rows, same = Predictor.load(), np.array(table.rows), []
     with VideoReader(film[0]) as reader:
         frames = [frame for frame in reader.frames() if frame.number % 15 == 6]

@@ -1,0 +1,52 @@
+"""`python -m ferlib coverage`: how often the prediction sets of released models hold the true class."""
+
+import argparse
+from pathlib import Path
+
+ABOUT = (
+    "Prediction sets of the released models (ferlib/weights/*/conformal.json), calibrated on the validation split, on "
+    "faces of the test split, and on photos through the face detector, whose set was in no way used for training. "
+    "'label': sets calibrated to hold the label; 'votes': to hold one of the votes, drawn at random."
+)
+
+
+def add_coverage(commands: argparse._SubParsersAction) -> None:
+    """Put the command into the parser of `ferlib.cli`."""
+    coverage = commands.add_parser("coverage", help="measure how often prediction sets hold the true class")
+    coverage.add_argument("models", nargs="*", metavar="MODEL", help="names or model folders; default: the released")
+    coverage.add_argument(
+        "--data",
+        nargs="+",
+        default=["own"],
+        metavar="SET",
+        help="data sets; own (default): each model's own, test split",
+    )
+    coverage.add_argument("--root", metavar="DIR", help="where the data sets are")
+    coverage.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    coverage.set_defaults(run=run_coverage)
+
+
+def run_coverage(options: argparse.Namespace) -> int:
+    """`ferlib coverage`."""
+    import shlex
+
+    from ferlib.experiments.coverage import coverage_entries
+    from ferlib.models.registry import released_models
+    from ferlib.utils.atomic import write_json
+    from ferlib.utils.commit import commit
+
+    models = options.models or list(released_models())
+    entries = coverage_entries(models, options.data, options.root)
+    row = "{:<24} {:<20} {:>6}  {:<6} {:>8}  {:>8} {:>8} {:>8} {:>9} {:>6}".format
+    print(row("model", "data", "faces", "truth", "promised", "label in", "vote in", "single", "right", "size"))
+    for entry in entries:
+        for truth, coverages in entry["sets"].items():
+            for coverage, found in coverages.items():
+                names = ("coverage", "votes_covered", "single", "single_accuracy", "mean_size")
+                values = [f"{found[name]['value']:.3f}" if found.get(name) else "-" for name in names]
+                print(row(entry["model"], entry["data"], entry["faces"], truth, coverage, *values))
+    if options.out:
+        command = shlex.join(["python", "-m", "ferlib", "coverage", *options.models, "--data", *options.data])
+        content = {"about": ABOUT, "command": f"{command} --out {options.out.as_posix()}", "commit": commit()}
+        write_json(options.out, content | {"entries": entries})
+    return 0
