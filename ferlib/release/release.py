@@ -95,9 +95,7 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
         write_golden(folder)
     if (folder / "model.onnx").exists():
         export_onnx(load_model(folder), folder / "model.onnx")
-    same = dataset.classes == model.config.classes
-    every = temperature_scaled(plain, round(temperature, 4)) if same else _probabilities(folder, part, device)
-    write_prediction_sets(folder, part, every, model.config.classes)
+    write_prediction_sets(folder, part, _probabilities(folder, part, device), model.config.classes)
     before, after = (calibration_error(labels, found) for found in (plain, temperature_scaled(plain, temperature)))
     return temperature, before, after
 
