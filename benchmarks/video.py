@@ -50,7 +50,7 @@ def script(start: int, seconds: float) -> list[tuple[float, str]]:
 
 
 def walking_film(path: Path, faces: int, seconds: float) -> None:
-    """Write a film in which some people move to and fro, without crossing."""
+    """Write a film in which some people move from side to side, without crossing."""
     rng = np.random.default_rng(faces)
     width, height = SIZE
     actors = []
