@@ -86,7 +86,7 @@ def test_the_runtime_imports_nothing_of_the_lab(name):
 
 
 def test_files_are_short():
-    assert {file.name for file in PACKAGE.rglob("*.py") if len(file.read_text().splitlines()) > 400} <= {"models.py"}
+    assert not {file.name for file in PACKAGE.rglob("*.py") if len(file.read_text().splitlines()) > 400}
 
 
 def test_docstrings_say_what_is_returned_or_done():

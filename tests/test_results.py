@@ -10,9 +10,9 @@ import tables
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import evaluate
-from ferlib.experiments.coverage import coverage_entries
 from ferlib.experiments.reproduce import results_frame
 from ferlib.models.registry import load_model, released_models
+from ferlib.release.coverage import coverage_entries
 
 ROOT = Path(__file__).parents[1]
 

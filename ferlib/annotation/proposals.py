@@ -22,7 +22,7 @@ from PIL import Image
 
 from ferlib import labels
 from ferlib.data.dataset import DataError
-from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, person_of
+from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, any_names, person_of
 from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.images import ImageError, read_image
@@ -40,6 +40,7 @@ PROPOSALS = "proposals.csv"
 COLUMNS = ("photo", "face", "x0", "y0", "x1", "y1", "file", "person", "proposed", "confidence", "margin", "problem")
 
 
+@any_names
 def propose_labels(
     photos: Path, out: Path, predictor: "Predictor | None" = None, classes: Sequence[str] = ()
 ) -> pd.DataFrame:
@@ -88,6 +89,7 @@ def propose_labels(
     return read_proposals(out)
 
 
+@any_names
 def read_proposals(out: Path) -> pd.DataFrame:
     """The table of `propose_labels`, as it stands in `out/proposals.csv`.
 
@@ -173,6 +175,7 @@ class LabelFile:
         with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as handle:
             csv.writer(handle).writerows([("file", "label")] * new + [(file, folder_of(label))])
 
+    @any_names
     def read(self) -> pd.Series:
         """File name -> label, in the order in which the faces came first."""
         if not self.path.exists():

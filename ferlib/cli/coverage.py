@@ -30,8 +30,8 @@ def run_coverage(options: argparse.Namespace) -> int:
     """`ferlib coverage`."""
     import shlex
 
-    from ferlib.experiments.coverage import coverage_entries
     from ferlib.models.registry import released_models
+    from ferlib.release.coverage import coverage_entries
     from ferlib.utils.atomic import write_json
     from ferlib.utils.commit import commit
 

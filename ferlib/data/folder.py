@@ -22,6 +22,11 @@ PERSON_MARK = "--"
 SIDE = 112  # pixels
 
 
+# names of files may hold broken bytes, which PyArrow's strings, where it is installed, cannot
+any_names = pd.option_context("mode.string_storage", "python")
+
+
+@any_names
 def load_folder(
     root: Path,
     size: int | None = None,
@@ -67,6 +72,7 @@ def load_folder(
     return FaceDataset("folder", classes, frame.drop(columns=["name", "path"]), pictures.pixels, notes)
 
 
+@any_names
 def read_tree(root: Path, labels: Mapping[str, str] | str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """The pictures below a root, and notes on what was left out; no picture is opened.
 

@@ -1,4 +1,4 @@
-"""How often one annotator agrees with the others: what a figure on FERPlus is to be read against.
+"""Agreement of one annotator with the others: what a figure on FERPlus is to be read against.
 
 Every face has ten people's votes. Each person in turn is taken for a model: the other nine votes make the label by
 FERPlus's majority rule, and the person has it right or not. Faces where the nine have no majority for an expression do

@@ -28,7 +28,7 @@ SHORT = 0.005  # by how much the coverage of all faces may miss in it
 
 @dataclass(frozen=True)
 class SetRule:
-    """How prediction sets are made and calibrated.
+    """Settings of how prediction sets are made and calibrated.
 
     Attributes:
         score: of a class.

@@ -24,7 +24,7 @@ ROUNDING = 1e-6  # by so much a score may be above its threshold: two runtimes d
 
 @dataclass(frozen=True)
 class ConformalScore:
-    """How badly each class fits a face: APS, and with a penalty RAPS.
+    """Scores of how badly each class fits a face: APS, and with a penalty RAPS.
 
     s(x, y) = (probability of the classes that are more probable than y) + u p(y) + penalty max(0, rank(y) - free_rank)
 
