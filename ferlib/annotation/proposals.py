@@ -106,6 +106,7 @@ def read_proposals(out: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
 
 
+@any_names
 def tree_labels(root: Path) -> pd.Series:
     """The class every face of `root/<class>/*` lies in, by its file name; those in "unsorted" are left out."""
     files = [path for path in find_pictures(root) if path.parent.parent == root]
