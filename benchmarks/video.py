@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.synthetic.films import Actor, Shown, draw_film, line
+from ferlib.synthetic.films import Actor, Shown, draw_film, line, owners, switches
 from ferlib.synthetic.parameters import Identity
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
@@ -182,16 +182,6 @@ class DrawnFilm:
             yield Frame(number, float(self.times[number]), pixels)
 
 
-def owners(rows: np.ndarray, truth: list[list[Shown]]) -> np.ndarray:
-    """Of every row the actor whose face it is, -1 for none: of all whose place it is, the one in front."""
-    found = np.full(len(rows), -1)
-    for place, row in enumerate(rows):
-        middle, side = (row["box"][:2] + row["box"][2:]) / 2, row["box"][2] - row["box"][0]
-        near = [one.actor for one in truth[row["frame"]] if np.abs(middle - one.centre).max() < 0.35 * side]
-        found[place] = min(near, default=-1)
-    return found
-
-
 def as_they_come(rows: np.ndarray, constant: float) -> np.ndarray:
     """Labels (N,) of single frames' probabilities smoothed with another time constant."""
     smoothers: dict[int, ExponentialSmoother] = {}
@@ -216,7 +206,7 @@ def crossing(films: int) -> dict:
         table.smooth()
         rows = np.array(table.rows)
         actors = owners(rows, film.truth)
-        switched += sum(int((np.diff(rows["track"][actors == one]) != 0).sum()) for one in (0, 1))
+        switched += switches(rows["track"], actors)
         strangers += int((actors < 0).sum())
         shown, found_rows = shown + sum(map(len, film.truth)), found_rows + len(rows)
         acted += 2 * (int(np.ceil(seconds / ACTED)) - 1)

@@ -7,7 +7,7 @@ A method that looks twice at every face has its like in "twice the epochs": plai
 
 There are two hosts. `FINE_TUNED`, as in the methods' papers: a backbone trained whole, average pooling, a linear layer.
 `FROZEN`, as in Conv-cut: Detail Extraction without attention on a frozen backbone, whose features are computed once; it
-takes a hundredth of the time, and leaves out the methods that need to train the backbone.
+takes far less time, and leaves out the methods that need to train the backbone.
 
 The epoch is the one with the best macro-F1 on validation. Test predictions of every epoch are kept, to say what
 choosing on test would have claimed; no choice here looks at them.

@@ -122,3 +122,25 @@ def line(start: Place, end: Place, seconds: float) -> Callable[[float], Place]:
         return start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 
     return path
+
+
+def owners(rows: np.ndarray, truth: Sequence[Sequence[Shown]]) -> np.ndarray:
+    """Actors (N,) whose faces the rows of a film's table are, -1 for nobody's.
+
+    Of all actors whose place it is, the one in front.
+
+    Args:
+        rows: with the fields `box` (x0, y0, x1, y1) and `frame`.
+        truth: of every frame, as `draw_film` gives it.
+    """
+    found = np.full(len(rows), -1)
+    for place, row in enumerate(rows):
+        middle, side = (row["box"][:2] + row["box"][2:]) / 2, row["box"][2] - row["box"][0]
+        near = [one.actor for one in truth[row["frame"]] if np.abs(middle - one.centre).max() < 0.35 * side]
+        found[place] = min(near, default=-1)
+    return found
+
+
+def switches(tracks: np.ndarray, actors: np.ndarray) -> int:
+    """Number of times that an actor's track number changes, from tracks and `owners` (N,) of the rows."""
+    return sum(int((np.diff(tracks[actors == one]) != 0).sum()) for one in np.unique(actors[actors >= 0]))

@@ -52,21 +52,6 @@ def write_sound(path: Path) -> Path:
     return path
 
 
-def owners(rows: np.ndarray, truth: Sequence[Sequence[Shown]]) -> np.ndarray:
-    """Of every row the actor whose face it is, -1 for none: of all whose place it is, the one in front."""
-    found = np.full(len(rows), -1)
-    for place, row in enumerate(rows):
-        middle, side = (row["box"][:2] + row["box"][2:]) / 2, row["box"][2] - row["box"][0]
-        near = [one.actor for one in truth[row["frame"]] if np.abs(middle - one.centre).max() < 0.35 * side]
-        found[place] = min(near, default=-1)
-    return found
-
-
-def switches(tracks: np.ndarray, actors: np.ndarray) -> int:
-    """How often an actor's track number changes."""
-    return sum(int((np.diff(tracks[actors == one]) != 0).sum()) for one in np.unique(actors[actors >= 0]))
-
-
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "sound.mp4": (write_sound, "has no pictures, only sound"),
     "text.mp4": (lambda path: path.write_text("This is no film.\n" * 99), "is not a film that can be read"),

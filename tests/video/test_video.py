@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import RATE, SIZE, crossing, owners, switches, write_film
+from video_files import RATE, SIZE, crossing, write_film
 
 from ferlib.cli import main
 from ferlib.errors import MissingPackage, UserError
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
+from ferlib.synthetic.films import owners, switches
 from ferlib.video.pictures import show_again
 from ferlib.video.predictor import VideoPredictor
 from ferlib.video.reading import VideoReader
