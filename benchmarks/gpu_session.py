@@ -39,7 +39,7 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).parents[1]
 LARGEST = 15 << 20  # bytes of a file that comes back
 BATCH = 64  # faces
-GRACE = 60  # seconds from the interrupt of a training to its end
+GRACE = 45  # seconds from the interrupt of a training to the next, lest it was lost in foreign code, and to its end
 
 WHOLE = (  # a backbone with pooling and one linear layer, as in the recipe, trained whole
     "train linear_probe_ferplus --data ferplus --backbone-weights {weights}/%s.safetensors --set freeze_backbone=false "
@@ -113,7 +113,7 @@ class Session:
         return share * 60 * self.options.minutes - (time.monotonic() - self.began)
 
     def step(self, part: str, name: str, words: list[str], seconds: float) -> bool:
-        """Run a command unless it is done; whether it was run. One that takes longer is interrupted, then killed."""
+        """Run a command unless it is done; whether it was run. One that takes longer is interrupted, twice, then killed."""
         steps = self.done.setdefault(part, {})
         if steps.get(name, {}).get("code") == 0 or seconds <= 0:
             return False
@@ -124,9 +124,10 @@ class Session:
         with log.open("a") as file:
             streams = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": ROOT}
             process = subprocess.Popen(command, env=os.environ | self.environment(PARTS[part].alone), **streams)
-            for wait, stop in ((seconds, signal.SIGINT), (GRACE, signal.SIGKILL)):
+            for wait, stop in ((seconds, signal.SIGINT), (GRACE, signal.SIGINT), (GRACE, signal.SIGKILL)):
                 try:
                     process.wait(wait)
+                    break
                 except subprocess.TimeoutExpired:
                     process.send_signal(stop)
                     stopped = True

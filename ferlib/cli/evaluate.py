@@ -11,7 +11,7 @@ from ferlib.errors import UserError
 
 if TYPE_CHECKING:
     from ferlib.evaluation.audit import AuditReport
-    from ferlib.evaluation.report_format import Report
+    from ferlib.evaluation.report_format import Report, Slice
 
 GUEST = "MODULE:CALLABLE"
 
@@ -46,6 +46,12 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument(
         "--history", type=Path, metavar="CSV", help="of the training, for the audit: what choosing on test would claim"
+    )
+    evaluate.add_argument(
+        "--slices",
+        metavar="CSV",
+        help="also accuracy by columns about the faces: a table with a column file or row, or the word measured, for "
+        "what can be measured on the pictures: brightness, sharpness, pose of the head, openness of eyes and mouth",
     )
     evaluate.add_argument(
         "--set",
@@ -100,6 +106,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.protocol,
         options.batch_size or PUBLISHED_BATCH,
         selected_on(released_models().get(options.model, options.model)),
+        options.slices,
     )
     result: Report = {"name": str(options.model), **measured}
     report = None
@@ -127,6 +134,19 @@ def _print_table(options: argparse.Namespace, result: "Report") -> None:
         print(f"  {name:<18} {metric['value']:.4f}{interval}")
     table = pd.DataFrame(result["per_class"]).T
     print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
+    if "slices" in result:
+        _print_slices(result["slices"])
+
+
+def _print_slices(found: "list[Slice]") -> None:
+    from ferlib.evaluation.slices import FALSE_DISCOVERIES, slice_lines
+
+    print("\naccuracy by slices, beside what is expected from the classes in them")
+    print(slice_lines(found).to_string(index=False))
+    many = sum(one["more_than_noise"] for one in found)
+    print(
+        f"{many} of {len(found)} differences are more than noise (at a false discovery rate of {FALSE_DISCOVERIES:g})"
+    )
 
 
 def _print_audit(report: "AuditReport") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class
 from ferlib.evaluation.report_format import Report
+from ferlib.evaluation.slices import slice_columns, slices
 from ferlib.models.base import evaluating
 from ferlib.utils.commit import commit
 
@@ -66,6 +68,7 @@ def evaluate(
     protocol: str = "honest",
     published_batch: int = PUBLISHED_BATCH,
     selected_on: str | None = None,
+    columns: str | Path | None = None,
 ) -> Report:
     """Metrics of a model on one split.
 
@@ -85,11 +88,12 @@ def evaluate(
             and the same.
         published_batch: faces a batch of the protocol "published".
         selected_on: the split that chose the model's epoch, for the protocol in words; None: not known.
+        columns: a CSV file with columns about the faces, or "measured", for accuracy by `ferlib.evaluation.slices`.
 
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals (of a calibrated model also "ece_uncalibrated", at temperature 1), per_class, confusion
-        (rows true), commit.
+        (rows true), commit; with `columns` also slices.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -114,7 +118,7 @@ def evaluate(
     metrics = summary_with_intervals(truth, probabilities)
     if (temperature := model.config.temperature) != 1:
         metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
-    return {
+    report: Report = {
         "model": asdict(model.config),
         "data": dataset.name,
         "split": split,
@@ -128,6 +132,9 @@ def evaluate(
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
+    if columns is not None:
+        report["slices"] = slices(truth, predicted, slice_columns(part, columns))
+    return report
 
 
 def _use_of(split: str, selected_on: str | None) -> str:

@@ -46,6 +46,32 @@ class Confusion(TypedDict):
     counts: list[list[int]]
 
 
+class Slice(TypedDict):
+    """Accuracy on one part of a split.
+
+    Attributes:
+        column: what the split is divided by.
+        group: the value, or range of values, of this part.
+        faces: how many.
+        accuracy: with its 95 % bootstrap interval.
+        expected: accuracy if each of its faces were answered as well as the whole split's faces of the same class.
+        difference: accuracy - expected.
+        p: of such a difference or a greater one, if within a class the column made none.
+        adjusted_p: for the number of slices.
+        more_than_noise: adjusted_p is at most `ferlib.evaluation.slices.FALSE_DISCOVERIES`.
+    """
+
+    column: str
+    group: str
+    faces: int
+    accuracy: Estimate
+    expected: float
+    difference: float
+    p: float
+    adjusted_p: float
+    more_than_noise: bool
+
+
 class Report(TypedDict):
     """Metrics of a model on one split, from `ferlib.evaluation.evaluate.evaluate`.
 
@@ -64,6 +90,7 @@ class Report(TypedDict):
         confusion: rows true.
         commit: of the code.
         audit: `ferlib.evaluation.audit.AuditReport.to_json`, where the model was audited too.
+        slices: accuracy on parts of the split, see `ferlib.evaluation.slices`, where it was asked for.
     """
 
     name: NotRequired[str]
@@ -80,6 +107,7 @@ class Report(TypedDict):
     confusion: Confusion
     commit: str
     audit: NotRequired[dict[str, Any]]
+    slices: NotRequired[list[Slice]]
 
 
 _KINDS = {

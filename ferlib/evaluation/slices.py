@@ -1,0 +1,202 @@
+"""Accuracy on parts of a split ("slices"): by columns about the faces, and which differences are more than noise.
+
+No model here guesses anybody's age, sex or origin. Slices are made from what can be measured on the picture itself
+(`measured_columns`), or from columns that the owner of the data brings along (`matched_columns`).
+
+Parts of a split differ in their classes, and some classes are harder than others: turned faces with more surprise among
+them fare worse for that alone. So a slice is compared with what its faces would get if only their classes counted, and
+the difference is tested within classes (Mantel and Haenszel 1959). Where many slices are looked at, some differ by
+chance: the tests of all of them are adjusted together (Benjamini and Hochberg 1995).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, false_discovery_control
+
+from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
+from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample
+from ferlib.evaluation.report_format import Estimate, Slice
+from ferlib.utils.progress import progress
+
+MEASURED = "measured"  # stands for `measured_columns`
+KEYS = ("file", "row")  # columns that say which face a line of somebody's table is about
+GROUPS = 4  # of equal size, that a column of numbers is cut into
+MOST_VALUES = 8  # different numbers that are groups by themselves
+LEAST_FACES = 20  # in a slice; of fewer nothing can be said
+UNKNOWN = "unknown"
+FALSE_DISCOVERIES = 0.05  # expected fraction of noise among the differences that are called more than noise
+
+
+def slices(
+    labels: np.ndarray, predicted: np.ndarray, columns: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Slice]:
+    """Accuracy by every column, group by group; groups of fewer than `LEAST_FACES` faces are left out.
+
+    Args:
+        labels: true classes (N,).
+        predicted: classes (N,).
+        columns: (N, columns). What is made of their values, `grouped` says.
+        resamples: of the intervals.
+        seed: of their draws.
+
+    Raises:
+        UserError: the columns are not as long as the labels, or there is none.
+    """
+    if len(columns) != len(labels) or not len(columns.columns):
+        raise UserError(f"{len(labels)} faces need a line of columns each, not {columns.shape}")
+    right = predicted == labels
+    found: list[Slice] = []
+    for name in columns:
+        groups = grouped(columns[name])
+        faces, good = (np.bincount(groups.cat.codes[part], minlength=len(groups.cat.categories))
+                       for part in (groups.notna(), right & groups.notna()))  # fmt: skip
+        low, high = _accuracy_intervals(faces, good, resamples, seed)
+        for i, group in enumerate(groups.cat.categories):
+            if faces[i] < LEAST_FACES:
+                continue
+            accuracy = Estimate(value=float(good[i] / faces[i]), low=float(low[i]), high=float(high[i]))
+            expected, p = mantel_haenszel(labels, right, (groups == group).to_numpy())
+            found.append(
+                Slice(column=str(name), group=group, faces=int(faces[i]), accuracy=accuracy, expected=expected,
+                      difference=accuracy["value"] - expected, p=p, adjusted_p=p, more_than_noise=False)
+            )  # fmt: skip
+    adjusted = false_discovery_control([one["p"] for one in found]) if found else []
+    for one, p in zip(found, adjusted, strict=True):
+        one |= {"adjusted_p": float(p), "more_than_noise": bool(p <= FALSE_DISCOVERIES)}
+    return found
+
+
+def _accuracy_intervals(faces: np.ndarray, good: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Low and high ends (2, groups) of the fraction of right answers in each group, faces of the split drawn again."""
+
+    def accuracies(cells: np.ndarray) -> np.ndarray:
+        right, wrong = np.split(cells, 2, axis=1)
+        return right / np.maximum(right + wrong, 1)
+
+    return percentiles(resample(np.concatenate([good, faces - good]), accuracies, resamples, seed))
+
+
+def mantel_haenszel(strata: np.ndarray, right: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """Expected fraction of right answers inside a group, and the p of its difference, if within strata all are alike.
+
+    If it makes no difference within a stratum c, the group's n_gc faces are drawn from its n_c faces, m_c of which are
+    answered rightly. The number of right ones among them has the mean n_gc m_c / n_c and the variance
+    n_gc (n_c - n_gc) m_c (n_c - m_c) / (n_c² (n_c - 1)); the test is that of their sums (Mantel and Haenszel 1959),
+    without a continuity correction.
+
+    Args:
+        strata: (N,) int, here the classes.
+        right: (N,) bool.
+        inside: (N,) bool, at least one true.
+    """
+    faces, good, group = (np.bincount(strata, weights).astype(float) for weights in (None, right, inside))
+    faces, good, group = faces[faces > 0], good[faces > 0], group[faces > 0]
+    mean = (group * good / faces).sum()
+    variance = (group * (faces - group) * good * (faces - good) / (faces**2 * np.maximum(faces - 1, 1))).sum()
+    difference = right[inside].sum() - mean
+    p = float(chi2.sf(difference**2 / variance, 1)) if variance else 1.0
+    return float(mean / inside.sum()), p
+
+
+def grouped(values: pd.Series) -> pd.Series:
+    """The group of each value, as words in a categorical: numbers in their order; without one where they are missing.
+
+    Of words, those that are missing are the group `UNKNOWN`.
+    """
+    known = values.dropna()
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        if known.nunique() <= MOST_VALUES:
+            order = [f"{value:g}" for value in sorted(known.unique())]
+            words = known.map("{:g}".format)
+        else:
+            parts = pd.qcut(known, GROUPS, duplicates="drop")
+            name = {part: f"{max(part.left, known.min()):.3g} to {part.right:.3g}" for part in parts.cat.categories}
+            order, words = list(name.values()), parts.astype(object).map(name)
+    else:
+        words = values.astype(object).where(values.notna(), UNKNOWN).astype(str)
+        order = sorted(words.unique(), key=lambda word: (word == UNKNOWN, word))
+    return pd.Series(pd.Categorical(words.reindex(values.index), order), values.index)
+
+
+def slice_columns(faces: FaceDataset, asked: str | Path) -> pd.DataFrame:
+    """Columns about the faces, in their order: `MEASURED` on the pictures, or those of a CSV file."""
+    if asked == MEASURED:
+        return measured_columns(faces)
+    try:
+        table = pd.read_csv(asked)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{asked} is not a table of columns that can be read ({error})") from error
+    return matched_columns(faces, table)
+
+
+def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of somebody's table, put in the order of the faces; of faces it does not name they are missing.
+
+    Args:
+        faces: those that are measured.
+        table: with a column `file`, the picture's name as the data set has it, or `row`, its row in the source file.
+
+    Raises:
+        UserError: there is neither, or a face is named twice, or none of the faces is named, or no column is left.
+    """
+    keys = [key for key in KEYS if key in table and key in faces.frame]
+    if not keys:
+        has = [key for key in KEYS if key in faces.frame]
+        raise UserError(f"the table needs a column {' or '.join(has)} that says which face of {faces.name} is meant")
+    key = keys[0]
+    if (twice := table.loc[table[key].duplicated(), key]).size:
+        raise UserError(f"the table names {key} {twice.iloc[0]} twice")
+    found = table.set_index(key).reindex(faces.frame[key])
+    if not faces.frame[key].isin(table[key]).any():
+        raise UserError(f"the table's column {key} names none of the {len(faces):,} faces")
+    if found.empty:
+        raise UserError(f"the table has no column beside {key}")
+    return found.reset_index(drop=True)
+
+
+def measured_columns(faces: FaceDataset) -> pd.DataFrame:
+    """Brightness, sharpness, head pose and openness of eyes and mouth of each face, measured on its picture, (N, 9).
+
+    What they are stands with `ferlib.detection.quality.Quality` and `ferlib.detection.measures.FaceMeasures`; angles
+    are taken without their sign, as a face turned to the left is turned as much as one turned to the right. Where a
+    face's landmarks cannot be told, the column `landmarks` says so, and pose and openness are missing.
+    """
+    from ferlib.detection.crop import FaceCrop, framed_face
+    from ferlib.detection.measures import measures_of
+    from ferlib.detection.quality import quality_of
+
+    if not len(faces):
+        raise DataError(f"{faces.name} has no faces to measure")
+    rows = []
+    for i in progress(range(len(faces)), "measuring", "face"):
+        picture = faces.pixels[i].permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy()
+        crop = FaceCrop.of(picture, framed_face(picture))
+        quality, measures = quality_of(crop), measures_of(crop)
+        row = {name: getattr(quality, name) for name in ("brightness", "overexposed", "sharpness")}
+        row["landmarks"] = "found" if measures else "not found"
+        rows.append(row | (asdict(measures) if measures else {}))
+    table = pd.DataFrame(rows)
+    angles = table.columns.intersection(["yaw", "pitch", "roll"])
+    return table.assign(**{name: table[name].abs() for name in angles})
+
+
+def slice_lines(found: Sequence[Slice]) -> pd.DataFrame:
+    """Slices as a table for people, in percent and points."""
+    return pd.DataFrame(
+        {
+            "column": [one["column"] for one in found],
+            "group": [one["group"] for one in found],
+            "faces": [one["faces"] for one in found],
+            "accuracy": [f"{100 * one['accuracy']['value']:.1f}" for one in found],
+            "interval": [f"{100 * one['accuracy']['low']:.1f} to {100 * one['accuracy']['high']:.1f}" for one in found],
+            "expected": [f"{100 * one['expected']:.1f}" for one in found],
+            "difference": [f"{100 * one['difference']:+.1f}" for one in found],
+            "adjusted p": [f"{one['adjusted_p']:.3f}" for one in found],
+            "": ["more than noise" if one["more_than_noise"] else "" for one in found],
+        }
+    )

@@ -1,0 +1,133 @@
+"""Slices of a split: intervals beside fairlearn's, the test within classes beside permutations, one's own columns."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fairlearn.metrics import MetricFrame
+from sklearn.metrics import accuracy_score
+
+from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
+from ferlib.evaluation.slices import (
+    UNKNOWN,
+    grouped,
+    mantel_haenszel,
+    matched_columns,
+    measured_columns,
+    slice_columns,
+    slices,
+)
+
+
+@pytest.fixture(scope="module")
+def answers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, answers and a column "group" of 900 faces: in "b" more of the hard class, and no harm beside that."""
+    rng = np.random.default_rng(0)
+    group = rng.choice(["a", "b"], 900)
+    labels = (rng.random(900) < np.where(group == "b", 0.7, 0.2)).astype(int)
+    predicted = np.where(rng.random(900) < np.where(labels == 1, 0.5, 0.95), labels, 1 - labels)
+    return labels, predicted, group
+
+
+def test_accuracy_and_intervals_are_those_of_fairlearn(answers):
+    labels, predicted, group = answers
+    frame = MetricFrame(
+        metrics=accuracy_score, y_true=labels, y_pred=predicted, sensitive_features=group,
+        n_boot=400, ci_quantiles=[0.025, 0.975], random_state=0,
+    )  # fmt: skip
+    for one in slices(labels, predicted, pd.DataFrame({"group": group})):
+        assert one["accuracy"]["value"] == pytest.approx(frame.by_group[one["group"]])
+        for end, theirs in zip(("low", "high"), frame.by_group_ci, strict=True):
+            assert one["accuracy"][end] == pytest.approx(theirs[one["group"]], abs=0.012)
+
+
+def test_a_slice_with_more_of_a_hard_class_is_not_called_worse(answers):
+    labels, predicted, group = answers
+    a, b = slices(labels, predicted, pd.DataFrame({"group": group}))
+    assert a["accuracy"]["low"] > b["accuracy"]["high"]  # the classes alone make it so
+    assert not a["more_than_noise"] and not b["more_than_noise"] and abs(b["difference"]) < 0.03
+
+
+def test_a_slice_that_is_worse_in_every_class_is_found(answers):
+    labels, predicted, _ = answers
+    dark = np.arange(len(labels)) % 5 == 0
+    worse = np.where(dark & (np.arange(len(labels)) % 2 == 0), 1 - labels, predicted)
+    found = slices(labels, worse, pd.DataFrame({"dark": dark, "noise": np.arange(len(labels)) % 7 < 3}))
+    marked = {(one["column"], one["group"]) for one in found if one["more_than_noise"]}
+    assert marked == {("dark", "True"), ("dark", "False")}
+    assert all(one["adjusted_p"] >= one["p"] for one in found)
+
+
+def test_the_test_is_that_of_groups_drawn_again_within_classes(answers):
+    labels, predicted, group = answers
+    right, inside = predicted == labels, (group == "b") & (np.arange(len(labels)) % 3 > 0)
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(4000):
+        other = np.empty_like(inside)
+        for label in (0, 1):
+            other[labels == label] = rng.permutation(inside[labels == label])
+        drawn.append(right[other].sum())
+    expected, p = mantel_haenszel(labels, right, inside)
+    assert expected * inside.sum() == pytest.approx(np.mean(drawn), abs=0.3)
+    away = np.abs(np.array(drawn) - np.mean(drawn)) >= abs(right[inside].sum() - expected * inside.sum()) - 1e-9
+    assert p == pytest.approx(away.mean(), abs=0.05)
+
+
+def test_nothing_is_said_of_a_group_that_decides_nothing():
+    labels, right = np.array([0, 0, 1]), np.array([True, True, False])
+    assert mantel_haenszel(labels, right, np.array([True, False, True])) == (0.5, 1.0)
+
+
+def test_groups_of_numbers_words_and_what_is_missing():
+    ages = pd.Series([*range(40), np.nan])
+    parts = grouped(ages)
+    assert list(parts.cat.categories) == ["0 to 9.75", "9.75 to 19.5", "19.5 to 29.2", "29.2 to 39"]
+    assert parts.value_counts().tolist() == [10, 10, 10, 10] and parts.isna().sum() == 1
+    assert list(grouped(pd.Series([2, 1, 2, 10])).cat.categories) == ["1", "2", "10"]
+    words = grouped(pd.Series(["x", None, "a", "zz"]))
+    assert list(words.cat.categories) == ["a", "x", "zz", UNKNOWN] and words.iloc[1] == UNKNOWN
+
+
+def test_small_groups_are_left_out(answers):
+    labels, predicted, group = answers
+    few = pd.DataFrame({"group": np.where(np.arange(900) < 19, "few", group)})
+    assert [one["group"] for one in slices(labels, predicted, few)] == ["a", "b"]
+
+
+def test_columns_of_ones_own_are_matched_by_name(synthetic_faces: FaceDataset, tmp_path):
+    faces = synthetic_faces.split("test")
+    rows = faces.frame["row"].to_numpy()
+    table = pd.DataFrame({"row": rows[::-1], "glasses": np.where(rows[::-1] % 2, "yes", "no")}).iloc[1:]
+    table.to_csv(tmp_path / "columns.csv", index=False)
+    found = slice_columns(faces, tmp_path / "columns.csv")["glasses"]
+    assert found.iloc[:-1].tolist() == np.where(rows[:-1] % 2, "yes", "no").tolist() and found.isna().iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"name": [1]}, "needs a column row"),
+        ({"row": [1, 1], "a": [1, 2]}, "names row 1 twice"),
+        ({"row": [10**6], "a": [1]}, "names none of the"),
+        ({"row": "all"}, "has no column beside row"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_one_sentence(synthetic_faces, table, sentence):
+    if table.get("row") == "all":
+        table = {"row": synthetic_faces.frame["row"]}
+    with pytest.raises(UserError, match=sentence):
+        matched_columns(synthetic_faces, pd.DataFrame(table))
+
+
+def test_no_table_is_one_sentence(synthetic_faces, tmp_path):
+    with pytest.raises(UserError, match="is not a table"):
+        slice_columns(synthetic_faces, tmp_path / "none.csv")
+
+
+def test_what_is_measured_follows_the_picture(synthetic_faces):
+    faces = synthetic_faces.subset(np.arange(6))
+    dark = FaceDataset(faces.name, faces.classes, faces.frame, (faces.pixels * 0.4).byte())
+    before, after = measured_columns(faces), measured_columns(dark)
+    assert len(before) == 6 and (after["brightness"] < 0.5 * before["brightness"]).all()
+    assert set(before["landmarks"]) <= {"found", "not found"}
+    assert (before.filter(["yaw", "pitch", "roll"]).fillna(0) >= 0).to_numpy().all()
