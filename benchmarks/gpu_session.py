@@ -113,7 +113,7 @@ class Session:
         return share * 60 * self.options.minutes - (time.monotonic() - self.began)
 
     def step(self, part: str, name: str, words: list[str], seconds: float) -> bool:
-        """Run a command unless it is done; whether it was run. One that takes longer is interrupted, twice, then killed."""
+        """Run a command unless it is done; whether it was run. When its time is up it is interrupted, then killed."""
         steps = self.done.setdefault(part, {})
         if steps.get(name, {}).get("code") == 0 or seconds <= 0:
             return False
