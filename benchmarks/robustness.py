@@ -1,0 +1,262 @@
+"""FERPlus-C: how well do models answer for faces that are noisy, blurred, badly lit, turned or covered?
+
+    python benchmarks/robustness.py --out results/robustness.json
+    python benchmarks/robustness.py --out results/robustness.json --only fer
+
+Faces of FERPlus's test split (PrivateTest) in the seven classes that all models know, drawn with a fixed seed, go
+through the fifteen common corruptions at five strengths (`corrupt_faces.py`, in an environment of its own), and through
+what a camera and people do beside: too little light, a tilted head, sunglasses, a mask. Every model is asked for every
+face alone, prepared as its own package does (`peers.py`); of ours, the 90 % prediction sets are looked at too.
+
+Sunglasses and mask are drawn on the landmarks of the clear face; faces without are left out there, and the clear
+accuracy beside is that of the same faces. Answers are kept below --runs, so that a run can go on. Intervals are of the
+faces drawn: the same draws for all conditions.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from known_peers import PEERS, Peer
+from machine import machine
+from peer_process import answers, environment
+from peers import BY_NAME, CLASSES, common, started
+from PIL import Image, ImageDraw
+
+from ferlib import labels
+from ferlib.data.registry import load_dataset
+from ferlib.detection.crop import FaceCrop, framed_face
+from ferlib.detection.landmarks import LEFT_EYE, RIGHT_EYE, SURE
+from ferlib.evaluation.bootstrap import percentiles, resample
+from ferlib.evaluation.calibration import calibration_error
+from ferlib.results import MOST_NAMED
+from ferlib.runtime.prediction_sets import read_prediction_sets
+from ferlib.runtime.released import released_models
+from ferlib.utils.atomic import write_json
+from ferlib.utils.commit import commit
+
+# it asks for OpenCV with windows, which would lie upon ours
+PACKAGE = Peer(
+    "imagecorruptions-imaug",
+    "1.1.5",
+    "corrupt_faces.py",
+    (
+        "numpy==2.4.6", "pillow==12.3.0", "scipy==1.17.1", "scikit-image==0.26.0", "numba==0.68.1",
+        "opencv-python-headless==5.0.0.93",
+    ),
+    "Apache-2.0",
+    "",
+    "",
+)  # fmt: skip
+CLEAR = "clear"
+STRENGTHS = range(1, 6)
+DARK = (0.7, 0.5, 0.35, 0.25, 0.15)  # times as bright
+TILTED = (10, 20, 30, 45, 60)  # degrees
+KINDS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+COMMON = tuple(name for names in KINDS.values() for name in names)
+OTHERS = ("dark", "tilted", "sunglasses", "mask")
+COVERAGE = 0.9
+JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
+NOSE_RIDGE = 195  # where a mask ends
+
+
+def dark(face: np.ndarray, strength: int) -> np.ndarray:
+    return np.rint(face * DARK[strength - 1]).astype(np.uint8)
+
+
+def tilted(face: np.ndarray, strength: int) -> np.ndarray:
+    """The face turned about its middle; beyond its edge, edge pixels are repeated."""
+    side = len(face)
+    wide = Image.fromarray(np.pad(face, side, mode="edge"))
+    turned = wide.rotate(TILTED[strength - 1], Image.Resampling.BICUBIC)
+    return np.asarray(turned)[side : 2 * side, side : 2 * side]
+
+
+def covered(face: np.ndarray, points: np.ndarray, what: str) -> np.ndarray:
+    """The face (48, 48) with dark glasses or a pale mask, by its landmarks (468, 2) in pixels; drawn finely."""
+    fine = 8
+    large = Image.fromarray(face).resize((len(face) * fine,) * 2, Image.Resampling.BICUBIC)
+    draw, points = ImageDraw.Draw(large), points * fine
+    if what == "mask":
+        corners = [*points[list(JAW)], points[NOSE_RIDGE]]
+        draw.polygon([tuple(corner) for corner in corners], fill=200)
+    else:
+        eyes = [points[list(eye)] for eye in (LEFT_EYE, RIGHT_EYE)]
+        between = np.linalg.norm(eyes[1].mean(axis=0) - eyes[0].mean(axis=0))
+        for eye in eyes:
+            x, y = eye.mean(axis=0)
+            draw.ellipse((x - 0.42 * between, y - 0.3 * between, x + 0.42 * between, y + 0.36 * between), fill=15)
+        draw.line([tuple(eye.mean(axis=0)) for eye in eyes], fill=15, width=round(0.08 * between))
+    return np.asarray(large.resize(face.shape[::-1], Image.Resampling.BOX))
+
+
+def landmarks_of(face: np.ndarray) -> np.ndarray | None:
+    """Landmarks (468, 2) of a framed face (48, 48), in its pixels; None where they cannot be told."""
+    picture = np.repeat(face[..., None], 3, axis=2)
+    crop = FaceCrop.of(picture, framed_face(picture))
+    return crop.landmarks.points[:, :2] if crop.landmarks.score >= SURE else None
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def corrupted(faces: np.ndarray, runs: Path) -> Mapping[str, np.ndarray]:
+    """The common corruptions of these faces, kept in a file."""
+    name = digest(faces.tobytes())
+    folder = runs / "corruptions"
+    command, out = environment(PACKAGE, folder), (folder / f"{name}.npz").absolute()
+    if not out.exists():
+        source, partial = folder / f"{name}.bin", out.with_suffix(".partial.npz")
+        source.write_bytes(faces.tobytes())
+        subprocess.run([command[0], PACKAGE.worker, str(source), str(partial)], cwd=Path(__file__).parent, check=True)
+        partial.replace(out)
+    return np.load(out)
+
+
+class Conditions:
+    """The faces in every condition, one after the other, as the workers read them.
+
+    Attributes:
+        truth: true classes of the clear faces, in the order of `CLASSES`.
+        rows: name of a condition -> positions of its faces.
+        used: name -> which of the clear faces they are.
+        faces: all of them, a byte a pixel.
+        digest: of these.
+    """
+
+    def __init__(self, count: int, runs: Path):
+        part = load_dataset("ferplus").split("test").of_classes(CLASSES)
+        some = np.sort(np.random.default_rng(0).permutation(len(part))[:count])
+        clear = part.pixels[some][:, 0].numpy()
+        self.truth = part.labels().numpy()[some]
+        every = np.arange(len(clear))
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {CLEAR: (clear, every)}
+        made = corrupted(clear, runs)
+        for name in COMMON:
+            found |= {f"{name} {strength}": (made[f"{name} {strength}"], every) for strength in STRENGTHS}
+        for name, change in (("dark", dark), ("tilted", tilted)):
+            for strength in STRENGTHS:
+                found[f"{name} {strength}"] = np.stack([change(face, strength) for face in clear]), every
+        points = [landmarks_of(face) for face in clear]
+        known = np.array([i for i in every if points[i] is not None])
+        for name in ("sunglasses", "mask"):
+            found[name] = np.stack([covered(clear[i], points[i], name) for i in known]), known
+        self.used = {name: which for name, (_, which) in found.items()}
+        ends = np.cumsum([len(which) for which in self.used.values()])
+        self.rows = {
+            name: np.arange(end - len(which), end) for (name, which), end in zip(self.used.items(), ends, strict=True)
+        }
+        self.faces = np.concatenate([faces for faces, _ in found.values()]).tobytes()
+        self.digest = digest(self.faces)
+
+    def strengths(self, name: str) -> list[str]:
+        """The conditions of one corruption, the weakest first."""
+        return [one for one in self.rows if one.split()[0] == name]
+
+
+def figures(right: np.ndarray, clear: np.ndarray) -> dict:
+    """Accuracy of some conditions together, with its interval, and beside it that of the clear faces.
+
+    Args:
+        right: (conditions, N), 0 or 1.
+        clear: (N,), of the same faces.
+    """
+    faces = right.mean(axis=0)
+
+    def mean(drawn: np.ndarray) -> np.ndarray:
+        return drawn @ np.stack([faces, faces - clear], axis=1) / drawn.sum(axis=1, keepdims=True)
+
+    low, high = percentiles(resample(np.ones(len(clear), int), mean))
+    accuracy = {"value": float(faces.mean()), "low": float(low[0]), "high": float(high[0])}
+    change = {"value": float((faces - clear).mean()), "low": float(low[1]), "high": float(high[1])}
+    return {"faces": len(clear), "accuracy": accuracy, "change": change,
+            "by strength": [float(one.mean()) for one in right]}  # fmt: skip
+
+
+def measured(conditions: Conditions, told: Mapping[int, list[float]], classes: Sequence[str], name: str) -> dict:
+    """All figures of a model from its answers."""
+    raw = {one: np.array([told[int(row)] for row in rows]) for one, rows in conditions.rows.items()}
+    truth, places = conditions.truth, [list(classes).index(one) for one in names_of(classes)]
+    probabilities = {one: common(answer, classes) for one, answer in raw.items()}
+    right = {one: (p.argmax(axis=1) == truth[conditions.used[one]]).astype(float) for one, p in probabilities.items()}
+    found: dict = {"clear": figures(right[CLEAR][None], right[CLEAR]), "conditions": {}}
+    sets = read_prediction_sets(released_models()[name], COVERAGE) if name in released_models() else None
+    for corruption in (*COMMON, *OTHERS):
+        steps = conditions.strengths(corruption)
+        used = conditions.used[steps[0]]
+        row = figures(np.stack([right[one] for one in steps]), right[CLEAR][used])
+        row["ece"] = float(np.mean([calibration_error(truth[used], probabilities[one]) for one in steps]))
+        if sets:
+            row |= of_sets(np.stack([sets(raw[one]) for one in steps]), np.array(places)[truth[used]])
+        found["conditions"][corruption] = row
+    for kind, names in {**KINDS, "all fifteen": COMMON}.items():
+        steps = [one for corruption in names for one in conditions.strengths(corruption)]
+        row = figures(np.stack([right[one] for one in steps]), right[CLEAR])
+        del row["by strength"]
+        row["ece"] = float(np.mean([found["conditions"][corruption]["ece"] for corruption in names]))
+        if sets:
+            row |= of_sets(np.stack([sets(raw[one]) for one in steps]), np.array(places)[truth])
+        found.setdefault("kinds", {})[kind] = row
+    found["clear"]["ece"] = float(calibration_error(truth, probabilities[CLEAR]))
+    if sets:
+        found["clear"] |= of_sets(sets(raw[CLEAR])[None], np.array(places)[truth])
+    return found
+
+
+def names_of(classes: Sequence[str]) -> list[str]:
+    """A model's own words for `CLASSES`."""
+    canonical = {labels.canonical(name): name for name in classes}
+    return [canonical[name] for name in CLASSES]
+
+
+def of_sets(chosen: np.ndarray, truth: np.ndarray) -> dict:
+    """How often the sets (conditions, N, K) hold the truth (N,), and how often they are an answer."""
+    size = chosen.sum(axis=2)
+    return {
+        "coverage": float(chosen[:, np.arange(len(truth)), truth].mean()),
+        "cannot say": float(((size == 0) | (size > MOST_NAMED)).mean()),
+        "mean set": float(size.mean()),
+    }
+
+
+def main() -> None:
+    names = (*released_models(), *(peer.name for peer in PEERS if not peer.weights))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=1000, help="drawn from the test split, default 1000")
+    parser.add_argument("--only", nargs="+", choices=names, default=list(released_models()), metavar="NAME",
+                        help=f"models, default: ours; of {', '.join(names)}")  # fmt: skip
+    parser.add_argument("--runs", type=Path, default=Path("runs/peers"), help="for environments and answers")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    conditions = Conditions(options.faces, options.runs)
+    report: dict = json.loads(options.out.read_text()) if options.out.exists() else {"entries": {}}
+    report |= {
+        "command": f"python benchmarks/robustness.py --faces {options.faces} --out results/robustness.json",
+        "faces": len(conditions.truth), "classes": list(CLASSES), "coverage": COVERAGE, "commit": commit(),
+        "package": f"{PACKAGE.name} {PACKAGE.version}",
+    }  # fmt: skip
+    places = {int(row): int(row) for rows in conditions.rows.values() for row in rows}
+    for name in options.only:
+        folder = options.runs / (BY_NAME[name].folder if name in BY_NAME else name)
+        with started(name, SimpleNamespace(faces=conditions.faces), folder, None) as worker:  # type: ignore[arg-type]
+            told = answers(worker, places, folder / f"answers-{conditions.digest}.jsonl")
+            found = measured(conditions, told, worker.hello["classes"], name)
+        entry = {"versions": worker.hello["versions"], "machine": machine(), **found}
+        report["entries"] = {n: e for n in names if (e := entry if n == name else report["entries"].get(n))}
+        write_json(options.out, report)
+        print(name, {kind: round(row["accuracy"]["value"], 3) for kind, row in found["kinds"].items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
