@@ -68,6 +68,7 @@ OTHERS = ("dark", "tilted", "sunglasses", "mask")
 COVERAGE = 0.9
 JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
 NOSE_RIDGE = 195  # where a mask ends
+GREY = {"sunglasses": 15, "mask": 200}
 
 
 def dark(face: np.ndarray, strength: int) -> np.ndarray:
@@ -83,21 +84,20 @@ def tilted(face: np.ndarray, strength: int) -> np.ndarray:
 
 
 def covered(face: np.ndarray, points: np.ndarray, what: str) -> np.ndarray:
-    """The face (48, 48) with dark glasses or a pale mask, by its landmarks (468, 2) in pixels; drawn finely."""
+    """The face (48, 48) with dark glasses or a pale mask, by its landmarks (468, 2) in pixels; edges are smooth."""
     fine = 8
-    large = Image.fromarray(face).resize((len(face) * fine,) * 2, Image.Resampling.BICUBIC)
-    draw, points = ImageDraw.Draw(large), points * fine
+    over = Image.new("L", tuple(fine * side for side in face.shape[::-1]))
+    draw, points = ImageDraw.Draw(over), points * fine
     if what == "mask":
-        corners = [*points[list(JAW)], points[NOSE_RIDGE]]
-        draw.polygon([tuple(corner) for corner in corners], fill=200)
+        draw.polygon([tuple(corner) for corner in points[[*JAW, NOSE_RIDGE]]], fill=255)
     else:
-        eyes = [points[list(eye)] for eye in (LEFT_EYE, RIGHT_EYE)]
-        between = np.linalg.norm(eyes[1].mean(axis=0) - eyes[0].mean(axis=0))
-        for eye in eyes:
-            x, y = eye.mean(axis=0)
-            draw.ellipse((x - 0.42 * between, y - 0.3 * between, x + 0.42 * between, y + 0.36 * between), fill=15)
-        draw.line([tuple(eye.mean(axis=0)) for eye in eyes], fill=15, width=round(0.08 * between))
-    return np.asarray(large.resize(face.shape[::-1], Image.Resampling.BOX))
+        eyes = [points[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE)]
+        between = float(np.linalg.norm(eyes[1] - eyes[0]))
+        for x, y in eyes:
+            draw.ellipse((x - 0.42 * between, y - 0.3 * between, x + 0.42 * between, y + 0.36 * between), fill=255)
+        draw.line([tuple(eye) for eye in eyes], fill=255, width=round(0.08 * between))
+    share = np.asarray(over.reduce(fine)) / 255
+    return np.rint(face + share * (GREY[what] - face.astype(float))).astype(np.uint8)
 
 
 def landmarks_of(face: np.ndarray) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import study_tables as studies
+from robustness_tables import robustness_tables
 from study_tables import read
 
 from ferlib.evaluation.report_format import in_percent, read_report
@@ -367,6 +368,7 @@ TABLES = {
     "app_load": app_load,
     "video_crossing": video_crossing,
     "landmarks": landmarks,
+    **robustness_tables(),
 }
 
 

@@ -1,0 +1,89 @@
+"""Tables of hard faces, from results/robustness.json and results/slices_*.json; `benchmarks/tables.py` places them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from study_tables import read, written
+
+from ferlib.evaluation.report_format import in_percent, in_points
+
+#: Of `ferlib.evaluation.slices.measured_columns`, in words.
+COLUMNS = {
+    "brightness": "brightness, 0 to 255",
+    "overexposed": "overexposed, fraction",
+    "sharpness": "sharpness",
+    "landmarks": "landmarks",
+    "yaw": "turned left or right, degrees",
+    "pitch": "turned up or down, degrees",
+    "roll": "tilted, degrees",
+    "eye_openness": "openness of the eyes",
+    "mouth_openness": "openness of the mouth",
+}
+KINDS = {"clear": "clear faces", "noise": "noise", "blur": "blur", "weather": "weather", "digital": "digital",
+         "all fifteen": "all fifteen corruptions"}  # fmt: skip
+OTHERS = {"dark": "too dark", "tilted": "tilted by 10° to 60°", "sunglasses": "sunglasses", "mask": "mask"}
+
+
+def slices(data: str) -> str:
+    """The slices of a data set that differ by more than noise, and their number."""
+    found = read(f"slices_{data}")["slices"]
+    lines = ["| slice | | faces | right, % | expected, % | difference, points |", "|---" * 6 + "|"]
+    for one in (one for one in found if one["more_than_noise"]):
+        cells = [COLUMNS[one["column"]], one["group"], f"{one['faces']:,}", in_percent(one["accuracy"])]
+        cells += [f"{100 * one['expected']:.1f}", f"{100 * one['difference']:+.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{len(lines) - 2} of {len(found)} slices."])
+
+
+def robustness() -> str:
+    """Accuracy of every model by kind of corruption."""
+    columns = {}
+    for name, entry in read("robustness")["entries"].items():
+        rows = entry["kinds"] | {key: entry["conditions"][key] for key in OTHERS}
+        cells = {KINDS["clear"]: in_percent(entry["clear"]["accuracy"])}
+        cells |= {(KINDS | OTHERS)[key]: in_percent(row["accuracy"]) for key, row in rows.items()}
+        columns[f"`{name}`"] = cells
+    return written("right, %", columns, [*KINDS.values(), *OTHERS.values()])
+
+
+def robustness_sets() -> str:
+    """Prediction sets and calibration of our models by kind of corruption."""
+    columns: dict[str, dict[str, str]] = {}
+    for name, entry in read("robustness")["entries"].items():
+        rows = {"clear": entry["clear"]} | entry["kinds"] | {key: entry["conditions"][key] for key in OTHERS}
+        if "coverage" not in entry["clear"]:
+            continue
+        for title, key in (("in the 90 % set, %", "coverage"), ("cannot say, %", "cannot say"), ("ECE, %", "ece")):
+            columns[f"`{name}`: {title}"] = {
+                (KINDS | OTHERS)[which]: f"{100 * row[key]:.1f}" for which, row in rows.items()
+            }
+    return written("faces", columns, [*KINDS.values(), *OTHERS.values()])
+
+
+def robustness_conditions(model: str = "convcut_ferplus") -> str:
+    """Every corruption of one model, by strength."""
+    lines = ["| corruption | clear | 1 | 2 | 3 | 4 | 5 | mean change, points |", "|---" * 8 + "|"]
+    entry = read("robustness")["entries"][model]
+    for name, row in entry["conditions"].items():
+        clear = row["accuracy"]["value"] - row["change"]["value"]
+        steps = [f"{100 * one:.1f}" for one in row["by strength"]]
+        cells = [
+            name.replace("_", " "),
+            f"{100 * clear:.1f}",
+            *steps,
+            *[""] * (5 - len(steps)),
+            in_points(row["change"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def robustness_tables() -> dict[str, Callable[[], str]]:
+    """All of them, by name."""
+    return {
+        "slices_ferplus": partial(slices, "ferplus"),
+        "slices_photos": partial(slices, "facial_expressions"),
+        "robustness": robustness,
+        "robustness_sets": robustness_sets,
+        "robustness_conditions": robustness_conditions,
+    }
