@@ -27,13 +27,14 @@ from machine import machine
 from peer_process import answers, environment
 from peers import BY_NAME, CLASSES, common, started
 from PIL import Image, ImageDraw
+from quality import scaled
 
 from ferlib import labels
 from ferlib.data.registry import load_dataset
-from ferlib.detection.crop import FaceCrop, framed_face
 from ferlib.detection.landmarks import LEFT_EYE, RIGHT_EYE, SURE
-from ferlib.evaluation.bootstrap import percentiles, resample
+from ferlib.evaluation.bootstrap import mean_intervals
 from ferlib.evaluation.calibration import calibration_error
+from ferlib.predict import find_faces
 from ferlib.results import MOST_NAMED
 from ferlib.runtime.prediction_sets import read_prediction_sets
 from ferlib.runtime.released import released_models
@@ -72,7 +73,7 @@ GREY = {"sunglasses": 15, "mask": 200}
 
 
 def dark(face: np.ndarray, strength: int) -> np.ndarray:
-    return np.rint(face * DARK[strength - 1]).astype(np.uint8)
+    return scaled(face, DARK[strength - 1])
 
 
 def tilted(face: np.ndarray, strength: int) -> np.ndarray:
@@ -102,8 +103,7 @@ def covered(face: np.ndarray, points: np.ndarray, what: str) -> np.ndarray:
 
 def landmarks_of(face: np.ndarray) -> np.ndarray | None:
     """Landmarks (468, 2) of a framed face (48, 48), in its pixels; None where they cannot be told."""
-    picture = np.repeat(face[..., None], 3, axis=2)
-    crop = FaceCrop.of(picture, framed_face(picture))
+    (crop,) = find_faces(face, detection=False).faces
     return crop.landmarks.points[:, :2] if crop.landmarks.score >= SURE else None
 
 
@@ -173,13 +173,8 @@ def figures(right: np.ndarray, clear: np.ndarray) -> dict:
         clear: (N,), of the same faces.
     """
     faces = right.mean(axis=0)
-
-    def mean(drawn: np.ndarray) -> np.ndarray:
-        return drawn @ np.stack([faces, faces - clear], axis=1) / drawn.sum(axis=1, keepdims=True)
-
-    low, high = percentiles(resample(np.ones(len(clear), int), mean))
-    accuracy = {"value": float(faces.mean()), "low": float(low[0]), "high": float(high[0])}
-    change = {"value": float((faces - clear).mean()), "low": float(low[1]), "high": float(high[1])}
+    found = mean_intervals(np.stack([faces, faces - clear], axis=1))
+    accuracy, change = (dict(zip(("value", "low", "high"), map(float, one), strict=True)) for one in found.T)
     return {"faces": len(clear), "accuracy": accuracy, "change": change,
             "by strength": [float(one.mean()) for one in right]}  # fmt: skip
 
@@ -187,37 +182,26 @@ def figures(right: np.ndarray, clear: np.ndarray) -> dict:
 def measured(conditions: Conditions, told: Mapping[int, list[float]], classes: Sequence[str], name: str) -> dict:
     """All figures of a model from its answers."""
     raw = {one: np.array([told[int(row)] for row in rows]) for one, rows in conditions.rows.items()}
-    truth, places = conditions.truth, [list(classes).index(one) for one in names_of(classes)]
+    truth, places = conditions.truth, np.array(labels.mapping(CLASSES, [labels.canonical(one) for one in classes]))
     probabilities = {one: common(answer, classes) for one, answer in raw.items()}
     right = {one: (p.argmax(axis=1) == truth[conditions.used[one]]).astype(float) for one, p in probabilities.items()}
-    found: dict = {"clear": figures(right[CLEAR][None], right[CLEAR]), "conditions": {}}
     sets = read_prediction_sets(released_models()[name], COVERAGE) if name in released_models() else None
-    for corruption in (*COMMON, *OTHERS):
-        steps = conditions.strengths(corruption)
+    chosen = {one: sets(answer) for one, answer in raw.items()} if sets else {}
+
+    def together(steps: Sequence[str]) -> dict:
+        """The figures of conditions of the same faces."""
         used = conditions.used[steps[0]]
         row = figures(np.stack([right[one] for one in steps]), right[CLEAR][used])
         row["ece"] = float(np.mean([calibration_error(truth[used], probabilities[one]) for one in steps]))
-        if sets:
-            row |= of_sets(np.stack([sets(raw[one]) for one in steps]), np.array(places)[truth[used]])
-        found["conditions"][corruption] = row
+        return row | (of_sets(np.stack([chosen[one] for one in steps]), places[truth[used]]) if sets else {})
+
+    found = {"clear": together([CLEAR]), "conditions": {}, "kinds": {}}
+    for corruption in (*COMMON, *OTHERS):
+        found["conditions"][corruption] = together(conditions.strengths(corruption))
     for kind, names in {**KINDS, "all fifteen": COMMON}.items():
-        steps = [one for corruption in names for one in conditions.strengths(corruption)]
-        row = figures(np.stack([right[one] for one in steps]), right[CLEAR])
-        del row["by strength"]
-        row["ece"] = float(np.mean([found["conditions"][corruption]["ece"] for corruption in names]))
-        if sets:
-            row |= of_sets(np.stack([sets(raw[one]) for one in steps]), np.array(places)[truth])
-        found.setdefault("kinds", {})[kind] = row
-    found["clear"]["ece"] = float(calibration_error(truth, probabilities[CLEAR]))
-    if sets:
-        found["clear"] |= of_sets(sets(raw[CLEAR])[None], np.array(places)[truth])
+        found["kinds"][kind] = together([one for name in names for one in conditions.strengths(name)])
+        del found["kinds"][kind]["by strength"]
     return found
-
-
-def names_of(classes: Sequence[str]) -> list[str]:
-    """A model's own words for `CLASSES`."""
-    canonical = {labels.canonical(name): name for name in classes}
-    return [canonical[name] for name in CLASSES]
 
 
 def of_sets(chosen: np.ndarray, truth: np.ndarray) -> dict:

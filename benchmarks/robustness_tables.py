@@ -35,14 +35,18 @@ def slices(data: str) -> str:
     return "\n".join([*lines, "", f"{len(lines) - 2} of {len(found)} slices."])
 
 
+def rows_of(entry: dict) -> dict[str, dict]:
+    """A model's figures by what was done to the faces, in words."""
+    rows = {"clear": entry["clear"]} | entry["kinds"] | {key: entry["conditions"][key] for key in OTHERS}
+    return {(KINDS | OTHERS)[key]: row for key, row in rows.items()}
+
+
 def robustness() -> str:
     """Accuracy of every model by kind of corruption."""
-    columns = {}
-    for name, entry in read("robustness")["entries"].items():
-        rows = entry["kinds"] | {key: entry["conditions"][key] for key in OTHERS}
-        cells = {KINDS["clear"]: in_percent(entry["clear"]["accuracy"])}
-        cells |= {(KINDS | OTHERS)[key]: in_percent(row["accuracy"]) for key, row in rows.items()}
-        columns[f"`{name}`"] = cells
+    columns = {
+        f"`{name}`": {title: in_percent(row["accuracy"]) for title, row in rows_of(entry).items()}
+        for name, entry in read("robustness")["entries"].items()
+    }
     return written("right, %", columns, [*KINDS.values(), *OTHERS.values()])
 
 
@@ -50,13 +54,10 @@ def robustness_sets() -> str:
     """Prediction sets and calibration of our models by kind of corruption."""
     columns: dict[str, dict[str, str]] = {}
     for name, entry in read("robustness")["entries"].items():
-        rows = {"clear": entry["clear"]} | entry["kinds"] | {key: entry["conditions"][key] for key in OTHERS}
         if "coverage" not in entry["clear"]:
             continue
         for title, key in (("in the 90 % set, %", "coverage"), ("cannot say, %", "cannot say"), ("ECE, %", "ece")):
-            columns[f"`{name}`: {title}"] = {
-                (KINDS | OTHERS)[which]: f"{100 * row[key]:.1f}" for which, row in rows.items()
-            }
+            columns[f"`{name}`: {title}"] = {what: f"{100 * row[key]:.1f}" for what, row in rows_of(entry).items()}
     return written("faces", columns, [*KINDS.values(), *OTHERS.values()])
 
 

@@ -166,16 +166,15 @@ def measured_columns(faces: FaceDataset) -> pd.DataFrame:
     are taken without their sign, as a face turned to the left is turned as much as one turned to the right. Where a
     face's landmarks cannot be told, the column `landmarks` says so, and pose and openness are missing.
     """
-    from ferlib.detection.crop import FaceCrop, framed_face
     from ferlib.detection.measures import measures_of
     from ferlib.detection.quality import quality_of
+    from ferlib.predict import find_faces
 
     if not len(faces):
         raise DataError(f"{faces.name} has no faces to measure")
     rows = []
     for i in progress(range(len(faces)), "measuring", "face"):
-        picture = faces.pixels[i].permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy()
-        crop = FaceCrop.of(picture, framed_face(picture))
+        (crop,) = find_faces(faces.pixels[i].permute(1, 2, 0).numpy(), detection=False).faces
         quality, measures = quality_of(crop), measures_of(crop)
         row = {name: getattr(quality, name) for name in ("brightness", "overexposed", "sharpness")}
         row["landmarks"] = "found" if measures else "not found"
