@@ -1,6 +1,8 @@
 """Shards done by a Ray cluster, wherever it has cores: a shard whose process or machine is lost is done elsewhere."""
 
 import os
+import re
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -9,6 +11,7 @@ from ferlib.errors import RunError, UserError
 from ferlib.utils.packages import require
 
 _AHEAD = 2  # shards a core that are given out before their turn
+_PATIENCE = 10  # seconds for the cluster to answer
 _RETRIES = 10  # of a shard whose process or machine was lost
 
 
@@ -70,9 +73,11 @@ def _connect(address: str | None, workers: int | None) -> None:
     import ray
 
     try:
+        if address and (there := re.fullmatch(r"([\w.-]+):(\d+)", address)):  # Ray itself would try for minutes
+            socket.create_connection((there[1], int(there[2])), timeout=_PATIENCE).close()
         if address or "RAY_ADDRESS" in os.environ:
             ray.init(address, log_to_driver=False)
         else:
             ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"the Ray cluster {address or ''} does not answer ({error})") from error

@@ -1,4 +1,4 @@
-"""How far a run is, its rate and the time left, in one line."""
+"""Progress of a run in one line: photos done, rate, time left."""
 
 import sys
 import threading
