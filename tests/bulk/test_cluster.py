@@ -40,9 +40,9 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     own = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=own)
-    cluster.second = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+    second = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
     cluster.wait_for_nodes()
-    yield cluster
+    yield cluster, second
     cluster.shutdown()
 
 
@@ -63,6 +63,7 @@ def test_a_cluster_of_one_machine_makes_the_same_files(photos, expected, tmp_pat
 @pytest.mark.slow
 def test_a_killed_process_and_a_lost_node_cost_no_row(photos, expected, tmp_path, two_nodes):
     """One process is killed while it does a shard, then the second node with all that is on it."""
+    cluster, second = two_nodes
     out = tmp_path / "t"
     done = threading.Event()
     lost = []
@@ -76,13 +77,13 @@ def test_a_killed_process_and_a_lost_node_cost_no_row(photos, expected, tmp_path
         while not done.is_set() and len(parts_of(out)) < 3:
             time.sleep(0.01)
         if not done.is_set():
-            two_nodes.remove_node(two_nodes.second, allow_graceful=False)
+            cluster.remove_node(second, allow_graceful=False)
             lost.append("node")
 
     harmer = threading.Thread(target=harm)
     harmer.start()
     try:
-        summary = predict_table(photos, out, engine="ray", address=two_nodes.address, shard_size=2)
+        summary = predict_table(photos, out, engine="ray", address=cluster.address, shard_size=2)
     finally:
         done.set()
         harmer.join()
