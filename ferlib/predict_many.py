@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from ferlib.predict import Predictor
 
-ENDED = "The process that read the picture ended twice; it may be damaged, or too large for the memory there is."
+ENDED = (
+    "The process that read the picture ended, again and again; it may be damaged, or too large for the memory there is."
+)
 TRIES = 2  # times that a picture may end its process
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ferlib.bulk.job import Counts, Job, Shard
 from ferlib.errors import RunError
-from ferlib.predict_many import TRIES
 from ferlib.runtime.crew import Crew, Worker, WorkerDied
+
+TRIES = 4  # times that a process may end with one photo; fewer may be somebody who kills processes
 
 
 def do_locally(
@@ -14,8 +15,8 @@ def do_locally(
 ) -> Iterator[Counts]:
     """Make the parts of shards; their counts, in their order, as they are written.
 
-    A shard whose process is killed is done again. A photo that ends its process twice is left out, with a row that says
-    so.
+    A shard whose process is killed is done again. A photo with which its process ends `TRIES` times is left out, with a
+    row that says so.
 
     Args:
         job: to do with each.

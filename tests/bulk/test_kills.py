@@ -11,6 +11,7 @@ import psutil
 import pytest
 from photo_folder import make_photos, parts_of, rows_of
 
+from ferlib.bulk.local import TRIES
 from ferlib.bulk.run import predict_table
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def test_a_killed_run_goes_on(photos, expected, tmp_path):
     while True:
         run = start(photos, out)
         try:
-            run.wait(0.3 + 0.25 * kills + draw.random() / 2)
+            run.wait(0.5 + 0.1 * kills + 0.3 * draw.random())
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
             run.wait()
@@ -70,7 +71,7 @@ def test_killed_workers_are_replaced(photos, expected, tmp_path):
     while run.poll() is None:
         time.sleep(0.2 + 0.6 * draw.random())
         workers = workers_of(run)
-        if workers and killed < 5:
+        if workers and killed < TRIES - 1:
             workers[draw.randrange(len(workers))].kill()
             killed += 1
     assert run.returncode == 0 and killed >= 2
