@@ -1,6 +1,6 @@
 """The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
@@ -167,6 +167,12 @@ class Predictor:
         """The preparation of the network's input, in PyTorch."""
         return self._lab.preprocess
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self._make_lab:  # it can be made again from the folder
+            state.pop("_lab", None)
+        return state
+
     @cached_property
     def _lab(self) -> "TorchClassifier":
         if self._make_lab is None:
@@ -215,6 +221,35 @@ class Predictor:
             found = (find_faces(one, detection) for given in source for one in expand(given))
             return [self.judge(one, explain, landmarks) for one in found]
         return self.judge(find_faces(source, detection), explain, landmarks)
+
+    def predict_many(
+        self,
+        sources: Iterable[Picture],
+        workers: int = 1,
+        explain: str | None = None,
+        detection: bool = True,
+        landmarks: bool = False,
+    ) -> Iterator[ImagePrediction]:
+        """The results of many pictures one after the other, in order; memory holds only a few at a time.
+
+        Args:
+            sources: pictures, folders and patterns as in `predict`'s lists; taken as they are needed.
+            workers: processes; with 1 it is done in this one. Each loads the model once and computes with one thread.
+            explain, detection, landmarks: as in `predict`.
+
+        Raises:
+            UserError: there is no such explanation, or the model cannot be sent to other processes.
+            RunError: the processes do not start.
+        """
+        self.require_method(explain)
+        if workers < 1:
+            raise UserError(f"there must be at least one worker, not {workers}")
+        pictures = (one for given in sources for one in expand(given))
+        if workers == 1:
+            return (self.judge(find_faces(one, detection), explain, landmarks) for one in pictures)
+        from ferlib.predict_many import predict_in_processes
+
+        return predict_in_processes(self, pictures, workers, explain, detection, landmarks)
 
     def judge(self, found: FoundFaces, explain: str | None = None, landmarks: bool = False) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.predict_bulk import add_bulk_options, refuse_bulk_options, run_bulk
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.runtime.prediction_sets import TRUTHS
@@ -46,21 +47,26 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     )
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--landmarks", action="store_true", help="also pose of the head, openness of eyes and mouth")
-    predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
+    predict.add_argument("--out", metavar="DIR", help="folder for heat maps (default: overlays), or of a table")
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    add_bulk_options(predict)
     predict.set_defaults(run=run_predict)
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """`ferlib predict`; 1 when a photo could not be read or has no face."""
+    """`ferlib predict`; 1 when a photo could not be read or has no face, and no table was asked for."""
     from ferlib.predict import DEFAULT_MODEL, Predictor
 
-    if options.out and not options.explain:
+    if not options.recursive:
+        refuse_bulk_options(options)
+    if options.out and not options.explain and not options.recursive:
         raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
     if options.truth != "label" and options.coverage is None:
         raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
+    if options.recursive:
+        return run_bulk(options)
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
-    folder = options.out or Path("overlays")
+    folder = Path(options.out or "overlays")
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
     start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
