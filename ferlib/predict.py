@@ -206,7 +206,7 @@ class Predictor:
 
         Args:
             source: a path, bytes, an open file, a data URL, a PIL image or an array, see `ferlib.images.read_image`; or
-                a list of these, in which paths may also be folders and patterns such as "holiday/*.jpg".
+                a list of these, in which paths may also be folders and patterns such as `holiday/*.jpg`.
             explain: None, or one of `methods` for a heat map of the predicted class with every face.
             detection: False for pictures that are faces, cut out as the training set's: of each the middle square is
                 classified.
