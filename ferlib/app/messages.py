@@ -1,5 +1,6 @@
 """Sentences for visitors, in plain English."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ferlib.detection.quality import WARNINGS
@@ -50,9 +51,37 @@ def ranked(face: FacePrediction) -> list[tuple[str, float]]:
     return sorted(face.scores.items(), key=lambda item: -item[1])
 
 
+def is_undecided(face: FacePrediction) -> bool:
+    """True if a face is named no expression: two are as good, or its prediction set says too little."""
+    return face.margin < UNDECIDED or face.answer == CANNOT_SAY
+
+
+def shown_as(face: FacePrediction) -> str:
+    """A face's first class, or "cannot say": whose colour it has, and what a summary counts it as."""
+    return CANNOT_SAY if is_undecided(face) else face.label
+
+
 def sentence(number: int, face: FacePrediction) -> str:
-    """A face's result in words: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." Its set, and its warnings."""
-    return " ".join([_answer(number, face), *set_in_words(face), *doubts(face)])
+    """A face's result in one sentence: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." """
+    (first, score), (second, runner_up) = ranked(face)[:2]
+    if is_undecided(face):
+        return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
+    distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
+    return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
+
+
+def whole_sentence(number: int, face: FacePrediction) -> str:
+    """A face's result in one sentence, and after it one on its prediction set and one for each of its warnings."""
+    return " ".join([sentence(number, face), *set_in_words(face), *doubts(face)])
+
+
+def summary(faces: Sequence[FacePrediction]) -> str:
+    """ "52 faces: 31 happiness, 20 neutral, 1 cannot say." """
+    if len(faces) == 1:
+        return "One face found."
+    counts = Counter(map(shown_as, faces))
+    order = sorted(counts, key=lambda name: (name == CANNOT_SAY, -counts[name]))
+    return f"{len(faces)} faces: {', '.join(f'{counts[name]} {name}' for name in order)}."
 
 
 def set_in_words(face: FacePrediction) -> list[str]:
@@ -68,14 +97,6 @@ def set_in_words(face: FacePrediction) -> list[str]:
 def doubts(face: FacePrediction) -> list[str]:
     """A sentence for each of a face's warnings."""
     return [WARNINGS[name] for name in face.warnings]
-
-
-def _answer(number: int, face: FacePrediction) -> str:
-    (first, score), (second, runner_up) = ranked(face)[:2]
-    if face.margin < UNDECIDED:
-        return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
-    distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
-    return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
 
 
 def where_it_looked(face: FacePrediction) -> str | None:
@@ -101,7 +122,7 @@ def as_data(result: ImagePrediction) -> dict:
     """A result for programs: `ImagePrediction.to_dict`, and of every face a sentence and where the model looked."""
     data = result.to_dict()
     for number, (entry, face) in enumerate(zip(data["faces"], result.faces, strict=True), start=1):
-        entry["sentence"] = sentence(number, face)
+        entry["sentence"] = whole_sentence(number, face)
         parts = face.parts or {}
         entry["looked_at"] = {part: fraction for part, (fraction, _) in parts.items()} or None
     return data

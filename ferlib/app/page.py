@@ -11,7 +11,7 @@ from ferlib.app.notes import notes
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.tabs.about import AboutTab
-from ferlib.app.tabs.base import PRIVATE
+from ferlib.app.tabs.base import PRIVATE, RAW
 from ferlib.app.tabs.many import ManyTab
 from ferlib.app.tabs.neighbours import NeighboursTab
 from ferlib.app.tabs.photo import PhotoTab
@@ -30,7 +30,7 @@ THEME = gr.themes.Default(
     font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"),
     font_mono=("ui-monospace", "Consolas", "monospace"),
 ).set(body_background_fill="*neutral_50")
-CSS = Path(__file__).with_name("style.css")
+CSS, SCRIPT = Path(__file__).with_name("style.css"), Path(__file__).with_name("page.js")
 
 
 def build_app(service: Service) -> Page:
@@ -45,6 +45,7 @@ def build_app(service: Service) -> Page:
             for tab in tabs:
                 tab.build(examples)
         foot = gr.Markdown(elem_id="notes")
+        photo.model.change(lambda model: notes(service, model), photo.model, foot, **RAW, **PRIVATE)
         for tab in tabs:
             if tab is not webcam:
                 webcam.stop_when_left_for(tab.tab)
