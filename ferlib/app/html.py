@@ -1,4 +1,4 @@
-"""The HTML of answers: a card for each face of a photo, one face among different neighbours, a model's classes."""
+"""The HTML of answers: a photo with its faces boxed, a card for each face, a model's classes."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ferlib.app.batch_demo import Companies
 from ferlib.app.drawing import annotate, colour_of, data_url, ink_of
 from ferlib.app.messages import (
     METHOD_MEANINGS,
@@ -24,7 +23,7 @@ from ferlib.app.messages import (
     where_it_looked,
 )
 from ferlib.results import FacePrediction, ImagePrediction
-from ferlib.runtime.boxes import MANY_FACES, colour, ink
+from ferlib.runtime.boxes import MANY_FACES, colour
 from ferlib.runtime.overlay import turbo
 
 if TYPE_CHECKING:
@@ -151,39 +150,6 @@ def bars(face: FacePrediction) -> str:
         for label, score in ranked(face)
     )
     return f"<table>{rows}</table>"
-
-
-def companies_table(found: "Companies") -> str:
-    """One face among different neighbours: what the published model says in each company, and what the honest one."""
-    published, honest = found.answers("published"), found.answers("honest")
-    rows = ""
-    for row in found.rows:
-        faces = "".join(f'<img src="{data_url(pixels)}" alt="">' for pixels in row.pictures)
-        company = f"{faces}<br>15 synthetic faces: {row.expression}" if row.expression else "nobody, the face is alone"
-        cells = "".join(f"<td>{tag(scores)}</td>" for scores in (row.published, row.honest))
-        rows += f'<tr><th scope="row">{company}</th>{cells}</tr>'
-    verdict = f"The published model gives {kinds(published)} for one and the same face; ours gives {kinds(honest)}."
-    if len(set(published)) == 1:
-        verdict = f"The published model says {published[0]} in every company, but look at how sure it is."
-    return (
-        f'<div class="companies"><div class="you"><img src="{data_url(found.face)}" alt="Your face">'
-        f'<h2 role="status">{escape(verdict)}</h2></div><table><thead><tr><th scope="col">neighbours in the batch</th>'
-        '<th scope="col">published model, attention across the batch</th>'
-        f'<th scope="col">our model, one face at a time</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def kinds(answers: Sequence[str]) -> str:
-    """["happiness", "anger", "happiness"] -> "2 different answers"."""
-    count = len(set(answers))
-    return "the same answer every time" if count == 1 else f"{count} different answers"
-
-
-def tag(scores: dict[str, float]) -> str:
-    """The first class of a distribution in its colour, with its probability."""
-    label = max(scores, key=scores.__getitem__)
-    style = f"--colour:{colour(label)};--ink:{ink(label)}"
-    return f'<span class="tag" style="{style}">{escape(label)}</span> {percent(scores[label])}'
 
 
 def classes_table(report: "Report") -> str:

@@ -2,9 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ferlib.detection.quality import WARNINGS
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.report_format import Report
 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
 SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
@@ -116,6 +120,24 @@ def agreement(faces: Sequence[FacePrediction]) -> str:
     """Of one face judged by two models: whether they agree."""
     first, second = (face.label for face in faces)
     return f"Both say {first}." if first == second else f"They disagree: {first} and {second}."
+
+
+def in_brief(title: str, report: "Report") -> list[str]:
+    """Five lines on a released model, from its report on test faces (Markdown)."""
+    values = {name: metric["value"] for name, metric in report["metrics"].items()}
+    accuracy = report["metrics"]["accuracy"]
+    recalls = {name: row["recall"] for name, row in report["per_class"].items()}
+    best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
+    return [
+        f"**{title}** knows {len(recalls)} expressions and looks at one face at a time.",
+        f"It is right for **{percent(values['accuracy'])}** of {report['faces']:,} test faces that it was not trained "
+        f"on ({percent(accuracy['low'])} to {percent(accuracy['high'])} with 95 % confidence).",
+        f"Each expression counting alike it is {percent(values['balanced_accuracy'])}: best at {best} "
+        f"({percent(recalls[best])} found), worst at {worst} ({percent(recalls[worst])}).",
+        f"Its probabilities are {values['ece'] * 100:.1f} percentage points off on average (calibration error).",
+        "Not for judging people: an expression in a picture is not a feeling, and the model errs, for some people more "
+        "than for others.",
+    ]
 
 
 def as_data(result: ImagePrediction) -> dict:

@@ -43,8 +43,10 @@
     target.closest(".opacity")?.closest(".report").style.setProperty("--opacity", target.value);
   });
 
-  // an example's file is named for what it shows
+  // an example's file is named for what it shows; the field for a photo, by its own words; wide code can be scrolled
   const name = () => {
+    for (const field of all("button[aria-dropeffect][aria-label]")) field.removeAttribute("aria-label");
+    for (const code of all("#card pre:not([tabindex])")) code.tabIndex = 0;
     for (const button of all(".gallery button:not([aria-label])")) {
       const picture = button.querySelector("img");
       if (!picture?.src) continue;

@@ -29,7 +29,14 @@ THEME = gr.themes.Default(
     radius_size="lg",
     font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"),
     font_mono=("ui-monospace", "Consolas", "monospace"),
-).set(body_background_fill="*neutral_50")
+).set(
+    body_background_fill="*neutral_50",
+    button_primary_background_fill="*primary_600",  # white on it has a contrast of 4.5 and more, as all writing here
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+    link_text_color_dark="*primary_400",
+)
 CSS, SCRIPT = Path(__file__).with_name("style.css"), Path(__file__).with_name("page.js")
 
 
@@ -45,7 +52,9 @@ def build_app(service: Service) -> Page:
             for tab in tabs:
                 tab.build(examples)
         foot = gr.Markdown(elem_id="notes")
-        photo.model.change(lambda model: notes(service, model), photo.model, foot, **RAW, **PRIVATE)
+        photo.model.input(
+            lambda model: notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
+        )
         for tab in tabs:
             if tab is not webcam:
                 webcam.stop_when_left_for(tab.tab)

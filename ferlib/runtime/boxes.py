@@ -62,5 +62,7 @@ def colour(label: str) -> str:
 
 
 def ink(label: str) -> str:
-    """Black or white, whichever can be read on the colour of an expression."""
-    return "black" if np.dot(ImageColor.getrgb(colour(label)), (0.299, 0.587, 0.114)) > 140 else "white"
+    """Black or white, whichever can be read better on the colour of an expression (relative luminance of WCAG 2)."""
+    channels = np.array(ImageColor.getrgb(colour(label))) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"

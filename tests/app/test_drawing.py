@@ -63,7 +63,7 @@ def test_writing_can_be_read_on_every_colour():
 
     for label, colour in COLOURS.items():
         dark, light = sorted((luminance(colour), luminance(ink(label))))
-        assert (light + 0.05) / (dark + 0.05) >= 3, label  # large, bold text
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, label  # small text
 
 
 def test_every_example_has_faces():

@@ -10,13 +10,16 @@ from ferlib.app.messages import (
     METHOD_TITLES,
     agreement,
     as_data,
+    in_brief,
     sentence,
     summary,
     where_it_looked,
     whole_sentence,
 )
 from ferlib.detection.quality import WARNINGS
+from ferlib.evaluation.report_format import read_report
 from ferlib.explain import METHODS
+from ferlib.runtime.released import released_models
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,16 @@ def test_where_it_looked_is_said_for_the_size_of_a_part():
 def test_two_models_agree_or_not():
     assert agreement([face(fear=0.5), face(fear=0.9)]) == "Both say fear."
     assert agreement([face(fear=0.5), face(anger=0.9)]) == "They disagree: fear and anger."
+
+
+def test_a_model_in_five_lines():
+    report = read_report(released_models()["convcut_ferplus"] / "report.json")
+    lines = in_brief("Standard", report)
+    assert len(lines) == 5 and "**Standard** knows 8 expressions" in lines[0]
+    assert "**87 %** of 3,153 test faces" in lines[1] and "(86 % to 88 % with 95 % confidence)" in lines[1]
+    assert (
+        "best at happiness (92 % found), worst at contempt (19 %)" in lines[2] and "1.8 percentage points" in lines[3]
+    )
 
 
 def test_every_method_has_a_title_and_a_meaning():
