@@ -113,6 +113,26 @@ def test_the_keyboard_alone_leads_from_an_example_to_the_answer(visit):
     sync_api.expect(page.locator("#boxed [data-face='2']")).to_be_focused()
 
 
+@pytest.mark.parametrize(
+    ("locale", "language", "tabs", "said"),
+    [
+        ("de-DE", "de", ["Ein Foto", "Webcam", "Viele Fotos", "Nachbarn", "Über"], "Oder klick auf ein Beispiel"),
+        ("zh-CN", "zh-CN", ["照片", "摄像头", "多张照片", "旁边的脸", "关于"], "或点击一个示例"),
+        ("fr-FR", "fr", list(TABS), "Or click an example"),
+    ],
+)
+def test_the_page_speaks_the_browsers_language(browser, url, locale, language, tabs, said):  # noqa: F811
+    context = browser.new_context(locale=locale)
+    page = context.new_page()
+    page.goto(url)
+    sync_api.expect(page.get_by_role("tab")).to_have_text(tabs)
+    sync_api.expect(page.locator("#examples")).to_contain_text(said)
+    assert page.evaluate("document.documentElement.lang") == language
+    page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
+    sync_api.expect(page.locator("#report .face")).to_have_count(1)
+    context.close()
+
+
 def test_who_wants_less_motion_gets_none(visit):
     page = visit(reduced_motion="reduce")
     moving = page.evaluate(

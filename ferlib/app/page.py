@@ -16,13 +16,9 @@ from ferlib.app.tabs.many import ManyTab
 from ferlib.app.tabs.neighbours import NeighboursTab
 from ferlib.app.tabs.photo import PhotoTab
 from ferlib.app.tabs.webcam import WebcamTab
+from ferlib.app.translations import TITLE, say
 from ferlib.app.uploads import Uploads
 
-TITLE = """
-# Facial expressions
-Choose a photo. Every face in it is found, and a neural network says which expression it takes it for, how sure it is,
-and where it looked.
-"""
 THEME = gr.themes.Default(
     primary_hue="blue",
     neutral_hue="slate",
@@ -47,10 +43,11 @@ def build_app(service: Service) -> Page:
     photo, webcam, many = PhotoTab(service, uploads), WebcamTab(service, uploads), ManyTab(service, uploads)
     tabs = [photo, webcam, many, NeighboursTab(service, uploads), AboutTab(service, uploads)]
     with Page(uploads, title="Facial expressions", analytics_enabled=False) as app:
-        gr.Markdown(TITLE, elem_id="title")
+        gr.Markdown(say(TITLE), elem_id="title")
         with gr.Tabs(overflow_behavior="wrap"):
             for tab in tabs:
                 tab.build(examples)
+                tab.tab.label = say(str(tab.tab.label))
         foot = gr.Markdown(elem_id="notes")
         photo.model.input(
             lambda model: notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE

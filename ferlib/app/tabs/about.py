@@ -8,6 +8,7 @@ from ferlib.app.html import classes_table
 from ferlib.app.messages import in_brief
 from ferlib.app.model_choices import model_title
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab
+from ferlib.app.translations import say
 
 
 class AboutTab(Tab):
@@ -16,10 +17,10 @@ class AboutTab(Tab):
     def build(self, examples: list[str]) -> None:
         """Lay the tab out and connect its listeners."""
         with gr.Tab("About", elem_id="about") as self.tab:
-            model = gr.Dropdown(label="Model", interactive=True)
+            model = gr.Dropdown(label=say("Model"), interactive=True)
             brief = gr.Markdown(elem_id="brief")
             classes = gr.HTML(apply_default_css=False, elem_classes="answer")
-            with gr.Accordion("The whole card: data and rights, test figures, training, limits", open=False):
+            with gr.Accordion(say("The whole card: data and rights, test figures, training, limits"), open=False):
                 card = gr.Markdown(elem_id="card")
         self.filled = (model, brief, classes, card)
         model.change(self.about, model, [brief, classes, card], **RAW, **PRIVATE)

@@ -9,6 +9,7 @@ from ferlib.app.messages import METHOD_TITLES
 from ferlib.app.model_choices import model_choices, model_title
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import AGAIN, PRIVATE, RAW, Tab
+from ferlib.app.translations import say
 from ferlib.errors import UserError
 
 Shown = tuple[str, str]  # the HTML of a photo with its faces boxed, and that of the cards below it
@@ -32,18 +33,18 @@ class PhotoTab(Tab):
         methods = [(METHOD_TITLES["gradcam"], "gradcam")]
         with gr.Tab("A photo") as self.tab, gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_id="choose"):
-                photo = gr.Image(label="Your photo", type="filepath", height=330, buttons=[], elem_id="photo")
+                photo = gr.Image(label=say("Your photo"), type="filepath", height=330, buttons=[], elem_id="photo")
                 gr.Examples(
-                    examples, photo, label="Or click an example", elem_id="examples",
+                    examples, photo, label=say("Or click an example"), elem_id="examples",
                     examples_per_page=len(examples), **PRIVATE
                 )  # fmt: skip
-                with gr.Accordion("Model and explanation", open=False, elem_id="options"):
-                    model = gr.Dropdown(label="Model", interactive=True)
-                    method = gr.Dropdown(methods, value="gradcam", label="Explanation", interactive=True)
-                    other = gr.Dropdown([NO_OTHER], value="", label="Compare with", interactive=True)
+                with gr.Accordion(say("Model and explanation"), open=False, elem_id="options"):
+                    model = gr.Dropdown(label=say("Model"), interactive=True)
+                    method = gr.Dropdown(methods, value="gradcam", label=say("Explanation"), interactive=True)
+                    other = gr.Dropdown([NO_OTHER], value="", label=say("Compare with"), interactive=True)
             with gr.Column(scale=3, min_width=300, elem_id="result"):
                 seen = gr.HTML(apply_default_css=False, elem_id="boxed")
-                answer = gr.HTML(WELCOME, apply_default_css=False, elem_id="report", elem_classes="answer")
+                answer = gr.HTML(say(WELCOME), apply_default_css=False, elem_id="report", elem_classes="answer")
         self.photo, self.model, self.filled = photo, model, (model, method, other)
         asked = [photo, model, method, other]
         for changed in (photo, method, other):
