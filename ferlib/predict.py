@@ -45,7 +45,7 @@ class FoundFaces:
 
     Attributes:
         name: the file's path as given, or "image".
-        faces: cut out of the photo, from left to right; empty when there is an error.
+        faces: cut out of the photo, in reading order; empty when there is an error.
         error: None, or one sentence for the person who sent the photo.
         image: the photo, upright, (H, W, 3) uint8; None when it could not be read.
     """

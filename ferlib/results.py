@@ -132,7 +132,7 @@ class FacePrediction:
 
 @dataclass(frozen=True, eq=False)
 class ImagePrediction:
-    """A photo's faces from left to right, or the sentence that says why there are none.
+    """A photo's faces in reading order, or the sentence that says why there are none.
 
     Attributes:
         name: the file's path as given, or "image".

@@ -5,7 +5,7 @@ from PIL import Image
 
 from ferlib.app.batch_table import COLUMNS
 from ferlib.app.drawing import annotate
-from ferlib.app.messages import as_data, sentence
+from ferlib.app.messages import as_data, whole_sentence
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import RAW
 from ferlib.app.tabs.many import ManyTab
@@ -57,7 +57,7 @@ class Endpoints:
 
         Returns:
             faces: {"image": its name, "size": [width, height] of the upright picture, "error": null or one sentence,
-                "faces": [...]}. Each face, from left to right, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of
+                "faces": [...]}. Each face, in reading order, is {"number": 1, "box": [x0, y0, x1, y1] in pixels of
                 the upright picture, perhaps reaching beyond its edge, "label": "happiness", "margin": how far the first
                 class is ahead of the second (0 to 1), "scores": {class: probability}, the most probable first,
                 "warnings": what makes the answer doubtful, "sentence": "Face 1: …", "looked_at": {part of the face: its
@@ -70,7 +70,7 @@ class Endpoints:
         """
         try:
             with self.service.look(self.uploads.sent(image), model or None, explain=method or "gradcam") as (result,):
-                overlays = [(face.overlay(), sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
+                overlays = [(face.overlay(), whole_sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
                 return as_data(result), annotate(result), overlays
         except (NoAnswer, UserError) as error:
             return ImagePrediction("image", (), str(error)).to_dict(), None, []

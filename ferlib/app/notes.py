@@ -1,5 +1,6 @@
 """The notes at the foot of the page."""
 
+from ferlib.app.model_choices import model_title
 from ferlib.app.service import Service
 from ferlib.results import MOST_NAMED
 
@@ -8,8 +9,8 @@ NOTES = """
 thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
 Do not use it to judge anybody.
 
-**The model** (`{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its classes: {classes}.
-It cannot answer "none of these".{sets}
+**The model** ({title}, `{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its
+classes: {classes}. It cannot answer "none of these".{sets}
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
@@ -22,12 +23,14 @@ ten. Where that takes more than {MOST_NAMED}, it cannot say. This was fitted on 
 not trained on; on pictures of another kind it can fall short."""
 
 
-def notes(service: Service) -> str:
+def notes(service: Service, model: str | None = None) -> str:
     """Notes on the meaning of an answer, the model that gives it, and what happens to a photo (Markdown)."""
-    first = service.predictor()
+    name = model or next(iter(service.models))
+    chosen = service.predictor(name)
     return NOTES.format(
-        name=next(iter(service.models)),
-        side=first.classifier.side,
-        classes=", ".join(first.classes),
-        sets=SETS if first.sets else "",
+        title=model_title(name),
+        name=name,
+        side=chosen.classifier.side,
+        classes=", ".join(chosen.classes),
+        sets=SETS if chosen.sets else "",
     )

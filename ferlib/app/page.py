@@ -11,26 +11,29 @@ from ferlib.app.notes import notes
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.tabs.about import AboutTab
-from ferlib.app.tabs.base import PRIVATE
+from ferlib.app.tabs.base import PRIVATE, RAW
 from ferlib.app.tabs.many import ManyTab
 from ferlib.app.tabs.neighbours import NeighboursTab
 from ferlib.app.tabs.photo import PhotoTab
 from ferlib.app.tabs.webcam import WebcamTab
+from ferlib.app.translations import TITLE, say
 from ferlib.app.uploads import Uploads
 
-TITLE = """
-# Facial expressions
-Choose a photo. Every face in it is found, and a neural network says which expression it takes it for, how sure it is,
-and where it looked.
-"""
 THEME = gr.themes.Default(
     primary_hue="blue",
     neutral_hue="slate",
     radius_size="lg",
     font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"),
     font_mono=("ui-monospace", "Consolas", "monospace"),
-).set(body_background_fill="*neutral_50")
-CSS = Path(__file__).with_name("style.css")
+).set(
+    body_background_fill="*neutral_50",
+    button_primary_background_fill="*primary_600",  # white on it has a contrast of 4.5 and more, as all writing here
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+    link_text_color_dark="*primary_400",
+)
+CSS, SCRIPT = Path(__file__).with_name("style.css"), Path(__file__).with_name("page.js")
 
 
 def build_app(service: Service) -> Page:
@@ -40,11 +43,15 @@ def build_app(service: Service) -> Page:
     photo, webcam, many = PhotoTab(service, uploads), WebcamTab(service, uploads), ManyTab(service, uploads)
     tabs = [photo, webcam, many, NeighboursTab(service, uploads), AboutTab(service, uploads)]
     with Page(uploads, title="Facial expressions", analytics_enabled=False) as app:
-        gr.Markdown(TITLE, elem_id="title")
+        gr.Markdown(say(TITLE), elem_id="title")
         with gr.Tabs(overflow_behavior="wrap"):
             for tab in tabs:
                 tab.build(examples)
+                tab.tab.label = say(str(tab.tab.label))
         foot = gr.Markdown(elem_id="notes")
+        photo.model.input(
+            lambda model: notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
+        )
         for tab in tabs:
             if tab is not webcam:
                 webcam.stop_when_left_for(tab.tab)

@@ -19,9 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ferlib.app.hosts import Hosts
 from ferlib.app.middleware import Gate
-from ferlib.app.page import CSS, THEME
+from ferlib.app.page import CSS, SCRIPT, THEME
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
+from ferlib.app.translations import TRANSLATIONS
 from ferlib.app.uploads import MAX_FILE
 
 UNASKED = 10  # seconds that a connection may stay without a whole request
@@ -135,7 +136,13 @@ def launch(
         "mcp_server": False,
         "pwa": False,
     }
-    look: dict[str, Any] = {"theme": THEME, "css_paths": CSS, "footer_links": ["api"]}
+    look: dict[str, Any] = {
+        "theme": THEME,
+        "css_paths": CSS,
+        "js": SCRIPT.read_text(),
+        "i18n": TRANSLATIONS,
+        "footer_links": ["api"],
+    }
     gr.mount_gradio_app(
         served, page, "/", root_path=root or None, show_error=False, max_file_size=MAX_FILE, **off, **look
     )

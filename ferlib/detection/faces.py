@@ -14,6 +14,7 @@ from PIL import Image
 
 from ferlib.detection.blazeface import SMALLEST, detect
 from ferlib.detection.crop import Face, around, cut
+from ferlib.detection.reading_order import in_reading_order
 
 _COARSE = ((96, 8), (64, 32))  # long side and margin of the first searches; the second for a face cut by the edge
 _SURE = 0.6  # the lowest score there; in 24 pictures without a face none was higher
@@ -29,7 +30,7 @@ _OVERLAP = 0.5  # of two boxes sharing more than this part of the smaller one, t
 
 
 def detect_faces(image: np.ndarray, max_side: int = 640, turns: bool = True) -> list[Face]:
-    """Find the faces in a picture, from left to right (by the centre of their boxes).
+    """Find the faces in a picture, numbered as one reads: rows from above, in each from the left.
 
     The time grows with the pixels that are searched, so the first search is coarse: it sees faces from a quarter of
     the picture's long side on. How fine the next one looks depends on the largest face found: for none smaller than a
@@ -59,7 +60,7 @@ def detect_faces(image: np.ndarray, max_side: int = 640, turns: bool = True) -> 
     found = _search(image, max_side)
     if turns and not any(face.score >= _UPRIGHT_SCORE and abs(face.roll) <= _UPRIGHT_ROLL for face in found):
         found = _in_best_turn(image, found, max_side)
-    return sorted(found, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+    return in_reading_order(found)
 
 
 def _search(image: np.ndarray, max_side: int) -> list[Face]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from ferlib.app.model_choices import model_choices
 from ferlib.app.service import Service
 from ferlib.app.uploads import Uploads
 
@@ -47,5 +48,5 @@ class Tab(ABC):
 
     def choice(self) -> gr.Dropdown:
         """The models to choose from, the default first."""
-        names = list(self.service.models)
-        return gr.Dropdown(choices=names, value=names[0])
+        choices = model_choices(self.service)
+        return gr.Dropdown(choices=choices, value=choices[0][1])
