@@ -61,9 +61,11 @@ def keep_blocks(app: Sphinx, what: str, name: str, docstring: object, options: o
 
 
 def add_plotly(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Load the one local plotly.js on the pages that have a live figure."""
+    """Load the one local plotly.js on the pages that have a live figure, and fit figures in."""
     if "plotly-graph-div" in context.get("body", ""):
         app.add_js_file("plotly.min.js", priority=100)
+        # figures are drawn before the sidebar is laid out: they are as wide as their column only after a resize
+        app.add_js_file(None, body="addEventListener('load', () => dispatchEvent(new Event('resize')))")
 
 
 def setup(app: Sphinx) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from ferlib.app.api.guide import GUIDE, WITH_ADDRESS
 from ferlib.app.drawing import example_files
 from ferlib.app.endpoints import Endpoints
 from ferlib.app.notes import notes
@@ -52,6 +53,9 @@ def build_app(service: Service) -> Page:
         photo.model.input(
             lambda model: notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
         )
+        with gr.Accordion("For programs", open=False, elem_id="programs"):
+            guide = gr.Markdown(GUIDE)
+        app.load(None, guide, guide, js=WITH_ADDRESS, **PRIVATE)
         for tab in tabs:
             if tab is not webcam:
                 webcam.stop_when_left_for(tab.tab)

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ferlib.app.api.routes import PREFIX, build_api
 from ferlib.app.hosts import Hosts
 from ferlib.app.middleware import Gate
 from ferlib.app.page import CSS, SCRIPT, THEME
@@ -129,6 +130,7 @@ def launch(
         state = service.health()
         return JSONResponse(state, 200 if state["status"] == "ok" else 503)
 
+    served.mount(PREFIX, build_api(service, where.path))
     off: dict[str, Any] = {
         "run_history": False,
         "enable_monitoring": False,

@@ -20,7 +20,7 @@ from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor, find_faces
 from ferlib.results import ImagePrediction
-from ferlib.runtime.prediction_sets import stored_coverages
+from ferlib.runtime.prediction_sets import PredictionSets, read_prediction_sets, stored_coverages
 from ferlib.runtime.released import model_folder, released_models
 
 if TYPE_CHECKING:
@@ -77,11 +77,8 @@ class Service:
     def load(self) -> None:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
         try:
-            first = self.first_model or DEFAULT_MODEL
-            names = [first, *(name for name in released_models() if name != first)]
             predictors = {
-                Path(name).name if Path(name).is_dir() else name: BatchingPredictor.load(name, coverage=_coverage(name))
-                for name in names
+                name: BatchingPredictor.load(source, coverage=_coverage(source)) for name, source in self.names.items()
             }
             (face,) = next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam").faces
             self.milliseconds = {name: _milliseconds(one, face.crop) for name, one in predictors.items()}
@@ -90,6 +87,13 @@ class Service:
             self.error = error
             self._loaded.set_exception(error)
             self.failed()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the models, the default first, and where each is loaded from; known before they are loaded."""
+        first = self.first_model or DEFAULT_MODEL
+        sources = [first, *(name for name in released_models() if name != first)]
+        return {Path(source).name if Path(source).is_dir() else source: source for source in sources}
 
     @property
     def models(self) -> dict[str, "BatchingPredictor"]:
@@ -153,13 +157,26 @@ class Service:
         """
         name = model or next(iter(self.models))
         self.predictor(name)
-        folder = released_models().get(name, Path(self.first_model or name))
+        folder = released_models().get(name, Path(self.names[name]))
         card, report = folder / "README.md", folder / "report.json"
         text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
         from ferlib.evaluation.report_format import read_report  # light: no PyTorch
 
         return text.strip(), read_report(report) if report.is_file() else None
+
+    def coverages(self, model: str) -> tuple[float, ...]:
+        """Coverages of a model's prediction sets."""
+        return stored_coverages(model_folder(self.names[model]))
+
+    def prediction_sets(self, model: str, coverage: float) -> PredictionSets:
+        """A model's prediction sets of one coverage.
+
+        Raises:
+            ValueError: there is no such model, or it has none of that coverage.
+        """
+        self.predictor(model)
+        return read_prediction_sets(model_folder(self.names[model]), coverage)
 
     @contextmanager
     def find(self, source: Source) -> "Iterator[FoundFaces]":
