@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo web test test-slow test-all lab lint tables notebooks figures bench clean pins
+.PHONY: help demo web book test test-slow test-all lab lint tables notebooks figures bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -16,6 +16,9 @@ demo: $(VENV)/app-ready ## the app in your browser, http://127.0.0.1:7860 (HOST=
 
 web: $(VENV)/app-ready ## the page without a server, into build/web, at http://127.0.0.1:8000 (needs npm)
 	$(BIN)/python web/build.py --serve 8000
+
+book: $(VENV)/ready ## the book, into build/book: chapters, results, glossary, API (and the page, if build/web is there)
+	$(BIN)/python docs/book/make_book.py
 
 test: $(VENV)/ready ## the tests, without the slow ones, on all cores
 	$(BIN)/python -m pytest -n auto -m "not slow"

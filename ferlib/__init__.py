@@ -25,6 +25,8 @@ _HOME = {
     "find_landmarks": "ferlib.detection.landmarks",
     "crop_face": "ferlib.detection.crop",
     "read_image": "ferlib.images",
+    "to_frame": "ferlib.results",
+    "predict_table": "ferlib.bulk.run",
     # films
     "VideoPredictor": "ferlib.video.predictor",
     # data

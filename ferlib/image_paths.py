@@ -15,7 +15,7 @@ def expand(source: Any) -> list:
     """The pictures that a source stands for, in order.
 
     Args:
-        source: A path: a folder gives all pictures in it and below, a pattern such as "holiday/*.jpg" the files that
+        source: A path: a folder gives all pictures in it and below, a pattern such as `holiday/*.jpg` the files that
             match, and in them `**` any folders. `~` is the home folder. Anything else is returned as it is.
 
     Returns:

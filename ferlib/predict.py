@@ -1,6 +1,6 @@
 """The `Predictor`: a photo in, every face in it with its expression out. The door for app, notebooks and commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
@@ -46,7 +46,7 @@ class FoundFaces:
 
     Attributes:
         name: the file's path as given, or "image".
-        faces: cut out of the photo, from left to right; empty when there is an error.
+        faces: cut out of the photo, in reading order; empty when there is an error.
         error: None, or one sentence for the person who sent the photo.
         image: the photo, upright, (H, W, 3) uint8; None when it could not be read.
     """
@@ -179,6 +179,12 @@ class Predictor:
         """The preparation of the network's input, in PyTorch."""
         return self._lab.preprocess
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self._make_lab:  # it can be made again from the folder
+            state.pop("_lab", None)
+        return state
+
     @cached_property
     def _lab(self) -> "TorchClassifier":
         if self._make_lab is None:
@@ -222,7 +228,7 @@ class Predictor:
 
         Args:
             source: a path, bytes, an open file, a data URL, a PIL image or an array, see `ferlib.images.read_image`; or
-                a list of these, in which paths may also be folders and patterns such as "holiday/*.jpg".
+                a list of these, in which paths may also be folders and patterns such as `holiday/*.jpg`.
             explain: None, or one of `methods` for a heat map of the predicted class with every face.
             detection: False for pictures that are faces, cut out as the training set's: of each the middle square is
                 classified.
@@ -238,6 +244,39 @@ class Predictor:
             found = (find_faces(one, detection, faces, min_face) for given in source for one in expand(given))
             return [self.judge(one, explain, landmarks) for one in found]
         return self.judge(find_faces(source, detection, faces, min_face), explain, landmarks)
+
+    def predict_many(
+        self,
+        sources: Iterable[Picture],
+        workers: int = 1,
+        explain: str | None = None,
+        detection: bool = True,
+        landmarks: bool = False,
+        faces: str = "all",
+        min_face: float | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """The results of many pictures one after the other, in order; memory holds only a few at a time.
+
+        Args:
+            sources: pictures, folders and patterns as in `predict`'s lists; taken as they are needed.
+            workers: processes; with 1 it is done in this one. Each loads the model once and computes with one thread.
+            explain, detection, landmarks, faces, min_face: as in `predict`.
+
+        Raises:
+            UserError: there is no such explanation or choice of faces, or the model cannot be sent to other processes.
+            RunError: the processes do not start.
+        """
+        self.require_method(explain)
+        require_choice(faces)
+        require_min_face(min_face)
+        if workers < 1:
+            raise UserError(f"there must be at least one worker, not {workers}")
+        pictures = (one for given in sources for one in expand(given))
+        if workers == 1:
+            return (self.judge(find_faces(one, detection, faces, min_face), explain, landmarks) for one in pictures)
+        from ferlib.predict_many import predict_in_processes
+
+        return predict_in_processes(self, pictures, workers, explain, detection, landmarks, faces, min_face)
 
     def judge(self, found: FoundFaces, explain: str | None = None, landmarks: bool = False) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""

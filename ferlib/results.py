@@ -1,15 +1,19 @@
 """The results of a prediction: every face of a photo with its scores, and their one form as JSON and as CSV."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ferlib.detection.measures import FaceMeasures
-from ferlib.errors import UserError
+from ferlib.errors import MissingPackage, UserError
 from ferlib.runtime.overlay import overlay
+
+if TYPE_CHECKING:
+    import pandas
 
 Parts = dict[str, tuple[float, float]]
 
@@ -128,7 +132,7 @@ class FacePrediction:
 
 @dataclass(frozen=True, eq=False)
 class ImagePrediction:
-    """A photo's faces from left to right, or the sentence that says why there are none.
+    """A photo's faces in reading order, or the sentence that says why there are none.
 
     Attributes:
         name: the file's path as given, or "image".
@@ -152,6 +156,10 @@ class ImagePrediction:
         faces = [{"number": number, **face.to_dict()} for number, face in enumerate(self.faces, start=1)]
         return {"image": self.name, "size": size, "error": self.error, "faces": faces}
 
+    def to_frame(self) -> "pandas.DataFrame":
+        """A pandas frame with a row a face, or one with the error; see `to_frame` of this module for many results."""
+        return to_frame([self])
+
 
 def csv_columns(classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[str]:
     """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error.
@@ -164,16 +172,65 @@ def csv_columns(classes: Sequence[str], sets: bool = False, measures: bool = Fal
     return [*head, *MEASURES] if measures else head
 
 
-def csv_rows(result: ImagePrediction, classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[list]:
-    """The rows of a CSV with `csv_columns(classes, sets, measures)`: one a face, or one with the photo's error."""
+def table_rows(
+    result: ImagePrediction, classes: Sequence[str], sets: bool = False, measures: bool = False
+) -> list[list]:
+    """The rows of a table with `csv_columns(classes, sets, measures)`: one a face, or one with the photo's error.
+
+    Numbers are numbers, and None stands where there is nothing.
+    """
     if result.error:
-        empty = [""] * (len(csv_columns(classes, sets)) - 2)
-        return [[result.name, *empty, result.error, *[""] * (measures * len(MEASURES))]]
+        empty = [None] * (len(csv_columns(classes, sets)) - 2)
+        return [[result.name, *empty, result.error, *[None] * (measures * len(MEASURES))]]
     return [
-        [result.name, number, *face.box, face.label, f"{face.margin:.6f}"]
-        + [f"{face.scores[name]:.6f}" for name in classes]
-        + ([face.answer, face.coverage or "", " ".join(face.prediction_set or ())] if sets else [])
-        + [" ".join(face.warnings), ""]
-        + [round(getattr(face.measures, name), 3) if face.measures else "" for name in MEASURES * measures]
+        [result.name, number, *face.box, face.label, face.margin, *(face.scores[name] for name in classes)]
+        + ([face.answer, face.coverage, " ".join(face.prediction_set or ())] if sets else [])
+        + [" ".join(face.warnings), None]
+        + [getattr(face.measures, name) if face.measures else None for name in MEASURES * measures]
         for number, face in enumerate(result.faces, start=1)
     ]
+
+
+def csv_rows(result: ImagePrediction, classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[list]:
+    """`table_rows` as a CSV has them: six digits after the point, of measures three, and "" for nothing."""
+    names = csv_columns(classes, sets, measures)
+
+    def cell(name: str, value: Any) -> Any:
+        if value is None:
+            return ""
+        if name == "margin" or name in classes:
+            return f"{value:.6f}"
+        return round(value, 3) if name in MEASURES else value
+
+    rows = table_rows(result, classes, sets, measures)
+    return [[cell(name, value) for name, value in zip(names, row, strict=True)] for row in rows]
+
+
+def to_frame(results: Iterable[ImagePrediction]) -> "pandas.DataFrame":
+    """A pandas frame of results, a row a face, or one with a photo's error; columns as `csv_columns`.
+
+    Columns of prediction sets and measures are there where a face has them, the classes where there is a face.
+
+    Args:
+        results: taken one after the other; their pictures are not kept.
+
+    Raises:
+        MissingPackage: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingPackage("a data frame needs pandas, not installed: pip install pandas") from error
+    rows: list[dict[str, Any]] = []
+    classes: tuple[str, ...] = ()
+    sets = measures = False
+    for result in results:
+        if result.faces:
+            classes = tuple(result.faces[0].scores)
+        of_sets = any(face.prediction_set is not None for face in result.faces)
+        of_measures = any(face.measures for face in result.faces)
+        sets, measures = sets or of_sets, measures or of_measures
+        names = csv_columns(classes, of_sets, of_measures)
+        rows += [dict(zip(names, row, strict=True)) for row in table_rows(result, classes, of_sets, of_measures)]
+    frame = pandas.DataFrame(rows, columns=csv_columns(classes, sets, measures))
+    return frame.astype(dict.fromkeys(("face", "x0", "y0", "x1", "y1"), "Int32"))

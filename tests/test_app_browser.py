@@ -5,6 +5,7 @@ The screenshots go where FERLIB_SCREENSHOTS says; `make figures` puts them into 
 
 import csv
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -74,13 +75,14 @@ def upload(page, path) -> None:
 
 @desktop_and_phone
 def test_an_example_shows_two_faces(page, tmp_path):
-    page.locator("#examples button").nth(5).click()
+    page.get_by_role("button", name="Example: a picture of two people").click()
     sync_api.expect(page.locator("#report .face")).to_have_count(2)
     sync_api.expect(page.locator("#boxed img")).to_be_visible()
     first = page.locator("#report .face").first
-    sync_api.expect(first.locator("summary")).to_contain_text("Face 1: ")
+    sync_api.expect(first.locator("> summary")).to_contain_text("Face 1: ")
     sync_api.expect(first.locator("tr")).to_have_count(8)
-    assert first.locator("img").evaluate_all("all => all.every(image => image.naturalWidth == 224)")
+    assert first.locator("figure img").evaluate_all("all => all.every(image => image.naturalWidth == 224)")
+    assert first.locator("> summary img").evaluate("image => image.naturalWidth") == 88
     sync_api.expect(first).to_be_in_viewport(ratio=0.01)  # on a phone the page went there
     width = page.viewport_size["width"]
     picture = Path(os.environ.get("FERLIB_SCREENSHOTS") or tmp_path) / ("app.png" if width > 400 else "app_phone.png")
@@ -123,28 +125,64 @@ def test_fifty_faces_are_a_list_to_unfold(page, portrait, tmp_path):
     faces = page.locator("#report .face")
     sync_api.expect(faces.nth(44)).to_be_attached(timeout=TIMEOUT)
     sync_api.expect(faces.first.locator("table")).to_be_hidden()
-    faces.first.locator("summary").click()
+    faces.first.locator("> summary").click()
     sync_api.expect(faces.first.locator("table")).to_be_visible()
+    page.locator("#boxed [data-face='12']").click(force=True)  # neighbouring boxes may overlap
+    sync_api.expect(faces.nth(11).locator("table")).to_be_visible()
+    sync_api.expect(faces.nth(11).locator("> summary")).to_be_focused()
+    sync_api.expect(faces.nth(11)).to_be_in_viewport()
+
+
+def test_boxes_lead_to_their_cards_and_cards_to_their_boxes(page):
+    page.get_by_role("button", name="Example: a group of six").click()
+    cards, boxes = page.locator("#report .face"), page.locator("#boxed [data-face]")
+    sync_api.expect(cards).to_have_count(6)
+    sync_api.expect(page.locator("#report h2")).to_contain_text("6 faces: 2 neutral, 2 happiness, 1")
+    places = [box.bounding_box() for box in boxes.all()]
+    (a, b, c), (d, e, f) = ([place["x"] for place in row] for row in (places[:3], places[3:]))
+    assert a < b < c and d < e < f  # row by row, each from the left
+    assert max(place["y"] for place in places[:3]) < min(place["y"] for place in places[3:])
+    page.get_by_role("button", name="Face 5: surprise, show its card").click()
+    sync_api.expect(cards.nth(4)).to_have_attribute("open", "")
+    sync_api.expect(cards.nth(4)).to_have_class("face chosen")
+    sync_api.expect(cards.nth(4).locator("> summary")).to_contain_text("Face 5: surprise,")
+    assert page.locator("#report .face[open]").count() == 1
+    cards.nth(4).locator(".more summary").click()
+    sync_api.expect(cards.nth(4)).to_contain_text("Looked at most, for its size:")
+    cards.nth(2).locator("> summary").click()
+    sync_api.expect(boxes.nth(2)).to_have_class("chosen")
+    cards.nth(4).get_by_role("button", name="Show in the picture").click()
+    sync_api.expect(boxes.nth(4)).to_be_focused()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save this picture").click()
+    assert Image.open(download.value.path()).size == (1536, 1024)
 
 
 def choose(page, label: str, option: str) -> None:
     page.get_by_label(label, exact=True).locator("visible=true").click()
-    page.get_by_role("option", name=option, exact=True).click()
+    page.get_by_role("option", name=option).click()
 
 
 def test_another_model_another_method_and_both_models(page):
-    page.locator("#examples button").nth(4).click()
+    page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
     faces = page.locator("#report .face")
     sync_api.expect(faces.locator("tr")).to_have_count(8)
     page.get_by_role("button", name="Model and explanation").click()
-    choose(page, "Model", "ivsa_fer2013")
+    sync_api.expect(page.locator("#notes")).to_contain_text("The model (Standard, convcut_ferplus)")
+    choose(page, "Model", "IVSA, 68 %")
     sync_api.expect(faces.locator("tr")).to_have_count(7)
+    sync_api.expect(page.locator("#notes")).to_contain_text("The model (IVSA, ivsa_fer2013)")
     choose(page, "Explanation", "Layer-CAM")
     sync_api.expect(faces).to_contain_text("(Layer-CAM)")
-    choose(page, "Compare with", "convcut_ferplus")
-    sync_api.expect(faces.locator("h3")).to_have_text(["ivsa_fer2013", "convcut_ferplus"])
+    page.get_by_label("Compare with", exact=True).click()
+    sync_api.expect(page.get_by_role("option")).to_have_text([*map(re.compile, ("no other model", "Standard", "Rare"))])
+    page.get_by_role("option", name="Standard, 87 %").click()
+    sync_api.expect(faces.locator("h3")).to_have_text(["IVSA", "Standard"])
+    choose(page, "Model", "Standard, 87 %")  # no model is compared with itself
+    sync_api.expect(faces.locator("h3")).to_have_count(0)
+    sync_api.expect(faces.locator("tr")).to_have_count(8)
     heat = faces.locator("img.heat").first
-    page.get_by_label("range slider for Opacity of the heat map").fill("0.9")
+    page.get_by_label("Opacity of the heat map").fill("0.9")
     sync_api.expect(heat).to_have_css("opacity", "0.9")
 
 
@@ -171,19 +209,28 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
 
 @desktop_and_phone
 def test_one_face_among_different_neighbours(page):
-    page.get_by_role("tab", name="Batch attention").click()
-    page.locator("#batch .gallery button").nth(3).click()
-    sync_api.expect(page.locator(".companies tbody tr")).to_have_count(6)
-    honest = page.locator(".companies tbody td:last-child").all_inner_texts()
-    assert len(set(honest)) == 1
+    page.get_by_role("tab", name="Neighbours").click()
+    verdict = page.locator(".companies h2")
+    sync_api.expect(verdict).to_contain_text("is fear when alone and surprise beside 15 surprised faces")  # at once
+    sync_api.expect(page.locator(".companies .all")).to_be_hidden()
+    page.locator("#batch").get_by_role("button", name="Example: a portrait of Grace Hopper").click()
+    sync_api.expect(verdict).to_contain_text("this face stays neutral")
+    page.get_by_text("Every company, and why it happens").click()
+    sync_api.expect(page.locator(".companies .all")).to_be_visible()
+    honest = page.locator(".companies .all tbody td:last-child").all_inner_texts()
+    assert len(honest) == 6 and len(set(honest)) == 1
 
 
 @desktop_and_phone
 def test_the_model_is_described(page):
     page.get_by_role("tab", name="About").click()
+    sync_api.expect(page.locator("#brief li")).to_have_count(5)
+    sync_api.expect(page.locator("#brief")).to_contain_text("right for 87 % of 3,153 test faces")
+    sync_api.expect(page.locator("#card")).to_be_hidden()
+    page.get_by_role("button", name="The whole card").click()
     sync_api.expect(page.locator("#card")).to_contain_text("Not for judging people")
     sync_api.expect(page.locator(".classes tbody tr")).to_have_count(8)
-    choose(page, "Model", "ivsa_fer2013")
+    choose(page, "Model", "IVSA, 68 %")
     sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7)
 
 

@@ -18,6 +18,7 @@ from test_app import folder, photos, served, service, url  # noqa: F401 - fixtur
 
 from ferlib.app import middleware, server
 from ferlib.app.cleanup import all_files
+from ferlib.app.translations import say
 
 SESSION = iter(range(1_000_000))
 BOXES = re.compile(r'"(box|x0|scores|published)"|class="(face|companies)"|^photo\.png,1,', re.MULTILINE)
@@ -77,7 +78,9 @@ def inputs(function, picture) -> list | None:
         return None
     given = {"Image": picture, "File": [picture]}
     words = {"Model": "convcut_ferplus", "Explanation": "gradcam", "model": "convcut_ferplus", "other": "ivsa_fer2013"}
-    return [given.get(kind, words.get(block.label, "")) for kind, block in zip(kinds, function.inputs, strict=True)]
+    words |= {str(say(label)): word for label, word in words.items()}  # as the page's own components are labelled
+    labels = [str(block.label) for block in function.inputs]
+    return [given.get(kind, words.get(label, "")) for kind, label in zip(kinds, labels, strict=True)]
 
 
 def ask(visitor, function, data, way: str, own: bool) -> str:
@@ -251,7 +254,8 @@ def test_an_unknown_model_is_a_sentence_wherever_it_is_asked_for(served, url, ca
 
 
 def test_a_fault_of_ours_is_told_without_its_details_and_stands_in_the_log(served, url, monkeypatch, capfd):  # noqa: F811
-    monkeypatch.setattr(type(served.page.fns[20].fn.__self__.service), "models", property(lambda self: 1 / 0))
+    (listing,) = [one for one in served.page.fns.values() if one.api_name == "models"]
+    monkeypatch.setattr(type(listing.fn.__self__.service), "models", property(lambda self: 1 / 0))
     answer = httpx.post(f"{url}gradio_api/run/models", json={"data": []})
     assert (
         answer.status_code == 500 and answer.json()["error"] == "Something went wrong on the server; its log says what."

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ferlib.app.drawing import example_files, example_pictures
+from ferlib.app.drawing import example_files, examples
 
 COUNTED = """
 import ast
@@ -35,7 +36,7 @@ def test_gradio_is_imported_without_its_type_stubs():
 
 def test_examples_are_the_pictures_in_files(tmp_path):
     files = example_files(tmp_path / "examples")
-    assert len(files) == len(example_pictures()) == len(set(files))
-    for file, pixels in zip(files, example_pictures(), strict=True):
+    assert [Path(file).stem for file in files] == list(examples())
+    for file, pixels in zip(files, examples().values(), strict=True):
         with Image.open(file) as picture:
             assert np.array_equal(np.asarray(picture), pixels)

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ferlib"
-RUNTIME = ("predict", "results", "labels", "images", "image_paths", "errors", "detection", "runtime", "video")
+RUNTIME = (
+    *("predict", "predict_many", "results", "labels", "images", "image_paths", "errors"),
+    *("detection", "runtime", "video", "bulk"),
+)
 LAB = ("data", "models", "training", "evaluation", "experiments", "release", "annotation", "plots")
 #: The lab from below: a package may import those of the lines above its own, of this list, and no other.
 LAYERS = (
@@ -59,6 +62,7 @@ def test_the_lab_is_built_in_layers():
         "detection",
         "runtime",
         "video",
+        "bulk",
     }
 
 

@@ -20,6 +20,7 @@ WEIGHTS = (
 OTHERS = {
     "codespell": "GPL-2.0: a tool of developers, run and not imported",
     "cuda-toolkit": "an empty package that names NVIDIA's",
+    "docutils": "public domain and BSD; the GPL is of its Emacs mode alone, which is not installed",
     **dict.fromkeys(
         ("cublas", "cuda-cupti", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile", "curand", "cusolver",
          "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink", "nvshmem-cu13"),

@@ -54,6 +54,7 @@ SMALL: dict[str, dict[str, object]] = {
     "06": {"DRAWN": 12},
     "07": {"PEOPLE": 12, "EPOCHS": 2, "COUNTS": (5,), "SEEDS": (0,), "START_APP": False},
     "08": {"FACES": 30, "EPOCHS": 2, "SEEDS": (0,)},
+    "09": {"FACES": 80, "DRAWS": 50},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -212,6 +213,7 @@ def test_values_are_advertised():
         ("05", "DATA", "ferplus"),
         ("07", "CLASSES", "['tired', 'laughing']"),
         ("08", "METRIC", "macro_f1"),
+        ("09", "MODEL", "ivsa_fer2013"),
     } <= found
 
 

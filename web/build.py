@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app import messages
-from ferlib.app.drawing import example_pictures
+from ferlib.app.drawing import examples
 from ferlib.app.html import LOOK_HERE
 from ferlib.detection import blazeface, crop, faces, quality
 from ferlib.errors import UserError
@@ -177,10 +177,9 @@ def _released(name: str) -> Path:
 def _examples(folder: Path) -> list[dict[str, str]]:
     """Write the pictures to click; where each is, and a name for it."""
     folder.mkdir()
-    pictures = example_pictures()
     written = []
-    for number, (pixels, title) in enumerate(zip(pictures, EXAMPLES, strict=False), start=1):
-        picture = Image.fromarray(pixels)
+    for number, title in enumerate((title for title in EXAMPLES if title in examples()), start=1):
+        picture = Image.fromarray(examples()[title])
         picture.thumbnail((2 * EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
         picture.save(folder / f"{number}.jpg", quality=82, optimize=True)
         written.append({"file": f"examples/{number}.jpg", "title": title})

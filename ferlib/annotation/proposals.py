@@ -58,7 +58,7 @@ def propose_labels(
 
     Returns:
         What now stands in `out/proposals.csv`, one row a face, the smallest margin between the first two classes first:
-        `photo` (below `photos`), `face` (from left to right, from 1), `x0`, `y0`, `x1`, `y1` (the square, pixels of the
+        `photo` (below `photos`), `face` (in reading order, from 1), `x0`, `y0`, `x1`, `y1` (the square, pixels of the
         photo), `file`, `person`, `proposed`, `confidence` (the probability of that class) and `margin`. A photo without
         a face has one row, with the `problem`, at the end.
 

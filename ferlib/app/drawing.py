@@ -2,18 +2,26 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
+from ferlib.app.messages import shown_as
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import colour, draw_boxes, ink
 
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
+#: Drawn people to click, each by the seed it is drawn with.
+PEOPLE = {"happiness": 101, "surprise": 102, "anger": 100, "neutral": 104, "sadness": 115, "disgust": 106, "fear": 126}
+PHOTOS = {
+    "a portrait of Grace Hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),  # US Navy
+    "a portrait of Eileen Collins": ("skimage", "data/astronaut.png"),  # NASA
+}
 
 
 def annotate(result: ImagePrediction) -> Image.Image | None:
@@ -24,18 +32,14 @@ def annotate(result: ImagePrediction) -> Image.Image | None:
     scale = min(max(max(width, height), SIDES[0]), SIDES[1]) / max(width, height)
     picture = Image.fromarray(result.image).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     boxes = [np.multiply(face.box, scale) for face in result.faces]
-    answers, classes = [face.answer for face in result.faces], [shown_as(face) for face in result.faces]
-    draw_boxes(picture, boxes, answers, range(1, len(boxes) + 1), classes)
+    classes = [shown_as(face) for face in result.faces]
+    labels = ["?" if name == CANNOT_SAY else name for name in classes]
+    draw_boxes(picture, boxes, labels, range(1, len(boxes) + 1), classes)
     return picture
 
 
-def shown_as(face: FacePrediction) -> str:
-    """Whose colour a face gets: its first class, or "cannot say" where its prediction set says too little."""
-    return face.answer if face.answer == CANNOT_SAY else face.label
-
-
 def colour_of(face: FacePrediction) -> str:
-    """The colour of a face's first class; grey where its prediction set says too little."""
+    """The colour of a face's first class; grey for an undecided one."""
     return colour(shown_as(face))
 
 
@@ -52,32 +56,52 @@ def data_url(pixels: np.ndarray) -> str:
 
 
 @cache
-def example_pictures() -> list[np.ndarray]:
-    """Pictures to click, (H, W, 3) uint8: synthetic ones, and photos in the public domain (US Navy, NASA)."""
+def examples() -> dict[str, np.ndarray]:
+    """Pictures to click, (H, W, 3) uint8, by what they show: drawn faces, and photos in the public domain."""
     from ferlib.synthetic.render import sample_face
 
-    people = {"happiness": 101, "surprise": 102, "anger": 100}
-    drawn = [sample_face(name, np.random.default_rng(seed), 400, clean=True).pixels for name, seed in people.items()]
-    # the photos come with installed packages; without those there are fewer examples
-    files = ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), ("skimage", "data/astronaut.png")
-    photos = [photo for file in files if (photo := _photo_of(*file))]
-    if len(photos) == 2:
-        hopper, collins = photos
-        both = Image.new("RGB", (2 * collins.width, collins.height))
-        both.paste(ImageOps.fit(hopper, collins.size))
-        both.paste(collins, (collins.width, 0))
-        photos.append(both)
-    return [*drawn, *map(np.asarray, photos)]
+    faces = {
+        name: Image.fromarray(sample_face(name, np.random.default_rng(seed), 400, clean=True).pixels)
+        for name, seed in PEOPLE.items()
+    }
+    pictures = {f"a drawn face, {name}": face for name, face in faces.items()}
+    photos = {title: photo for title, file in PHOTOS.items() if (photo := _photo_of(*file))}
+    pictures |= photos
+    if len(photos) == len(PHOTOS):  # they come with installed packages; without those there are fewer examples
+        hopper, collins = photos.values()
+        two = [ImageOps.fit(hopper, collins.size), collins]
+        pictures["a picture of two people"] = _side_by_side(two)
+        group = [*two, *(faces[name].resize(collins.size) for name in ("happiness", "neutral", "surprise", "sadness"))]
+        pictures["a group of six"] = _side_by_side(group, columns=3)
+        pictures["a hard one, dark and tilted"] = ImageEnhance.Brightness(two[0].rotate(24)).enhance(0.3)
+    return {title: np.asarray(picture) for title, picture in pictures.items()}
+
+
+def example_pictures() -> list[np.ndarray]:
+    """The pictures of `examples`."""
+    return list(examples().values())
 
 
 def example_files(folder: Path) -> list[str]:
-    """Write `example_pictures` into a folder; their files. (Gradio compares pictures in memory for seconds.)"""
+    """Write `examples` into a folder; their files, named for what they show.
+
+    (Gradio compares pictures in memory for seconds.)
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, pixels in enumerate(example_pictures(), start=1):
-        files.append(str(folder / f"example-{number}.png"))
+    for title, pixels in examples().items():
+        files.append(str(folder / f"{title}.png"))
         Image.fromarray(pixels).save(files[-1], compress_level=1)
     return files
+
+
+def _side_by_side(pictures: Sequence[Image.Image], columns: int = 2) -> Image.Image:
+    """Pictures of one size in rows."""
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for i, picture in enumerate(pictures):
+        whole.paste(picture, (i % columns * width, i // columns * height))
+    return whole
 
 
 def _photo_of(package: str, file: str) -> Image.Image | None:

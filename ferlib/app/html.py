@@ -1,25 +1,30 @@
-"""The HTML of answers: a card for each face of a photo, one face among different neighbours, a model's classes."""
+"""The HTML of answers: a photo with its faces boxed, a card for each face, a model's classes."""
 
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
-from ferlib.app.batch_demo import Companies
-from ferlib.app.drawing import colour_of, data_url, ink_of
+from ferlib.app.drawing import annotate, colour_of, data_url, ink_of
 from ferlib.app.messages import (
     METHOD_MEANINGS,
     METHOD_TITLES,
     agreement,
+    doubts,
     percent,
     ranked,
     sentence,
     set_in_words,
+    shown_as,
+    summary,
     where_it_looked,
 )
 from ferlib.results import FacePrediction, ImagePrediction
-from ferlib.runtime.boxes import MANY_FACES, colour, ink
+from ferlib.runtime.boxes import MANY_FACES, colour
+from ferlib.runtime.overlay import turbo
 
 if TYPE_CHECKING:
     from ferlib.evaluation.report_format import Report
@@ -27,6 +32,13 @@ if TYPE_CHECKING:
 WELCOME = """<div class="note"><b>The result appears here.</b><br>
 Drop a photo, paste one, take one, or click an example: every face is boxed, numbered and explained.</div>"""
 
+UNFOLDED = 2  # up to so many cards are open at once
+THUMBNAIL = 88  # pixels; shown half as large
+SCALE = 'where it looked<i class="scale"></i><span class="ends"><span>little</span><span>most</span></span>'
+OPACITY = (
+    '<label class="opacity">Heat map <input type="range" min="0" max="1" step="0.05" value="0.5" '
+    'aria-label="Opacity of the heat map"></label>'
+)
 LOOK_HERE = "Faces that look roughly into the camera are found best."
 
 
@@ -34,6 +46,29 @@ def problem(error: str, hint: str, unreadable: bool = False) -> str:
     """A sentence that says what went wrong, and one that says what to do."""
     kind = "note problem unreadable" if unreadable else "note problem"
     return f'<div class="{kind}" role="alert"><b>{escape(error)}</b><br>{escape(hint)}</div>'
+
+
+def boxed(result: ImagePrediction) -> str:
+    """The photo with its faces boxed and numbered; each box is a button that leads to its card."""
+    drawn = annotate(result)
+    if drawn is None or result.image is None:
+        return ""
+    height, width = result.image.shape[:2]
+    tab = "" if len(result.faces) <= MANY_FACES else ' tabindex="-1"'  # the cards lead to all of them
+    buttons = ""
+    for number, face in enumerate(result.faces, start=1):
+        x0, y0, x1, y1 = np.divide(face.box, (width, height) * 2).clip(0, 1).tolist()
+        place = f"left:{x0:.2%};top:{y0:.2%};width:{x1 - x0:.2%};height:{y1 - y0:.2%}"
+        name = f"Face {number}: {shown_as(face)}, show its card"
+        buttons += (
+            f'<button type="button" data-face="{number}"{tab} style="{place}" aria-label="{escape(name)}"></button>'
+        )
+    alt = f"Your photo, {summary(result.faces)}"
+    return (
+        f'<div class="stage"><img src="{data_url(np.asarray(drawn))}" alt="{escape(alt)}">{buttons}</div>'
+        '<p class="under"><button type="button" data-do="save">Save this picture</button>'
+        '<button type="button" data-do="fill">Full screen</button></p>'
+    )
 
 
 def report(results: Sequence[ImagePrediction], names: Sequence[str], method: str | None) -> str:
@@ -50,41 +85,44 @@ def report(results: Sequence[ImagePrediction], names: Sequence[str], method: str
         hint = "Please try another picture." if unreadable else LOOK_HERE
         return problem(first.error, hint, unreadable)
     count = len(first.faces)
-    heading = "One face found." if count == 1 else f"{count} faces found, numbered from left to right."
-    if count > MANY_FACES:
-        heading += " Click one for its details."
     faces = zip(*(result.faces for result in results), strict=True)
-    cards = "".join(card(number, one, names, method, count <= MANY_FACES) for number, one in enumerate(faces, start=1))
-    return f'<h2 role="status">{heading}</h2>{cards}'
+    cards = "".join(card(number, one, names, method, count <= UNFOLDED) for number, one in enumerate(faces, start=1))
+    explained = any(face.heatmap is not None for result in results for face in result.faces) and method
+    head = f'<div class="head"><h2 role="status">{summary(first.faces)}</h2>{OPACITY if explained else ""}</div>'
+    return f'<div class="report" style="--turbo:{turbo_gradient()}">{head}{cards}</div>'
 
 
 def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], method: str | None, unfolded: bool) -> str:
-    """One face, as one or several models judge it: the sentence, then what each saw, where it looked, what it says."""
+    """One face, as one or several models judge it: the sentence; below it what each saw, where it looked, scores."""
     face = faces[0]
     more = f" {agreement(faces)}" if len(faces) == 2 else ""
+    small = np.asarray(Image.fromarray(face.face).resize((THUMBNAIL, THUMBNAIL)))
+    marks = "".join(f"<em>{escape(name)}</em>" for name in face.warnings)
     judgements = "".join(
         judgement(number, one, name if len(faces) > 1 else None, method) for one, name in zip(faces, names, strict=True)
     )
+    mark = f"{number}" if shown_as(face) == face.label else f"{number} ?"
     return (
-        f'<details class="face" style="--colour:{colour_of(face)};--ink:{ink_of(face)}"{" open" * unfolded}>'
-        f"<summary><b>{number}</b>{escape(sentence(number, face) + more)}</summary>{judgements}</details>"
+        f'<details class="face" id="face-{number}" style="--colour:{colour_of(face)};--ink:{ink_of(face)}"'
+        f'{" open" * unfolded}><summary data-face="{number}"><b>{mark}</b><img src="{data_url(small)}" alt="">'
+        f"<span>{escape(sentence(number, face) + more)} {marks}</span></summary>{judgements}</details>"
     )
 
 
 def judgement(number: int, face: FacePrediction, name: str | None, method: str | None) -> str:
-    """One model's result for a face as HTML: pictures, the probability of every class, and a sentence."""
+    """One model's result for a face as HTML: pictures, the probability of every class; folded, what else is known."""
     figures = picture(face.face, f"Face {number}", "what the model saw")
-    second = escape(ranked(face)[1][0])
-    words = f"Margin to the second class, {second}: <b>{face.margin * 100:.0f} percentage points</b>."
+    second = ranked(face)[1][0]
+    words = [f"It is {face.margin * 100:.0f} percentage points ahead of the second class, {second}."]
+    words += [*set_in_words(face), *doubts(face)]
     if face.heatmap is not None and method:
-        figures += picture(face.face, f"Heat map over face {number}", "where it looked", over=face.overlay(opacity=1))
-        words += f" {where_it_looked(face) or ''} {METHOD_MEANINGS[method]} ({METHOD_TITLES[method]})"
-    if name:  # several models: the sentence above is the first one's
-        words = " ".join([*map(escape, set_in_words(face)), words])
+        figures += picture(face.face, f"Heat map over face {number}", SCALE, over=face.overlay(opacity=1))
+        words += [where_it_looked(face) or "", f"{METHOD_MEANINGS[method]} ({METHOD_TITLES[method]})"]
     heading = f"<h3>{escape(name)}</h3>" if name else ""
     return (
         f'{heading}<div class="judgement"><div class="pictures">{figures}</div>{bars(face)}</div>'
-        f'<p class="words">{words}</p>'
+        f'<details class="more"><summary>Details</summary><p>{escape(" ".join(filter(None, words)))}</p></details>'
+        f'<button type="button" class="back" data-show="{number}">Show in the picture</button>'
     )
 
 
@@ -93,8 +131,15 @@ def picture(pixels: np.ndarray, alt: str, caption: str, over: np.ndarray | None 
     above = "" if over is None else f'<img class="heat" src="{data_url(over)}" alt="">'
     return (
         f'<figure><div><img src="{data_url(pixels)}" alt="{escape(alt)}">{above}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+@cache
+def turbo_gradient() -> str:
+    """The colours of a heat map, from what hardly counts to what counts most, for CSS."""
+    stops = turbo()[np.linspace(0, 255, 13).round().astype(int)].tolist()
+    return f"linear-gradient(90deg,{','.join(f'rgb({red},{green},{blue})' for red, green, blue in stops)})"
 
 
 def bars(face: FacePrediction) -> str:
@@ -105,39 +150,6 @@ def bars(face: FacePrediction) -> str:
         for label, score in ranked(face)
     )
     return f"<table>{rows}</table>"
-
-
-def companies_table(found: "Companies") -> str:
-    """One face among different neighbours: what the published model says in each company, and what the honest one."""
-    published, honest = found.answers("published"), found.answers("honest")
-    rows = ""
-    for row in found.rows:
-        faces = "".join(f'<img src="{data_url(pixels)}" alt="">' for pixels in row.pictures)
-        company = f"{faces}<br>15 synthetic faces: {row.expression}" if row.expression else "nobody, the face is alone"
-        cells = "".join(f"<td>{tag(scores)}</td>" for scores in (row.published, row.honest))
-        rows += f'<tr><th scope="row">{company}</th>{cells}</tr>'
-    verdict = f"The published model gives {kinds(published)} for one and the same face; ours gives {kinds(honest)}."
-    if len(set(published)) == 1:
-        verdict = f"The published model says {published[0]} in every company, but look at how sure it is."
-    return (
-        f'<div class="companies"><div class="you"><img src="{data_url(found.face)}" alt="Your face">'
-        f'<h2 role="status">{escape(verdict)}</h2></div><table><thead><tr><th scope="col">neighbours in the batch</th>'
-        '<th scope="col">published model, attention across the batch</th>'
-        f'<th scope="col">our model, one face at a time</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def kinds(answers: Sequence[str]) -> str:
-    """["happiness", "anger", "happiness"] -> "2 different answers"."""
-    count = len(set(answers))
-    return "the same answer every time" if count == 1 else f"{count} different answers"
-
-
-def tag(scores: dict[str, float]) -> str:
-    """The first class of a distribution in its colour, with its probability."""
-    label = max(scores, key=scores.__getitem__)
-    style = f"--colour:{colour(label)};--ink:{ink(label)}"
-    return f'<span class="tag" style="{style}">{escape(label)}</span> {percent(scores[label])}'
 
 
 def classes_table(report: "Report") -> str:

@@ -1,9 +1,14 @@
 """Sentences for visitors, in plain English."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ferlib.detection.quality import WARNINGS
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
+
+if TYPE_CHECKING:
+    from ferlib.evaluation.report_format import Report
 
 UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and the second class
 SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
@@ -50,9 +55,37 @@ def ranked(face: FacePrediction) -> list[tuple[str, float]]:
     return sorted(face.scores.items(), key=lambda item: -item[1])
 
 
+def is_undecided(face: FacePrediction) -> bool:
+    """True if a face is named no expression: two are as good, or its prediction set says too little."""
+    return face.margin < UNDECIDED or face.answer == CANNOT_SAY
+
+
+def shown_as(face: FacePrediction) -> str:
+    """A face's first class, or "cannot say": whose colour it has, and what a summary counts it as."""
+    return CANNOT_SAY if is_undecided(face) else face.label
+
+
 def sentence(number: int, face: FacePrediction) -> str:
-    """A face's result in words: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." Its set, and its warnings."""
-    return " ".join([_answer(number, face), *set_in_words(face), *doubts(face)])
+    """A face's result in one sentence: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." """
+    (first, score), (second, runner_up) = ranked(face)[:2]
+    if is_undecided(face):
+        return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
+    distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
+    return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
+
+
+def whole_sentence(number: int, face: FacePrediction) -> str:
+    """A face's result in one sentence, and after it one on its prediction set and one for each of its warnings."""
+    return " ".join([sentence(number, face), *set_in_words(face), *doubts(face)])
+
+
+def summary(faces: Sequence[FacePrediction]) -> str:
+    """ "52 faces: 31 happiness, 20 neutral, 1 cannot say." """
+    if len(faces) == 1:
+        return "One face found."
+    counts = Counter(map(shown_as, faces))
+    order = sorted(counts, key=lambda name: (name == CANNOT_SAY, -counts[name]))
+    return f"{len(faces)} faces: {', '.join(f'{counts[name]} {name}' for name in order)}."
 
 
 def set_in_words(face: FacePrediction) -> list[str]:
@@ -68,14 +101,6 @@ def set_in_words(face: FacePrediction) -> list[str]:
 def doubts(face: FacePrediction) -> list[str]:
     """A sentence for each of a face's warnings."""
     return [WARNINGS[name] for name in face.warnings]
-
-
-def _answer(number: int, face: FacePrediction) -> str:
-    (first, score), (second, runner_up) = ranked(face)[:2]
-    if face.margin < UNDECIDED:
-        return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
-    distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
-    return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
 
 
 def where_it_looked(face: FacePrediction) -> str | None:
@@ -97,11 +122,29 @@ def agreement(faces: Sequence[FacePrediction]) -> str:
     return f"Both say {first}." if first == second else f"They disagree: {first} and {second}."
 
 
+def in_brief(title: str, report: "Report") -> list[str]:
+    """Five lines on a released model, from its report on test faces (Markdown)."""
+    values = {name: metric["value"] for name, metric in report["metrics"].items()}
+    accuracy = report["metrics"]["accuracy"]
+    recalls = {name: row["recall"] for name, row in report["per_class"].items()}
+    best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
+    return [
+        f"**{title}** knows {len(recalls)} expressions and looks at one face at a time.",
+        f"It is right for **{percent(values['accuracy'])}** of {report['faces']:,} test faces that it was not trained "
+        f"on ({percent(accuracy['low'])} to {percent(accuracy['high'])} with 95 % confidence).",
+        f"Each expression counting alike it is {percent(values['balanced_accuracy'])}: best at {best} "
+        f"({percent(recalls[best])} found), worst at {worst} ({percent(recalls[worst])}).",
+        f"Its probabilities are {values['ece'] * 100:.1f} percentage points off on average (calibration error).",
+        "Not for judging people: an expression in a picture is not a feeling, and the model errs, for some people more "
+        "than for others.",
+    ]
+
+
 def as_data(result: ImagePrediction) -> dict:
     """A result for programs: `ImagePrediction.to_dict`, and of every face a sentence and where the model looked."""
     data = result.to_dict()
     for number, (entry, face) in enumerate(zip(data["faces"], result.faces, strict=True), start=1):
-        entry["sentence"] = sentence(number, face)
+        entry["sentence"] = whole_sentence(number, face)
         parts = face.parts or {}
         entry["looked_at"] = {part: fraction for part, (fraction, _) in parts.items()} or None
     return data

@@ -24,6 +24,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ferlib.app.answer_streams import AnswerStreams
+from ferlib.app.api.problems import problem, waiting
+from ferlib.app.api.routes import PREDICT, PREFIX
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.hosts import Hosts
 from ferlib.app.request_checks import CALL, CHUNK, Refused, checked
@@ -40,6 +42,8 @@ FILE, UPLOAD, STREAM = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/q
 ENDS = re.compile(r"/gradio_api/(cancel|reset)/?")
 MAX_CALL = 2_200_000  # bytes of a call's JSON: a live camera's picture
 MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
+MAX_PHOTO = 28_000_000  # bytes of a program's request: a photo, in base64 a smaller one
+HELD = 100_000_000  # bytes of all programs' requests at a time
 UPLOADING = 8  # uploads at a time
 CALLING = 64  # calls at a time whose body has not come yet
 SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
@@ -83,7 +87,7 @@ class Gate:
         self.app, self.page, self.uploads, self.hosts, self.full, self.root = app, page, uploads, hosts, full, root
         self.headers = HEADERS | {"Content-Security-Policy": " ".join((POLICY, *frames))}
         self.closing = False
-        self.calling, self.uploading = Places(CALLING), Places(UPLOADING)
+        self.calling, self.uploading, self.held = Places(CALLING), Places(UPLOADING), Places(HELD)
         self.streams = AnswerStreams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,11 +126,13 @@ class Gate:
             await self.streams.answer(self.app, scope, receive, send)
         elif method in ("GET", "HEAD") and READABLE.fullmatch(path):
             await self.app(scope, receive, send)
+        elif path.startswith(f"{PREFIX}/"):
+            await self._program(scope, headers, receive, send)
         elif method == "POST" and path.rstrip("/") == UPLOAD:
             await self._upload(scope, headers, receive, send)
         elif method == "POST" and (CALL.fullmatch(path) or CHUNK.fullmatch(path) or ENDS.fullmatch(path)):
-            async with self.calling.one():
-                body = await _body(receive)
+            async with self.calling.some():
+                body = await _body(receive, MAX_CALL)
             if not ENDS.fullmatch(path):
                 path, passed = checked(self.page, path, body, own)
                 body = json.dumps(passed).encode()
@@ -149,16 +155,32 @@ class Gate:
         }
         return StreamingResponse(_pieces(file), media_type=kind or "application/octet-stream", headers=headers)
 
-    async def _upload(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Let an upload in if there is a place for it and room, before a byte of it is kept."""
+    async def _program(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Let a program's request in if there is a place for it and room in memory, before a byte of it comes."""
+        if (scope["method"], scope["path"]) != ("POST", PREDICT):
+            await self.app(scope, receive, send)
+            return
+        size = self._size(headers, MAX_PHOTO)
+        async with self.held.some(size):
+            async with self.calling.some():
+                body = await _body(receive, size)
+            await self.app(scope, _replayed(body, receive), send)
+
+    def _size(self, headers: Headers, most: int) -> int:
+        """The length that a request says it has; raises `Refused` if it may not come."""
         if not headers.get("content-length", "").isdecimal():
             raise Refused(411, "An upload says how long it is.")
         size = int(headers["content-length"])
-        if size > MAX_REQUEST:
-            raise Refused(413, f"At most {MAX_REQUEST // 10**6} MB can be sent at once.")
+        if size > most:
+            raise Refused(413, f"At most {most // 10**6} MB can be sent at once.")
         if self.full():
             raise Refused(503, FULL)
-        async with self.uploading.one():
+        return size
+
+    async def _upload(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Let an upload in if there is a place for it and room, before a byte of it is kept."""
+        size = self._size(headers, MAX_REQUEST)
+        async with self.uploading.some():
             if not await anyio.to_thread.run_sync(self.uploads.admit, size):
                 raise Refused(503, "There is no room for more pictures right now. Please try again in a few minutes.")
             await UploadStream(headers.get("content-type", ""), receive, send).through(self.app, scope)
@@ -179,15 +201,15 @@ class Places:
         self.free = number
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """A place while the `with` lasts."""
-        if not self.free:
+    async def some(self, number: int = 1) -> AsyncIterator[None]:
+        """Places while the `with` lasts."""
+        if self.free < number:
             raise Refused(503, FULL)
-        self.free -= 1
+        self.free -= number
         try:
             yield
         finally:
-            self.free += 1
+            self.free += number
 
 
 class UploadStream:
@@ -250,9 +272,9 @@ class UploadStream:
             await self.send(message)
 
 
-async def _body(receive: Receive) -> bytes:
-    """The whole body of a call."""
-    body, more = b"", True
+async def _body(receive: Receive, most: int) -> bytes:
+    """The whole body of a request, of at most so many bytes."""
+    body, more = bytearray(), True
     while more:
         try:
             message = await asyncio.wait_for(receive(), SILENCE)
@@ -260,10 +282,11 @@ async def _body(receive: Receive) -> bytes:
             raise Refused(408, "The request fell silent.") from error
         if message["type"] == "http.disconnect":
             raise Refused(400, "The client left during its request.")
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > MAX_CALL:
-            raise Refused(413, f"A request has at most {MAX_CALL / 1e6:.1f} MB; pictures are sent to {UPLOAD} first.")
-    return body
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > most:
+            raise Refused(413, f"A request has at most {most / 1e6:.1f} MB; pictures are sent to {UPLOAD} first.")
+    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -294,8 +317,10 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def said(path: str, refusal: Refused) -> Response:
-    """The answer that tells a refusal, in the form that Gradio's clients show to people."""
-    sentence = str(refusal)
+    """The answer that tells a refusal, in the form that the client asks in or that Gradio's clients show to people."""
+    sentence, headers = str(refusal), waiting(refusal)
+    if path.startswith(f"{PREFIX}/"):
+        return problem(refusal)
     if path.startswith("/gradio_api/") and path.rstrip("/") != UPLOAD:
-        return JSONResponse({"detail": sentence, "error": sentence}, refusal.status)
-    return PlainTextResponse(sentence, refusal.status)
+        return JSONResponse({"detail": sentence, "error": sentence}, refusal.status, headers)
+    return PlainTextResponse(sentence, refusal.status, headers)

@@ -17,11 +17,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ferlib.app.api.routes import PREFIX, build_api
 from ferlib.app.hosts import Hosts
 from ferlib.app.middleware import Gate
-from ferlib.app.page import CSS, THEME
+from ferlib.app.page import CSS, SCRIPT, THEME
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
+from ferlib.app.translations import TRANSLATIONS
 from ferlib.app.uploads import MAX_FILE
 
 UNASKED = 10  # seconds that a connection may stay without a whole request
@@ -128,6 +130,7 @@ def launch(
         state = service.health()
         return JSONResponse(state, 200 if state["status"] == "ok" else 503)
 
+    served.mount(PREFIX, build_api(service, where.path))
     off: dict[str, Any] = {
         "run_history": False,
         "enable_monitoring": False,
@@ -135,7 +138,13 @@ def launch(
         "mcp_server": False,
         "pwa": False,
     }
-    look: dict[str, Any] = {"theme": THEME, "css_paths": CSS, "footer_links": ["api"]}
+    look: dict[str, Any] = {
+        "theme": THEME,
+        "css_paths": CSS,
+        "js": SCRIPT.read_text(),
+        "i18n": TRANSLATIONS,
+        "footer_links": ["api"],
+    }
     gr.mount_gradio_app(
         served, page, "/", root_path=root or None, show_error=False, max_file_size=MAX_FILE, **off, **look
     )

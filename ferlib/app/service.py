@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from ferlib.app.batch_demo import Companies, among_neighbours
 from ferlib.app.batching import BatchingPredictor
@@ -17,9 +18,9 @@ from ferlib.app.drawing import example_pictures
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
-from ferlib.predict import DEFAULT_MODEL, FoundFaces, find_faces
+from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor, find_faces
 from ferlib.results import ImagePrediction
-from ferlib.runtime.prediction_sets import stored_coverages
+from ferlib.runtime.prediction_sets import PredictionSets, read_prediction_sets, stored_coverages
 from ferlib.runtime.released import model_folder, released_models
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and 
 UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
+ROUNDS = 5  # in which a model's time is taken
 COVERAGE = 0.9  # of the prediction sets of models that have them
 PATIENCE = 15  # seconds that closing waits for requests in progress
 
@@ -47,6 +49,9 @@ class Service:
     are refused with a sentence. Of these `READING` read and search their photos at a time, all their photos together
     have at most `UNFOLDED` pixels, and faces that wait for a model go through it together.
 
+    Attributes:
+        milliseconds: that a model needs for one face on this machine, by its name; measured when it is loaded.
+
     Args:
         model: a released model's name or a model folder to begin with; None is the default model.
         queue_size: requests inside at a time, waiting ones included.
@@ -61,6 +66,7 @@ class Service:
             raise UserError(f"the queue needs at least one place, not {queue_size}")
         self.first_model, self.queue_size, self.failed = model, queue_size, failed
         self.error: Exception | None = None
+        self.milliseconds: dict[str, float] = {}
         self.inside = 0
         self.closed = False
         self._loaded: Future[dict[str, BatchingPredictor]] = Future()
@@ -71,18 +77,23 @@ class Service:
     def load(self) -> None:
         """Load the models, and have one face found, so that the first visitor does not wait for the face detector."""
         try:
-            first = self.first_model or DEFAULT_MODEL
-            names = [first, *(name for name in released_models() if name != first)]
             predictors = {
-                Path(name).name if Path(name).is_dir() else name: BatchingPredictor.load(name, coverage=_coverage(name))
-                for name in names
+                name: BatchingPredictor.load(source, coverage=_coverage(source)) for name, source in self.names.items()
             }
-            next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam")
+            (face,) = next(iter(predictors.values())).predict(example_pictures()[0], explain="gradcam").faces
+            self.milliseconds = {name: _milliseconds(one, face.crop) for name, one in predictors.items()}
             self._loaded.set_result(predictors)
         except Exception as error:
             self.error = error
             self._loaded.set_exception(error)
             self.failed()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the models, the default first, and where each is loaded from; known before they are loaded."""
+        first = self.first_model or DEFAULT_MODEL
+        sources = [first, *(name for name in released_models() if name != first)]
+        return {Path(source).name if Path(source).is_dir() else source: source for source in sources}
 
     @property
     def models(self) -> dict[str, "BatchingPredictor"]:
@@ -146,13 +157,26 @@ class Service:
         """
         name = model or next(iter(self.models))
         self.predictor(name)
-        folder = released_models().get(name, Path(self.first_model or name))
+        folder = released_models().get(name, Path(self.names[name]))
         card, report = folder / "README.md", folder / "report.json"
         text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
         from ferlib.evaluation.report_format import read_report  # light: no PyTorch
 
         return text.strip(), read_report(report) if report.is_file() else None
+
+    def coverages(self, model: str) -> tuple[float, ...]:
+        """Coverages of a model's prediction sets."""
+        return stored_coverages(model_folder(self.names[model]))
+
+    def prediction_sets(self, model: str, coverage: float) -> PredictionSets:
+        """A model's prediction sets of one coverage.
+
+        Raises:
+            ValueError: there is no such model, or it has none of that coverage.
+        """
+        self.predictor(model)
+        return read_prediction_sets(model_folder(self.names[model]), coverage)
 
     @contextmanager
     def find(self, source: Source) -> "Iterator[FoundFaces]":
@@ -204,6 +228,17 @@ class Service:
         with self._changed:
             self.closed = True
             return self._changed.wait_for(lambda: not self.inside, max(0.0, end - time.monotonic()))
+
+
+def _milliseconds(predictor: Predictor, crop: np.ndarray) -> float:
+    """The time that a model needs for one face, the quickest of some rounds: what else the machine does counts less."""
+    side = predictor.classifier.side
+    face, times = np.asarray(Image.fromarray(crop).resize((side, side))), []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        predictor.classify([face])
+        times.append(1000 * (time.perf_counter() - start))
+    return min(times)
 
 
 def _coverage(model: str) -> float | None:

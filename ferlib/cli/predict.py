@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.predict_bulk import add_bulk_options, refuse_bulk_options, run_bulk
 from ferlib.cli.wanted_faces import add_wanted_faces
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
@@ -48,25 +49,21 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     )
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--landmarks", action="store_true", help="also pose of the head, openness of eyes and mouth")
-    predict.add_argument("--out", type=Path, metavar="DIR", help="folder for heat maps (default: overlays)")
+    predict.add_argument("--out", metavar="DIR", help="folder for heat maps (default: overlays), or of a table")
     predict.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    add_bulk_options(predict)
     predict.set_defaults(run=run_predict)
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """`ferlib predict`; 1 when a photo could not be read or has no face."""
-    from ferlib.detection.faces import require_min_face
+    """`ferlib predict`; 1 when a photo could not be read or has no face, and no table was asked for."""
     from ferlib.predict import DEFAULT_MODEL, Predictor
 
-    if options.out and not options.explain:
-        raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
-    if options.truth != "label" and options.coverage is None:
-        raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
-    if options.no_detection and (options.min_face or options.faces != "all"):
-        raise UserError("--no-detection looks for no faces, so there are none for --faces or --min-face to choose from")
-    require_min_face(options.min_face)
+    _check(options)
+    if options.recursive:
+        return run_bulk(options)
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
-    folder = options.out or Path("overlays")
+    folder = Path(options.out or "overlays")
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
     start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
@@ -86,6 +83,25 @@ def run_predict(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         failed |= result.error is not None
     return int(failed)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Assert that the options go together.
+
+    Raises:
+        UserError: they do not, or a number means nothing.
+    """
+    from ferlib.detection.faces import require_min_face
+
+    if not options.recursive:
+        refuse_bulk_options(options)
+    if options.out and not options.explain and not options.recursive:
+        raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
+    if options.truth != "label" and options.coverage is None:
+        raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
+    if options.no_detection and (options.min_face or options.faces != "all"):
+        raise UserError("--no-detection looks for no faces, so there are none for --faces or --min-face to choose from")
+    require_min_face(options.min_face)
 
 
 def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[ImagePrediction]":

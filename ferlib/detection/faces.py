@@ -15,6 +15,7 @@ from PIL import Image
 
 from ferlib.detection.blazeface import LARGEST, SMALLEST, detect
 from ferlib.detection.crop import Face, around, cut
+from ferlib.detection.reading_order import in_reading_order
 from ferlib.errors import UserError
 
 LEAST = 10
@@ -43,7 +44,7 @@ _OVERLAP = 0.5  # of two boxes sharing more than this part of the smaller one, t
 def detect_faces(
     image: np.ndarray, max_side: int | None = None, turns: bool = True, min_face: float | None = None
 ) -> list[Face]:
-    """Find the faces in a picture, from left to right (by the centre of their boxes).
+    """Find the faces in a picture, numbered as one reads: rows from above, in each from the left.
 
     The time grows with the pixels that are searched, so the first search is coarse: it sees faces from a quarter of
     the picture's long side on. How fine the next one looks depends on the largest face found: for none smaller than a
@@ -78,7 +79,7 @@ def detect_faces(
     if turns and not any(face.score >= _UPRIGHT_SCORE and abs(face.roll) <= _UPRIGHT_ROLL for face in found):
         found = _in_best_turn(image, found, max_side, min_face)
     found = [face for face in found if face.side >= (min_face or 0)]
-    return sorted(found, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+    return in_reading_order(found)
 
 
 def require_min_face(min_face: float | None) -> None:

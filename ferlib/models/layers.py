@@ -292,7 +292,7 @@ GAMMAS = ("stage", "own", "both")
 def channel_importance(gamma: Tensor, rescale: str) -> Tensor:
     """IVSA's eq. 5, from NAM (Liu et al. 2021): how important a batch norm holds each channel, (C,) -> (C,).
 
-    γ is the batch norm's learned factor. "literal" is |γ| / Σ|γ| as printed; the numbers sum to 1, so multiplying by
+    γ is the batch norm's learned factor. "literal" is `|γ| / Σ|γ|` as printed; the numbers sum to 1, so multiplying by
     them shrinks the activations to about 1/C. "normalised" is C times that, mean 1. "none" gives ones. The absolute
     value is NAM's code; IVSA prints γ, which could be negative or sum to zero.
     """

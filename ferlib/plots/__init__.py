@@ -6,6 +6,13 @@ in every figure. Titles, axes and units say enough for a figure to be read witho
 
 from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.annotators import annotator_matrices
+from ferlib.plots.conformal import (
+    answered_curves,
+    coverage_by_class,
+    coverage_off_the_path,
+    coverage_spread,
+    promised_and_held,
+)
 from ferlib.plots.data import (
     VERDICT_COLOURS,
     baselines,
@@ -84,6 +91,11 @@ __all__ = [
     "method_claims",
     "method_gains",
     "noise_lines",
+    "answered_curves",
+    "coverage_by_class",
+    "coverage_off_the_path",
+    "coverage_spread",
+    "promised_and_held",
     "reliability_diagrams",
     "selection",
     "ablation_bars",

@@ -270,7 +270,7 @@ def add_percent_map(
 
 
 def percent_maps(figure: go.Figure, title: str, x_title: str, y_title: str) -> go.Figure:
-    """A figure of `add_percent_map`s side by side, finished: titles, axes, one scale of colours from 0 to 100 %."""
+    """A figure of some `add_percent_map` side by side, finished: titles, axes, one scale of colours, 0 to 100 %."""
     figure.update_xaxes(title_text=x_title, showgrid=False, tickangle=-45, title_standoff=8)
     figure.update_yaxes(showgrid=False, autorange="reversed", title_standoff=6)
     figure.update_yaxes(title_text=y_title, row=1, col=1)

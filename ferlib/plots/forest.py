@@ -13,7 +13,7 @@ def differences(table: pd.DataFrame, name: str, prefix: str) -> pd.DataFrame:
     """The rows of a table that have a difference, as a panel of `forest`.
 
     Args:
-        table: with columns `prefix`_value, _low, _high and _verdict.
+        table: with columns `{prefix}_value`, `{prefix}_low`, `{prefix}_high` and `{prefix}_verdict`.
         name: column of the rows' names.
         prefix: of the difference.
     """

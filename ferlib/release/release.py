@@ -1,13 +1,15 @@
 """From a finished run to a released model: a folder with
 
-model.safetensors, config.json    the weights, and the config with a temperature fitted on validation faces
-training.json                     what the run recorded (data, weights it started from, recipe, epoch, versions), and
-                                  what was said of it (licence, about)
-report.json, report_clean.json    `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
-golden.safetensors                faces, and the model's answers for them
-conformal.json                    thresholds of its prediction sets, and what these cover on the test split
-model.onnx                        the same model and its Grad-CAM, which `Predictor.load` runs without PyTorch
-README.md                         the model card, written from these by `ferlib.release.card`
+    model.safetensors, config.json  the weights, and the config with a temperature fitted on validation faces
+    training.json                   what the run recorded (data, weights it started from, recipe, epoch, versions), and
+                                    what was said of it (licence, about)
+    report.json, report_clean.json  `ferlib.evaluation.evaluate.evaluate` on the test split, and without duplicates
+    golden.safetensors              faces, and the model's answers for them
+    conformal.json                  thresholds of its prediction sets, and what these cover on the test split
+    model.onnx                      the same model and its Grad-CAM, which `Predictor.load` runs without PyTorch
+    README.md                       the model card, written from these by `ferlib.release.card`
+
+`Predictor.load` takes this folder.
 """
 
 import json

@@ -33,15 +33,17 @@ def draw_boxes(
     for name, box in zip(classes, inside, strict=True):
         draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline="white", width=line + 2)
         draw.rectangle(list(box), outline=colour(name), width=line)
+    few = len(inside) <= MANY_FACES
+    size = max(picture.size) / (34 if few else 42)
     for number, label, name, box in zip(numbers, labels, classes, inside, strict=True):
-        _draw_tag(draw, f"{number}", label, name, box, room=1.7 if len(inside) <= MANY_FACES else 1)
+        _draw_tag(draw, f"{number}", label, name, box, size, room=1.7 if few else 1)
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, number: str, label: str, name: str, box: np.ndarray, room: float) -> None:
+def _draw_tag(
+    draw: ImageDraw.ImageDraw, number: str, label: str, name: str, box: np.ndarray, size: float, room: float
+) -> None:
     """Write a face's number above its box, or inside where the picture ends, and its label if it fits `room` boxes."""
     x0, y0, x1, _ = box
-    long_side = max(draw.im.size)
-    size = float(np.clip((x1 - x0) / 7, long_side / 42, long_side / 28))
     font = ImageFont.load_default(size)
     pad, height = size * 0.35, size * 1.35
     text = f"{number}  {label}"
@@ -51,7 +53,7 @@ def _draw_tag(draw: ImageDraw.ImageDraw, number: str, label: str, name: str, box
     left = max(0, min(x0, draw.im.size[0] - width))
     top = y0 - height if y0 >= height else y0
     draw.rectangle([left, top, left + width, top + height], fill=colour(name))
-    draw.text((left + pad, top + height / 2), text, ink(name), font, anchor="lm", stroke_width=size / 40)
+    draw.text((left + pad, top + height / 2), text, ink(name), font, anchor="lm")
 
 
 def colour(label: str) -> str:
@@ -60,5 +62,7 @@ def colour(label: str) -> str:
 
 
 def ink(label: str) -> str:
-    """Black or white, whichever can be read on the colour of an expression."""
-    return "black" if np.dot(ImageColor.getrgb(colour(label)), (0.299, 0.587, 0.114)) > 140 else "white"
+    """Black or white, whichever can be read better on the colour of an expression (relative luminance of WCAG 2)."""
+    channels = np.array(ImageColor.getrgb(colour(label))) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"

@@ -20,11 +20,11 @@ def overlay(face: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5) -> np.n
     """
     size = (face.shape[1], face.shape[0])
     heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
-    colours = _turbo()[np.minimum(heat.clip(0, 1) * 256, 255).astype(np.uint8)]
+    colours = turbo()[np.minimum(heat.clip(0, 1) * 256, 255).astype(np.uint8)]
     return ((1 - opacity) * face + opacity * colours).round().astype(np.uint8)
 
 
 @cache
-def _turbo() -> np.ndarray:
+def turbo() -> np.ndarray:
     """The colour map turbo (Mikhailov 2019), `(256, 3)` uint8."""
     return np.load(Path(__file__).with_name("turbo.npy"), allow_pickle=False)

@@ -97,7 +97,8 @@ class OnnxModel:
         return {"file": self.file, "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # as new
+        threads = min(state["threads"], available_threads())  # a worker has fewer than its parent
+        self.__init__(state["file"], threads)  # type: ignore[misc]  # as new
 
 
 _models: "WeakSet[OnnxModel]" = WeakSet()

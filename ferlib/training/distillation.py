@@ -18,26 +18,29 @@ FACES_AT_ONCE = 256
 def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | Path, share: float) -> Tensor:
     """Targets with a teacher's answers mixed in: (1 - share) t + share p, (N, classes).
 
-    Departure: the paper raises the temperature of teacher and student; here it stays 1, since the votes that the
-    answers are mixed with are as soft as the answers.
+    Several teachers answer with the mean of their probabilities. Departure: the paper raises the temperature of teacher
+    and student; here it stays 1, since the votes that the answers are mixed with are as soft as the answers.
 
     Args:
         targets: class indices (N,) or distributions (N, classes), in the data set's order.
         dataset: the faces they belong to.
-        teacher: a released model's name or a model folder, see `ferlib.models.registry.load_model`.
-        share: of the teacher, 0..1.
+        teacher: a released model's name or a model folder, see `ferlib.models.registry.load_model`; several are joined
+            by commas.
+        share: of the teachers, 0..1.
 
     Raises:
-        DataError: the teacher's classes are not the data set's, in its order.
+        DataError: a teacher's classes are not the data set's, in its order.
         ValueError: there is no such model.
     """
-    model = load_model(teacher)
-    to_device(model, choose_device())
-    if model.config.classes != dataset.classes:
-        raise DataError(f"the teacher {teacher} has the classes {model.config.classes}, the data {dataset.classes}")
+    models = {name: load_model(name) for name in str(teacher).split(",")}
+    for name, model in models.items():
+        to_device(model, choose_device())
+        if model.config.classes != dataset.classes:
+            raise DataError(f"the teacher {name} has the classes {model.config.classes}, the data {dataset.classes}")
+    answers = [teacher_answers(model, dataset) for model in models.values()]
     if targets.ndim == 1:
         targets = torch.nn.functional.one_hot(targets, len(dataset.classes)).float()
-    return torch.lerp(targets, teacher_answers(model, dataset), share)
+    return torch.lerp(targets, torch.stack(answers).mean(dim=0), share)
 
 
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:

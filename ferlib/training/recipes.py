@@ -46,8 +46,8 @@ class Recipe:
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
         max_grad_norm: gradients are scaled down to this norm, or None.
         teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
-            targets, see `ferlib.training.distillation`, or None.
-        teacher_fraction: of the teacher's answers in the targets, 0..1.
+            targets, or several, joined by commas, or None; see `ferlib.training.distillation`.
+        teacher_fraction: of the teachers' answers in the targets, 0..1.
         seed: of initialisation, order and augmentation.
         method: what a step minimises, a key of `ferlib.training.methods.METHODS`: "plain", or a method against class
             imbalance or noisy labels. "soft_labels" means soft targets, whatever `targets` says.

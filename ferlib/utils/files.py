@@ -1,11 +1,14 @@
 """Files as people have them: names in any case, links, pictures without a suffix, and what is no picture."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ferlib.images import SUFFIXES, is_picture
+
+_FOLDER = "folder"
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,13 @@ def search_pictures(folder: Path) -> Found:
         folder: to search; nothing is found where there is none.
     """
     found = Found()
-    if folder.is_dir():
-        _visit(folder, (), found)
+    for path, kind in _visit(folder, ()) if folder.is_dir() else ():
+        if kind is None:
+            found.pictures.append(path)
+        elif kind == _FOLDER:
+            found.folders.append(path)
+        else:
+            found.skipped.append((path, kind))
     return found
 
 
@@ -67,21 +75,36 @@ def find_path(folder: Path, name: str) -> Path | None:
     return folder
 
 
-def _visit(folder: Path, above: tuple[tuple[int, int], ...], found: Found) -> None:
+def walk_pictures(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """All that is in a folder and below, in order, each with why it is passed over; None for a picture.
+
+    Folders are left out, and memory holds the names of one folder at a time.
+    """
+    return (pair for pair in _visit(folder, ()) if pair[1] != _FOLDER)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # links may go in circles
+
+
+def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, str | None]]:
     status = folder.stat()
     this = (status.st_dev, status.st_ino)
     if this in above:
-        found.skipped.append((folder, "link back to a folder above"))
+        yield folder, "link back to a folder above"
         return
     if above:
-        found.folders.append(folder)
-    for path in sorted(folder.iterdir()):
+        yield folder, _FOLDER
+    with os.scandir(folder) as entries:
+        inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    for name, is_folder in inside:
+        path = folder / name
         suffix = path.suffix.lower()
-        if path.name.startswith("."):
-            found.skipped.append((path, "hidden"))
-        elif path.is_dir():
-            _visit(path, (*above, this), found)
+        if name.startswith("."):
+            yield path, "hidden"
+        elif is_folder:
+            yield from _visit(path, (*above, this))
         elif suffix in SUFFIXES or (not suffix and path.is_file() and is_picture(path)):
-            found.pictures.append(path)
+            yield path, None
         else:
-            found.skipped.append((path, (suffix or "without a suffix") if path.exists() else "link to nothing"))
+            yield path, (suffix or "without a suffix") if path.exists() else "link to nothing"

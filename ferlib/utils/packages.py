@@ -2,6 +2,14 @@
 
 from importlib.util import find_spec
 
+from ferlib.errors import MissingPackage
+
+# the extra of ferlib that brings a package
+_EXTRAS = {
+    "av": "video", "scipy": "video", "pyarrow": "parquet", "plotly": "notebooks", "pandas": "notebooks",
+    "fsspec": "bulk", "ray": "cluster",
+}  # fmt: skip
+
 
 def is_installed(*names: str) -> bool:
     """True where all of these top-level packages are installed."""
@@ -19,3 +27,14 @@ def lab_is_installed() -> bool:
 def needs_lab(what: str) -> str:
     """The sentence for something that only the lab can do."""
     return f"{what} needs PyTorch, which is not installed: pip install 'ferlib[lab]'"
+
+
+def require(purpose: str, *packages: str) -> None:
+    """Assert that packages are installed.
+
+    Raises:
+        MissingPackage: one is not; the sentence says how to install it.
+    """
+    for package in packages:
+        if not is_installed(package):
+            raise MissingPackage(f"{purpose} needs {package}, not installed: pip install 'ferlib[{_EXTRAS[package]}]'")

@@ -1,10 +1,25 @@
 """What a visitor is told."""
 
+from dataclasses import replace
+
 import pytest
 from people import face, result_of
 
-from ferlib.app.messages import METHOD_MEANINGS, METHOD_TITLES, agreement, as_data, sentence, where_it_looked
+from ferlib.app.messages import (
+    METHOD_MEANINGS,
+    METHOD_TITLES,
+    agreement,
+    as_data,
+    in_brief,
+    sentence,
+    summary,
+    where_it_looked,
+    whole_sentence,
+)
+from ferlib.detection.quality import WARNINGS
+from ferlib.evaluation.report_format import read_report
 from ferlib.explain import METHODS
+from ferlib.runtime.released import released_models
 
 
 @pytest.mark.parametrize(
@@ -21,6 +36,30 @@ def test_the_sentence(scores, said):
     assert sentence(1, face(**scores)) == said
 
 
+@pytest.mark.parametrize("names", [("fear", "surprise", "sadness"), ()])
+def test_a_prediction_set_that_says_too_little_is_undecided(names):
+    judged = replace(face(fear=0.45, surprise=0.3, sadness=0.15), coverage=0.9, prediction_set=names)
+    assert sentence(1, judged) == "Face 1: undecided between fear (45 %) and surprise (30 %)."
+
+
+def test_the_whole_sentence_adds_the_set_and_the_warnings():
+    judged = replace(
+        face(fear=0.6, surprise=0.3), coverage=0.9, prediction_set=("fear", "surprise"), warnings=("dark",)
+    )
+    assert whole_sentence(2, judged) == (
+        "Face 2: fear, 60 %, ahead of surprise (30 %). At 90 % coverage: fear or surprise. " + WARNINGS["dark"]
+    )
+    assert sentence(2, judged) == "Face 2: fear, 60 %, ahead of surprise (30 %)."
+
+
+def test_a_group_is_summed_up_the_undecided_last():
+    undecided, neutral, happy = face(fear=0.4, sadness=0.38), face(neutral=0.8), face(happiness=0.9)
+    assert summary([undecided, undecided, undecided, neutral, happy, happy]) == (
+        "6 faces: 2 happiness, 1 neutral, 3 cannot say."
+    )
+    assert summary([undecided]) == "One face found."
+
+
 def test_where_it_looked_is_said_for_the_size_of_a_part():
     parts = {"mouth": (0.3, 0.1), "eyes": (0.1, 0.05), "other face": (0.6, 0.6), "brows": (0.0001, 0.00001)}
     said = where_it_looked(face(happiness=0.9, parts=parts))
@@ -35,6 +74,16 @@ def test_two_models_agree_or_not():
     assert agreement([face(fear=0.5), face(anger=0.9)]) == "They disagree: fear and anger."
 
 
+def test_a_model_in_five_lines():
+    report = read_report(released_models()["convcut_ferplus"] / "report.json")
+    lines = in_brief("Standard", report)
+    assert len(lines) == 5 and "**Standard** knows 8 expressions" in lines[0]
+    assert "**87 %** of 3,153 test faces" in lines[1] and "(86 % to 88 % with 95 % confidence)" in lines[1]
+    assert (
+        "best at happiness (92 % found), worst at contempt (19 %)" in lines[2] and "1.8 percentage points" in lines[3]
+    )
+
+
 def test_every_method_has_a_title_and_a_meaning():
     assert METHOD_TITLES.keys() == METHOD_MEANINGS.keys() == set(METHODS)
 
@@ -44,4 +93,5 @@ def test_a_result_as_data():
     (one,) = data["faces"]
     assert data["size"] == [400, 300] and data["error"] is None
     assert one["label"] == "sadness" and list(one["scores"])[:2] == ["sadness", "fear"]
+    assert one["sentence"] == "Face 1: sadness, 50 %, somewhat ahead of fear (30 %)."
     assert one["margin"] == pytest.approx(0.2) and one["looked_at"] == {"mouth": 0.3, "nose": 0.7}

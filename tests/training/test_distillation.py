@@ -11,11 +11,18 @@ from ferlib.training.recipes import RECIPES
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, synthetic_faces):
-    folder = tmp_path_factory.mktemp("teacher")
+def teachers(tmp_path_factory, synthetic_faces):
+    """Folders of two models with weights of their own."""
+    folders = [tmp_path_factory.mktemp("teacher") for _ in range(2)]
     settings = {"classes": synthetic_faces.classes, "grey": True, "downscale_to": 48, "input_size": 64, "width": 16}
-    create_model("convcut", backbone="test_convnext", keep_stages=2, **settings).save_pretrained(str(folder))
-    return folder
+    for folder in folders:
+        create_model("convcut", backbone="test_convnext", keep_stages=2, **settings).save_pretrained(str(folder))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def teacher(teachers):
+    return teachers[0]
 
 
 def test_the_answers_for_a_face_and_its_mirror_image_are_mixed_into_the_labels(teacher, synthetic_faces):
@@ -28,6 +35,14 @@ def test_the_answers_for_a_face_and_its_mirror_image_are_mixed_into_the_labels(t
         expected = 0.25 * answer
         expected[label] += 0.75
         assert row.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_several_teachers_answer_with_their_mean(teachers, synthetic_faces):
+    part = synthetic_faces.split("validation")
+    first, second = (distillation_targets(part.labels(), part, one, 1.0) for one in teachers)
+    assert (first - second).abs().max() > 1e-3
+    both = distillation_targets(part.labels(), part, ",".join(map(str, teachers)), 1.0)
+    assert (both - (first + second) / 2).abs().max() < 1e-6
 
 
 def test_votes_stay_distributions(teacher, synthetic_faces):

@@ -147,16 +147,20 @@ function withoutDuplicates(found) {
   return kept;
 }
 
-/** Faces as one reads: rows from above, each from the left. Half a face below a row's mean the next row begins. */
+/** Faces as one reads: rows from above, each from the left; see ferlib/detection/reading_order.py. */
 export function inReadingOrder(faces) {
   const middle = ({ box }, axis) => (box[axis] + box[axis + 2]) / 2;
   const rows = [];
   for (const face of [...faces].sort((a, b) => middle(a, 1) - middle(b, 1))) {
     const row = rows.at(-1);
-    const mean = (of) => row.reduce((sum, one) => sum + of(one), 0) / row.length;
-    const below = row && middle(face, 1) - mean((one) => middle(one, 1));
-    if (row && below < Math.max(mean(sideOf), sideOf(face)) / 2) row.push(face);
+    if (row && inRow(face, row)) row.push(face);
     else rows.push([face]);
   }
   return rows.flatMap((row) => row.sort((a, b) => middle(a, 0) - middle(b, 0)));
+}
+
+/** Whether a face overlaps a row in height, by a third of the smaller. */
+function inRow({ box: [, y0, , y1] }, row) {
+  const [top, bottom] = [1, 3].map((i) => row.reduce((sum, { box }) => sum + box[i], 0) / row.length);
+  return Math.min(bottom, y1) - Math.max(top, y0) > Math.min(bottom - top, y1 - y0) / 3;
 }

@@ -1,0 +1,36 @@
+"""The notes at the foot of the page."""
+
+from ferlib.app.model_choices import model_title
+from ferlib.app.service import Service
+from ferlib.results import MOST_NAMED
+
+NOTES = """
+**An expression in a picture is not a feeling.** The model names what a face looks like to it, not what somebody feels,
+thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
+Do not use it to judge anybody.
+
+**The model** ({title}, `{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its
+classes: {classes}. It cannot answer "none of these".{sets}
+
+**Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
+page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
+"""
+
+SETS = f"""
+
+**At 90 % coverage** the model names as many expressions as it takes to have the right one among them for nine faces in
+ten. Where that takes more than {MOST_NAMED}, it cannot say. This was fitted on small grey web photos that the model was
+not trained on; on pictures of another kind it can fall short."""
+
+
+def notes(service: Service, model: str | None = None) -> str:
+    """Notes on the meaning of an answer, the model that gives it, and what happens to a photo (Markdown)."""
+    name = model or next(iter(service.models))
+    chosen = service.predictor(name)
+    return NOTES.format(
+        title=model_title(name),
+        name=name,
+        side=chosen.classifier.side,
+        classes=", ".join(chosen.classes),
+        sets=SETS if chosen.sets else "",
+    )

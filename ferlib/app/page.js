@@ -1,0 +1,61 @@
+// What the page does in the browser by itself: the way between boxes and cards, and names for what Gradio leaves without.
+() => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const show = (element, block) => element?.scrollIntoView({ behavior: still() ? "auto" : "smooth", block });
+
+  const choose = (number) => {
+    for (const one of all("#boxed [data-face]")) one.classList.toggle("chosen", one.dataset.face === number);
+    for (const one of all("#report .face")) one.classList.toggle("chosen", one.id === `face-${number}`);
+  };
+  const open = (number) => {
+    const card = document.getElementById(`face-${number}`);
+    if (!card) return;
+    card.open = true;
+    card.querySelector("summary").focus({ preventScroll: true });
+    show(card, "nearest");
+  };
+  const back = (number) => {
+    const box = document.querySelector(`#boxed [data-face="${number}"]`);
+    choose(number);
+    box?.focus({ preventScroll: true });
+    show(document.querySelector("#boxed"), "nearest");
+  };
+  const save = (picture) => {
+    const link = document.createElement("a");
+    link.href = picture.src;
+    link.download = "faces.jpg";
+    link.click();
+  };
+
+  document.addEventListener("click", ({ target }) => {
+    const data = target.closest?.("[data-face], [data-show], [data-do]")?.dataset;
+    if (data?.face) choose(data.face);
+    if (data?.face && target.closest("#boxed")) open(data.face);
+    if (data?.show) back(data.show);
+    if (data?.do === "save") save(document.querySelector("#boxed img"));
+    if (data?.do === "fill") document.querySelector("#boxed .stage").requestFullscreen?.();
+  });
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.matches("#report .face > summary")) choose(target.dataset.face);
+  });
+  document.addEventListener("input", ({ target }) => {
+    target.closest(".opacity")?.closest(".report").style.setProperty("--opacity", target.value);
+  });
+
+  // an example's file is named for what it shows; the field for a photo, by its own words; wide code can be scrolled
+  const name = () => {
+    for (const field of all("button[aria-dropeffect][aria-label]")) field.removeAttribute("aria-label");
+    for (const code of all("#card pre:not([tabindex])")) code.tabIndex = 0;
+    for (const button of all(".gallery button:not([aria-label])")) {
+      const picture = button.querySelector("img");
+      if (!picture?.src) continue;
+      picture.alt = "";
+      const title = decodeURIComponent(picture.src).split("/").pop().replace(/\.\w+$/, "");
+      button.setAttribute("aria-label", `Example: ${title}`);
+      button.title = title;
+    }
+  };
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+}

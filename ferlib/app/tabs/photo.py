@@ -1,0 +1,79 @@
+"""The tab "A photo": every face in it boxed, numbered and explained."""
+
+from typing import Any
+
+import gradio as gr
+
+from ferlib.app.html import WELCOME, boxed, problem, report
+from ferlib.app.messages import METHOD_TITLES
+from ferlib.app.model_choices import model_choices, model_title
+from ferlib.app.service import NoAnswer
+from ferlib.app.tabs.base import AGAIN, PRIVATE, RAW, Tab
+from ferlib.app.translations import say
+from ferlib.errors import UserError
+
+Shown = tuple[str, str]  # the HTML of a photo with its faces boxed, and that of the cards below it
+# On a phone the result lies below what the visitor sees: go there once it is complete.
+SCROLL = """() => {
+  const result = document.querySelector("#result");
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  if (innerWidth < 768 && result.querySelector(".face, .problem")) result.scrollIntoView({ behavior });
+}"""
+NO_OTHER = "no other model", ""
+
+
+class PhotoTab(Tab):
+    """One photo, one model or two side by side, one explanation."""
+
+    photo: gr.Image
+    model: gr.Dropdown
+
+    def build(self, examples: list[str]) -> None:
+        """Lay the tab out and connect its listeners."""
+        methods = [(METHOD_TITLES["gradcam"], "gradcam")]
+        with gr.Tab("A photo") as self.tab, gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300, elem_id="choose"):
+                photo = gr.Image(label=say("Your photo"), type="filepath", height=330, buttons=[], elem_id="photo")
+                gr.Examples(
+                    examples, photo, label=say("Or click an example"), elem_id="examples",
+                    examples_per_page=len(examples), **PRIVATE
+                )  # fmt: skip
+                with gr.Accordion(say("Model and explanation"), open=False, elem_id="options"):
+                    model = gr.Dropdown(label=say("Model"), interactive=True)
+                    method = gr.Dropdown(methods, value="gradcam", label=say("Explanation"), interactive=True)
+                    other = gr.Dropdown([NO_OTHER], value="", label=say("Compare with"), interactive=True)
+            with gr.Column(scale=3, min_width=300, elem_id="result"):
+                seen = gr.HTML(apply_default_css=False, elem_id="boxed")
+                answer = gr.HTML(say(WELCOME), apply_default_css=False, elem_id="report", elem_classes="answer")
+        self.photo, self.model, self.filled = photo, model, (model, method, other)
+        asked = [photo, model, method, other]
+        for changed in (photo, method, other):
+            shown = changed.change(self.show, asked, [seen, answer], show_progress_on=answer, **RAW, **PRIVATE)
+            if changed is photo:
+                shown.then(None, js=SCROLL)
+        other_model = model.input(self.fitting, [model, other], [method, other], **RAW, **PRIVATE)
+        other_model.then(self.show, asked, [seen, answer], show_progress_on=answer, **RAW, **PRIVATE)
+
+    def begin(self) -> list[Any]:
+        """The models, and the explanations of the first."""
+        return [self.choice(), *self.fitting(None, None)]
+
+    def show(self, image: dict | None, model: str | None, method: str | None, other: str | None) -> Shown:
+        """A photo -> the boxed picture and the cards of its faces."""
+        if image is None:
+            return "", WELCOME
+        names = [model or next(iter(self.service.models))]
+        names += [other] if other and other not in names else []
+        try:
+            with self.service.look(self.uploads.sent(image), *names, explain=method) as results:
+                return boxed(results[0]), report(results, [model_title(name) for name in names], method)
+        except (NoAnswer, UserError) as error:
+            return "", problem(str(error), AGAIN)
+
+    def fitting(self, model: str | None, other: str | None) -> tuple[gr.Dropdown, gr.Dropdown]:
+        """The explanations that a model allows, and the models to compare it with; `other` stays if it is one."""
+        name = model or next(iter(self.service.models))
+        allowed = [(METHOD_TITLES[method], method) for method in self.service.predictor(name).methods]
+        others = [NO_OTHER, *(choice for choice in model_choices(self.service) if choice[1] != name)]
+        kept = other if other in [value for _, value in others] else ""
+        return gr.Dropdown(choices=allowed, value="gradcam"), gr.Dropdown(choices=others, value=kept)

@@ -1,0 +1,136 @@
+"""The work on one shard: its photos read and judged, and its part of the table written. Any process may do it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ferlib.bulk.photos import shard_of
+from ferlib.bulk.storage import file_system, is_address, open_store
+from ferlib.bulk.table import Part, part_name
+from ferlib.errors import UserError
+from ferlib.predict_many import ENDED
+from ferlib.results import ImagePrediction
+
+if TYPE_CHECKING:
+    from ferlib.predict import Predictor
+
+_TRIES, _WAIT = 3, 0.5  # of an object that does not come, and seconds before the second try
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some photos of the list.
+
+    Attributes:
+        number: of the shard, from 0.
+        fatal: places in the shard of photos that end the process that reads them; they get a row and are not read.
+    """
+
+    number: int
+    fatal: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of what a shard, or several, had.
+
+    Attributes:
+        photos: in all.
+        faces: found in them.
+        errors: photos with a row that says why there is no face.
+    """
+
+    photos: int = 0
+    faces: int = 0
+    errors: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.photos + other.photos, self.faces + other.faces, self.errors + other.errors)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides what is done with a shard.
+
+    Attributes:
+        out: path or address of the table.
+        shard_size: photos a shard.
+        model, device, coverage, truth: as `ferlib.predict.Predictor.load` takes them.
+        detection, landmarks, faces, min_face: as `ferlib.predict.Predictor.predict` takes them.
+        digest: of the list of photos, once that is written.
+    """
+
+    out: str
+    shard_size: int
+    model: str
+    device: str = "cpu"
+    coverage: float | None = None
+    truth: str = "label"
+    detection: bool = True
+    landmarks: bool = False
+    faces: str = "all"
+    min_face: float | None = None
+    digest: str = ""
+
+    def predictor(self) -> "Predictor":
+        """The model; loaded once a process."""
+        return _loaded(self.model, self.device, self.coverage, self.truth)
+
+    def part(self) -> Part:
+        """An empty part of the table."""
+        return Part(self.predictor().classes, self.coverage is not None, self.landmarks)
+
+    def __call__(self, shard: Shard, report: Callable[[int], None] = lambda _: None) -> Counts:
+        """Make a shard's part.
+
+        Args:
+            shard: of the list.
+            report: called with every photo's place in the shard before it is read.
+        """
+        part, counts = self.part(), Counts()
+        for place, photo in enumerate(shard_of(self.out, shard.number, self.digest)):
+            if place in shard.fatal:
+                result = ImagePrediction(photo, (), ENDED)
+            else:
+                report(place)
+                result = self._judged(photo)
+            part.add(shard.number * self.shard_size + place, result)
+            counts += Counts(1, len(result.faces), int(result.error is not None))
+        with open_store(self.out).write(part_name(shard.number)) as file:
+            part.write(file)
+        return counts
+
+    def _judged(self, photo: str) -> ImagePrediction:
+        predict = self.predictor().predict
+        how = None, self.detection, self.landmarks, self.faces, self.min_face
+        if not is_address(photo):
+            return predict(photo, *how)
+        try:
+            content = _fetched(photo)
+        except Exception as error:  # whatever a store's own package raises
+            return ImagePrediction(photo, (), f"{photo} cannot be fetched ({str(error) or type(error).__name__}).")
+        return replace(predict(content, *how), name=photo)
+
+
+@lru_cache(1)
+def _loaded(model: str, device: str, coverage: float | None, truth: str) -> "Predictor":
+    from ferlib.predict import Predictor
+
+    return Predictor.load(model, device, coverage, truth)
+
+
+def _fetched(address: str) -> bytes:
+    """An object's bytes; asked for again where the store does not answer."""
+    for tried in range(1, _TRIES + 1):
+        try:
+            system, path = file_system(address)
+            return system.cat_file(path)
+        except (FileNotFoundError, PermissionError, UserError):
+            raise
+        except Exception:
+            if tried == _TRIES:
+                raise
+            time.sleep(_WAIT * tried)
+    raise AssertionError("the last try returns or raises")

@@ -1,0 +1,139 @@
+"""The photos of a run: listed once, in order, in a Parquet file whose row groups are the shards."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ferlib.bulk.storage import file_system, is_address, local_path, open_store
+from ferlib.errors import UserError
+from ferlib.images import SUFFIXES
+from ferlib.utils.files import walk_pictures
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+LIST = "_photos.parquet"  # readers of a Parquet folder pass over names with _
+_COLUMNS = ("image", "path", "file")  # of a Parquet list, the first of these that is there, or its only column
+_LISTS = (".txt", ".parquet")
+
+
+def photos_of(source: str) -> Iterator[bytes]:
+    """Paths and addresses of a source's photos, in order, as the bytes the system has them in; local ones absolute.
+
+    Args:
+        source: a folder (all pictures in it and below), a list of paths (.txt with one a line, or .parquet), a photo;
+            or an address of one of these that fsspec reaches.
+
+    Raises:
+        UserError: there is no such source, or a list that cannot be read.
+    """
+    if is_address(source):
+        yield from _of_address(source)
+        return
+    path = Path(local_path(source))
+    if path.is_dir():
+        yield from (os.fsencode(picture) for picture, kind in walk_pictures(path) if kind is None)
+    elif not path.is_file():
+        raise UserError(f"there is no folder, list or photo {source}")
+    elif path.suffix.lower() in _LISTS:
+        with path.open("rb") as file:
+            yield from _of_list(file, source)
+    else:
+        yield os.fsencode(path)
+
+
+def _of_address(source: str) -> Iterator[bytes]:
+    system, path = file_system(source)
+    own, chain, rest = source.partition("::")
+    try:
+        if system.isdir(path):
+            scheme = own.partition("://")[0]
+            for found in sorted(system.find(path)):
+                if Path(found).suffix.lower() in SUFFIXES:
+                    yield os.fsencode(f"{scheme}://{found.lstrip('/')}{chain}{rest}")
+        elif not system.isfile(path):
+            raise UserError(f"there is no folder, list or photo {source}")
+        elif Path(path).suffix.lower() in _LISTS:
+            with system.open(path, "rb") as file:
+                yield from _of_list(file, source)
+        else:
+            yield os.fsencode(source)
+    except OSError as error:
+        raise UserError(f"{source} cannot be read ({error})") from error
+
+
+def _of_list(file: IO[bytes], name: str) -> Iterator[bytes]:
+    lines = _of_parquet(file, name) if name.lower().endswith(".parquet") else (line.rstrip(b"\r\n") for line in file)
+    for line in lines:
+        if line:
+            text = os.fsdecode(line)
+            yield line if is_address(text) else os.fsencode(local_path(text))
+
+
+def _of_parquet(file: IO[bytes], name: str) -> Iterator[bytes]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(file)
+        columns = table.schema_arrow.names
+        column = next((one for one in _COLUMNS if one in columns), columns[0] if len(columns) == 1 else None)
+        if column is None:
+            raise UserError(f"{name} has no column {', '.join(_COLUMNS[:-1])} or {_COLUMNS[-1]}, only {columns}")
+        for batch in table.iter_batches(columns=[column]):
+            for path in batch.column(0).to_pylist():
+                yield os.fsencode(path or b"")
+    except (pyarrow.ArrowException, TypeError) as error:
+        raise UserError(f"{name} is not a readable list of paths ({error})") from error
+
+
+class Listing:
+    """Photos that are counted, and hashed, while they go through.
+
+    Attributes:
+        count: photos so far.
+        digest: of their names so far.
+    """
+
+    def __init__(self, sources: Iterable[str]):
+        self._sources, self._hash, self.count = sources, hashlib.sha256(), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for source in self._sources:
+            for photo in photos_of(source):
+                self._hash.update(photo + b"\0")
+                self.count += 1
+                yield photo
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def write_list(photos: Iterable[bytes], file: IO[bytes], shard_size: int) -> None:
+    """Write the list, a row group a shard."""
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema([("image", pyarrow.binary())])
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        left = iter(photos)
+        while shard := list(islice(left, shard_size)):
+            writer.write_table(pyarrow.table([pyarrow.array(shard, pyarrow.binary())], schema=schema))
+
+
+def shard_of(out: str, number: int, digest: str) -> list[str]:
+    """Paths and addresses of a shard's photos, in the list with this digest."""
+    table = _opened(out, digest).read_row_group(number)
+    return [os.fsdecode(name) for name in table.column(0).to_pylist()]
+
+
+@lru_cache(1)
+def _opened(out: str, digest: str) -> "pyarrow.parquet.ParquetFile":
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(open_store(out).open(LIST))

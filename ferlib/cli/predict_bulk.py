@@ -1,0 +1,66 @@
+"""`python -m ferlib predict --recursive`: a table of the faces in very many photos, taken up where it was stopped."""
+
+import argparse
+import sys
+
+from ferlib.errors import UserError
+
+
+def add_bulk_options(predict: argparse.ArgumentParser) -> None:
+    """Put the options of tables into the parser of `ferlib predict`."""
+    bulk = predict.add_argument_group("very many photos")
+    bulk.add_argument(
+        "--recursive",
+        action="store_true",
+        help="make a Parquet table in the folder --out; IMAGE are folders, or lists of paths (.txt, .parquet)",
+    )
+    bulk.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    bulk.add_argument("--engine", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
+    bulk.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster (default: one on this machine)")
+    bulk.add_argument("--shard-size", type=int, metavar="N", help="photos a part of the table (default: 500)")
+
+
+def run_bulk(options: argparse.Namespace) -> int:
+    """`ferlib predict --recursive`; 0 when every photo has its rows, also those that could not be read."""
+    from ferlib.bulk.run import SHARD_SIZE, predict_table
+    from ferlib.predict import DEFAULT_MODEL
+
+    if not options.out:
+        raise UserError("--recursive makes a table; say where with --out DIR.parquet")
+    if options.explain or options.format != "table":
+        raise UserError("--recursive makes a Parquet table, without heat maps and --format")
+    summary = predict_table(
+        options.images,
+        options.out,
+        options.workers,
+        options.model or DEFAULT_MODEL,
+        options.engine or "local",
+        options.address,
+        SHARD_SIZE if options.shard_size is None else options.shard_size,
+        visible=True,
+        device=options.device,
+        coverage=options.coverage,
+        truth=options.truth,
+        detection=not options.no_detection,
+        landmarks=options.landmarks,
+        faces=options.faces,
+        min_face=options.min_face,
+    )
+    before = f", {summary.before:,} of them before" if summary.before else ""
+    print(f"{options.out}: {summary.photos:,} photos{before}")
+    if summary.photos > summary.before:
+        now = f"{summary.faces:,} faces, {summary.errors:,} photos without one, {summary.rate:.1f} photos/s"
+        print(f"in this run {now}")
+    sys.stdout.flush()
+    return 0
+
+
+def refuse_bulk_options(options: argparse.Namespace) -> None:
+    """Assert that none of the options of tables is given.
+
+    Raises:
+        UserError: one is.
+    """
+    for name in ("workers", "engine", "address", "shard_size"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is of tables of very many photos, which --recursive makes")

@@ -1,0 +1,113 @@
+"""Photos, lists and tables at addresses that fsspec reaches; what is read there is read by worker processes."""
+
+import io
+import sys
+import uuid
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet
+import pytest
+from photo_folder import make_photos, rows_of
+
+from ferlib.bulk.job import Job, Shard
+from ferlib.bulk.manifest import begin
+from ferlib.bulk.photos import photos_of
+from ferlib.bulk.run import predict_table
+from ferlib.bulk.storage import open_store
+from ferlib.bulk.table import part_name
+from ferlib.errors import MissingPackage, UserError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, portrait, astronaut) -> Path:
+    return make_photos(tmp_path_factory.mktemp("bulk") / "photos", portrait, astronaut) / "b" / "c"
+
+
+@pytest.fixture
+def bucket() -> str:
+    """An empty place in the memory of this process, which behaves as an object store does."""
+    return f"memory://{uuid.uuid4().hex}"
+
+
+def faces(table: list[dict]) -> list[dict]:
+    """Rows without the photos' names."""
+    return [{name: value for name, value in row.items() if name != "image"} for row in table]
+
+
+def test_photos_in_an_archive_are_read_by_workers(photos, tmp_path):
+    """And the table goes to an address, of files."""
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(photos.iterdir()):
+            file.write(path, f"in/{path.name}")
+        file.writestr("in/zz.jpg", "no picture")
+        file.writestr("in/notes.txt", "not read")
+    predict_table(photos, tmp_path / "plain", workers=1)
+    summary = predict_table(f"zip://in::file://{archive}", f"file://{tmp_path}/t", workers=2, shard_size=3)
+    assert summary.photos == 7 and summary.errors == 1
+    *rows, bad = rows_of(tmp_path / "t")
+    assert faces(rows) == faces(rows_of(tmp_path / "plain"))
+    assert rows[0]["image"].startswith("zip://in/") and rows[0]["image"].endswith(f"::file://{archive}")
+    assert "not a picture" in bad["error"] and bad["image"].startswith("zip://in/zz.jpg")
+
+
+def test_a_table_in_an_object_store(photos, bucket, tmp_path):
+    """Begun, taken up, refused, and the same as in a folder. Its memory is this process's, which does the shards."""
+    job = Job(f"{bucket}/t", 4, "convcut_ferplus")
+    manifest = begin(job, [str(photos)])
+    job = Job(job.out, 4, job.model, digest=manifest.digest)
+    assert begin(job, [str(photos)]) == manifest
+    for number in range(manifest.shards):
+        job(Shard(number))
+    store = open_store(job.out)
+    assert {part_name(0), part_name(1), "_manifest.json", "_photos.parquet"} == store.names()
+    assert predict_table(photos, job.out, shard_size=4).before == 6  # nothing is left for a worker
+    predict_table(photos, tmp_path / "plain", workers=1, shard_size=4)
+    for number in range(2):
+        with store.open(part_name(number)) as part:
+            assert part.read() == (tmp_path / "plain" / part_name(number)).read_bytes()
+    with pytest.raises(UserError, match="begun with other inputs"):
+        begin(job, [str(photos.parent)])
+
+
+def test_a_part_that_fails_is_not_there(bucket):
+    store = open_store(bucket)
+    with pytest.raises(KeyError), store.write("part") as file:
+        file.write(b"half")
+        raise KeyError
+    assert not store.names()
+    with store.write("part") as file:
+        file.write(b"whole")
+    assert store.names() == {"part"}
+
+
+def test_lists_in_an_object_store_and_what_is_not_there(photos, bucket, tmp_path):
+    first = str(next(iter(sorted(photos.iterdir()))))
+    system = fsspec.filesystem("memory")
+    system.put(first, f"{bucket}/a.jpg")
+    system.pipe(f"{bucket}/list.txt", f"{bucket}/a.jpg\n{bucket}/absent.jpg\n{first}\n".encode())
+    column = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"path": [f"{bucket}/a.jpg"]}), column)
+    system.pipe(f"{bucket}/list.parquet", column.getvalue())
+    names = [f"{bucket}/a.jpg", f"{bucket}/absent.jpg", first]
+    assert list(photos_of(f"{bucket}/list.txt")) == [name.encode() for name in names]
+    assert list(photos_of(f"{bucket}/list.parquet")) == [names[0].encode()]
+    assert list(photos_of(bucket)) == [names[0].encode()] == list(photos_of(names[0]))
+    with pytest.raises(UserError, match="there is no folder, list or photo"):
+        list(photos_of(f"{bucket}/nowhere"))
+    with pytest.raises(UserError, match="cannot be reached"):
+        list(photos_of("nosuchstore://bucket"))
+    job = Job(str(tmp_path / "t"), 4, "convcut_ferplus")
+    job = Job(job.out, 4, job.model, digest=begin(job, [f"{bucket}/list.txt"]).digest)
+    job(Shard(0))
+    one, absent, other = rows_of(tmp_path / "t")
+    assert one["label"] == other["label"] and one["label"]
+    assert absent["image"] == names[1] and absent["error"].startswith(f"{names[1]} cannot be fetched")
+
+
+def test_without_fsspec_it_says_so(photos, monkeypatch, tmp_path):
+    monkeypatch.setattr("ferlib.utils.packages.find_spec", lambda name: None if name == "fsspec" else sys)
+    with pytest.raises(MissingPackage, match=r"s3:// needs fsspec, not installed: pip install 'ferlib\[bulk\]'"):
+        predict_table("s3://bucket/photos", tmp_path / "t")
