@@ -1,11 +1,12 @@
 """The timeline of a film: every face's expressions over time, smoothed, and beside them what single frames say."""
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import OTHER_COLOUR, legend_above, styled
+from ferlib.plots.style import INK, KEPT, OTHER_COLOUR, legend_above, styled
 from ferlib.video.table import VideoTable
 
 BINS = 1500  # of time, at most: a long film has more frames than a figure has pixels
@@ -48,6 +49,33 @@ def timeline(table: VideoTable, name: str = "") -> go.Figure:
     height = 160 + (_AREA + _BANDS + 30) * count
     title = f"Expressions over time{f' in {name}' if name else ''}"
     return styled(figure, title, height, legend=legend_above("left", 1 + 30 / (height - 150)))
+
+
+def smoothing_tradeoff(table: pd.DataFrame, acted: float) -> go.Figure:
+    """Accuracy over label changes a minute, a point a way to smooth; those that answer as frames come are joined.
+
+    Args:
+        table: `name` ("as they come, 0.2 s" for a time constant), `label_changes_a_minute` and `accuracy` (0..1).
+        acted: changes a minute that there really were.
+    """
+    figure = go.Figure()
+    online = table["name"].str.startswith("as they come")
+    for own, colour, mode in ((table[online], KEPT, "lines+markers+text"), (table[~online], INK, "markers+text")):
+        figure.add_scatter(
+            x=own["label_changes_a_minute"],
+            y=100 * own["accuracy"],
+            mode=mode,
+            text=[name.removeprefix("as they come, ") for name in own["name"]],
+            textposition="middle right",
+            marker={"color": colour, "size": 11},
+            line={"color": colour, "width": 1, "dash": "dot"},
+            showlegend=False,
+            hovertemplate="%{text}: %{x:.1f} changes a minute, %{y:.1f} % right<extra></extra>",
+        )
+    figure.add_vline(x=acted, line={"color": OTHER_COLOUR, "width": 1, "dash": "dot"}, annotation_text="as acted")
+    figure.update_xaxes(title_text="label changes a minute", range=[0, 1.2 * table["label_changes_a_minute"].max()])
+    figure.update_yaxes(title_text="frames whose label is right (%)")
+    return styled(figure, "Calm and right: what smoothing takes away, and what it costs", 420)
 
 
 def _areas(
