@@ -92,7 +92,7 @@ def test_an_example_shows_two_faces(page, tmp_path):
 
 def take_away(page) -> None:
     """Remove the photo: the result goes with it."""
-    page.wait_for_timeout(1000)  # a visitor looks first; a photo removed while its answer comes in may leave that behind
+    page.wait_for_timeout(1000)  # look first: the answer may stay if its photo is removed as it comes in
     page.get_by_label("Remove Image").click()
     sync_api.expect(page.get_by_text(WELCOME)).to_be_visible()
     sync_api.expect(page.locator("#boxed img")).to_have_count(0)
