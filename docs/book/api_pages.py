@@ -8,7 +8,7 @@ from types import ModuleType
 import ferlib
 
 #: No interface; and one whose docstrings are written for Gradio, which shows them at the page's API.
-LEFT_OUT = {"ferlib.__main__", "ferlib.app.handlers"}
+LEFT_OUT = {"ferlib.__main__", "ferlib.app.endpoints"}
 MODULE = """
 ## {name}
 

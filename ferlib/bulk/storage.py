@@ -40,7 +40,7 @@ class Store(Protocol):
 
 
 def is_address(path: str) -> bool:
-    """True for a place that fsspec reaches, as s3://bucket/key or zip://*.jpg::photos.zip; file:// is a local path."""
+    """True for a place that fsspec reaches, as ``s3://bucket/key`` or in an archive; ``file://`` is a local path."""
     return bool(_ADDRESS.match(path)) and not path.startswith("file://")
 
 

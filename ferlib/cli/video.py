@@ -76,7 +76,7 @@ def _check(options: argparse.Namespace) -> None:
         UserError: a file has the wrong ending, or a number means nothing.
         MissingPackage: a package for one is not installed.
     """
-    from ferlib.video.packages import require
+    from ferlib.utils.packages import require
     from ferlib.video.table_files import table_kind
 
     for path in (options.out, options.annotated, options.timeline):

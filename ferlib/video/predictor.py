@@ -9,8 +9,8 @@ import numpy as np
 from ferlib.detection.crop import FaceCrop
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor
 from ferlib.results import FacePrediction
+from ferlib.utils.packages import require
 from ferlib.video.finding import SEARCH_EVERY, FaceFinder
-from ferlib.video.packages import require
 from ferlib.video.reading import Frame, VideoReader
 from ferlib.video.smoothing import TIME_CONSTANT, ExponentialSmoother
 from ferlib.video.table import VideoTable

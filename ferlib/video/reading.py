@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ferlib.errors import UserError
-from ferlib.video.packages import require
+from ferlib.utils.packages import require
 
 if TYPE_CHECKING:
     import av

@@ -10,7 +10,7 @@ import numpy as np
 from ferlib.errors import UserError
 from ferlib.utils.atomic import atomic_write
 from ferlib.utils.csv_safety import SafeWriter
-from ferlib.video.packages import require
+from ferlib.utils.packages import require
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,7 +8,7 @@ import numpy as np
 
 from ferlib.errors import UserError
 from ferlib.utils.atomic import atomic_write
-from ferlib.video.packages import require
+from ferlib.utils.packages import require
 
 _CLOCK = 90_000  # ticks a second, MPEG's own
 

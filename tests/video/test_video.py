@@ -99,7 +99,7 @@ def test_csv_and_parquet_are_one_table(table, tmp_path):
 
 
 def test_parquet_without_pyarrow_says_how_to_get_it(table, tmp_path, monkeypatch):
-    monkeypatch.setattr("ferlib.video.packages.is_installed", lambda name: name != "pyarrow")
+    monkeypatch.setattr("ferlib.utils.packages.is_installed", lambda name: name != "pyarrow")
     with pytest.raises(MissingPackage, match=r"needs pyarrow, not installed: pip install 'ferlib\[parquet\]'"):
         table.write(tmp_path / "a.parquet")
     assert not list(tmp_path.iterdir())
