@@ -108,7 +108,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)
     python = folder / "env" / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*install, str(wheel)], check=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # pip would find a checkout there
+    subprocess.run([*install, str(wheel)], env=own, check=True)
     (packages,) = folder.glob("env/lib/python*/site-packages")
     # A path in a .pth file is searched, but the .pth files there, the editable finder's too, are not read.
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
