@@ -197,6 +197,7 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     sync_api.expect(save).to_be_disabled()
     page.get_by_role("button", name="Look at all of them").click()
     sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.")
+    sync_api.expect(page.locator("#done .totals td:last-child")).to_have_text(["2"])
     sync_api.expect(page.locator("#table")).to_contain_text("is empty")
     sync_api.expect(save).to_be_enabled()
     with page.expect_download() as download:
@@ -206,6 +207,68 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
     assert [row["image"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
     assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["error"]
+
+
+def table_of_photos(page, paths) -> None:
+    """Look at photos in the tab "Many photos"."""
+    page.get_by_role("tab", name="Many photos").click()
+    page.locator("#files input[type=file]").set_input_files(paths)
+    sync_api.expect(page.locator("#files")).to_contain_text(paths[-1].suffix)
+    page.get_by_role("button", name="Look at all of them").click()
+
+
+def test_rows_of_many_photos_are_sorted_opened_saved_and_kept(page, photos):  # noqa: F811
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table_of_photos(page, [photos / name for name in ("photo.tiff", "empty.jpg", "grey16.png", "cmyk.jpg")])
+    rows, names = (
+        page.locator("#table .faces > tbody > tr"),
+        page.locator("#table .faces > tbody > tr > td:nth-child(2)"),
+    )
+    sync_api.expect(page.locator("#done")).to_contain_text("4 photos, 3 faces, 1 without a result.")
+    sync_api.expect(rows).to_have_count(4)
+    page.get_by_role("button", name="file", exact=True).click()
+    sync_api.expect(names).to_have_text(["cmyk.jpg", "empty.jpg", "grey16.png", "photo.tiff"])
+    page.get_by_role("button", name="file", exact=True).click()
+    sync_api.expect(names).to_have_text(["photo.tiff", "grey16.png", "empty.jpg", "cmyk.jpg"])
+    page.get_by_role("button", name="probability", exact=True).click()
+    keys = [float(key) for key in page.locator("#table td:nth-child(5)").evaluate_all(
+        "all => all.map(cell => cell.dataset.key).filter(Boolean)")]  # fmt: skip
+    assert keys == sorted(keys) and len(keys) == 3
+    sync_api.expect(names.last).to_have_text("empty.jpg")  # without a probability: the last, both ways
+    details = page.get_by_role("button", name="Details of face 1 in cmyk.jpg")
+    details.press("Enter")
+    card = page.locator("#table tr.card")
+    sync_api.expect(card).to_contain_text("Face 1: neutral")
+    sync_api.expect(card.locator("tr")).to_have_count(8)
+    assert card.locator("img").evaluate("image => image.naturalWidth") == 96
+    details.press("Enter")
+    sync_api.expect(card).to_have_count(0)
+    for _ in range(2):  # the second time after the page was loaded again
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download as Parquet").click()
+        table = parquet.read_table(download.value.path())
+        assert table.column("image").to_pylist() == ["photo.tiff", "empty.jpg", "grey16.png", "cmyk.jpg"]
+        assert table.column("face").to_pylist() == [1, None, 1, 1] and 0 < table.column("neutral")[0].as_py() <= 1
+        page.reload()
+        page.get_by_role("tab", name="Many photos").click()
+        sync_api.expect(rows).to_have_count(4)
+        sync_api.expect(page.locator("#table img")).to_have_count(0)
+        sync_api.expect(page.locator("#done")).to_contain_text("4 photos, 3 faces")
+    page.evaluate("sessionStorage.clear()")
+
+
+def test_many_photos_can_be_stopped_and_what_is_done_stays(page, photos, tmp_path):  # noqa: F811
+    paths = [Path(shutil.copy(photos / "photo.tiff", tmp_path / f"{i:03}.tiff")) for i in range(100)]
+    table_of_photos(page, paths)
+    sync_api.expect(page.locator("#done progress")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    sync_api.expect(page.locator("#done")).to_contain_text("were not looked at")
+    sync_api.expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    number = int(page.locator("#done p").inner_text().split()[0])
+    assert 0 < number < 100
+    sync_api.expect(page.locator("#table tr.row")).to_have_count(number)
+    sync_api.expect(page.get_by_role("button", name="Download as CSV")).to_be_enabled()
+    page.evaluate("sessionStorage.clear()")
 
 
 @desktop_and_phone

@@ -3,12 +3,12 @@
 import gradio as gr
 from PIL import Image
 
-from ferlib.app.batch_table import COLUMNS
+from ferlib.app.batch_table import COLUMNS, as_csv, table_rows
 from ferlib.app.drawing import annotate
 from ferlib.app.messages import as_data, whole_sentence
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import RAW
-from ferlib.app.tabs.many import ManyTab
+from ferlib.app.tabs.many import ManyTab, without_pixels
 from ferlib.app.tabs.photo import PhotoTab
 from ferlib.errors import UserError
 from ferlib.results import ImagePrediction
@@ -103,7 +103,9 @@ class Endpoints:
             table: {"columns": [...], "rows": one a face, or one with the problem for a file without a face}.
             csv: the same with boxes and the probabilities of all classes.
         """
-        *_, (rows, text, _) = self.many.look_at_many(files, model or None, progress=lambda *_, **__: None)
+        results = [without_pixels(result) for result in self.many.judged(files or [], model or None)]
+        rows = [row for result in results for row in table_rows(result)]
+        text = as_csv(results, self.service.predictor(model or None).classes) if results else ""
         return {"columns": list(COLUMNS), "rows": rows}, text
 
     def neighbours(self, image: dict | None) -> dict:

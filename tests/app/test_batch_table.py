@@ -1,5 +1,6 @@
 """Many photos as rows and as CSV."""
 
+import base64
 import csv
 import io
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import pytest
 from people import face, result_of
 
-from ferlib.app.batch_table import COLUMNS, as_csv, table_rows
+from ferlib.app.batch_table import COLUMNS, as_csv, as_parquet, table_rows
 from ferlib.labels import FERPLUS
 from ferlib.predict import ImagePrediction
 
@@ -40,3 +41,19 @@ def test_no_name_is_a_formula():
     named = ImagePrediction("=cmd|' calc'!A0.jpg", (), "-1 is not among the pictures")
     (row,) = csv.DictReader(io.StringIO(as_csv([named], FERPLUS)))
     assert row["image"] == "'=cmd|' calc'!A0.jpg" and row["error"].startswith("'-1")
+
+
+def test_parquet_holds_the_same_with_numbers_as_numbers():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    one = replace(face(fear=0.6, anger=0.2), coverage=0.9, prediction_set=("fear", "anger"))
+    results = [TWO, BAD, result_of(one)]
+    table = parquet.read_table(io.BytesIO(base64.b64decode(as_parquet(results, FERPLUS)))).to_pylist()
+    rows = list(csv.DictReader(io.StringIO(as_csv(results, FERPLUS))))
+    assert list(table[0]) == list(rows[0])
+    for cells, texts in zip(table, rows, strict=True):
+        for name, cell in cells.items():
+            assert texts[name] == ("" if cell is None else texts[name]) and type(cell) is not bool
+            if name in (*FERPLUS, "margin") and cell is not None:
+                assert isinstance(cell, float) and cell == pytest.approx(float(texts[name]))
+    assert [row["face"] for row in table] == [1, 2, None, 1] and table[3]["coverage"] == 0.9
+    assert table[2]["error"] == BAD.error and table[2]["label"] is None

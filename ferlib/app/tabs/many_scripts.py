@@ -1,0 +1,101 @@
+"""The scripts of the tab "Many photos": sort and open rows, save files, keep the result over a reload of the page."""
+
+from ferlib.utils.csv_safety import BOM
+
+KEY = "ferlib-many-photos"  # of the browser's storage for this tab of it: no photos, gone when it is closed
+
+#: Of the table's element: a click on a header sorts, one on a row opens and closes its card.
+TABLE = """
+const order = { column: null, down: false };
+const key = (row, column) => {
+  const cell = row.cells[column];
+  return cell.dataset.key === undefined ? cell.textContent : Number(cell.dataset.key);
+};
+const compared = (a, b) => {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  const less = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
+  return order.down ? -less : less;
+};
+const close = row => {
+  row.nextElementSibling.remove();
+  row.querySelector("button").setAttribute("aria-expanded", "false");
+};
+const isOpen = row => row.nextElementSibling?.className === "card";
+const sort = () => {
+  const body = element.querySelector("tbody");
+  if (!body || order.column === null) return;
+  element.querySelectorAll("tr.row").forEach(row => isOpen(row) && close(row));
+  const rows = [...body.rows].sort((a, b) => compared(key(a, order.column), key(b, order.column)));
+  body.append(...rows);
+  element.querySelectorAll("thead th").forEach((head, i) =>
+    head.setAttribute("aria-sort", i !== order.column ? "none" : order.down ? "descending" : "ascending"));
+};
+const open = row => {
+  const { words, bars } = JSON.parse(row.dataset.card);
+  const card = document.createElement("tr");
+  card.className = "card";
+  const cell = card.insertCell();
+  cell.colSpan = row.cells.length;
+  const inside = cell.appendChild(document.createElement("div"));
+  const picture = row.querySelector("img");
+  if (picture) inside.appendChild(picture.cloneNode());
+  const right = inside.appendChild(document.createElement("div"));
+  right.appendChild(document.createElement("p")).textContent = words;
+  const table = right.appendChild(document.createElement("table"));
+  for (const [label, said, part, colour] of bars) {
+    const line = table.insertRow();
+    line.insertCell().textContent = label;
+    const bar = line.insertCell().appendChild(document.createElement("i"));
+    bar.style.width = `${100 * part}%`;
+    bar.style.background = colour;
+    line.insertCell().textContent = said;
+  }
+  row.after(card);
+  row.querySelector("button").setAttribute("aria-expanded", "true");
+};
+element.addEventListener("click", event => {
+  const head = event.target.closest("thead th");
+  const row = event.target.closest("tr.row");
+  if (head?.querySelector("button")) {
+    const column = head.cellIndex;
+    order.down = order.column === column && !order.down;
+    order.column = column;
+    sort();
+  } else if (row) isOpen(row) ? close(row) : open(row);
+});
+watch("value", sort);
+"""
+
+_UPDATE = "const update = (name, value) => ({ __type__: 'update', [name]: value });"
+_SAVE = """const save = (content, type, name) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(content, { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};"""
+SAVE_CSV = f"""text => {{ {_SAVE} save(["\\u{ord(BOM):04x}", text], "text/csv;charset=utf-8", "faces.csv"); }}"""
+SAVE_PARQUET = f"""text => {{ {_SAVE}
+  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  save([bytes], "application/vnd.apache.parquet", "faces.parquet");
+}}"""
+
+#: For the buttons that start, stop and save: while photos are looked at.
+BEGUN = f"""() => {{ {_UPDATE}
+  return [update("interactive", false), update("visible", true), ...[0, 1].map(() => update("interactive", false))];
+}}"""
+#: When they are done; the result is kept, without pictures.
+DONE = f"""(done, table, csv, parquet) => {{ {_UPDATE}
+  const kept = JSON.stringify({{ done, table: (table || "").replace(/<img[^>]*>/g, "details"), csv, parquet }});
+  try {{ sessionStorage.setItem("{KEY}", kept); }} catch (tooLarge) {{ sessionStorage.removeItem("{KEY}"); }}
+  return [update("interactive", true), update("visible", false),
+    update("interactive", Boolean(csv)), update("interactive", Boolean(parquet))];
+}}"""
+#: What was kept, for what is told and shown, the two files and their buttons.
+RESTORE = f"""() => {{ {_UPDATE}
+  const kept = JSON.parse(sessionStorage.getItem("{KEY}") || "null");
+  if (!kept) return Array.from({{ length: 6 }}, () => ({{ __type__: "update" }}));
+  const {{ done, table, csv, parquet }} = kept;
+  return [...[done, table, csv, parquet].map(value => update("value", value)),
+    update("interactive", Boolean(csv)), update("interactive", Boolean(parquet))];
+}}"""
