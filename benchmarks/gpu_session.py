@@ -2,19 +2,24 @@
 
     python benchmarks/gpu_session.py --data ROOT --minutes 9 [--out DIR] [--work runs/gpu_session] [--parts ...]
 
-In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; two teachers,
-MobileNetV1 pretrained on faces and EfficientNet-Lite0, fine-tuned whole on FERPlus's votes with averaged weights; a
-tiny ladder, which shows that studies run on the card; IVSA with CBAM and without attention; the rivals' methods on one
-host, as many as there is time for; and, alone on the card, `benchmarks/training.py --parts gpu`. Trained models are
-judged on PublicTest and PrivateTest, there without duplicates too, and IVSA on ten crops as well.
+In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; teachers,
+networks fine-tuned whole on FERPlus's votes with averaged weights; a tiny ladder, which shows that studies run on the
+card; the rivals' methods on one host, as many as there is time for; students of three sizes, three seeds each, which
+learn from all teachers' answers; IVSA with CBAM and without attention; and, alone on the card, `benchmarks/training.py
+--parts gpu`. IVSA without its block is judged here; what comes back whole is judged where the exact test split is.
 
-ROOT is a data root with weights/, where the backbones are, and fer2013/ with fer2013new.csv and fer2013.csv, .csv.gz or
-fer2013_compact.npz, whose faces are JPEGs: train on them, but report figures of the exact file only.
+ROOT is a data root with weights/, where the backbones and two released models, the first teachers, are, and fer2013/
+with fer2013new.csv and fer2013.csv, .csv.gz or fer2013_compact.npz, whose faces may be JPEGs: train on them, but report
+figures of the exact file only.
 
-Every command is a process of its own, some at a time. A training whose time is up is interrupted and its best epoch is
-judged. What is done is kept in --work, where the same command goes on. After every command, --out has session.json
-(commands, seconds, exit codes, reports, histories), logs.zip, and a zip of every model that is of use afterwards: its
-weights are rounded to half precision *before* it is judged where their file is above `LARGEST`.
+Every command is a process of its own, some at a time. A training whose time is up is interrupted and its best epoch
+kept. What is done is kept in --work, where the same command goes on. After every command, --out has session.json
+(commands, seconds, exit codes, reports, histories) and zips below 16 MB: logs, models that are of use afterwards, with
+their weights rounded to half precision, and the methods' runs without weights (see `finished_runs.py`).
+
+On one H200 with 16 cores nine minutes were enough for IVSA's 100 epochs, three teachers, six students and 24 of the
+methods' 51 runs, eight commands at a time and with `nvidia-cuda-mps-control -d` started before, so that the small
+kernels of all processes share the card.
 
 `--batches N` takes the faces of N batches a split, and two epochs: to try it all on a CPU.
 """
@@ -41,19 +46,6 @@ LARGEST = 15 << 20  # bytes of a file that comes back
 BATCH = 64  # faces
 GRACE = 45  # seconds from the interrupt of a training to the next, lest it was lost in foreign code, and to its end
 
-WHOLE = (  # a backbone with pooling and one linear layer, as in the recipe, trained whole
-    "train linear_probe_ferplus --data ferplus --backbone-weights {weights}/%s.safetensors --set freeze_backbone=false "
-    "keep_stages=4 epochs=12 optimizer=adamw lr=1e-3 weight_decay=0.02 max_grad_norm=5.0 ema_decay=0.998 "
-    "augment=flip_affine_erase backbone=%s mean=%s std=%s"  # the last two as in the backbone's pretraining
-)
-MOBILENET = ("mobilenetv1_100_vggface2", "mobilenetv1_100", "[0.485,0.458,0.408]", str([1 / 255] * 3).replace(" ", ""))
-LITE0 = ("tf_efficientnet_lite0", "tf_efficientnet_lite0", "[0.5,0.5,0.5]", "[0.5,0.5,0.5]")
-LADDER = "reproduce ladder --quick"
-METHODS = (  # the rivals' methods on the first of them, also whole
-    "reproduce methods --data ferplus --backbone %s --backbone-weights {weights}/%s.safetensors --keep-stages 4 "
-    "--input-size 112 --set mean=%s std=%s"
-)
-
 
 @dataclass(frozen=True)
 class Part:
@@ -61,36 +53,93 @@ class Part:
 
     Attributes:
         command: what comes after `python -m ferlib`, or a script with its options; without --out.
-        judged: the data set on which the model that it trains is judged, or None.
-        kept: whether the model is of use afterwards, or only its figures.
+        trains: it trains a model.
+        judged: the data set on which the model is judged here, or None.
+        kept: whether the model comes back.
+        after: parts that must have ended before.
         alone: nothing else may run beside it.
+        until: fraction of the session after which its training or study is interrupted.
     """
 
     command: str
+    trains: bool = True
     judged: str | None = None
     kept: bool = False
+    after: tuple[str, ...] = ()
     alone: bool = False
+    until: float = 0.92
 
 
+FACE = (  # name, weights, mean and std of a backbone pretrained on faces
+    "mobilenetv1_100",
+    "mobilenetv1_100_vggface2",
+    "[0.485,0.458,0.408]",
+    str([1 / 255] * 3).replace(" ", ""),
+)
+
+
+def fine_tuning(size: int, epochs: int, seed: int, more: str = "") -> str:
+    """A recipe for the backbone that knows faces: pooled, with one linear layer, trained whole on the votes."""
+    name, weights, mean, std = FACE
+    return (
+        f"train linear_probe_ferplus --data ferplus --backbone-weights {{weights}}/{weights}.safetensors --set "
+        f"freeze_backbone=false keep_stages=4 input_size={size} epochs={epochs} seed={seed} optimizer=adamw lr=1e-3 "
+        f"weight_decay=0.02 max_grad_norm=5.0 ema_decay=0.998 augment=flip_affine_erase backbone={name} mean={mean} "
+        f"std={std} {more}"
+    ).strip()
+
+
+HEAD = "architecture=convcut attention=token detail_layers=1 dropout=0.1"
+TEACHERS = {
+    "teacher_face_160": Part(fine_tuning(160, 10, 1), kept=True),
+    "teacher_face_112_mixup": Part(fine_tuning(112, 10, 2, "method=mixup"), kept=True),
+    "teacher_face_head_128": Part(fine_tuning(128, 10, 3, f"keep_stages=3 {HEAD}"), kept=True),
+}
+FIRST_TEACHERS = ("mobilenetv1_face_112", "convcut_ferplus_mirror")  # folders beside the backbones' weights
+ANSWERS = ",".join([*(f"{{work}}/{name}/best" for name in TEACHERS), *(f"{{weights}}/{n}" for n in FIRST_TEACHERS)])
+SIZES = {  # of students: all stages; three and Conv-cut's head; two and the head
+    "l": "keep_stages=4",
+    "m": f"keep_stages=3 {HEAD}",
+    "s": f"keep_stages=2 {HEAD} lr=2e-3",
+}
+STUDENTS = {
+    f"student_{size}_{seed}": Part(
+        fine_tuning(112, 18, seed, f"teacher={ANSWERS} teacher_fraction=0.7 {settings}"),
+        kept=True,
+        after=tuple(TEACHERS),
+    )
+    for seed in range(3)
+    for size, settings in SIZES.items()
+}
+GRAPHS = "--set compile=reduce-overhead"  # four times as fast as without
+LADDER = "reproduce ladder --quick"
+METHODS = (  # the rivals' methods, also whole
+    f"reproduce methods --data ferplus --backbone {FACE[0]} --backbone-weights {{weights}}/{FACE[1]}.safetensors "
+    f"--keep-stages 4 --input-size 112 --processes 4 --set mean={FACE[2]} std={FACE[3]}"
+)
 PARTS = {
-    "ivsa_sab": Part("train ivsa --data fer2013 --set block=sab", "fer2013", kept=True),
-    "teacher_mobilenet": Part(WHOLE % MOBILENET, "ferplus", kept=True),
-    "teacher_lite0": Part(WHOLE % LITE0, "ferplus", kept=True),
-    "ladder": Part(LADDER),
-    "ivsa_cbam": Part("train ivsa --data fer2013 --set block=cbam architecture=ivsa_cbam", "fer2013"),
-    "ivsa_none": Part("train ivsa --data fer2013 --set block=none architecture=ivsa_plain", "fer2013"),
-    "methods": Part(METHODS % (MOBILENET[1], MOBILENET[0], *MOBILENET[2:])),
-    "speed": Part("benchmarks/training.py --parts gpu", alone=True),
+    "ivsa_sab": Part(f"train ivsa --data fer2013 {GRAPHS} block=sab", kept=True),
+    **TEACHERS,
+    "ladder": Part(LADDER, trains=False),
+    "methods": Part(METHODS, trains=False),
+    **STUDENTS,
+    **{
+        name: Part(f"train ivsa --data fer2013 {GRAPHS} {settings}", judged="fer2013", until=0.8)
+        for name, settings in (
+            ("ivsa_cbam", "block=cbam architecture=ivsa_cbam"),
+            ("ivsa_none", "block=none architecture=ivsa_plain"),
+        )
+    },
+    "speed": Part("benchmarks/training.py --parts gpu", trains=False, alone=True, until=1.0),
 }
 TESTS = {"public": "--split validation", "private": "--split test", "private_clean": "--split test --clean"}
 
 
 def shrink(model: Path) -> None:
-    """Round a model's weights, not its statistics, to half precision where its file is above `LARGEST`."""
-    if (path := model / "model.safetensors").stat().st_size > LARGEST:
-        state = load_file(path)
-        halves = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
-        save_file(halves, path, metadata={"format": "pt"})
+    """Round a model's weights, not its statistics, to half precision."""
+    path = model / "model.safetensors"
+    halves = {key: value.half() if value.ndim > 1 else value for key, value in load_file(path).items()}
+    save_file(halves, path, metadata={"format": "pt"})
 
 
 @dataclass
@@ -101,11 +150,13 @@ class Session:
         options: the command line.
         began: seconds.
         done: name of a part -> its steps by name, each with command, seconds, exit code.
+        ended: names of the parts that have ended, or were not asked for.
     """
 
     options: argparse.Namespace
     began: float = field(default_factory=time.monotonic)
     done: dict[str, dict[str, dict]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
     def left(self, share: float = 1.0) -> float:
@@ -146,27 +197,75 @@ class Session:
         """For a command: the data, a cache of its own, its fraction of the cores, no network."""
         cores = (os.cpu_count() or 1) // (1 if alone else self.options.jobs)
         places = {"FERLIB_DATA": str(self.options.work / "data"), "FERLIB_CACHE": str(self.options.work / "cache")}
-        quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}
+        quiet = {
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+        }
         return places | quiet | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores))}
 
     def run(self, name: str) -> None:
         """One part: its command, then, of a training, all that its model is judged by."""
         part, run = PARTS[name], self.options.work / name
-        words = part.command.replace("{weights}", str(self.options.data / "weights")).split()
-        if not part.judged:
+        places = {"{weights}": self.options.data / "weights", "{work}": self.options.work}
+        command = part.command
+        for place, path in places.items():
+            command = command.replace(place, os.path.relpath(path, ROOT))
+        words = [self.there(word) for word in command.split()]
+        if not part.trains:
             work = [] if part.alone else ["--work", str(run / "runs")]
-            self.step(name, "run", [*words, "--out", str(run / "result.json"), *work], self.left())
+            self.step(name, "run", [*words, "--out", str(run / "result.json"), *work], self.left(part.until))
+            if name == "methods":
+                pack = ["benchmarks/finished_runs.py", "pack", str(run / "runs"), str(run / "runs.zip")]
+                self.step(name, "pack", pack, self.left())
+                self.send([path for path in [run / "runs.zip"] if path.exists()])
             return
         short = ["epochs=2"] if self.options.batches else []
-        if self.step(name, "train", [*words, *short, "--out", str(run), "--resume"], self.left(0.65)):
+        if self.step(name, "train", [*words, *short, "--out", str(run), "--resume"], self.left(part.until)):
             self.done[name] = {"train": self.done[name]["train"]}  # the model is another one
-        if not (run / "best" / "model.safetensors").exists():
+            if part.kept and (run / "best" / "model.safetensors").exists():
+                shrink(run / "best")
+        if part.kept:
+            self.send([*run.glob("best/*"), *run.glob("*.json"), *run.glob("*.csv")])
+        if not part.judged or not (run / "best" / "model.safetensors").exists():
             return
-        shrink(run / "best")
-        crops = {f"{test}_ten_crop": f"{how} --ten-crop" for test, how in TESTS.items() if part.judged == "fer2013"}
+        crops = {f"{test}_ten_crop": f"{how} --ten-crop" for test, how in TESTS.items()}
         for test, how in (TESTS | crops).items():
             judge = ["evaluate", str(run / "best"), "--data", part.judged, *how.split()]
             self.step(name, test, [*judge, "--out", str(run / f"{test}.json")], self.left())
+
+    @staticmethod
+    def there(word: str) -> str:
+        """The word; where it lists teachers, those of them that were trained."""
+        setting, equals, folders = word.partition("=")
+        if setting != "teacher":
+            return word
+        return setting + equals + ",".join(f for f in folders.split(",") if (ROOT / f / "model.safetensors").exists())
+
+    def work_on(self, waiting: list[str]) -> None:
+        """Take parts that wait for nothing, the first of them first, until there are none."""
+        while waiting:
+            with self.lock:
+                free = next((name for name in waiting if self.ended.issuperset(PARTS[name].after)), None)
+                if free:
+                    waiting.remove(free)
+            if free:
+                self.run(free)
+                self.ended.add(free)
+            else:
+                time.sleep(0.5)
+
+    def send(self, files: list[Path]) -> None:
+        """Add files to the first zip in --out that has room for them."""
+        with self.lock:
+            size = sum(path.stat().st_size for path in files)
+            for number in range(len(files) and 9):
+                target = self.options.out / f"models_{number}.zip"
+                if not target.exists() or target.stat().st_size + size < LARGEST:
+                    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as file:
+                        for path in files:
+                            file.write(path, path.relative_to(self.options.work))
+                    return
 
     def tell(self) -> None:
         """Everything so far, into --out."""
@@ -178,10 +277,6 @@ class Session:
                 files = {path.stem: json.loads(path.read_text()) for path in run.glob("*.json")}
                 history = (run / "history.csv").read_text().splitlines() if (run / "history.csv").exists() else []
                 parts[name] = {"steps": steps, "files": files, "history": history}
-                if PARTS[name].kept and (run / "best" / "model.safetensors").exists():
-                    with zipfile.ZipFile(out / f"{name}.zip", "w") as file:
-                        for path in (*run.glob("best/*"), *run.glob("*.json"), *run.glob("*.csv")):
-                            file.write(path, path.relative_to(run))
             with zipfile.ZipFile(out / "logs.zip", "w", zipfile.ZIP_DEFLATED) as file:
                 for path in work.glob("*.log"):
                     file.write(path, path.name)
@@ -198,7 +293,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu_session_out")), metavar="DIR")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu_session"), metavar="DIR")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
-    parser.add_argument("--jobs", type=int, default=3, help="commands at a time, default 3")
+    parser.add_argument("--jobs", type=int, default=8, help="commands at a time, default 8")
     parser.add_argument("--batches", type=int, metavar="N", help="faces of so many batches a split, two epochs")
     options = parser.parse_args()
     for name in ("data", "work", "out"):
@@ -211,9 +306,10 @@ def main() -> int:
         write_part(source, data, options.batches and BATCH * options.batches)
     if (known := options.work / "done.json").exists():
         session.done = json.loads(known.read_text())
+    session.ended = set(PARTS) - set(options.parts)
     together = [name for name in options.parts if not PARTS[name].alone]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(session.run, together))
+        list(pool.map(session.work_on, [together] * options.jobs))
     for name in options.parts:
         if PARTS[name].alone:
             session.run(name)

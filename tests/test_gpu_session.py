@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ferlib.data.fer2013 import VOTE_COLUMNS, load_fer2013, load_ferplus
 from ferlib.models.registry import load_model
@@ -71,24 +73,61 @@ def run(*options: str) -> subprocess.CompletedProcess:
 def test_a_session_of_two_batches_and_its_continuation(compact, tmp_path):
     places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     small = [*places, "--batches", "2", "--jobs", "1", "--minutes", "100"]
-    done = run(*small, "--parts", "teacher_lite0", "ivsa_sab", "speed")
-    assert done.returncode == 1  # the teacher: its backbone's weights are not here
+    parts = ["teacher_face_112_mixup", "student_s_0", "ivsa_sab", "ivsa_none", "speed"]
+    done = run(*small, "--parts", *parts)
+    assert done.returncode == 1  # the teacher and its student: their backbone's weights are not here
     told = json.loads((tmp_path / "out" / "session.json").read_text())
     steps = {
         name: {step: found["code"] for step, found in part["steps"].items()} for name, part in told["parts"].items()
     }
     tests = ["public", "private", "private_clean"]
-    assert steps["ivsa_sab"] == dict.fromkeys(["train", *tests, *(f"{test}_ten_crop" for test in tests)], 0)
-    assert steps["teacher_lite0"] == {"train": 1} and steps["speed"] == {"run": 0}
-    assert "no weights file" in " ".join(told["parts"]["teacher_lite0"]["steps"]["train"]["last words"])
+    assert steps["ivsa_none"] == dict.fromkeys(["train", *tests, *(f"{test}_ten_crop" for test in tests)], 0)
+    assert steps["ivsa_sab"] == {"train": 0}  # comes back, and is judged elsewhere
+    assert steps["teacher_face_112_mixup"] == steps["student_s_0"] == {"train": 1} and steps["speed"] == {"run": 0}
+    assert "no weights file" in " ".join(told["parts"]["teacher_face_112_mixup"]["steps"]["train"]["last words"])
     assert told["faces"] == "compact copy" and len(told["parts"]["ivsa_sab"]["history"]) == 3
-    with zipfile.ZipFile(tmp_path / "out" / "ivsa_sab.zip") as file:
-        file.extractall(tmp_path / "model")
-    model = load_model(tmp_path / "model" / "best")
-    assert (tmp_path / "model" / "best" / "model.safetensors").stat().st_size < 16 << 20  # of 30 MB
-    assert model.config.widths == (64, 128, 256, 512)
-    again = run(*small, "--parts", "ivsa_sab", "speed")
+    with zipfile.ZipFile(tmp_path / "out" / "models_0.zip") as file:
+        file.extractall(tmp_path / "back")
+    best = tmp_path / "back" / "ivsa_sab" / "best"
+    assert (best / "model.safetensors").stat().st_size < 16 << 20  # of 30 MB
+    assert load_model(best).config.widths == (64, 128, 256, 512)
+    again = run(*small, "--parts", "ivsa_sab", "ivsa_none", "speed")
     assert (again.returncode, again.stdout) == (0, "")  # nothing is left to do
+
+
+@pytest.mark.slow
+def test_students_learn_from_teachers_that_were_trained_and_wait_for_them(compact, tmp_path):
+    weights = compact / "weights"
+    weights.mkdir()
+    save_file(timm.create_model("mobilenetv1_100").state_dict(), weights / "mobilenetv1_100_vggface2.safetensors")
+    out = tmp_path / "out"
+    places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(out)]
+    parts = ["student_s_0", "teacher_face_head_128"]
+    assert run(*places, "--batches", "1", "--jobs", "2", "--minutes", "100", "--parts", *parts).returncode == 0
+    told = json.loads((out / "session.json").read_text())["parts"]
+    recipe = told["student_s_0"]["files"]["recipe"]
+    assert [Path(teacher).parts[-2:] for teacher in recipe["teacher"].split(",")] == [("teacher_face_head_128", "best")]
+    with zipfile.ZipFile(out / "models_0.zip") as file:
+        assert {"student_s_0/best/model.safetensors", "teacher_face_head_128/history.csv"} <= set(file.namelist())
+
+
+@pytest.mark.slow
+def test_finished_runs_travel_without_weights_and_give_the_same_table(tmp_path):
+    reproduce = ["-m", "ferlib", "reproduce", "methods", "--quick", "--rows", "SCN", "--work"]
+    finished = "benchmarks/finished_runs.py"
+    for words in (
+        [*reproduce, str(tmp_path / "here"), "--out", str(tmp_path / "here.json")],
+        [finished, "pack", str(tmp_path / "here"), str(tmp_path / "runs.zip")],
+        [finished, "unpack", str(tmp_path / "runs.zip"), str(tmp_path / "there")],
+        [*reproduce, str(tmp_path / "there"), "--out", str(tmp_path / "there.json")],
+    ):
+        subprocess.run([sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    with zipfile.ZipFile(tmp_path / "runs.zip") as file:
+        assert not [name for name in file.namelist() if "safetensors" in name]
+    (here,), (there,) = (json.loads((tmp_path / f"{p}.json").read_text())["entries"] for p in ("here", "there"))
+    times = ("ms_per_face",)
+    one, other = ([{k: v for k, v in row.items() if k not in times} for row in e["rows"]] for e in (here, there))
+    assert one == other and [row["name"] for row in one] == ["plain", "SCN"]
 
 
 @pytest.mark.slow

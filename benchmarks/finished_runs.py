@@ -1,0 +1,60 @@
+"""Bring the finished runs of a study from one machine to another without their networks' weights.
+
+    python benchmarks/finished_runs.py pack runs/methods runs.zip
+    python benchmarks/finished_runs.py unpack runs.zip runs/methods
+
+`pack` takes of every finished run its recipe, its history, what was predicted after every epoch, and the test
+probabilities of the network that was kept. Then `ferlib reproduce methods --work runs/methods` makes the table from
+them anywhere. It also times every row's network; times do not depend on weights, so `unpack` builds each network with
+random ones.
+"""
+
+import argparse
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ferlib.data.registry import load_dataset
+from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.experiments.runner import computed_once, untrained
+from ferlib.models.registry import load_model
+from ferlib.training.recipes import read_recipe
+
+CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
+
+
+def pack(work: Path, target: Path) -> None:
+    """Write the zip; a run whose last epoch is not done is left out."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        for run in sorted(path.parent for path in work.glob("*/history.csv")):
+            if len(pd.read_csv(run / "history.csv")) < json.loads((run / "recipe.json").read_text())["epochs"]:
+                continue
+            test = load_dataset(run.name.split("-")[0]).split("test")
+
+            def found(best: Path = run / "best", test=test) -> np.ndarray:
+                return predict_dataset(load_model(best), test).astype(np.float32)
+
+            computed_once(run / "test_probabilities.npy", found)
+            for path in (path for pattern in CARRIED for path in run.glob(pattern)):
+                file.write(path, path.relative_to(work))
+
+
+def unpack(source: Path, work: Path) -> None:
+    """Lay the runs into a work folder, with networks of random weights."""
+    with zipfile.ZipFile(source) as file:
+        file.extractall(work)
+    for recipe in work.glob("*/recipe.json"):
+        if not (best := recipe.parent / "best").exists():
+            untrained(read_recipe(recipe), None).save_pretrained(best)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pack", "unpack"))
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    {"pack": pack, "unpack": unpack}[options.what](options.source, options.target)
