@@ -6,6 +6,7 @@ from ferlib.app.service import Service
 TITLES = {
     "convcut_ferplus": "Standard",
     "convcut_ferplus_mirror": "Rare expressions",
+    "ferlib-l": "Most accurate",
     "ivsa_fer2013": "IVSA",
 }  # a model of one's own keeps its name
 

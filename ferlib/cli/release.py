@@ -19,6 +19,10 @@ def add_release(commands: argparse._SubParsersAction) -> None:
     release.add_argument("--licence", metavar="ID", help="of the weights, for the card: Apache-2.0, CC-BY-NC-4.0 …")
     release.add_argument("--about", metavar="TEXT", help="for the card, what the run does not know: whose pictures "
                          "these are and what may be done with them, what the model is for")  # fmt: skip
+    release.add_argument("--mirror", action="store_true", help="of a run: the released model answers with the mean over "
+                         "a face and its mirror image")  # fmt: skip
+    release.add_argument("--tau", type=float, metavar="T", help="of a run: shift the finished logits towards rare "
+                         "classes by this much (logit adjustment)")  # fmt: skip
     release.add_argument("--onnx", action=argparse.BooleanOptionalAction, default=True,
                          help="with model.onnx, which answers without PyTorch (default)")  # fmt: skip
     release.add_argument("--sets-only", action="store_true", help="of a released model, calibrate and measure "
@@ -47,5 +51,6 @@ def run_release(options: argparse.Namespace) -> int:
         print(folder)
         return 0
     said = {"licence": options.licence, "about": options.about}
-    print(release(options.name, data, run, options.out, **said, onnx=options.onnx, device=options.device))
+    changes = {"mirror": options.mirror, "tau": options.tau}
+    print(release(options.name, data, run, options.out, **said, onnx=options.onnx, device=options.device, **changes))
     return 0

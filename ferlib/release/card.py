@@ -217,6 +217,11 @@ def _origin(model: FaceModel, training: dict) -> str:
     if teacher := training["recipe"].get("teacher"):
         share = training["recipe"]["teacher_fraction"]
         words += f" Of the training targets {share:.0%} are the answers of `{Path(teacher).name}`."
+    after = training.get("afterwards", {})
+    if after.get("tau") is not None:
+        words += f" After the training its logits were adjusted for rare classes (τ = {after['tau']:g})."
+    if after.get("mirror"):
+        words += " Its answer is the mean over a face and its mirror image, which the training did not use."
     return words
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
@@ -37,6 +37,8 @@ from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
 from ferlib.training.checkpoint import best_epoch, selected_on
+from ferlib.training.methods import create_method
+from ferlib.training.methods.logit_shift import output_layer
 from ferlib.utils.atomic import write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
@@ -166,6 +168,32 @@ def adopt_run(run: Path, folder: Path) -> None:
     _write_training(folder, training)
 
 
+def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None) -> None:
+    """Change a new model in ways that take no training; training.json says so in "afterwards".
+
+    Args:
+        folder: made by `adopt_run`.
+        dataset: that it was trained on.
+        mirror: from now on its answer is the mean over a face and its mirror image (`flip_tta`).
+        tau: of a logit adjustment (Menon et al. 2021, eq. 9), in the bias of its last layer; None: none.
+
+    Raises:
+        ValueError: the model ends in no linear layer with a bias, or `tau` is no positive number.
+    """
+    model = load_model(folder)
+    if tau is not None:
+        shift = create_method("logit_adjusted_posthoc", dataset.split("train"), model, {"tau": tau}).logit_shift
+        weights = load_file(folder / "model.safetensors")
+        bias = next(name for name, value in model.named_parameters() if value is output_layer(model).bias)
+        weights[bias] = (torch.from_numpy(weights[bias]) + shift).numpy()
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    if mirror:
+        config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
+        write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
+    training = json.loads((folder / "training.json").read_text())
+    _write_training(folder, training | {"afterwards": {"mirror": mirror, "tau": tau}})
+
+
 def command_of(arguments: Sequence[str]) -> str | None:
     """The `ferlib train` command of a run from its arguments, without where things were on that machine.
 
@@ -196,6 +224,8 @@ def release(
     about: str | None = None,
     onnx: bool = True,
     device: str | torch.device = "auto",
+    mirror: bool = False,
+    tau: float | None = None,
 ) -> Path:
     """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
 
@@ -209,6 +239,8 @@ def release(
         about: sentences for the card, on what no run knows: whose pictures these are, what the model is for.
         onnx: with model.onnx, without which the model is of no use where PyTorch is not installed.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
+        mirror: see `finish`; only with a run.
+        tau: see `finish`; only with a run.
 
     Returns:
         The folder.
@@ -221,12 +253,17 @@ def release(
     """
     if licence:
         check_licence(licence)
+    if not run and (mirror or tau is not None):
+        raise UserError("a model that is released already is not changed any more; give the run it comes from")
     folder = _folder(name, run is not None, out)
     if run:
         adopt_run(run, folder)
     training = json.loads((folder / "training.json").read_text())
     if training["data"] and training["data"]["name"] != dataset.name:
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    if mirror or tau is not None:
+        finish(folder, dataset, mirror, tau)
+        training = json.loads((folder / "training.json").read_text())
     _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
     calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if run:

@@ -70,6 +70,21 @@ def change(file: Path, **fields: object) -> None:
     file.write_text(json.dumps(content))
 
 
+def test_a_run_is_released_with_its_mirror_image_and_adjusted_logits(run, synthetic_faces):
+    release("plain", synthetic_faces, run)
+    folder = release("both", synthetic_faces, run, mirror=True, tau=0.5)
+    plain, both = load_model("plain").eval(), load_model("both").eval()
+    x = torch.rand(3, both.config.channels, both.config.input_size, both.config.input_size)
+    prior = np.bincount(synthetic_faces.split("train").labels().numpy()) / len(synthetic_faces.split("train"))
+    with torch.inference_mode():
+        expected = (plain(x) + plain(x.flip(-1))) / 2 - 0.5 * torch.from_numpy(np.log(prior)).float()
+        assert torch.allclose(both(x), expected, atol=1e-5)
+    card = (folder / "README.md").read_text()
+    assert "adjusted for rare classes (τ = 0.5)" in card and "mean over a face and its mirror image" in card
+    with pytest.raises(ValueError, match="released already"):
+        release("both", synthetic_faces, mirror=True)
+
+
 def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, synthetic_faces):
     folder = release("some_model", synthetic_faces, run, licence="Apache-2.0", about="Drawn for a test.")
     assert released_models() == {"some_model": folder}
