@@ -59,6 +59,7 @@ from ferlib.plots.purity import purity_curve
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, two_views
+from ferlib.plots.video import faces_by_size, label_bands, smoothing_tradeoff, timeline
 
 __all__ = [
     "class_shares",
@@ -105,6 +106,10 @@ __all__ = [
     "picture_table",
     "planes",
     "region_table",
+    "faces_by_size",
+    "label_bands",
+    "smoothing_tradeoff",
+    "timeline",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
