@@ -68,9 +68,10 @@ def label_bands(
     gaps = np.flatnonzero(np.diff(times) > 1.5 * np.median(np.diff(times))) + 1  # where the face was not seen
     step = np.median(np.diff(times))
     x = np.insert(times, gaps, times[gaps - 1] + step)  # an empty cell, as wide as the gap, follows
-    shown = np.stack([np.insert(labels[name].astype(float), gaps, np.nan) for name in reversed(labels)])
+    names = list(labels)[::-1]  # from below
+    shown = np.stack([np.insert(labels[name].astype(float), gaps, np.nan) for name in names])
     figure.add_heatmap(
-        x=np.append(x, x[-1] + step), y=list(reversed(labels)), z=shown, customdata=_names(shown, classes),
+        x=np.append(x, x[-1] + step), y=names, z=shown, customdata=_names(shown, classes),
         colorscale=_steps(classes), zmin=-0.5, zmax=len(classes) - 0.5, showscale=False, ygap=3,
         hovertemplate="%{x:.2f} s, %{y}: %{customdata}<extra></extra>",
     )  # fmt: skip
@@ -141,8 +142,8 @@ def faces_by_size(sizes: Sequence[int], counts: Mapping[str, Sequence[tuple[int,
             marker={"size": 8},
             hovertemplate="%{y:.0f} %",
         )
-    figure.update_xaxes(title_text="side of a drawn face (pixels, log)", type="log", tickvals=list(sizes))
-    figure.update_yaxes(title_text="%", range=[-3, 103])
+    figure.update_xaxes(title_text="size of a synthetic face (pixels, log)", type="log", tickvals=list(sizes))
+    figure.update_yaxes(title_text="faces (%)", range=[-3, 103])
     return styled(figure, "How small a face may be", 420, legend=legend_above("left"))
 
 

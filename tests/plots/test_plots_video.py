@@ -34,7 +34,7 @@ def test_timeline():
     np.testing.assert_array_equal(first.z, [[0, 1, 0, 1], [0, 0, 0, 0]])
     np.testing.assert_array_equal(second.z[0], [0, 1, np.nan, np.nan])
     assert second.customdata[1][3] == "not seen"
-    assert titles(figure)[::2] == ["<b>face 1</b>, 0.4 s", "<b>face 2</b>, 0.2 s"]
+    assert titles(figure) == ["<b>face 1</b>, 0.4 s", "<b>face 2</b>, 0.2 s"]
     written(figure)
 
 
