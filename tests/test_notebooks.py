@@ -239,13 +239,14 @@ def test_the_loop_by_hand_follows_to_a_gpu(monkeypatch):
     (path,) = (path for path in NOTEBOOKS if path.name.startswith("03"))
     notebook = read(path)
     replaced(notebook, SMALL["03"])
-    imports, settings, loop, *_ = (cell.source for cell in code_cells(notebook))
+    imports, settings, setup, step, loop, *_ = (cell.source for cell in code_cells(notebook))
     losses = []
     for device in (nullcontext(torch.device("cpu")), fake_device(monkeypatch)):
         names: dict[str, object] = {}
         exec(imports + "\n" + settings, names)
         with device as there:
-            exec(loop, names)
+            for cell in (setup, step, loop):
+                exec(cell, names)
         assert next(names["model"].parameters()).device == there
         assert names["recipe"].precision == "float32"
         losses.append(names["losses"])

@@ -30,8 +30,10 @@ def step_sizes(rates: Sequence[float], losses: Mapping[str, Sequence[float]], be
             x=list(rates), y=list(values), mode="lines+markers", name=name, line={"color": colour, "width": 2}
         )
         figure.add_hline(before[name], line={"color": colour, "dash": "dash", "width": 1.5})
-    figure.update_xaxes(title_text="learning rate (log)", type="log")
-    figure.update_yaxes(title_text="cross-entropy after the step")
+    low, high = min(min(values) for values in losses.values()), max(before.values())
+    margin = max(high - low, 0.1)  # what overshoots leaves the frame: it would flatten the rest
+    figure.update_xaxes(title_text="learning rate (log)", type="log", dtick=1)
+    figure.update_yaxes(title_text="cross-entropy after the step", range=[low - margin / 4, high + margin])
     figure = styled(figure, "One step, from the same weights (dashed: the loss before it)", 380)
     return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
 
