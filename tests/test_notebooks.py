@@ -33,6 +33,7 @@ from notebook_files import (
     text_cells,
     texts,
 )
+from video_files import crossing, write_film
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -55,6 +56,7 @@ SMALL: dict[str, dict[str, object]] = {
     "07": {"PEOPLE": 12, "EPOCHS": 2, "COUNTS": (5,), "SEEDS": (0,), "START_APP": False},
     "08": {"FACES": 30, "EPOCHS": 2, "SEEDS": (0,)},
     "09": {"FACES": 80, "DRAWS": 50},
+    "10": {"SECONDS": 3.0, "SIZES": (40, 112), "GROUPS": 1},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -171,6 +173,10 @@ def files_to_name(number: str, folder: Path) -> dict[str, object]:
         return {"TRUNK_WEIGHTS": str(weights), "RESULTS": str(ROOT / "results")}
     if number == "07":
         return {"FACES": str(folder / "faces"), "RUN": str(folder / "run")}
+    if number == "10":
+        times, frames, _ = crossing()
+        film = write_film(folder / "film.mp4", frames[:15], times[:15])
+        return {"FILM": str(film), "RESULTS": str(ROOT / "results")}
     return {"RESULTS": str(ROOT / "results")}
 
 
@@ -233,13 +239,14 @@ def test_the_loop_by_hand_follows_to_a_gpu(monkeypatch):
     (path,) = (path for path in NOTEBOOKS if path.name.startswith("03"))
     notebook = read(path)
     replaced(notebook, SMALL["03"])
-    imports, settings, loop, *_ = (cell.source for cell in code_cells(notebook))
+    imports, settings, setup, step, loop, *_ = (cell.source for cell in code_cells(notebook))
     losses = []
     for device in (nullcontext(torch.device("cpu")), fake_device(monkeypatch)):
         names: dict[str, object] = {}
         exec(imports + "\n" + settings, names)
         with device as there:
-            exec(loop, names)
+            for cell in (setup, step, loop):
+                exec(cell, names)
         assert next(names["model"].parameters()).device == there
         assert names["recipe"].precision == "float32"
         losses.append(names["losses"])

@@ -58,7 +58,8 @@ from ferlib.plots.models import (
 from ferlib.plots.purity import purity_curve
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
-from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, two_views
+from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views
+from ferlib.plots.video import faces_by_size, label_bands, smoothing_tradeoff, timeline
 
 __all__ = [
     "class_shares",
@@ -81,6 +82,7 @@ __all__ = [
     "curves",
     "learning_curve",
     "learning_rates",
+    "step_sizes",
     "two_views",
     "batch_audit",
     "class_scores",
@@ -105,6 +107,10 @@ __all__ = [
     "picture_table",
     "planes",
     "region_table",
+    "faces_by_size",
+    "label_bands",
+    "smoothing_tradeoff",
+    "timeline",
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",

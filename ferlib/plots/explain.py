@@ -49,29 +49,29 @@ def picture_table(
     """Pictures in rows and columns, both named.
 
     Args:
-        rows: name -> pictures (H, W, 3) uint8, one a column.
+        rows: name -> pictures (H, W, 3) uint8, one a column, of one shape.
         columns: their names.
         title: of the figure.
         captions: of some rows, name -> a line below each picture.
-        side: of a picture on the page, in pixels.
+        side: width of a picture on the page, in pixels.
     """
     captions, left, gap = captions or {}, 125, 8
-    heights = {name: side + (26 if name in captions else gap) for name in rows}
     figure = go.Figure()
     top = 0
     for name, pictures in rows.items():
+        height = side * pictures[0].shape[0] / pictures[0].shape[1]
         for place, picture in enumerate(pictures):
             x = place * (side + gap)
             figure.add_layout_image(
-                source=data_url(picture), x=x, y=-top, xref="x", yref="y", sizex=side, sizey=side, sizing="stretch"
+                source=data_url(picture), x=x, y=-top, xref="x", yref="y", sizex=side, sizey=height, sizing="stretch"
             )
             if name in captions:
                 figure.add_annotation(
-                    text=captions[name][place], x=x + side / 2, y=-top - side, yanchor="top", font_size=11,
+                    text=captions[name][place], x=x + side / 2, y=-top - height, yanchor="top", font_size=11,
                     showarrow=False, borderpad=1,
                 )  # fmt: skip
-        figure.add_annotation(text=name, x=-10, y=-top - side / 2, xanchor="right", showarrow=False, align="right")
-        top += heights[name]
+        figure.add_annotation(text=name, x=-10, y=-top - height / 2, xanchor="right", showarrow=False, align="right")
+        top += height + (26 if name in captions else gap)
     for place, name in enumerate(columns):
         figure.add_annotation(
             text=name, x=place * (side + gap) + side / 2, y=4, yanchor="bottom", showarrow=False, font_size=11

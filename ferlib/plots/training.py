@@ -15,12 +15,38 @@ RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def curves(histories: Mapping[str, pd.DataFrame], metric: str = "accuracy") -> go.Figure:
+def step_sizes(rates: Sequence[float], losses: Mapping[str, Sequence[float]], before: Mapping[str, float]) -> go.Figure:
+    """Loss after one step along the gradient, over the size of the step.
+
+    Args:
+        rates: the learning rates tried, all from the same weights.
+        losses: whose loss it is -> the loss after the step, one a rate.
+        before: the same names -> the loss before it, a dashed line each.
+    """
+    figure = go.Figure()
+    for i, (name, values) in enumerate(losses.items()):
+        colour = RUN_COLOURS[i % len(RUN_COLOURS)]
+        figure.add_scatter(
+            x=list(rates), y=list(values), mode="lines+markers", name=name, line={"color": colour, "width": 2}
+        )
+        figure.add_hline(before[name], line={"color": colour, "dash": "dash", "width": 1.5})
+    low, high = min(min(values) for values in losses.values()), max(before.values())
+    margin = max(high - low, 0.1)  # what overshoots leaves the frame: it would flatten the rest
+    figure.update_xaxes(title_text="learning rate (log)", type="log", dtick=1)
+    figure.update_yaxes(title_text="cross-entropy after the step", range=[low - margin / 4, high + margin])
+    figure = styled(figure, "One step, from the same weights (dashed: the loss before it)", 380)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
+
+
+def curves(
+    histories: Mapping[str, pd.DataFrame], metric: str = "accuracy", chance: tuple[float, float] | None = None
+) -> go.Figure:
     """Training loss and a validation metric of some runs over the epochs; the epoch that `fit` keeps is marked.
 
     Args:
         histories: a run's name -> its history, as `ferlib.training.loop.fit` returns it.
         metric: a column of the histories.
+        chance: loss and metric of guessing, a dashed line each.
     """
     name = metric.replace("_", " ")
     figure = make_subplots(1, 2, subplot_titles=("loss on the training faces", f"{name} on the validation faces"))
@@ -36,6 +62,11 @@ def curves(histories: Mapping[str, pd.DataFrame], metric: str = "accuracy") -> g
         figure.add_scatter(
             x=[epochs[best]], y=[history[metric][best]], mode="markers", showlegend=False, legendgroup=run,
             marker={"color": line["color"], "size": 10, "line": {"color": "white", "width": 1}}, row=1, col=2,
+        )  # fmt: skip
+    for column, level in enumerate(chance or (), 1):
+        figure.add_hline(
+            level, row=1, col=column, line={"color": OTHER_COLOUR, "dash": "dash", "width": 1.5},
+            annotation={"text": "guessing", "x": 1, "xanchor": "right", "yanchor": "bottom"},
         )  # fmt: skip
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(title_text="cross-entropy", rangemode="tozero", row=1, col=1)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(ROOT.glob("ferlib/**/published/*.csv"))
-REFERENCE = re.compile(r"\b(?:[Ss]ections?|see|in|of|and|what) ([1-9]\.\d{1,2})\b(?!,?\d| ?[%×]| (?:points|[MG]|px)\b)")
+REFERENCE = re.compile(
+    r"\b(?:[Ss]ections?|see|in|of|and|what) ((?:10|[1-9])\.\d{1,2})\b(?!,?\d| ?[%×]| (?:points|[MG]|px)\b)"
+)
 FIGURE = re.compile(r"(?<![\w.,-])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?( ?%)?(?![\w]|\.\d)")
 NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 MANY = 60  # a list of more numbers, say the points of a figure, is no source: anything would be found in it

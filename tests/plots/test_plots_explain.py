@@ -30,6 +30,11 @@ def test_picture_table():
     written(figure)
 
 
+def test_picture_table_keeps_the_shape_of_pictures():
+    (wide,) = plots.picture_table({"film": [np.zeros((9, 16, 3), np.uint8)]}, ["x"], "title", side=160).layout.images
+    assert (wide.sizex, wide.sizey) == (160, 90)
+
+
 def test_region_table():
     methods = {
         "integrated_gradients": dict(zip(REGIONS, [part(0.1 * i, 2.0**i / 4) for i in range(6)], strict=True)),

@@ -26,6 +26,23 @@ def test_curves_mark_the_epoch_that_is_kept():
     assert written(figure)["layout"]["yaxis2"]["title"]["text"] == "accuracy"
 
 
+def test_curves_draw_guessing_where_it_is_given():
+    runs = {"one": history([0.2, 0.5])}
+    lines = plots.curves(runs, chance=(1.95, 0.14)).layout.shapes
+    assert [(line.y0, line.y1, line.yref) for line in lines] == [(1.95, 1.95, "y"), (0.14, 0.14, "y2")]
+    assert not plots.curves(runs).layout.shapes
+
+
+def test_step_sizes():
+    after, before = {"this batch": [1.5, 2.5], "others": [1.8, 3.0]}, {"this batch": 2, "others": 1.9}
+    figure = plots.step_sizes([0.1, 1.0], after, before)
+    assert {trace.name: list(trace.y) for trace in figure.data} == {"this batch": [1.5, 2.5], "others": [1.8, 3.0]}
+    assert [line.y0 for line in figure.layout.shapes] == [2, 1.9]
+    assert figure.layout.xaxis.type == "log" and list(figure.data[0].x) == [0.1, 1.0]
+    low, high = figure.layout.yaxis.range
+    assert low < 1.5 and 2 < high < 3.0  # all that is gained; the worst overshoot is cut off
+
+
 def test_learning_rates():
     figure = plots.learning_rates({"constant": [1, 1, 1], "falling": [1, 0.1, 0.01]})
     assert [trace.name for trace in figure.data] == ["constant", "falling"]
