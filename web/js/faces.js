@@ -2,7 +2,7 @@
 
 import { areaOf, detect, shared } from "./blazeface.js";
 import { around, rollOf, sideOf } from "./crop.js";
-import { cut, padded, quarterTurns, resize, round } from "./pixels.js";
+import { cut, padded, quarterTurns, reduce, resize, round } from "./pixels.js";
 import settings from "./settings.js";
 
 const { smallest, threshold } = settings.blazeface;
@@ -78,8 +78,10 @@ async function inBestTurn(run, picture, found, maxSide) {
     const largest = Math.max(...found.map(sideOf));
     side = Math.min(side, round((2 * smallest * Math.max(picture.width, picture.height)) / largest));
   }
+  const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / (2 * side)));
+  const small = factor > 1 ? reduce(picture, factor, factor) : picture;
   for (const quarters of [1, 2, 3]) {
-    const turned = quarterTurns(picture, quarters);
+    const turned = quarterTurns(small, quarters);
     let score = 0;
     for (const face of await search(run, turned, side)) {
       if (Math.abs(rollOf(face)) > limits.turned_roll) continue;
