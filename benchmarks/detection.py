@@ -1,8 +1,9 @@
 """Which faces are found over size, turn, blur, light, edges and groups, and false alarms: results/detection.json.
 
     pip install --no-deps --target runs/mtcnn facenet-pytorch==2.6.0
-    python benchmarks/detection.py --name before --out results/detection.json
-    python benchmarks/detection.py --name after --small --mtcnn runs/mtcnn --out results/detection.json
+    python benchmarks/detection.py --name before --out results/detection.json      # in a checkout of before
+    python benchmarks/detection.py --name after --small --out results/detection.json
+    python benchmarks/detection.py --mtcnn runs/mtcnn --out results/detection.json
 
 Pictures: `benchmarks/detection_pictures.py`. A face counts as found where a box's middle is within half its side of the
 true one, and the box between half and twice as large; a box that fits none, or one that has a box already, is a false
@@ -102,28 +103,31 @@ def measured(detector: Detector, cases: Iterable[Case]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", default="after", help="what to call detect_faces as it is (default: after)")
+    parser.add_argument("--name", help="what to call detect_faces as it is; without: not measured")
     parser.add_argument("--small", action="store_true", help=f"also with min_face={SMALL}")
     parser.add_argument("--mtcnn", type=Path, metavar="DIR", help="with facenet-pytorch; without: not measured")
     parser.add_argument("--only", nargs="+", choices=CURVES, default=list(CURVES))
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
 
-    detectors: dict[str, Detector] = {options.name: ours}
-    if options.small:
+    detectors: dict[str, Detector] = {}
+    if options.name:
+        detectors[options.name] = ours
+    if options.name and options.small:
         detectors[f"{options.name}, min_face {SMALL}"] = ours_small
     if options.mtcnn:
         detectors[MTCNN_NAME] = mtcnn(options.mtcnn)
-    report = json.loads(options.out.read_text()) if options.out.exists() else {}
     command = shlex.join(["python", "benchmarks/detection.py", *sys.argv[1:]])
     for name, detector in detectors.items():
-        curves = report.get(name, {}).get("curves", {})
+        curves = {}
         for curve in options.only:
             if detector is ours_small and curve not in SMALL_CURVES:
                 continue
             cases, values = CURVES[curve]
             curves[curve] = {f"{value:g}": measured(detector, cases(value)) for value in values}
             print(name, curve, json.dumps(curves[curve]), flush=True)
+        report = json.loads(options.out.read_text()) if options.out.exists() else {}
+        curves = report.get(name, {}).get("curves", {}) | curves
         ordered = {curve: curves[curve] for curve in CURVES if curve in curves}
         report[name] = {"command": command, "machine": machine(), "curves": ordered}
         write_json(options.out, report)
