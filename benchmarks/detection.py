@@ -119,18 +119,17 @@ def main() -> None:
         detectors[MTCNN_NAME] = mtcnn(options.mtcnn)
     command = shlex.join(["python", "benchmarks/detection.py", *sys.argv[1:]])
     for name, detector in detectors.items():
-        curves = {}
         for curve in options.only:
             if detector is ours_small and curve not in SMALL_CURVES:
                 continue
             cases, values = CURVES[curve]
-            curves[curve] = {f"{value:g}": measured(detector, cases(value)) for value in values}
-            print(name, curve, json.dumps(curves[curve]), flush=True)
-        report = json.loads(options.out.read_text()) if options.out.exists() else {}
-        curves = report.get(name, {}).get("curves", {}) | curves
-        ordered = {curve: curves[curve] for curve in CURVES if curve in curves}
-        report[name] = {"command": command, "machine": machine(), "curves": ordered}
-        write_json(options.out, report)
+            points = {f"{value:g}": measured(detector, cases(value)) for value in values}
+            print(name, curve, json.dumps(points), flush=True)
+            report = json.loads(options.out.read_text()) if options.out.exists() else {}
+            curves = report.get(name, {}).get("curves", {}) | {curve: points}
+            ordered = {one: curves[one] for one in CURVES if one in curves}
+            report[name] = {"command": command, "machine": machine(), "curves": ordered}
+            write_json(options.out, report)
 
 
 if __name__ == "__main__":
