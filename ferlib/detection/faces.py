@@ -4,7 +4,7 @@
 something there too, but is less sure of it: of 500 photos of facial_expressions 84 % have a face with a score of at
 least `_UPRIGHT_SCORE` and a tilt of at most `_UPRIGHT_ROLL`; turned by 180 degrees none, by 90 or 270 one each. Where
 there is no such face the other three quarter turns are searched as well, and the one with the best confirmed face is
-taken. Of 101 photos turned so 97 % keep the label of the upright photo or are refused (`benchmarks/turned.py`).
+taken. Of 100 photos turned in these three ways 97 % keep the label of the upright photo (`benchmarks/turned.py`).
 """
 
 from collections.abc import Iterator
