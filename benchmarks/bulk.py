@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +57,9 @@ def looped(folder: Path) -> None:
 
 def rates(folder: Path, count: int, different: int, runs: int) -> dict:
     photos, out = linked(folder / "photos", count, different), folder / "faces.parquet"
-    ways = {"a loop over `Predictor.predict`": (sys.executable, __file__, "--loop", str(photos))}
+    ways: dict[str, tuple[str, ...]] = {
+        "a loop over `Predictor.predict`": (sys.executable, __file__, "--loop", str(photos))
+    }
     for workers in (1, 2):
         ways[f"`predict --recursive`, processes: {workers}"] = (
             *FERLIB, str(photos), "--out", str(out), "--workers", str(workers),
@@ -119,10 +120,12 @@ def memory(folder: Path, count: int, different: int) -> dict:
 
 
 def _every_second(look: Callable[[], None], process: subprocess.Popen) -> None:
-    ended = threading.Event()
-    threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
-    while not ended.wait(1):
-        look()
+    while True:
+        try:
+            process.wait(1)
+            return
+        except subprocess.TimeoutExpired:
+            look()
 
 
 def _with_descendants(pid: int) -> Sequence[int]:
