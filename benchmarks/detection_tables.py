@@ -47,12 +47,10 @@ def times() -> str:
     """Processor time a picture: a row a detector, a column each for the first and the last value of some curves."""
     report = read("detection")
     columns = {}
-    for curve, values in (SINGLE | MANY | {NO_FACE: "no face, long side, pixels"}).items():
-        if curve not in ("size", "group", "sheet", "large photo", NO_FACE):
-            continue
+    for curve in ("size", "group", "sheet", "large photo", NO_FACE):
         points = report["before"]["curves"][curve]
         for value in (next(iter(points)), next(reversed(points))):
-            columns[f"{values.split(',')[0]}: {value}"] = {
+            columns[f"{curve}, {value}"] = {
                 title: f"{there[value]['milliseconds']:,.0f}" for title, there in _measured(curve)
             }
     return written("milliseconds a picture, medians", columns, list(DETECTORS.values()))
