@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import study_tables as studies
+from detection_tables import detection_tables
 from robustness_tables import robustness_tables
 from study_tables import read
 
@@ -376,6 +377,7 @@ TABLES = {
     "video_crossing": video_crossing,
     "landmarks": landmarks,
     **robustness_tables(),
+    **detection_tables(),
 }
 
 

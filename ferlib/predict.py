@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ferlib.detection.crop import FaceCrop, framed_face
-from ferlib.detection.faces import detect_faces
+from ferlib.detection.faces import detect_faces, require_min_face
+from ferlib.detection.main_face import main_face, require_choice
 from ferlib.detection.measures import measures_of
 from ferlib.detection.quality import quality_of
 from ferlib.detection.regions import parts_of_heatmap
@@ -56,25 +57,36 @@ class FoundFaces:
     image: np.ndarray | None = field(default=None, repr=False)
 
 
-def find_faces(source: Picture | None, detection: bool = True) -> FoundFaces:
+def find_faces(
+    source: Picture | None, detection: bool = True, faces: str = "all", min_face: float | None = None
+) -> FoundFaces:
     """Read a photo and cut out the faces in it, for any number of models to judge.
 
     Args:
         source: a picture as `ferlib.images.read_image` takes it; None is an error like any other.
         detection: False for a picture that is a face, cut out as the training set's: its middle square is taken.
+        faces: "all", or "main" for the largest, most central one alone.
+        min_face: side in pixels of the smallest faces that are wanted, see `ferlib.detection.faces.detect_faces`.
 
     Returns:
         The faces, or why there are none: never an exception for a bad picture.
+
+    Raises:
+        UserError: `faces` or `min_face` is not what can be asked for.
     """
+    require_choice(faces)
+    require_min_face(min_face)
     name = name_of(source)
     try:
         image = read_image(source)
     except ImageError as error:
         return FoundFaces(name, error=str(error))
-    faces = detect_faces(image) if detection else [framed_face(image)]
-    if not faces:
-        return FoundFaces(name, error="No face was found in the picture.", image=image)
-    return FoundFaces(name, tuple(FaceCrop.of(image, face) for face in faces), image=image)
+    found = detect_faces(image, min_face=min_face) if detection else [framed_face(image)]
+    if not found:
+        size = f" of {min_face:g} pixels or more" if min_face else ""
+        return FoundFaces(name, error=f"No face{size} was found in the picture.", image=image)
+    wanted = found if faces == "all" else [main_face(found, image.shape)]
+    return FoundFaces(name, tuple(FaceCrop.of(image, face) for face in wanted), image=image)
 
 
 class Predictor:
@@ -183,7 +195,13 @@ class Predictor:
 
     @overload
     def predict(
-        self, source: Picture, explain: str | None = None, detection: bool = True, landmarks: bool = False
+        self,
+        source: Picture,
+        explain: str | None = None,
+        detection: bool = True,
+        landmarks: bool = False,
+        faces: str = "all",
+        min_face: float | None = None,
     ) -> ImagePrediction: ...
 
     @overload
@@ -193,6 +211,8 @@ class Predictor:
         explain: str | None = None,
         detection: bool = True,
         landmarks: bool = False,
+        faces: str = "all",
+        min_face: float | None = None,
     ) -> list[ImagePrediction]: ...
 
     def predict(
@@ -201,6 +221,8 @@ class Predictor:
         explain: str | None = None,
         detection: bool = True,
         landmarks: bool = False,
+        faces: str = "all",
+        min_face: float | None = None,
     ) -> ImagePrediction | list[ImagePrediction]:
         """Find and classify every face in a photo, or in each of several.
 
@@ -211,6 +233,7 @@ class Predictor:
             detection: False for pictures that are faces, cut out as the training set's: of each the middle square is
                 classified.
             landmarks: True for the pose of every head and how open eyes and mouth are, `FacePrediction.measures`.
+            faces, min_face: which faces are wanted, as in `find_faces`.
 
         Returns:
             The result; of a list a list, a result a photo. A photo that cannot be read or has no face gives a result
@@ -218,9 +241,9 @@ class Predictor:
         """
         self.require_method(explain)
         if isinstance(source, list | tuple):
-            found = (find_faces(one, detection) for given in source for one in expand(given))
+            found = (find_faces(one, detection, faces, min_face) for given in source for one in expand(given))
             return [self.judge(one, explain, landmarks) for one in found]
-        return self.judge(find_faces(source, detection), explain, landmarks)
+        return self.judge(find_faces(source, detection, faces, min_face), explain, landmarks)
 
     def predict_many(
         self,
@@ -229,27 +252,31 @@ class Predictor:
         explain: str | None = None,
         detection: bool = True,
         landmarks: bool = False,
+        faces: str = "all",
+        min_face: float | None = None,
     ) -> Iterator[ImagePrediction]:
         """The results of many pictures one after the other, in order; memory holds only a few at a time.
 
         Args:
             sources: pictures, folders and patterns as in `predict`'s lists; taken as they are needed.
             workers: processes; with 1 it is done in this one. Each loads the model once and computes with one thread.
-            explain, detection, landmarks: as in `predict`.
+            explain, detection, landmarks, faces, min_face: as in `predict`.
 
         Raises:
-            UserError: there is no such explanation, or the model cannot be sent to other processes.
+            UserError: there is no such explanation or choice of faces, or the model cannot be sent to other processes.
             RunError: the processes do not start.
         """
         self.require_method(explain)
+        require_choice(faces)
+        require_min_face(min_face)
         if workers < 1:
             raise UserError(f"there must be at least one worker, not {workers}")
         pictures = (one for given in sources for one in expand(given))
         if workers == 1:
-            return (self.judge(find_faces(one, detection), explain, landmarks) for one in pictures)
+            return (self.judge(find_faces(one, detection, faces, min_face), explain, landmarks) for one in pictures)
         from ferlib.predict_many import predict_in_processes
 
-        return predict_in_processes(self, pictures, workers, explain, detection, landmarks)
+        return predict_in_processes(self, pictures, workers, explain, detection, landmarks, faces, min_face)
 
     def judge(self, found: FoundFaces, explain: str | None = None, landmarks: bool = False) -> ImagePrediction:
         """Classify the faces of a photo that were found before; otherwise as `predict`."""

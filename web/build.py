@@ -97,7 +97,6 @@ def settings() -> dict[str, Any]:
     if preprocessing.centre_crop or "gradcam" not in classifier.methods:
         raise UserError(f"{DEFAULT_MODEL} cuts its input or has no heat map, which the page does not know")
     report = json.loads((WEIGHTS / DEFAULT_MODEL / "report.json").read_text())
-    sees = inspect.signature(faces.detect_faces).parameters
     return {
         "model": {
             "name": DEFAULT_MODEL,
@@ -117,10 +116,10 @@ def settings() -> dict[str, Any]:
             "threshold": inspect.signature(blazeface.detect).parameters["threshold"].default,
         },
         "faces": {
-            "max_side": sees["max_side"].default,
             **{name: getattr(faces, f"_{name.upper()}") for name in (
-                "coarse", "sure", "step", "range", "beside", "margin", "guess", "zooms", "confirmed", "upright_score",
-                "upright_roll", "turned_roll", "overlap")},
+                "coarse", "sure", "step", "max_side", "finest", "range", "beside", "margin", "guess", "zooms",
+                "third_zoom", "confirmed", "group", "alike", "faint", "in_group", "upright_score", "upright_roll",
+                "turned_roll", "overlap")},
         },
         "crop": {
             "max_roll": crop.MAX_ROLL, "square_side": crop._SQUARE_SIDE, "square_shift": crop._SQUARE_SHIFT,

@@ -58,7 +58,7 @@ class Job:
         out: path or address of the table.
         shard_size: photos a shard.
         model, device, coverage, truth: as `ferlib.predict.Predictor.load` takes them.
-        detection, landmarks: as `ferlib.predict.Predictor.predict` takes them.
+        detection, landmarks, faces, min_face: as `ferlib.predict.Predictor.predict` takes them.
         digest: of the list of photos, once that is written.
     """
 
@@ -70,6 +70,8 @@ class Job:
     truth: str = "label"
     detection: bool = True
     landmarks: bool = False
+    faces: str = "all"
+    min_face: float | None = None
     digest: str = ""
 
     def predictor(self) -> "Predictor":
@@ -102,13 +104,14 @@ class Job:
 
     def _judged(self, photo: str) -> ImagePrediction:
         predict = self.predictor().predict
+        how = None, self.detection, self.landmarks, self.faces, self.min_face
         if not is_address(photo):
-            return predict(photo, None, self.detection, self.landmarks)
+            return predict(photo, *how)
         try:
             content = _fetched(photo)
         except Exception as error:  # whatever a store's own package raises
             return ImagePrediction(photo, (), f"{photo} cannot be fetched ({str(error) or type(error).__name__}).")
-        return replace(predict(content, None, self.detection, self.landmarks), name=photo)
+        return replace(predict(content, *how), name=photo)
 
 
 @lru_cache(1)

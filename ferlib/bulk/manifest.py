@@ -28,6 +28,7 @@ class Manifest:
         model: digest of its files.
         columns: of the table.
         detection: whether faces were searched, or the photos are faces.
+        faces, min_face: which faces were wanted.
         coverage, truth: of prediction sets.
         form: of table and list.
     """
@@ -40,6 +41,8 @@ class Manifest:
     detection: bool
     coverage: float | None
     truth: str
+    faces: str
+    min_face: float | None
     form: int = _FORM
 
     @property
@@ -89,8 +92,9 @@ def _of(job: Job, listing: Listing) -> Manifest:
     columns = list(job.part().names)
     model = _digest(job.model)
     return Manifest(
-        listing.count, listing.digest, job.shard_size, model, columns, job.detection, job.coverage, job.truth
-    )
+        listing.count, listing.digest, job.shard_size, model, columns, job.detection, job.coverage, job.truth,
+        job.faces, job.min_face,
+    )  # fmt: skip
 
 
 def _digest(model: str) -> str:

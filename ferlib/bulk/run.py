@@ -64,7 +64,8 @@ def predict_table(
         address: of the Ray cluster; None starts one on this machine, or takes RAY_ADDRESS's.
         shard_size: photos a part.
         visible: True shows progress on standard error.
-        **settings: `device`, `coverage`, `truth` of `Predictor.load`, `detection` and `landmarks` of `predict`.
+        **settings: `device`, `coverage`, `truth` of `Predictor.load`; `detection`, `landmarks`, `faces`, `min_face` of
+            `predict`.
 
     Raises:
         UserError: a source is not there, the folder holds something else or was begun with other inputs.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.cli.predict_bulk import add_bulk_options, refuse_bulk_options, run_bulk
+from ferlib.cli.wanted_faces import add_wanted_faces
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.runtime.prediction_sets import TRUTHS
@@ -36,6 +37,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     predict.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
     predict.add_argument("--no-detection", action="store_true", help="the pictures are faces, cut out and square")
+    add_wanted_faces(predict)
     predict.add_argument(
         "--coverage", type=float, metavar="C", help="also the set of classes that holds the true one this often: 0.9 …"
     )
@@ -57,12 +59,7 @@ def run_predict(options: argparse.Namespace) -> int:
     """`ferlib predict`; 1 when a photo could not be read or has no face, and no table was asked for."""
     from ferlib.predict import DEFAULT_MODEL, Predictor
 
-    if not options.recursive:
-        refuse_bulk_options(options)
-    if options.out and not options.explain and not options.recursive:
-        raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
-    if options.truth != "label" and options.coverage is None:
-        raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
+    _check(options)
     if options.recursive:
         return run_bulk(options)
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
@@ -88,13 +85,32 @@ def run_predict(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Assert that the options go together.
+
+    Raises:
+        UserError: they do not, or a number means nothing.
+    """
+    from ferlib.detection.faces import require_min_face
+
+    if not options.recursive:
+        refuse_bulk_options(options)
+    if options.out and not options.explain and not options.recursive:
+        raise UserError("--out is the folder for heat maps; say which with --explain, e.g. --explain gradcam")
+    if options.truth != "label" and options.coverage is None:
+        raise UserError("--truth is of the prediction sets; say how often they are to hold it, e.g. --coverage 0.9")
+    if options.no_detection and (options.min_face or options.faces != "all"):
+        raise UserError("--no-detection looks for no faces, so there are none for --faces or --min-face to choose from")
+    require_min_face(options.min_face)
+
+
 def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[ImagePrediction]":
     """The photos' results, one after the other."""
     from dataclasses import replace
 
     from ferlib.image_paths import expand
 
-    how = options.explain, not options.no_detection, options.landmarks
+    how = options.explain, not options.no_detection, options.landmarks, options.faces, options.min_face
     for given in options.images:
         if given == STDIN:
             result = predictor.predict(sys.stdin.buffer.read(), *how)

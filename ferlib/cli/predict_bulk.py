@@ -43,6 +43,8 @@ def run_bulk(options: argparse.Namespace) -> int:
         truth=options.truth,
         detection=not options.no_detection,
         landmarks=options.landmarks,
+        faces=options.faces,
+        min_face=options.min_face,
     )
     before = f", {summary.before:,} of them before" if summary.before else ""
     print(f"{options.out}: {summary.photos:,} photos{before}")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferlib.cli.wanted_faces import add_wanted_faces
 from ferlib.errors import UserError
 from ferlib.utils.atomic import atomic_write
 
@@ -34,6 +35,7 @@ def add_video(commands: argparse._SubParsersAction) -> None:
     video.add_argument(
         "--time-constant", type=float, metavar="S", help="of smoothing a camera or stream (default: 0.2)"
     )
+    add_wanted_faces(video)
     video.add_argument("--model", metavar="NAME_OR_DIR", help="a released model's name or a model folder")
     video.add_argument("--device", default="cpu", help="cpu (default), auto for a GPU if there is one, cuda …")
     video.add_argument("--format", choices=FORMATS, default="table", help="of the summary (default: table)")
@@ -53,7 +55,10 @@ def run_video(options: argparse.Namespace) -> int:
             raise UserError("--telling goes through a film twice, and a camera or stream is there once")
         constant = TIME_CONSTANT if options.time_constant is None else options.time_constant
         predictor = VideoPredictor(
-            Predictor.load(options.model or DEFAULT_MODEL, options.device), time_constant=constant
+            Predictor.load(options.model or DEFAULT_MODEL, options.device),
+            time_constant=constant,
+            faces=options.faces,
+            min_face=options.min_face,
         )
         table = (_stream if reader.live else _film)(predictor, reader, options)
     if options.timeline:
@@ -76,9 +81,11 @@ def _check(options: argparse.Namespace) -> None:
         UserError: a file has the wrong ending, or a number means nothing.
         MissingPackage: a package for one is not installed.
     """
+    from ferlib.detection.faces import require_min_face
     from ferlib.utils.packages import require
     from ferlib.video.table_files import table_kind
 
+    require_min_face(options.min_face)
     for path in (options.out, options.annotated, options.timeline):
         if path and path.exists() and Path(options.source).exists() and path.samefile(options.source):
             raise UserError(f"{path} is the film itself, and would be overwritten")

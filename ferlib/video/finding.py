@@ -14,6 +14,7 @@ from ferlib.detection.crop import Face, around, cut
 from ferlib.detection.faces import detect_faces, without_duplicates
 
 SEARCH_EVERY = 0.2  # seconds between two searches of whole frames
+_MAX_SIDE = 640  # long side at which whole frames are searched, however small the faces in them
 _ZOOM = 2.0  # side of the square that is looked at, in sides of the face
 _SIDE = 128  # pixels at which it is
 _SURE = 0.6  # the lowest score there, see ferlib.detection.faces
@@ -26,10 +27,11 @@ class FaceFinder:
 
     Args:
         search_every: seconds between two searches of whole frames; 0: every frame is searched.
+        min_face: side in pixels of the smallest faces that a search finds, see `detect_faces`.
     """
 
-    def __init__(self, search_every: float = SEARCH_EVERY):
-        self.search_every = search_every
+    def __init__(self, search_every: float = SEARCH_EVERY, min_face: float | None = None):
+        self.search_every, self.min_face = search_every, min_face
         self._next = 0.0
 
     def find(
@@ -47,7 +49,8 @@ class FaceFinder:
         found = []
         if search:
             self._next = time + self.search_every
-            found = [look_again(image, face) or face for face in detect_faces(image, turns=False)]
+            faces = detect_faces(image, _MAX_SIDE, turns=False, min_face=self.min_face)
+            found = [look_again(image, face) or face for face in faces]
         known = [face for one in expected if (face := look_again(image, one)) is not None]
         return without_duplicates([*found, *known], _SAME), search
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.detection.crop import FaceCrop
+from ferlib.detection.crop import Face, FaceCrop
+from ferlib.detection.faces import require_min_face
+from ferlib.detection.main_face import prominence, require_choice
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor
 from ferlib.results import FacePrediction
 from ferlib.utils.packages import require
@@ -17,6 +19,7 @@ from ferlib.video.table import VideoTable
 from ferlib.video.tracking import LOST_AFTER, Tracker
 
 Source = str | Path | int
+_STAYS = 1.3  # how many times as prominent another face must be to become the main one
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +73,13 @@ class VideoPredictor:
         search_every: seconds between two searches of whole frames for new faces; 0: every frame is searched.
         lost_after: seconds that a face may be gone and still keep its number.
         time_constant: of smoothing as the frames come, in seconds; 0: none.
+        faces: "all", or "main" for the largest, most central one of every frame alone.
+        min_face: side in pixels of the smallest faces that are begun to be followed; None: as small as a search of the
+            whole frame finds them quickly. Smaller ones cost time.
 
     Raises:
         MissingPackage: PyAV or scipy is not installed.
-        UserError: the default model is not there.
+        UserError: the default model is not there, or `faces` or `min_face` is not what can be asked for.
     """
 
     def __init__(
@@ -83,10 +89,15 @@ class VideoPredictor:
         search_every: float = SEARCH_EVERY,
         lost_after: float = LOST_AFTER,
         time_constant: float = TIME_CONSTANT,
+        faces: str = "all",
+        min_face: float | None = None,
     ):
         require("following faces", "av", "scipy")
+        require_choice(faces)
+        require_min_face(min_face)
         self.predictor = predictor or Predictor.load(DEFAULT_MODEL)
         self.search_every, self.lost_after, self.time_constant = search_every, lost_after, time_constant
+        self.faces, self.min_face = faces, min_face
 
     def frames(self, reader: VideoReader, every: int = 1, until: float | None = None) -> Iterator[FramePrediction]:
         """The frames of an open source with their faces, as they come; only one frame is in memory at a time.
@@ -99,8 +110,9 @@ class VideoPredictor:
         Raises:
             VideoError: not one frame can be read.
         """
-        finder, tracker = FaceFinder(self.search_every), Tracker(self.lost_after)
+        finder, tracker = FaceFinder(self.search_every, self.min_face), Tracker(self.lost_after)
         smoothers: dict[int, ExponentialSmoother] = {}
+        main: int | None = None
         for frame in reader.frames(every):
             if until is not None and frame.time >= until:
                 return
@@ -112,6 +124,9 @@ class VideoPredictor:
             known = {track.number for track in tracker.tracks}
             smoothers = {number: smoother for number, smoother in smoothers.items() if number in known}
             followed = [(t.number, face) for t, face in zip(tracks, found, strict=True) if t is not None]
+            if self.faces == "main" and followed:
+                main = _main_track(followed, main, frame.pixels.shape)
+                followed = [one for one in followed if one[0] == main]
             crops = tuple(FaceCrop.of(frame.pixels, face) for _, face in followed)
             judged = self._judge(frame, crops)
             faces = []
@@ -140,3 +155,10 @@ class VideoPredictor:
         if not crops:
             return ()
         return self.predictor.judge(FoundFaces("frame", crops, image=frame.pixels)).faces
+
+
+def _main_track(faces: list[tuple[int, Face]], before: int | None, shape: tuple[int, ...]) -> int:
+    """The number of the main one among a frame's tracks; that of the frame before unless another is well ahead."""
+    weights = {number: prominence(face, shape) for number, face in faces}
+    best = max(weights, key=weights.__getitem__)
+    return before if before in weights and weights[best] < _STAYS * weights[before] else best

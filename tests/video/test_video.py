@@ -223,3 +223,16 @@ def test_a_stream_is_written_as_it_comes(film, tmp_path, predictor):
         rows.append(np.array(table.rows))
     np.testing.assert_array_equal(rows[0]["smoothed"], rows[1]["smoothed"][: len(rows[0])])
     assert np.abs(rows[1]["smoothed"] - rows[1]["raw"]).max() > 0.05
+
+
+def test_the_main_face_alone_is_one_row_a_frame(film):
+    """Two people of one size walk past each other: the one who is followed first stays the main one."""
+    rows = np.array(VideoPredictor(faces="main").predict(film[0]).rows)
+    assert len(rows) == len(np.unique(rows["frame"])) > 0.9 * len(film[1])
+    assert (np.diff(rows["track"]) != 0).sum() <= 2
+
+
+def test_small_faces_of_a_film_are_left_out(film, capsys):
+    assert len(VideoPredictor(min_face=300).predict(film[0], until=0.5)) == 0
+    assert main(["video", str(film[0]), "--min-face", "3"]) == 1
+    assert "from 10 pixels on" in capsys.readouterr().err

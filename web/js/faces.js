@@ -2,7 +2,7 @@
 
 import { areaOf, detect, shared } from "./blazeface.js";
 import { around, rollOf, sideOf } from "./crop.js";
-import { cut, padded, quarterTurns, resize, round } from "./pixels.js";
+import { cut, padded, quarterTurns, reduce, resize, round } from "./pixels.js";
 import settings from "./settings.js";
 
 const { smallest, threshold } = settings.blazeface;
@@ -12,10 +12,11 @@ const limits = settings.faces;
  * The faces of a picture: [{box, score, keypoints, turn}], boxes in whole pixels, from brows to chin.
  *
  * @param run the detector's graph, see `detect`.
- * @param maxSide the long side at which large pictures are searched.
+ * @param maxSide the long side at which large pictures are searched; null: max_side, and once more, more finely, where
+ *   all faces are small.
  * @param turns whether a photo without a sure face is searched on its sides and on its head too.
  */
-export async function detectFaces(run, picture, maxSide = limits.max_side, turns = true) {
+export async function detectFaces(run, picture, maxSide = null, turns = true) {
   const found = await search(run, picture, maxSide);
   const upright = (face) => face.score >= limits.upright_score && Math.abs(rollOf(face)) <= limits.upright_roll;
   return turns && !found.some(upright) ? inBestTurn(run, picture, found, maxSide) : found;
@@ -27,29 +28,60 @@ async function search(run, picture, maxSide) {
   for (const [side, margin] of limits.coarse) {
     if (!found.length) found = await look(run, picture, side, margin, limits.sure);
   }
-  let finest = Math.min(maxSide, longSide);
+  const limit = maxSide ?? limits.max_side;
+  let finer = Math.min(limit, longSide);
   if (found.length) {
     const largest = Math.max(...found.map(sideOf));
-    finest = Math.min(finest, (smallest * longSide) / Math.max(limits.beside, largest / limits.range));
+    finer = Math.min(finer, (smallest * longSide) / Math.max(limits.beside, largest / limits.range));
   }
-  if (finest > limits.step * limits.coarse[0][0]) {
-    for (const face of await look(run, picture, round(finest), limits.margin, limits.guess)) {
-      const score = await closerScore(run, picture, face);
-      if (score >= limits.confirmed) found.push({ ...face, score });
+  if (finer > limits.step * limits.coarse[0][0]) found = await withSmaller(run, picture, found, round(finer));
+  if (maxSide === null) {
+    const [largest, finest] = [Math.max(0, ...found.map(sideOf)), Math.min(limits.finest, longSide)];
+    if (largest < (2 * smallest * longSide) / limit && finest > limits.step * limit) {
+      found = await withSmaller(run, picture, found, finest);
     }
   }
-  return withoutDuplicates(found);
+  return found;
+}
+
+async function withSmaller(run, picture, found, side) {
+  const again = async (guesses) => {
+    const closer = [];
+    for (const face of guesses) closer.push({ ...face, score: await closerScore(run, picture, face) });
+    return closer;
+  };
+  const guesses = await again(await look(run, picture, side, limits.margin, limits.guess));
+  const sure = withoutDuplicates([...found, ...guesses.filter(({ score }) => score >= limits.confirmed)]);
+  if (sure.length < limits.group) return sure;
+  const usual = median(sure.map(sideOf));
+  const faint = (await look(run, picture, side, limits.margin, limits.faint)).filter(
+    ({ score }) => score <= limits.guess,
+  );
+  const others = [...guesses.filter(({ score }) => score < limits.confirmed), ...(await again(faint))];
+  const alike = others.filter(
+    (face) =>
+      usual / limits.alike < sideOf(face) && sideOf(face) < usual * limits.alike && face.score >= limits.in_group,
+  );
+  return withoutDuplicates([...sure, ...alike]);
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 async function inBestTurn(run, picture, found, maxSide) {
-  let [best, turn, side] = [0, 0, maxSide];
+  let [best, turn, side] = [0, 0, maxSide ?? limits.max_side];
   for (const face of found) best = Math.max(best, await closerScore(run, picture, face));
   if (found.length) {
     const largest = Math.max(...found.map(sideOf));
     side = Math.min(side, round((2 * smallest * Math.max(picture.width, picture.height)) / largest));
   }
+  const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / (2 * side)));
+  const small = factor > 1 ? reduce(picture, factor, factor) : picture;
   for (const quarters of [1, 2, 3]) {
-    const turned = quarterTurns(picture, quarters);
+    const turned = quarterTurns(small, quarters);
     let score = 0;
     for (const face of await search(run, turned, side)) {
       if (Math.abs(rollOf(face)) > limits.turned_roll) continue;
@@ -88,18 +120,24 @@ async function look(run, picture, longSide, margin, lowest) {
 }
 
 async function closerScore(run, picture, face) {
-  let sum = 0;
-  for (const zoom of limits.zooms) {
-    const patch = resize(cut(picture, around(face, zoom)), 128, 128, "bilinear", 2);
-    const expected = 128 / zoom;
-    const same = (await detect(run, patch, threshold)).filter(({ box: [x0, y0, x1, y1] }) => {
-      const away = Math.max(Math.abs((x0 + x1) / 2 - 64), Math.abs((y0 + y1) / 2 - 64));
-      const side = (x1 - x0 + y1 - y0) / 2;
-      return away < expected / 4 && side > 0.6 * expected && side < 1.6 * expected;
-    });
-    sum += Math.max(0, ...same.map(({ score }) => score));
+  let scores = [];
+  for (const zoom of limits.zooms) scores.push(await scoreIn(run, picture, face, zoom));
+  if ((scores[0] + scores[1]) / 2 < limits.confirmed) {
+    scores.push(await scoreIn(run, picture, face, limits.third_zoom));
+    scores = scores.sort((a, b) => a - b).slice(1);
   }
-  return sum / limits.zooms.length;
+  return (scores[0] + scores[1]) / 2;
+}
+
+async function scoreIn(run, picture, face, zoom) {
+  const patch = resize(cut(picture, around(face, zoom)), 128, 128, "bilinear", 2);
+  const expected = 128 / zoom;
+  const same = (await detect(run, patch, threshold)).filter(({ box: [x0, y0, x1, y1] }) => {
+    const away = Math.max(Math.abs((x0 + x1) / 2 - 64), Math.abs((y0 + y1) / 2 - 64));
+    const side = (x1 - x0 + y1 - y0) / 2;
+    return away < expected / 4 && side > 0.6 * expected && side < 1.6 * expected;
+  });
+  return Math.max(0, ...same.map(({ score }) => score));
 }
 
 function withoutDuplicates(found) {
