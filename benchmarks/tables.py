@@ -46,7 +46,7 @@ def released(before: bool = True) -> str:
         "convcut_ferplus_clean": "the same, duplicates removed",
         "convcut_ferplus_mirror": "**`convcut_ferplus_mirror`**: trained on at 128 px, mean over both sides of a face",
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
-        "ferlib-l": "**`ferlib-l`**: MobileNetV1, pretrained on faces, fine-tuned whole at 160 px, both sides of a face",
+        "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, both sides of a face",
         "ferlib-l_clean": "the same, duplicates removed",
         "convcut_ferplus_frozen": "the first one's head on a frozen EfficientNet-Lite0",
         "former/convcut_ferplus_frozen": "the same, fed with another mean and std than its backbone's (0.1.0)",
@@ -152,8 +152,12 @@ def gpu_cell(gpu: dict) -> str:
     if "no GPU" in gpu:
         return gpu["no GPU"]
     runs = {row["compile"]: row for row in gpu["ivsa training"] if row["batch"] == 64}
-    cells = [f"{runs[mode]['100 epochs, s']:,.0f} s {how} ({runs[mode]['images a second']:,} images a second)"
-             for mode, how in (("no", "step by step"), ("reduce-overhead", "with recorded steps")) if mode in runs]  # fmt: skip
+    names = {"no": "step by step", "reduce-overhead": "with recorded steps"}
+    cells = [
+        f"{runs[mode]['100 epochs, s']:,.0f} s {how} ({runs[mode]['images a second']:,} images a second)"
+        for mode, how in names.items()
+        if mode in runs
+    ]
     beside = "; the second beside eight to ten other trainings" if "from" in runs.get("reduce-overhead", {}) else ""
     return f"IVSA's 100 epochs of FER2013, batches of 64: {', '.join(cells)}; {gpu['machine']}{beside}"
 

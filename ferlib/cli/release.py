@@ -19,8 +19,8 @@ def add_release(commands: argparse._SubParsersAction) -> None:
     release.add_argument("--licence", metavar="ID", help="of the weights, for the card: Apache-2.0, CC-BY-NC-4.0 …")
     release.add_argument("--about", metavar="TEXT", help="for the card, what the run does not know: whose pictures "
                          "these are and what may be done with them, what the model is for")  # fmt: skip
-    release.add_argument("--mirror", action="store_true", help="of a run: the released model answers with the mean over "
-                         "a face and its mirror image")  # fmt: skip
+    release.add_argument("--mirror", action="store_true", help="of a run: the released model answers with the mean "
+                         "over a face and its mirror image")  # fmt: skip
     release.add_argument("--tau", type=float, metavar="T", help="of a run: shift the finished logits towards rare "
                          "classes by this much (logit adjustment)")  # fmt: skip
     release.add_argument("--onnx", action=argparse.BooleanOptionalAction, default=True,
