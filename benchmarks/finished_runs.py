@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ferlib.data.dataset import FaceDataset
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments.runner import computed_once, untrained
@@ -34,7 +35,7 @@ def pack(work: Path, target: Path) -> None:
                 continue
             test = load_dataset(run.name.split("-")[0]).split("test")
 
-            def found(best: Path = run / "best", test=test) -> np.ndarray:
+            def found(best: Path = run / "best", test: FaceDataset = test) -> np.ndarray:
                 return predict_dataset(load_model(best), test).astype(np.float32)
 
             computed_once(run / "test_probabilities.npy", found)

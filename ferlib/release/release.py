@@ -17,6 +17,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -185,7 +186,7 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None) 
         shift = create_method("logit_adjusted_posthoc", dataset.split("train"), model, {"tau": tau}).logit_shift
         weights = load_file(folder / "model.safetensors")
         bias = next(name for name, value in model.named_parameters() if value is output_layer(model).bias)
-        weights[bias] = (torch.from_numpy(weights[bias]) + shift).numpy()
+        weights[bias] = (torch.from_numpy(weights[bias]) + cast(torch.Tensor, shift)).numpy()
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
         config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
