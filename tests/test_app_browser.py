@@ -176,7 +176,8 @@ def test_another_model_another_method_and_both_models(page):
     choose(page, "Explanation", "Layer-CAM")
     sync_api.expect(faces).to_contain_text("(Layer-CAM)")
     page.get_by_label("Compare with", exact=True).click()
-    sync_api.expect(page.get_by_role("option")).to_have_text([*map(re.compile, ("no other model", "Standard", "Rare"))])
+    others = ("no other model", "Standard", "Rare", "Most accurate")
+    sync_api.expect(page.get_by_role("option")).to_have_text([*map(re.compile, others)])
     page.get_by_role("option", name="Standard, 87 %").click()
     sync_api.expect(faces.locator("h3")).to_have_text(["IVSA", "Standard"])
     choose(page, "Model", "Standard, 87 %")  # no model is compared with itself
