@@ -63,7 +63,9 @@ def spread(model: FaceModel) -> Tensor:
 def blobs(config: ModelConfig, batch: int) -> Tensor:
     """Model inputs (batch, channels, input_size, input_size), as different from each other as photos are."""
     values = torch.randn(batch, config.channels, 4, 4, generator=torch.Generator().manual_seed(3))
-    return F.interpolate(values, (config.input_size, config.input_size), mode="bilinear")
+    blobs = F.interpolate(values, (config.input_size, config.input_size), mode="bilinear")
+    brightest = 1 / min(config.std or (1,))  # of white, as the model sees it
+    return blobs * max(1, brightest / 10)
 
 
 ALWAYS = ("convcut_ferplus", "ivsa", "pattlite_none")  # of every kind one: the others are exported by the slow tests
