@@ -12,19 +12,24 @@ random ones.
 import argparse
 import json
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.evaluate import predict_dataset
-from ferlib.experiments.runner import computed_once, untrained
-from ferlib.models.registry import load_model
+from ferlib.experiments.rivals import test_probabilities
+from ferlib.experiments.runner import untrained
 from ferlib.training.recipes import read_recipe
 
 CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
+
+
+@lru_cache
+def test_faces(name: str) -> FaceDataset:
+    """The test split of a data set."""
+    return load_dataset(name).split("test")
 
 
 def pack(work: Path, target: Path) -> None:
@@ -33,12 +38,7 @@ def pack(work: Path, target: Path) -> None:
         for run in sorted(path.parent for path in work.glob("*/history.csv")):
             if len(pd.read_csv(run / "history.csv")) < json.loads((run / "recipe.json").read_text())["epochs"]:
                 continue
-            test = load_dataset(run.name.split("-")[0]).split("test")
-
-            def found(best: Path = run / "best", test: FaceDataset = test) -> np.ndarray:
-                return predict_dataset(load_model(best), test).astype(np.float32)
-
-            computed_once(run / "test_probabilities.npy", found)
+            test_probabilities(run, test_faces(run.name.split("-")[0]))
             for path in (path for pattern in CARRIED for path in run.glob(pattern)):
                 file.write(path, path.relative_to(work))
 

@@ -299,6 +299,8 @@ def main() -> int:
     for name in ("data", "work", "out"):
         setattr(options, name, getattr(options, name).resolve())
     options.out.mkdir(parents=True, exist_ok=True)
+    for sent_before in options.out.glob("models_*.zip"):
+        sent_before.unlink()  # what these parts have done is sent again
     source, data = options.data / "fer2013", options.work / "data" / "fer2013"
     options.faces = "compact copy" if (source / "fer2013_compact.npz").exists() else "exact"
     session = Session(options)

@@ -6,7 +6,7 @@ from ferlib.detection.crop import Face
 from ferlib.errors import UserError
 
 FACES = ("all", "main")
-"""What can be wanted: every face, or the main one alone."""
+"""The choices there are: every face of a picture, or the main one alone."""
 
 _AT_THE_RIM = 0.5  # what a face counts in a corner of the picture, of what it counts in the middle
 

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -202,7 +203,9 @@ def compare_rivals(
         own = dict(sorted(runs[rival.name].items()))
         called = predicted[rival.name]
         exact, resampled = draws[len(own)].measure([called[seed] for seed in own])
-        errors = [calibration_error(truth, _probabilities(run, test).astype(np.float64)) for run in own.values()]
+        errors = [
+            calibration_error(truth, test_probabilities(run.folder, test).astype(np.float64)) for run in own.values()
+        ]
         on_test = [float(run.accuracy("test", SINGLE).max()) for run in own.values()]
         entry = asdict(rival) | {
             "paper_accuracy": claimed(rival),
@@ -266,10 +269,10 @@ def predicted_classes(run: WatchedRun) -> np.ndarray:
     return run.predicted["test", str(SINGLE)][chosen_epoch(run)]
 
 
-def _probabilities(run: WatchedRun, test: FaceDataset) -> np.ndarray:
-    """Probabilities (N, classes) of the test faces by the network that was kept; computed once a run."""
-    path = run.folder / "test_probabilities.npy"
-    return computed_once(path, lambda: predict_dataset(load_model(run.folder / "best"), test).astype(np.float32))
+def test_probabilities(run: Path, test: FaceDataset) -> np.ndarray:
+    """Probabilities (N, classes) of the test faces by the network that a run's folder keeps; computed once a run."""
+    path = run / "test_probabilities.npy"
+    return computed_once(path, lambda: predict_dataset(load_model(run / "best"), test).astype(np.float32))
 
 
 @torch.inference_mode()

@@ -170,7 +170,7 @@ def adopt_run(run: Path, folder: Path) -> None:
 
 
 def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None) -> None:
-    """Change a new model in ways that take no training; training.json says so in "afterwards".
+    """Change a new model in ways that take no training.
 
     Args:
         folder: made by `adopt_run`.
@@ -191,8 +191,6 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None) 
     if mirror:
         config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
-    training = json.loads((folder / "training.json").read_text())
-    _write_training(folder, training | {"afterwards": {"mirror": mirror, "tau": tau}})
 
 
 def command_of(arguments: Sequence[str]) -> str | None:
@@ -264,7 +262,7 @@ def release(
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
     if mirror or tau is not None:
         finish(folder, dataset, mirror, tau)
-        training = json.loads((folder / "training.json").read_text())
+        training["afterwards"] = {"mirror": mirror, "tau": tau}
     _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
     calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if run:
