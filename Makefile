@@ -41,7 +41,7 @@ tables: $(VENV)/ready ## rebuild the tables of README.md and docs/ from results/
 	$(BIN)/python benchmarks/tables.py
 
 notebooks: $(VENV)/ready ## run all notebooks again, in place (needs Chromium; see notebooks/README.md)
-	PLOTLY_RENDERER=png TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	PLOTLY_RENDERER=png FERLIB_PICTURES=1 TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 	$(BIN)/python notebooks/shrink.py notebooks/06_what_the_model_sees.ipynb
 

@@ -135,7 +135,8 @@ service = Service()
 service.load()
 photo = example_pictures()[-1]
 with service.look(photo, *service.models, explain="gradcam") as results:
-    assert len(results) == len(service.models) and all(face.heatmap is not None for result in results for face in result.faces)
+    assert len(results) == len(service.models)
+    assert all(face.heatmap is not None for result in results for face in result.faces)
 assert len(service.among_neighbours(photo).rows) == 6
 print(sorted({set(LAB) - set(OF_GRADIO)!r} & set(sys.modules)))
 """
