@@ -1,7 +1,9 @@
 """Learning from a trained model's answers beside the labels (Hinton, Vinyals and Dean 2015)."""
 
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
+from ferlib.training.features import content_key
+from ferlib.utils.cache import cached_array
 from ferlib.utils.devices import choose_device
 
 FACES_AT_ONCE = 256
@@ -44,11 +48,19 @@ def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | P
 
 
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:
-    """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image."""
+    """Class probabilities (N, classes) float32 on the CPU, the mean of those for a face and for its mirror image.
+
+    They are kept in the user's cache: a training that goes on, or another student, need not ask again.
+    """
     preprocess = Preprocess.of(model.config)
 
     def answer(pixels: Tensor) -> Tensor:
         x = preprocess(pixels)
         return (model(x).softmax(dim=1) + model(x.flip(-1)).softmax(dim=1)) / 2
 
-    return torch.cat(list(run_model(model, answer, dataset.pixels, FACES_AT_ONCE, "asking the teacher"))).cpu()
+    def asked() -> np.ndarray:
+        answers = torch.cat(list(run_model(model, answer, dataset.pixels, FACES_AT_ONCE, "asking the teacher")))
+        return answers.cpu().numpy()
+
+    key = content_key(model, dataset, model, asdict(model.config))
+    return torch.from_numpy(cached_array("teacher", key, asked))

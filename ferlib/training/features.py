@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ferlib.data.dataset import FaceDataset
@@ -123,13 +123,23 @@ class FeatureCache:
 
         The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
         """
-        digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *shape]).encode())
-        digest.update(repr(tuple(dataset.pixels.shape)).encode())
-        for block in blocks(dataset.pixels):
-            digest.update(block.contiguous().numpy().data)
-        for name, value in sorted(model.cam_layer.state_dict().items()):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return content_key(model, dataset, model.cam_layer, *shape)
+
+
+def content_key(model: FaceModel, dataset: FaceDataset, part: nn.Module, *more: object) -> str:
+    """16 hexadecimal digits that change with the pixels, a part of a model, its input transform and what else is given.
+
+    Args:
+        part: whose parameters and buffers count; the model itself, or one of its layers.
+        more: whatever JSON can hold.
+    """
+    digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *more]).encode())
+    digest.update(repr(tuple(dataset.pixels.shape)).encode())
+    for block in blocks(dataset.pixels):
+        digest.update(block.contiguous().numpy().data)
+    for name, value in sorted(part.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def feature_logits(model: FaceModel, cache: FeatureCache) -> Callable[[Tensor], Tensor]:

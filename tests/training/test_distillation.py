@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ferlib.data.dataset import DataError
-from ferlib.models.registry import create_model
+from ferlib.models.registry import create_model, load_model
 from ferlib.predict import Predictor
-from ferlib.training.distillation import distillation_targets
+from ferlib.training import distillation
+from ferlib.training.distillation import distillation_targets, teacher_answers
 from ferlib.training.recipes import RECIPES
 
 
@@ -43,6 +44,16 @@ def test_several_teachers_answer_with_their_mean(teachers, synthetic_faces):
     assert (first - second).abs().max() > 1e-3
     both = distillation_targets(part.labels(), part, ",".join(map(str, teachers)), 1.0)
     assert (both - (first + second) / 2).abs().max() < 1e-6
+
+
+def test_a_teacher_is_asked_once(teachers, synthetic_faces, monkeypatch):
+    part = synthetic_faces.split("validation")
+    first, second = (teacher_answers(load_model(folder), part) for folder in teachers)
+    monkeypatch.setattr(distillation, "run_model", None)
+    for folder, answers in zip(teachers, (first, second), strict=True):
+        assert torch.equal(teacher_answers(load_model(folder), part), answers)
+    with pytest.raises(TypeError):  # other faces: it would have to be asked
+        teacher_answers(load_model(teachers[0]), synthetic_faces.split("test"))
 
 
 def test_votes_stay_distributions(teacher, synthetic_faces):
