@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ferlib.data.label_noise import flipped_fraction
 from ferlib.evaluation.report_format import in_percent, in_points
 from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_rivals
@@ -174,9 +175,9 @@ def methods_entries(table: str, data: str = "ferplus") -> dict[str, dict]:
     return {heading: found[name] for name, heading in BACKBONES.items() if name in found}
 
 
-def methods(table: str) -> str:
+def methods(table: str, data: str = "ferplus") -> str:
     """The rows of one of the rivals' tables with their differences to plain training, a table a backbone."""
-    return "\n\n".join(methods_rows(heading, entry) for heading, entry in methods_entries(table).items())
+    return "\n\n".join(methods_rows(heading, entry) for heading, entry in methods_entries(table, data).items())
 
 
 def methods_rows(heading: str, entry: dict) -> str:
@@ -262,11 +263,12 @@ def here(built: bool, frozen: bool, entry: dict, row: dict | None) -> str:
 
 
 def methods_tables() -> dict[str, Callable[[], str]]:
-    """The rivals' tables that have entries, by their names in the pages."""
+    """The rivals' tables that have entries, by their names in the pages, which name other data than FERPlus."""
     makers = {"methods": methods, "methods-noise": methods_noise}
     makers |= {"methods-frozen": methods, "methods-frozen-noise": methods_noise}
-    there = {entry["table"] for entry in read("methods")["entries"]}
-    tables: dict[str, Callable[[], str]] = {
-        name.replace("-", "_"): partial(make, name) for name, make in makers.items() if name in there
-    }
-    return tables | {"methods_claims": methods_claims}
+    tables: dict[str, Callable[[], str]] = {"methods_claims": methods_claims}
+    for entry in read("methods")["entries"]:
+        table, (data, _) = entry["table"], flipped_fraction(entry["data"])
+        name = table.replace("-", "_") + ("" if data == "ferplus" else f"_{data}")
+        tables[name] = partial(makers[table], table, data)
+    return tables

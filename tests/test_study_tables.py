@@ -56,7 +56,11 @@ def test_only_tables_with_entries_are_offered(results):
     results(*with_noise(), entry("methods"))
     tables = study_tables.methods_tables()
     assert set(tables) == {"methods", "methods_frozen", "methods_frozen_noise", "methods_claims"}
+    results(entry(), entry(data="facial_expressions", plain=0.6))
+    tables = study_tables.methods_tables()
+    assert set(tables) == {"methods_frozen", "methods_frozen_facial_expressions", "methods_claims"}
     assert all(make().startswith("| ") for make in tables.values())
+    assert lines(tables["methods_frozen_facial_expressions"]())[2][1] == "60.0 (59.0 to 61.0)"
 
 
 def test_claims_name_every_method_and_what_became_of_it(results):
