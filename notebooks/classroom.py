@@ -1,7 +1,7 @@
 """Copy the chapters for a class, without the exercises' solutions and without outputs: `python notebooks/classroom.py`
 
-Writes build/classroom, and build/classroom.zip to hand out (`make classroom`). Text, code, parameters and the numbers of
-the exercises stay as they are.
+Writes build/classroom, and build/classroom.zip to hand out (`make classroom`). Text, code, parameters and the numbers
+of the exercises stay as they are.
 """
 
 import argparse
