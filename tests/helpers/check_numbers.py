@@ -52,12 +52,12 @@ UNITS = {  # unit behind a number: what a stored value is multiplied by
 UNIT = re.compile(rf"\s*({'|'.join(sorted(UNITS, key=len, reverse=True))})(?!\w)")
 ANY = r"[\d.,]+"
 _PLACES = (
-    r"[Ss]ections?|[Cc]hapters?|[Nn]otebooks?|[Tt]ables?|[Ff]igs?\.|[Ff]igures?|[Ee]xercises?|[Aa]lgorithm|[Ee]qs?\.|"
-    r"[Ee]quations?|[Ss]teps?|[Ss]tages?|[Ss]eeds?|[Rr]ows?|[Cc]ells?|[Pp]art|[Ll]ayers?|[Bb]locks?|[Tt]racks?|RFC"
+    r"\b(?i:sections?|chapters?|notebooks?|tables?|figs?\.|figures?|exercises?|algorithm|eqs?\.|equations?|steps?|stages?|"
+    r"seeds?|rows?|cells?|part|layers?|blocks?|tracks?|RFC)"
 )
 #: Numbers that are not looked up: the rule's name; what stands before the number, the number, what stands behind it.
 EXCEPTIONS = {
-    "a place": (rf"(?:{_PLACES})\s(?:\d[\d.]*(?:,| and| or| to|–)\s?)*$", ANY, ""),
+    "a place": (rf"{_PLACES}\s(?:\d[\d.]*(?:,| and| or| to|–)\s?)*$", ANY, ""),
     "a year": ("", r"(?:19|20)\d\d", r"(?!\s*(?:%|px|MB|faces|photos))"),
     "a version": (r"(?:Python|PyTorch|Apache[- ]|[Vv]ersion|CUDA|Gradio|Ray)\s?$", ANY, ""),
     "a level": ("", ANY, r"\s*%?-?\s*(?:bootstrap\s|confidence\s|prediction\s)?(?:intervals?|sets?)\b"),
