@@ -1,8 +1,8 @@
 """Tables of very many photos: photos a second, kills, and a long run in pieces. Into results/bulk.json.
 
-    python benchmarks/bulk.py rates --out results/bulk.json
-    python benchmarks/bulk.py kills --out results/bulk.json
-    python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 1500 --out results/bulk.json   # again, until done
+    python benchmarks/bulk.py rates
+    python benchmarks/bulk.py kills
+    python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 1500   # again, until it is done
 
 The photos are those of facial_expressions, or of --from FOLDER, by hard links, over and over where more are asked for.
 
@@ -10,17 +10,17 @@ The photos are those of facial_expressions, or of --from FOLDER, by hard links, 
 time is that of all processes, which other work on the machine hardly changes.
 `kills`: the same table by one process, by two, by two whose parent is killed again and again, by two whose workers
 are, and by Ray where it is installed: the files are to be the same, byte for byte.
-`long`: two processes. A call is a piece: it goes on where the last one stopped, kills a worker at a random moment, and,
-if there is still work after --seconds, kills the parent and ends. The wall time of every piece, from start to last
-process, is in the work folder, lost work included. Twice a second the memory of all processes, shared pages counted
-once (PSS, Linux), is looked at. The last piece compares every row with those of the same photo in a table that one
-process made, and writes into --out.
+`long`: two processes. A call is a piece: it goes on where the last one stopped, kills a worker at a random moment, and
+kills the parent after --seconds, if there is work left. Wall time, from the start to the end of the last process, and
+photos stand in the work folder, one file a piece, written every second; so does the memory of all processes, shared
+pages counted once (PSS, Linux). Work that a kill undid costs time like any other. Photos that were done while nobody
+looked at the clock (this program itself was killed) are not counted in the rate. The last piece compares every row with
+those of the same photo in a table that one process made, and writes into --out.
 """
 
 import argparse
 import importlib.util
 import json
-import os
 import random
 import resource
 import shlex
@@ -31,6 +31,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bulk_runs import ONE_THREAD, Photos, alive, compare, link, memory, run
 from machine import machine
@@ -41,7 +42,7 @@ from ferlib.utils.files import find_pictures
 
 WORKERS = 2
 PARTS = ("rates", "kills", "long")
-EVERY = 30.0  # seconds between two samples of memory that are kept
+EVERY = 120.0  # seconds between two samples of memory that are kept
 
 
 def originals(options: argparse.Namespace, folder: Path) -> Path:
@@ -63,20 +64,10 @@ def linked(options: argparse.Namespace, work: Path) -> Photos:
     return Photos(work / "photos", work / "table", options.shard_size)
 
 
-def looped(folder: Path) -> None:
-    """The plain loop: a photo after the other, a line of JSON each."""
-    from ferlib.predict import Predictor
-
-    predictor = Predictor.load()
-    with tempfile.TemporaryFile("w") as file:
-        for path in find_pictures(folder):
-            file.write(json.dumps(predictor.predict(path).to_dict()) + "\n")
-
-
 def rates(options: argparse.Namespace, work: Path) -> dict:
     photos = linked(options, work)
     loop = "a loop over `Predictor.predict`"
-    ways = {loop: [sys.executable, __file__, "loop", "--photos-from", str(photos.folder)]}
+    ways = {loop: [sys.executable, str(Path(__file__).with_name("bulk_loop.py")), str(photos.folder)]}
     ways |= {f"`predict --recursive`, processes: {workers}": photos.command(workers) for workers in (1, WORKERS)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
@@ -122,66 +113,47 @@ def kills(options: argparse.Namespace, work: Path) -> dict:
         print(name, ways[name], flush=True)
 
     one, two = table("one"), table("two")
-    subprocess.run(one.command(1), check=True, env=ONE_THREAD, capture_output=True)
-    compared("one process", one)
+    run(one.command(1))
+    ways["one process"] = compare(one, options.photos, one)
     began = time.monotonic()
-    subprocess.run(two.command(WORKERS), check=True, env=ONE_THREAD, capture_output=True)
+    run(two.command(WORKERS))
     whole = time.monotonic() - began
     compared("two processes", two)
-    parent, killed = table("parent"), 0
-    while code := run(parent.command(WORKERS), whole * draw.uniform(0.2, 0.8) if killed < options.kills else None)[0]:
-        if code > 0:
-            raise SystemExit(f"the run ended with {code}")
+    parent, killed, apart = table("parent"), 0, whole / max(options.kills, 1)
+    while run(parent.command(WORKERS), apart * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
         killed += 1
     compared("two processes, the parent killed", parent, killed=killed)
-    workers = table("workers")
-    moments = [whole * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
-    code, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
-    compared("two processes, workers killed", workers, killed=killed, exit_code=code)
-    if importlib.util.find_spec("ray"):
-        cluster = table("ray")
-        code, killed = run(cluster.command(WORKERS, "ray"))
-        compared("a Ray cluster of this machine", cluster, exit_code=code)
+    workers, moments = table("workers"), [whole * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
+    _, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
+    compared("two processes, workers killed", workers, killed=killed)
+    if options.ray and importlib.util.find_spec("ray"):
+        cluster, moments = table("ray"), [whole * draw.uniform(0.5, 0.9)]
+        _, killed = run(cluster.command(WORKERS, "ray"), kill_workers_at=moments, seed=options.seed)
+        compared("a Ray cluster of this machine, a worker killed", cluster, killed=killed)
     return {"photos": options.photos, "shard_size": photos.shard_size, "ways": ways}
 
 
 def long(options: argparse.Namespace, work: Path) -> dict | None:
     """One piece of the long run; all pieces together when it was the last."""
-    photos, draw = linked(options, work), random.Random()
-    notes = sorted(work.glob("piece-*.json"))
+    photos, notes = linked(options, work), sorted(work.glob("piece-*.json"))
     pieces = [json.loads(note.read_text()) for note in notes]
     if pieces and alive(pieces[-1]["process"]):
         raise SystemExit(f"process {pieces[-1]['process']} of the last piece is still at work")
-    note, samples = work / f"piece-{len(notes):03}.json", []
-    piece = {"machine": machine(), "photos_before": photos.done(options.photos), "worker_killed": 0, "parent_killed": 0}
-    began, last = time.monotonic(), [-EVERY]
-
-    def look(process: int) -> None:
-        seconds, done, used = time.monotonic() - began, photos.done(options.photos), memory(process)
-        piece["largest_MB"] = max(piece.get("largest_MB", 0), round(used, 1))
-        if seconds - last[0] >= EVERY:
-            last[0] = seconds
-            samples.append((round(seconds), done, round(used, 1)))
-        write_json(note, piece | {"process": process, "seconds": round(seconds, 1), "photos": done, "samples": samples})
-
-    moments = [draw.uniform(0, options.seconds)]
-    code, killed = run(photos.command(WORKERS), options.seconds, moments, look)
-    if code > 0:
-        raise SystemExit(f"the run ended with {code}")
-    piece = json.loads(note.read_text()) | {"worker_killed": killed, "parent_killed": int(code < 0)}
-    piece |= {"seconds": round(time.monotonic() - began, 1), "photos": photos.done(options.photos)}
-    write_json(note, piece)
-    pieces.append(piece)
-    total = sum(one["seconds"] for one in pieces)
-    print(f"{piece['photos']:,} of {options.photos:,} photos in {len(pieces)} pieces, {total:,.0f} s", flush=True)
-    if code < 0:
+    pieces.append(piece(options, photos, work / f"piece-{len(pieces):03}.json"))
+    seconds = sum(one["seconds"] for one in pieces)
+    counted = sum(one["photos"] - one["photos_before"] for one in pieces)
+    done = pieces[-1]["photos"]
+    print(f"{done:,} of {options.photos:,} photos in {len(pieces)} pieces, {seconds:,.0f} s", flush=True)
+    if done < options.photos:
         return None
     reference = Photos(work / "originals", work / "reference", photos.shard_size)
-    subprocess.run(reference.command(1), check=True, env=ONE_THREAD, capture_output=True)
+    run(reference.command(1))
     return {
         "photos": options.photos,
-        "seconds": round(total, 1),
-        "photos_a_second": round(options.photos / total, 1),
+        "different": options.different,
+        "seconds": round(seconds, 1),
+        "photos_counted": counted,
+        "photos_a_second": round(counted / seconds, 1),
         "largest_MB": max(one["largest_MB"] for one in pieces),
         "killed": {who: sum(one[f"{who}_killed"] for one in pieces) for who in ("parent", "worker")},
         **compare(photos, options.photos, reference),
@@ -189,29 +161,48 @@ def long(options: argparse.Namespace, work: Path) -> dict | None:
     }
 
 
+def piece(options: argparse.Namespace, photos: Photos, note: Path) -> dict:
+    """Work on the table for some time; what was measured, which is in the note all the while."""
+    began, before = time.monotonic(), photos.done(options.photos)
+    found: dict[str, Any] = {"machine": machine(), "photos_before": before, "largest_MB": 0.0, "samples": []}
+    found |= {"worker_killed": 0, "parent_killed": 0}
+
+    def look(process: int) -> None:
+        seconds, done, used = time.monotonic() - began, photos.done(options.photos), round(memory(process), 1)
+        found.update(process=process, seconds=round(seconds, 1), photos=done)
+        found["largest_MB"] = max(found["largest_MB"], used)
+        if seconds >= EVERY * len(found["samples"]):
+            found["samples"].append((round(seconds), done, used))
+        write_json(note, found)
+
+    moment = random.uniform(0, options.seconds)
+    code, killed = run(photos.command(WORKERS), options.seconds, [moment], look)
+    found.update(seconds=round(time.monotonic() - began, 1), photos=photos.done(options.photos))
+    found.update(worker_killed=killed, parent_killed=int(code < 0))
+    write_json(note, found)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=(*PARTS, "loop"), metavar="PART", help="rates, kills or long")
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("results/bulk.json"))
-    parser.add_argument(
-        "--work", type=Path, metavar="FOLDER", help="of a long run (default: runs/bulk)", default=Path("runs/bulk")
-    )
+    parser.add_argument("--work", type=Path, metavar="FOLDER", default=Path("runs/bulk"), help="of the long run")
     parser.add_argument("--photos", type=int, default=3000, metavar="N", help="in all (default: 3000)")
     parser.add_argument("--photos-from", type=Path, metavar="FOLDER", help="in place of facial_expressions")
     parser.add_argument("--different", type=int, default=3000, metavar="N", help="of the photos (default: 3000)")
     parser.add_argument("--shard-size", type=int, default=500, metavar="N", help="photos a part (default: 500)")
     parser.add_argument("--runs", type=int, default=5, help="of rates")
     parser.add_argument("--kills", type=int, default=5, help="of kills: of the parent, and of workers")
+    parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True, help="of kills: by Ray, too")
     parser.add_argument("--seconds", type=float, default=1500, help="of a piece of the long run")
     parser.add_argument("--seed", type=int, default=0, help="of kills")
     options = parser.parse_args()
-    if options.part == "loop":  # in a process of its own
-        return looped(options.photos_from)
     if options.part == "long":
         options.work.mkdir(parents=True, exist_ok=True)
         found = long(options, options.work)
     else:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        with tempfile.TemporaryDirectory() as folder:
             found = {"rates": rates, "kills": kills}[options.part](options, Path(folder))
     if found:
         report = json.loads(options.out.read_text()) if options.out.exists() else {}

@@ -1,4 +1,4 @@
-"""Runs of `ferlib predict --recursive` that are watched, killed, and compared, for `bulk.py`. Memory and kills: Linux."""
+"""Runs of `ferlib predict --recursive` that are watched, killed and compared, for `bulk.py`. Needs Linux."""
 
 import os
 import random
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pyarrow.parquet
 
@@ -49,7 +50,7 @@ class Photos:
 
 
 def link(files: Sequence[Path], folder: Path, count: int) -> None:
-    """Make a folder of `count` hard links to the files, over and over, 1,000 in each folder below it; go on with one."""
+    """Make a folder of hard links to the files, over and over, 1,000 in each folder below it; or go on with it."""
     for number in range(count):
         file = files[number % len(files)]
         path = folder / f"{number // 1000:06}" / f"{number:09}{file.suffix}"
@@ -66,18 +67,22 @@ def run(
     look: Callable[[int], None] = lambda _: None,
     seed: int = 0,
 ) -> tuple[int, int]:
-    """Run a command, disturbed by `kill -9`; the exit code, and how many workers were killed.
+    """Run a command, disturbed by `kill -9`; the exit code, negative where it was killed, and the workers killed.
 
     Args:
         command: to run.
         kill_after: seconds after which it is killed, if it has not ended; its workers have ended, too, on return.
         kill_workers_at: seconds after which one of its workers, drawn at random, is killed.
-        look: called with its process number some five times a second.
+        look: called with its process number once a second.
         seed: of the draws.
+
+    Raises:
+        SystemExit: the command failed by itself.
     """
     draw, moments, killed = random.Random(seed), sorted(kill_workers_at), 0
-    began = time.monotonic()
-    with subprocess.Popen(command, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    began, looks = time.monotonic(), 0
+    with TemporaryFile() as said:
+        process = subprocess.Popen(command, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=said)
         while process.poll() is None:
             running, seconds = descendants(process.pid), time.monotonic() - began
             if kill_after is not None and seconds >= kill_after:
@@ -88,11 +93,14 @@ def run(
                     os.kill(draw.choice(workers), signal.SIGKILL)
                     killed += 1
                 moments = moments[1:]
-            look(process.pid)
+            if seconds >= looks:
+                looks += 1
+                look(process.pid)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
-        if process.returncode > 0 and process.stderr:
-            sys.stderr.write(process.stderr.read().decode(errors="replace"))
+                process.wait(0.1)
+        if process.returncode > 0:
+            said.seek(0)
+            raise SystemExit(f"the run ended with {process.returncode}: {said.read().decode(errors='replace')}")
     return process.returncode, killed
 
 
@@ -167,6 +175,12 @@ def compare(photos: Photos, count: int, reference: Photos) -> dict[str, int]:
 def answers_of(photos: Photos) -> Iterator[tuple[int, list[dict]]]:
     """Every photo's number and its rows without its name, part by part."""
     for path in photos.parts():
-        rows = pyarrow.parquet.read_table(path).drop_columns(["image"]).to_pylist()
+        rows = pyarrow.parquet.read_table(path).to_pylist()
         for photo, group in groupby(rows, itemgetter("photo")):
-            yield photo, [{name: value for name, value in row.items() if name != "photo"} for row in group]
+            yield photo, [without_name(row) for row in group]
+
+
+def without_name(row: dict) -> dict:
+    """A row without the photo's number and name; errors name it, too."""
+    error = row["error"] and row["error"].replace(Path(row["image"]).name, "")
+    return {name: value for name, value in row.items() if name not in ("photo", "image")} | {"error": error}

@@ -229,7 +229,7 @@ def literals() -> np.ndarray:
     paths = (*ROOT.glob("ferlib/**/*.py"), *ROOT.glob("benchmarks/*.py"))
     nodes = (node for path in paths for node in ast.walk(ast.parse(path.read_text())))
     values = (node.value for node in nodes if isinstance(node, ast.Constant))
-    return np.array(sorted({float(value) for value in values if type(value) in (int, float)}))
+    return np.array(sorted({float(value) for value in values if isinstance(value, int | float)}))
 
 
 @cache
