@@ -1,4 +1,4 @@
-"""The plain loop that bulk prediction is compared with, a line of JSON a photo: `python benchmarks/bulk_loop.py FOLDER`"""
+"""The plain loop beside bulk prediction, a line of JSON a photo: `python benchmarks/bulk_loop.py FOLDER`"""
 
 import json
 import sys
