@@ -174,10 +174,12 @@ def notebooks() -> Iterator[Number]:
         files = Place("named file", values_of(named_files("\n".join(cell.source for cell in notebook.cells))))
         for part in sections(notebook):
             own = Place("section", np.array(numbers(printed(part))))
-            title = part[0].source.partition("\n")[0].strip("# ")
             for cell in (cell for cell in part if cell.cell_type == "markdown"):
-                where = f"{path.relative_to(ROOT)}, {cell.id}: {title}"
-                for number in in_text(cell.source, where, (own, whole, files, *settings(cell.source, code))):
+                for number in in_text(
+                    cell.source,
+                    f"{path.relative_to(ROOT)}, {cell.id}",
+                    (own, whole, files, *settings(cell.source, code)),
+                ):
                     source = cell.metadata.get("quoted", {}).get(number.text)
                     said = source and named(source, notebook) is None
                     yield replace(number, exception=f"said in the cell's metadata: {source}") if said else number
