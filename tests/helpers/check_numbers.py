@@ -175,11 +175,8 @@ def notebooks() -> Iterator[Number]:
         for part in sections(notebook):
             own = Place("section", np.array(numbers(printed(part))))
             for cell in (cell for cell in part if cell.cell_type == "markdown"):
-                for number in in_text(
-                    cell.source,
-                    f"{path.relative_to(ROOT)}, {cell.id}",
-                    (own, whole, files, *settings(cell.source, code)),
-                ):
+                places = (own, whole, files, *settings(cell.source, code))
+                for number in in_text(cell.source, f"{path.relative_to(ROOT)}, {cell.id}", places):
                     source = cell.metadata.get("quoted", {}).get(number.text)
                     said = source and named(source, notebook) is None
                     yield replace(number, exception=f"said in the cell's metadata: {source}") if said else number
