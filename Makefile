@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: help demo web book test test-slow test-all lab lint tables notebooks figures bench clean pins
+.PHONY: help demo web book classroom test test-slow test-all lab lint tables notebooks figures bench clean pins
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,6 +19,9 @@ web: $(VENV)/app-ready ## the page without a server, into build/web, at http://1
 
 book: $(VENV)/ready ## the book, into build/book: chapters, results, glossary, API (and the page, if build/web is there)
 	$(BIN)/python docs/book/make_book.py
+
+classroom: $(VENV)/ready ## the chapters for a class, into build/classroom and a zip: no solutions, no outputs
+	$(BIN)/python notebooks/classroom.py
 
 test: $(VENV)/ready ## the tests, without the slow ones, on all cores
 	$(BIN)/python -m pytest -n auto -m "not slow"

@@ -1,18 +1,27 @@
-"""Tables of very many photos: photos a second beside a plain loop, and memory along a long run. Into results/bulk.json.
+"""Tables of very many photos: photos a second, kills, and a long run in pieces. Into results/bulk.json.
 
-    python benchmarks/bulk.py --out results/bulk.json
-    python benchmarks/bulk.py --out results/bulk.json --only memory --long 100000   # the other part stays as it is
+    python benchmarks/bulk.py rates
+    python benchmarks/bulk.py kills
+    python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 1500   # again, until it is done
 
-The photos are those of facial_expressions, by links in a temporary folder, over and over where more are asked for.
+The photos are those of facial_expressions, or of --from FOLDER, by hard links, over and over where more are asked for.
 
-`rates`: every way is a process of its own, from its start to the last row; all in turns, medians of --runs. A thread a
-process. Processor time is that of all its processes, which other work on the machine hardly changes.
-`memory`: one run of two processes; each second the memory of all of them, shared pages counted once (PSS, Linux).
+`rates`: a plain loop, one process, two; each from its start to its last row, all in turns, medians of --runs. Processor
+time is that of all processes, which other work on the machine hardly changes.
+`kills`: the same table by one process, by two, by two whose parent is killed again and again, by two whose workers
+are, and by Ray where it is installed: the files are to be the same, byte for byte.
+`long`: two processes. A call is a piece: it goes on where the last one stopped, kills a worker at a random moment, and
+kills the parent after --seconds, if there is work left. Wall time, from the start to the end of the last process, and
+photos stand in the work folder, one file a piece, written every second; so does the memory of all processes, shared
+pages counted once (PSS, Linux). Work that a kill undid costs time like any other. Photos that were done while nobody
+looked at the clock (this program itself was killed) are not counted in the rate. The last piece compares every row with
+those of the same photo in a table that one process made, and writes into --out.
 """
 
 import argparse
+import importlib.util
 import json
-import os
+import random
 import resource
 import shlex
 import shutil
@@ -20,162 +29,186 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from bulk_runs import ONE_THREAD, Photos, alive, compare, link, memory, run
+from machine import machine
 from photo_files import facial_expressions
 
 from ferlib.utils.atomic import write_json
+from ferlib.utils.files import find_pictures
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-FERLIB = (sys.executable, "-m", "ferlib", "predict", "--recursive")
-PARTS = ("rates", "memory")
-SAMPLES = 40  # of memory that are kept
+WORKERS = 2
+PARTS = ("rates", "kills", "long")
+EVERY = 120.0  # seconds between two samples of memory that are kept
 
 
-def linked(folder: Path, count: int, different: int) -> Path:
-    """A folder of `count` links to photos, 1,000 in each folder below it; `different` photos, over and over."""
-    files = facial_expressions(different)
-    for number in range(count):
-        below = folder / f"{number // 1000:04}"
-        below.mkdir(parents=True, exist_ok=True)
-        (below / f"{number:07}.jpg").symlink_to(files[number % different].resolve())
+def originals(options: argparse.Namespace, folder: Path) -> Path:
+    """A folder with copies of the different photos, which links can be made to."""
+    if not folder.exists():
+        files = find_pictures(options.photos_from) if options.photos_from else facial_expressions(options.different)
+        partial = folder.with_name("partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for number, file in enumerate(files[: options.different]):
+            shutil.copyfile(file, partial / f"{number:06}{file.suffix}")
+        partial.rename(folder)
     return folder
 
 
-def looped(folder: Path) -> None:
-    """The plain loop: a photo after the other, a line of JSON each."""
-    from ferlib.predict import Predictor
-    from ferlib.utils.files import find_pictures
-
-    predictor = Predictor.load()
-    with tempfile.TemporaryFile("w") as file:
-        for path in find_pictures(folder):
-            file.write(json.dumps(predictor.predict(path).to_dict()) + "\n")
+def linked(options: argparse.Namespace, work: Path) -> Photos:
+    """A folder of links in the work folder, and the place of its table."""
+    link(sorted(originals(options, work / "originals").iterdir()), work / "photos", options.photos)
+    return Photos(work / "photos", work / "table", options.shard_size)
 
 
-def rates(folder: Path, count: int, different: int, runs: int) -> dict:
-    photos, out = linked(folder / "photos", count, different), folder / "faces.parquet"
-    ways: dict[str, tuple[str, ...]] = {
-        "a loop over `Predictor.predict`": (sys.executable, __file__, "--loop", str(photos))
-    }
-    for workers in (1, 2):
-        ways[f"`predict --recursive`, processes: {workers}"] = (
-            *FERLIB, str(photos), "--out", str(out), "--workers", str(workers),
-        )  # fmt: skip
+def rates(options: argparse.Namespace, work: Path) -> dict:
+    photos = linked(options, work)
+    loop = "a loop over `Predictor.predict`"
+    ways = {loop: [sys.executable, str(Path(__file__).with_name("bulk_loop.py")), str(photos.folder)]}
+    ways |= {f"`predict --recursive`, processes: {workers}": photos.command(workers) for workers in (1, WORKERS)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(runs):
+    for _ in range(options.runs):
         for name, command in ways.items():
-            shutil.rmtree(out, ignore_errors=True)
-            began, worked = time.perf_counter(), _children()
+            shutil.rmtree(photos.table, ignore_errors=True)
+            began, worked = time.perf_counter(), processor_time()
             subprocess.run(command, check=True, env=ONE_THREAD, capture_output=True)
             seconds[name].append(time.perf_counter() - began)
-            processor[name].append(_children() - worked)
-            print(name, round(count / seconds[name][-1], 1), "photos/s", flush=True)
-    loop = next(iter(ways))
-    found = {
-        name: {
-            "photos_a_second": round(count / median(seconds[name]), 1),
-            "all": [round(count / one, 1) for one in seconds[name]],
-            "beside_the_loop": round(median(a / b for a, b in zip(seconds[loop], seconds[name], strict=True)), 2),
-            "processor_ms_a_photo": round(1000 * median(processor[name]) / count, 2),
-        }
-        for name in ways
+            processor[name].append(processor_time() - worked)
+            print(name, round(options.photos / seconds[name][-1], 1), "photos/s", flush=True)
+    return {
+        "photos": options.photos,
+        "runs": options.runs,
+        "ways": {
+            name: {
+                "photos_a_second": round(options.photos / median(seconds[name]), 1),
+                "all": [round(options.photos / one, 1) for one in seconds[name]],
+                "beside_the_loop": round(median(a / b for a, b in zip(seconds[loop], seconds[name], strict=True)), 2),
+                "processor_ms_a_photo": round(1000 * median(processor[name]) / options.photos, 2),
+            }
+            for name in ways
+        },
     }
-    return {"photos": count, "different": different, "runs": runs, "ways": found}
 
 
-def _children() -> float:
+def processor_time() -> float:
     """Seconds of processor time of all processes that were started here and have ended, and of theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def memory(folder: Path, count: int, different: int) -> dict:
-    photos, out = linked(folder / "photos", count, different), folder / "faces.parquet"
+def kills(options: argparse.Namespace, work: Path) -> dict:
+    photos, draw = linked(options, work), random.Random(options.seed)
+    ways: dict[str, dict] = {}
+
+    def table(name: str) -> Photos:
+        return Photos(photos.folder, work / name, photos.shard_size)
+
+    def compared(name: str, made: Photos, **numbers: int) -> None:
+        same = [path.read_bytes() for path in made.parts()] == [path.read_bytes() for path in one.parts()]
+        ways[name] = numbers | {"same_files": same} | compare(made, options.photos, one)
+        print(name, ways[name], flush=True)
+
+    one, two = table("one"), table("two")
+    run(one.command(1))
+    ways["one process"] = compare(one, options.photos, one)
     began = time.monotonic()
-    process = subprocess.Popen(
-        [*FERLIB, str(photos), "--out", str(out), "--workers", "2"], env=ONE_THREAD, stdout=subprocess.PIPE, text=True
-    )
-    samples: list[tuple[float, int, float, int]] = []  # seconds, parts that are written, MB, processes
+    run(two.command(WORKERS))
+    whole = time.monotonic() - began
+    compared("two processes", two)
+    parent, killed, apart = table("parent"), 0, whole / max(options.kills, 1)
+    while run(parent.command(WORKERS), apart * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
+        killed += 1
+    compared("two processes, the parent killed", parent, killed=killed)
+    workers, moments = table("workers"), [whole * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
+    _, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
+    compared("two processes, workers killed", workers, killed=killed)
+    if options.ray and importlib.util.find_spec("ray"):
+        cluster, moments = table("ray"), [whole * draw.uniform(0.5, 0.9)]
+        _, killed = run(cluster.command(WORKERS, "ray"), kill_workers_at=moments, seed=options.seed)
+        compared("a Ray cluster of this machine, a worker killed", cluster, killed=killed)
+    return {"photos": options.photos, "shard_size": photos.shard_size, "ways": ways}
 
-    def look() -> None:
-        sizes = [size for one in _with_descendants(process.pid) if (size := _share(one))]
-        parts = len(list(out.glob("part-*.parquet")))
-        samples.append((round(time.monotonic() - began, 1), parts, round(sum(sizes), 1), len(sizes)))
 
-    _every_second(look, process)
-    said = (process.stdout.read() if process.stdout else "").splitlines()
-    if process.returncode:
-        raise SystemExit(f"the run ended with {process.returncode}")
-    warm = [one for one in samples if one[1] >= 2]  # every process has made a part
-    quarters = [median(one[2] for one in warm[len(warm) * i // 4 : len(warm) * (i + 1) // 4]) for i in range(4)]
+def long(options: argparse.Namespace, work: Path) -> dict | None:
+    """One piece of the long run; all pieces together when it was the last."""
+    photos, notes = linked(options, work), sorted(work.glob("piece-*.json"))
+    pieces = [json.loads(note.read_text()) for note in notes]
+    if pieces and alive(pieces[-1]["process"]):
+        raise SystemExit(f"process {pieces[-1]['process']} of the last piece is still at work")
+    pieces.append(piece(options, photos, work / f"piece-{len(pieces):03}.json"))
+    seconds = sum(one["seconds"] for one in pieces)
+    counted = sum(one["photos"] - one["photos_before"] for one in pieces)
+    done = pieces[-1]["photos"]
+    print(f"{done:,} of {options.photos:,} photos in {len(pieces)} pieces, {seconds:,.0f} s", flush=True)
+    if done < options.photos:
+        return None
+    reference = Photos(work / "originals", work / "reference", photos.shard_size)
+    run(reference.command(1))
     return {
-        "photos": count, "different": different, "said": said[-1], "processes": max(one[3] for one in samples),
-        "largest_MB": max(one[2] for one in samples), "quarters_MB": [round(one, 1) for one in quarters],
-        "seconds_parts_MB": [one[:3] for one in samples[:: max(1, len(samples) // SAMPLES)]],
-    }  # fmt: skip
+        "photos": options.photos,
+        "different": options.different,
+        "seconds": round(seconds, 1),
+        "photos_counted": counted,
+        "photos_a_second": round(counted / seconds, 1),
+        "largest_MB": max(one["largest_MB"] for one in pieces),
+        "killed": {who: sum(one[f"{who}_killed"] for one in pieces) for who in ("parent", "worker")},
+        **compare(photos, options.photos, reference),
+        "pieces": pieces,
+    }
 
 
-def _every_second(look: Callable[[], None], process: subprocess.Popen) -> None:
-    while True:
-        try:
-            process.wait(1)
-            return
-        except subprocess.TimeoutExpired:
-            look()
+def piece(options: argparse.Namespace, photos: Photos, note: Path) -> dict:
+    """Work on the table for some time; what was measured, which is in the note all the while."""
+    began, before = time.monotonic(), photos.done(options.photos)
+    found: dict[str, Any] = {"machine": machine(), "photos_before": before, "largest_MB": 0.0, "samples": []}
+    found |= {"worker_killed": 0, "parent_killed": 0}
 
+    def look(process: int) -> None:
+        seconds, done, used = time.monotonic() - began, photos.done(options.photos), round(memory(process), 1)
+        found.update(process=process, seconds=round(seconds, 1), photos=done)
+        found["largest_MB"] = max(found["largest_MB"], used)
+        if seconds >= EVERY * len(found["samples"]):
+            found["samples"].append((round(seconds), done, used))
+        write_json(note, found)
 
-def _with_descendants(pid: int) -> Sequence[int]:
-    """A process and all that it started and they started, now."""
-    found = [pid]
-    for one in found:
-        try:
-            for task in Path(f"/proc/{one}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        except OSError:  # it has ended
-            continue
+    moment = random.uniform(0, options.seconds)
+    code, killed = run(photos.command(WORKERS), options.seconds, [moment], look)
+    found.update(seconds=round(time.monotonic() - began, 1), photos=photos.done(options.photos))
+    found.update(worker_killed=killed, parent_killed=int(code < 0))
+    write_json(note, found)
     return found
-
-
-def _share(pid: int) -> float:
-    """A process's part of the memory in MB; 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, metavar="FILE")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--photos", type=int, default=3000, help="of the rates (default: 3000)")
-    parser.add_argument("--long", type=int, default=30_000, help="photos of the long run (default: 30000)")
-    parser.add_argument("--different", type=int, default=3000, help="photos among them (default: 3000)")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("results/bulk.json"))
+    parser.add_argument("--work", type=Path, metavar="FOLDER", default=Path("runs/bulk"), help="of the long run")
+    parser.add_argument("--photos", type=int, default=3000, metavar="N", help="in all (default: 3000)")
+    parser.add_argument("--photos-from", type=Path, metavar="FOLDER", help="in place of facial_expressions")
+    parser.add_argument("--different", type=int, default=3000, metavar="N", help="of the photos (default: 3000)")
+    parser.add_argument("--shard-size", type=int, default=500, metavar="N", help="photos a part (default: 500)")
+    parser.add_argument("--runs", type=int, default=5, help="of rates")
+    parser.add_argument("--kills", type=int, default=5, help="of kills: of the parent, and of workers")
+    parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True, help="of kills: by Ray, too")
+    parser.add_argument("--seconds", type=float, default=1500, help="of a piece of the long run")
+    parser.add_argument("--seed", type=int, default=0, help="of kills")
     options = parser.parse_args()
-    if options.loop:
-        return looped(options.loop)
-    if not options.out:
-        parser.error("--out FILE is needed")
-    from machine import machine
-
-    report = json.loads(options.out.read_text()) if options.out.exists() else {}
-    for part in options.only:
+    if options.part == "long":
+        options.work.mkdir(parents=True, exist_ok=True)
+        found = long(options, options.work)
+    else:
         with tempfile.TemporaryDirectory() as folder:
-            if part == "rates":
-                found = rates(Path(folder), options.photos, options.different, options.runs)
-            else:
-                found = memory(Path(folder), options.long, options.different)
+            found = {"rates": rates, "kills": kills}[options.part](options, Path(folder))
+    if found:
+        report = json.loads(options.out.read_text()) if options.out.exists() else {}
         command = shlex.join(["python", "benchmarks/bulk.py", *sys.argv[1:]])
-        report[part] = {"command": command, "machine": machine(), **found}
-        report = {name: report[name] for name in PARTS if name in report}
-        write_json(options.out, report)
+        report[options.part] = {"command": command, "machine": machine(), **found}
+        write_json(options.out, {name: report[name] for name in PARTS if name in report})
 
 
 if __name__ == "__main__":
