@@ -340,7 +340,7 @@ def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Fi
 
 def _image(picture: np.ndarray) -> go.Image:
     """(H, W), (H, W, 1) or (H, W, 3) uint8."""
-    return go.Image(source=data_url(picture), hoverinfo="skip")
+    return go.Image(source=data_url(picture), hoverinfo="skip", zsmooth="fast")
 
 
 def _share(share: float) -> str:
