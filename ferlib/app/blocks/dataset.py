@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -221,13 +222,12 @@ def dataset_page(albums: Mapping[str, Album]) -> gr.Blocks:
         text = gr.Markdown(elem_id="said")
 
         listing = [name, chosen, order, repeated, start]
-        look = {"fn": faces, "inputs": listing, "outputs": [gallery, count, start]}
-        explain = {"fn": details, "inputs": [*listing, number], "outputs": [shown, said, text]}
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        look: dict[str, Any] = {"fn": faces, "inputs": listing, "outputs": [gallery, count, start]}
+        explain: dict[str, Any] = {"fn": details, "inputs": [*listing, number], "outputs": [shown, said, text]}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(**look, api_name="faces").then(**explain, api_name="details")
-        name.input(choices, name, [chosen, order], show_progress="hidden", api_name="choices").then(
-            **look, **quiet
-        ).then(**explain, **quiet)
+        other = name.input(choices, name, [chosen, order], show_progress="hidden", api_name="choices")
+        other.then(**look, **quiet).then(**explain, **quiet)
         for component in (chosen, order, repeated, start):
             component.input(**look, **quiet).then(**explain, **quiet)
         number.input(**explain, **quiet)
