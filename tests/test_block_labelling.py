@@ -59,7 +59,7 @@ def test_label_train_try(client, lesson, folder):
     text, _ = client.predict(api_name="/train")
     assert "at least two classes" in text and lesson.model is None
     *_, mine, theirs = client.predict(1, api_name="/try_face")
-    assert mine is None and len(theirs["confidences"]) > 3
+    assert not mine and len(theirs["confidences"]) > 3
 
     _, status = client.predict("disgust", api_name="/label")
     assert status.startswith("Face 2") and said.read().to_dict() == {first: "disgust"}
