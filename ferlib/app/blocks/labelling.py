@@ -24,7 +24,7 @@ from ferlib.experiments.learning_curve import longer
 from ferlib.experiments.runner import untrained
 from ferlib.images import read_image
 from ferlib.models.base import FaceModel
-from ferlib.plots.labelling import trainings
+from ferlib.plots import trainings
 from ferlib.predict import Predictor
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
