@@ -24,6 +24,7 @@ from ferlib.plots.data import (
     face_grid,
     remedies,
     similarities,
+    tau_sweep,
     votes,
 )
 from ferlib.plots.evaluation import (
@@ -73,6 +74,7 @@ __all__ = [
     "votes",
     "entropies",
     "remedies",
+    "tau_sweep",
     "Step",
     "flow",
     "salient_block",

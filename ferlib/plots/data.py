@@ -334,6 +334,29 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     return figure
 
 
+def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
+    """Scores of one model over the τ of its logit adjustment.
+
+    Args:
+        scores: one row a τ, which is the index; one column a metric, in 0..1.
+        title: of the figure.
+    """
+    figure = go.Figure()
+    for metric, colour in zip(scores, METRIC_COLOURS, strict=False):
+        figure.add_scatter(
+            x=scores.index,
+            y=100 * scores[metric],
+            name=METRIC_NAMES.get(metric, metric),
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5},
+            marker_size=7,
+            hovertemplate="τ = %{x}: %{y:.1f} %<extra></extra>",
+        )
+    figure.update_xaxes(title_text="τ: how much of the classes' log frequencies is taken off the logits")
+    figure.update_yaxes(title_text="score (%)")
+    return styled(figure, title, 380, legend=legend_above("right"))
+
+
 def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:
     """Two panels a row; a gap of some pixels, about, between rows of 290 and columns of 390."""
     rows = (len(titles) + 1) // 2

@@ -157,3 +157,12 @@ def test_remedies():
     assert second.range[1] > 50 > first.range[1]
     assert {axis.title.text for axis in figure.select_xaxes()} == {None, "points", "points, on another scale"}
     written(figure)
+
+
+def test_tau_sweep():
+    scores = pd.DataFrame({"accuracy": [0.9, 0.8], "macro_f1": [0.5, 0.6]}, index=[0, 1])
+    figure = plots.tau_sweep(scores, "shifted")
+    assert [line.name for line in figure.data] == ["accuracy", "macro-F1"]
+    np.testing.assert_allclose(figure.data[1].y, [50, 60])
+    assert list(figure.data[0].x) == [0, 1] and "τ" in figure.layout.xaxis.title.text
+    written(figure)
