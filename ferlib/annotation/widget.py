@@ -47,7 +47,7 @@ class Labeller(widgets.VBox):
 
     @property
     def place(self) -> int:
-        """Which face is shown, from 0; `len(files)` at the end."""
+        """Position of the face that is shown, from 0; `len(files)` at the end."""
         return self.queue.place
 
     def choose(self, label: str) -> None:
