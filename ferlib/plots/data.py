@@ -169,12 +169,12 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
     """
     figure = _panels([f"<b>{name}</b>" for name in values], 60)
     everything = np.concatenate([numbers for kinds in values.values() for numbers in kinds.values()])
-    low, high = np.quantile(everything, 0.001), everything.max()
+    low, high = everything.min(), everything.max()
     edges = np.linspace(low, high, 61)
     for place, kinds in enumerate(values.values()):
         row, column = place // 2 + 1, place % 2 + 1
         for kind, colour in zip(kinds, (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"]), strict=False):
-            shares = np.histogram(np.clip(kinds[kind], low, high), edges)[0] / len(kinds[kind]) * 100
+            shares = np.histogram(kinds[kind], edges)[0] / len(kinds[kind]) * 100
             figure.add_scatter(
                 x=np.repeat(edges, 2),  # from edge to edge, so that the outer bins are as wide as the others
                 y=[0, *np.repeat(shares, 2), 0],
