@@ -22,9 +22,10 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
     """Class distribution of some data sets, a panel for each.
 
     Args:
-        counts: title -> faces by class. Classes stand in the order of the longest list; a set may lack some.
+        counts: title -> faces by class. Classes stand in the order of the longest list, then those it lacks; a set may
+            lack some.
     """
-    classes = list(max(counts.values(), key=len).index)
+    classes = _all_classes([list(faces.index) for faces in counts.values()])
     figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 65)
     widest = max((faces / faces.sum()).max() for faces in counts.values()) * 100
     for place, faces in enumerate(counts.values()):
@@ -61,7 +62,7 @@ def effective_numbers(statistics: pd.DataFrame, beta: float = BETA) -> go.Figure
         beta: of the effective numbers, for the title.
     """
     sets = dict(iter(statistics.groupby("set", sort=False)))
-    classes = list(dict.fromkeys(max(sets.values(), key=len)["class"]))
+    classes = _all_classes([list(rows["class"]) for rows in sets.values()])
     figure = _panels([f"<b>{name}</b>" for name in sets], 65)
     for place, (name, rows) in enumerate(sets.items()):
         row, column = place // 2 + 1, place % 2 + 1
@@ -355,6 +356,11 @@ def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
     figure.update_xaxes(title_text="τ: how much of the classes' log frequencies is taken off the logits")
     figure.update_yaxes(title_text="score (%)")
     return styled(figure, title, 380, legend=legend_above("right"))
+
+
+def _all_classes(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The longest list of classes, then what stands in the others alone."""
+    return list(dict.fromkeys([*max(lists, key=len), *(name for names in lists for name in names)]))
 
 
 def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:

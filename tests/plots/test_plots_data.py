@@ -33,6 +33,12 @@ def test_class_shares():
     written(figure)
 
 
+def test_classes_that_one_set_alone_has():
+    counts = {"two": pd.Series([3, 1], index=["fear", "anger"]), "own": pd.Series([5], index=["tired"])}
+    for bar in plots.class_shares(counts).data:
+        assert list(bar.y) == ["fear", "anger", "tired"]
+
+
 def test_small_shares_are_not_rounded_away():
     (bar,) = plots.class_shares({"one": pd.Series([9990, 10, 0], index=["neutral", "fear", "anger"])}).data
     assert [text.split(" (")[0].strip() for text in bar.text] == ["100 %", "0.10 %", "0.00 %"]
