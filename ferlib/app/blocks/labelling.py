@@ -96,7 +96,7 @@ class Lesson:
         wrong = int((said != self.faces.frame.loc[said.index, "label"].map(self.faces.classes.__getitem__)).sum())
         return (
             f"Training {len(self.done)}: {len(said)} faces, {wrong} of them not labelled as their folder says; right "
-            f"on **{found['value']:.1%}** of {len(self.test)} faces of new people "
+            f"on {found['value']:.1%} of {len(self.test)} faces of new people "
             f"({found['low']:.0%} to {found['high']:.0%})."
         )
 
