@@ -38,6 +38,11 @@ def train_and_test(data: FaceDataset, recipe: Recipe, backbone_weights: str | Pa
     return predict_dataset(model, data.split("test")).argmax(axis=1)
 
 
+def longer(epochs: int, full: int, faces: int, longest: int = 3) -> int:
+    """Epochs for fewer faces, which make fewer steps an epoch: up to `longest` times those for the full number."""
+    return round(epochs * min(longest, full / faces))
+
+
 def learning_curve(
     data: FaceDataset,
     recipe: Recipe,
@@ -67,7 +72,7 @@ def learning_curve(
         for seed in seeds:
             part = few_per_class(data, count, seed)
             faces = int((part.frame["split"] == "train").sum())
-            epochs = round(recipe.epochs * min(longest, full / faces))
+            epochs = longer(recipe.epochs, full, faces, longest)
             predicted.append(train_and_test(part, replace(recipe, seed=seed, epochs=epochs), backbone_weights))
         exact, resampled = resampling.measure(predicted)
         found = intervals(exact.mean(axis=0), resampled)

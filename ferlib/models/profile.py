@@ -205,6 +205,23 @@ def receptive_fields(model: FaceModel) -> list[Field]:
     return list(found.values())
 
 
+def output_shapes(model: FaceModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the model's modules give for one face at its input size, without the batch, by module name.
+
+    Nothing is computed, see `count_flops`. Of a module that runs several times the last run counts.
+    """
+    copy = deepcopy(model).to("meta")
+    found: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, out: Any) -> None:
+        if isinstance(out, Tensor):
+            found[name] = tuple(out.shape[1:])
+
+    with _hooked({name: [module] for name, module in copy.named_modules() if name}, None, note):
+        _run(copy)
+    return found
+
+
 def _one(size: int | tuple[int, ...]) -> int:
     """The side of a square kernel or stride.
 

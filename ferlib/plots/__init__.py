@@ -6,6 +6,7 @@ in every figure. Titles, axes and units say enough for a figure to be read witho
 
 from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.annotators import annotator_matrices
+from ferlib.plots.architecture import Step, flow, salient_block
 from ferlib.plots.conformal import (
     answered_curves,
     coverage_by_class,
@@ -23,6 +24,7 @@ from ferlib.plots.data import (
     face_grid,
     remedies,
     similarities,
+    tau_sweep,
     votes,
 )
 from ferlib.plots.evaluation import (
@@ -43,6 +45,7 @@ from ferlib.plots.explain import (
     planes,
     region_table,
 )
+from ferlib.plots.labelling import trainings
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
     FROZEN,
@@ -71,6 +74,10 @@ __all__ = [
     "votes",
     "entropies",
     "remedies",
+    "tau_sweep",
+    "Step",
+    "flow",
+    "salient_block",
     "accuracy_by_batch",
     "budgets",
     "face_predictions",
@@ -84,6 +91,7 @@ __all__ = [
     "learning_rates",
     "step_sizes",
     "two_views",
+    "trainings",
     "batch_audit",
     "class_scores",
     "confusion_matrices",

@@ -7,12 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ferlib.data.imbalance import BETA, effective_number
+from ferlib.data.imbalance import BETA
 from ferlib.labels import COLOURS
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import CUT, INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
+from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
 
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # metrics that are compared with each other
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
@@ -22,9 +22,10 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
     """Class distribution of some data sets, a panel for each.
 
     Args:
-        counts: title -> faces by class. Classes stand in the order of the longest list; a set may lack some.
+        counts: title -> faces by class. Classes stand in the order of the longest list, then those it lacks; a set may
+            lack some.
     """
-    classes = list(max(counts.values(), key=len).index)
+    classes = _all_classes([list(faces.index) for faces in counts.values()])
     figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 65)
     widest = max((faces / faces.sum()).max() for faces in counts.values()) * 100
     for place, faces in enumerate(counts.values()):
@@ -54,46 +55,44 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
 
 
 def effective_numbers(statistics: pd.DataFrame, beta: float = BETA) -> go.Figure:
-    """Effective number over the number of faces, a point for every class of every data set, and the curve they lie on.
+    """Faces of every class and the effective number that they are worth, a line a class, a panel a data set.
 
     Args:
         statistics: `set`, `class`, `faces`, `effective_number`.
-        beta: of the effective numbers.
+        beta: of the effective numbers, for the title.
     """
-    faces = np.geomspace(1, max(statistics["faces"].max(), 10) * 1.5, 100)
-    figure = go.Figure()
-    figure.add_scatter(
-        x=faces, y=faces, mode="lines", line={"color": CUT, "width": 2, "dash": "dot"}, name="every face new (β → 1)"
-    )
-    figure.add_scatter(
-        x=faces, y=effective_number(faces, beta), mode="lines", line={"color": INK, "width": 1.5}, name=f"β = {beta}"
-    )
-    symbols = dict(zip(dict.fromkeys(statistics["set"]), SYMBOLS * len(statistics), strict=False))
-    for (name, place), points in statistics.groupby(["class", "set"], sort=False):
-        figure.add_scatter(
-            x=points["faces"],
-            y=points["effective_number"],
-            mode="markers",
-            marker={
-                "color": COLOURS.get(name, OTHER_COLOUR),
-                "symbol": symbols[place],
-                "size": 12,
-                "line": {"color": "white", "width": 1},
-            },
-            hovertemplate=f"{place}, {name}: %{{x:,}} faces count as %{{y:.0f}}<extra></extra>",
-            showlegend=False,
-        )
-    present = set(statistics["class"])
-    for name in [*(name for name in COLOURS if name in present), *sorted(present - set(COLOURS))]:
-        marker = {"color": COLOURS.get(name, OTHER_COLOUR), "symbol": "circle", "size": 11}
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
-    for place, symbol in symbols.items():
-        marker = {"color": "white", "symbol": symbol, "size": 11, "line": {"color": INK, "width": 1.5}}
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=place)
-    ticks = {"type": "log", "dtick": 1, "tickformat": ","}
-    figure.update_xaxes(title_text="training faces of the class", **ticks)
-    figure.update_yaxes(title_text="effective number", **ticks)
-    return styled(figure, "What a class's faces count for", 470)
+    sets = dict(iter(statistics.groupby("set", sort=False)))
+    classes = _all_classes([list(rows["class"]) for rows in sets.values()])
+    figure = _panels([f"<b>{name}</b>" for name in sets], 65)
+    for place, (name, rows) in enumerate(sets.items()):
+        row, column = place // 2 + 1, place % 2 + 1
+        for line in rows.itertuples():
+            colour = COLOURS.get(line[2], OTHER_COLOUR)
+            figure.add_scatter(
+                x=[line.effective_number, line.faces],
+                y=[line[2]] * 2,
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"size": [13, 9], "color": [colour, "white"], "line": {"color": colour, "width": 2}},
+                hovertemplate=f"{name}, {line[2]}: %{{x:,.0f}}<extra></extra>",
+                showlegend=False,
+                row=row,
+                col=column,
+            )
+        figure.update_xaxes(title_text="training faces (log)", row=row, col=column)
+    for text, fill in (("faces", "white"), ("effective number", INK)):
+        marker = {"color": fill, "size": 11, "line": {"color": INK, "width": 2}}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=text)
+    top = np.log10(max(statistics["faces"].max(), 10) * 1.6)
+    figure.update_xaxes(type="log", dtick=1, tickformat=",", range=[-0.1, top])
+    figure.update_yaxes(categoryorder="array", categoryarray=classes[::-1])
+    rows = (len(sets) + 1) // 2
+    return styled(
+        figure,
+        f"What a class's faces count for (β = {beta})",
+        120 + 260 * rows,
+        legend=legend_above("right", 1 + 0.11 / rows),
+    ).update_layout(margin_l=95)
 
 
 def baselines(values: pd.DataFrame, title: str) -> go.Figure:
@@ -169,18 +168,19 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
         title: of the figure.
         axis: what the numbers are.
     """
-    figure = _panels([f"<b>{name}</b>" for name in values], 60, shared_yaxes=False)
+    figure = _panels([f"<b>{name}</b>" for name in values], 60)
+    everything = np.concatenate([numbers for kinds in values.values() for numbers in kinds.values()])
+    low, high = everything.min(), everything.max()
+    edges = np.linspace(low, high, 61)
     for place, kinds in enumerate(values.values()):
         row, column = place // 2 + 1, place % 2 + 1
-        low, high = np.quantile(np.concatenate(list(kinds.values())), [0.001, 1])
-        edges = np.linspace(low, high, 61)
         for kind, colour in zip(kinds, (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"]), strict=False):
-            counts = np.histogram(kinds[kind], edges)[0]
+            shares = np.histogram(kinds[kind], edges)[0] / len(kinds[kind]) * 100
             figure.add_scatter(
-                x=(edges[1:] + edges[:-1]) / 2,
-                y=counts / counts.sum() * 100,
+                x=np.repeat(edges, 2),  # from edge to edge, so that the outer bins are as wide as the others
+                y=[0, *np.repeat(shares, 2), 0],
                 mode="lines",
-                line={"color": colour, "width": 2, "shape": "hvh"},
+                line={"color": colour, "width": 2},
                 fill="tozeroy",
                 opacity=0.6,
                 name=kind,
@@ -190,8 +190,9 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
                 row=row,
                 col=column,
             )
-        figure.update_xaxes(title_text=axis, row=row, col=column)
-        figure.update_yaxes(title_text="pairs (%)" if column == 1 else None, rangemode="tozero", row=row, col=column)
+        figure.update_xaxes(title_text=axis, range=[low, high], row=row, col=column)
+        figure.update_yaxes(title_text="pairs (%)" if column == 1 else None, row=row, col=column)
+    figure.update_yaxes(rangemode="tozero", matches="y")
     rows = (len(values) + 1) // 2
     return styled(figure, title, 120 + 270 * rows, legend=legend_above("right", 1 + 0.12 / rows))
 
@@ -299,7 +300,8 @@ def entropies(values: pd.DataFrame) -> go.Figure:
             line_width=2,
         )
     figure.update_xaxes(
-        title_text="entropy of the votes (bits); 0: all agree, 1: two answers, half each", rangemode="tozero"
+        title_text="entropy of the votes (bits); 0: all agree, 1: two answers, half each",
+        range=[-0.02, values.groupby("class")["entropy"].quantile(0.95).max() * 1.05 + 0.02],
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure = styled(figure, "How divided the voters were, by the class that won", 400, showlegend=False)
@@ -311,7 +313,7 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
 
     Args:
         table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
-        metrics: those to show.
+        metrics: those to show. Panels of `SCORES` have one scale, others one in both rows.
     """
     panels = [
         (
@@ -321,7 +323,44 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         for place in dict.fromkeys(table["data"])
         for metric in metrics
     ]
-    return forest(panels, len(metrics), VERDICT_COLOURS, "Against plain training, 95 % intervals")
+    figure = forest(panels, len(metrics), VERDICT_COLOURS, "Against plain training, 95 % intervals")
+    scores = [metric for metric in metrics if metric in SCORES]
+    for column, metric in enumerate(metrics, 1):
+        alike = table[table["metric"].isin(scores if metric in scores else [metric])]
+        low, high = 100 * alike["minus_none_low"].min(), 100 * alike["minus_none_high"].max()
+        pad = 0.05 * (high - low)
+        title = "points" if metric in scores else "points, on another scale"
+        figure.update_xaxes(range=[low - pad, high + pad], col=column)
+        figure.update_xaxes(title_text=title, row=len(panels) // len(metrics), col=column)
+    return figure
+
+
+def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
+    """Scores of one model over the τ of its logit adjustment.
+
+    Args:
+        scores: one row a τ, which is the index; one column a metric, in 0..1.
+        title: of the figure.
+    """
+    figure = go.Figure()
+    for metric, colour in zip(scores, METRIC_COLOURS, strict=False):
+        figure.add_scatter(
+            x=scores.index,
+            y=100 * scores[metric],
+            name=METRIC_NAMES.get(metric, metric),
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5},
+            marker_size=7,
+            hovertemplate="τ = %{x}: %{y:.1f} %<extra></extra>",
+        )
+    figure.update_xaxes(title_text="τ: how much of the classes' log frequencies is taken off the logits")
+    figure.update_yaxes(title_text="score (%)")
+    return styled(figure, title, 380, legend=legend_above("right"))
+
+
+def _all_classes(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The longest list of classes, then what stands in the others alone."""
+    return list(dict.fromkeys([*max(lists, key=len), *(name for names in lists for name in names)]))
 
 
 def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Figure:
@@ -340,7 +379,7 @@ def _panels(titles: Sequence[str], gap: int, shared_yaxes: bool = True) -> go.Fi
 
 def _image(picture: np.ndarray) -> go.Image:
     """(H, W), (H, W, 1) or (H, W, 3) uint8."""
-    return go.Image(source=data_url(picture), hoverinfo="skip")
+    return go.Image(source=data_url(picture), hoverinfo="skip", zsmooth="fast")
 
 
 def _share(share: float) -> str:

@@ -309,14 +309,13 @@ def confusion_matrices(counts: np.ndarray, classes: Sequence[str], title: str) -
 
 
 def class_scores(tables: Mapping[str, pd.DataFrame], measure: str = "recall") -> go.Figure:
-    """One score of every class, beside each other for several models; classes of few faces stand on the right.
+    """One score of every class, beside each other for several models, in the tables' order as in every other figure.
 
     Args:
         tables: model -> `ferlib.evaluation.metrics.per_class`, of the same test faces.
         measure: "precision", "recall" or "f1".
     """
-    first = next(iter(tables.values()))
-    order = first.sort_values("support", ascending=False, kind="stable").index
+    order = next(iter(tables.values())).index
     colours = [HONEST, MARK, OTHER_COLOUR, COLOURS["happiness"]]
     figure = go.Figure()
     for (name, table), colour in zip(tables.items(), colours, strict=False):

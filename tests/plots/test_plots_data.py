@@ -33,6 +33,12 @@ def test_class_shares():
     written(figure)
 
 
+def test_classes_that_one_set_alone_has():
+    counts = {"two": pd.Series([3, 1], index=["fear", "anger"]), "own": pd.Series([5], index=["tired"])}
+    for bar in plots.class_shares(counts).data:
+        assert list(bar.y) == ["fear", "anger", "tired"]
+
+
 def test_small_shares_are_not_rounded_away():
     (bar,) = plots.class_shares({"one": pd.Series([9990, 10, 0], index=["neutral", "fear", "anger"])}).data
     assert [text.split(" (")[0].strip() for text in bar.text] == ["100 %", "0.10 %", "0.00 %"]
@@ -42,16 +48,14 @@ def test_effective_numbers():
     rows = [("a", "neutral", 1000, 632.3), ("a", "fear", 1, 1.0), ("b", "neutral", 10, 9.96)]
     table = pd.DataFrame(rows, columns=["set", "class", "faces", "effective_number"])
     figure = plots.effective_numbers(table, beta=0.999)
-    diagonal, curve = figure.data[:2]
-    np.testing.assert_allclose(diagonal.x, diagonal.y)
-    naive = [sum(0.999**step for step in range(round(n))) for n in curve.x]  # the n-th face adds β^(n-1)
-    np.testing.assert_allclose(curve.y, naive, rtol=0.01, atol=0.5)
-    points = [trace for trace in figure.data if trace.mode == "markers" and trace.x[0] is not None]
-    assert sorted((point.x[0], point.y[0]) for point in points) == [(1, 1.0), (10, 9.96), (1000, 632.3)]
-    assert {point.marker.color for point in points} == {COLOURS["neutral"], COLOURS["fear"]}
-    legend = [trace.name for trace in figure.data if trace.showlegend is None]
-    assert legend[2:] == ["neutral", "fear", "a", "b"]
-    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    lines = [trace for trace in figure.data if trace.x[0] is not None]
+    assert [(*line.x, line.y[0]) for line in lines] == [(632.3, 1000, "neutral"), (1, 1, "fear"), (9.96, 10, "neutral")]
+    assert [line.line.color for line in lines] == [COLOURS[name] for name in ("neutral", "fear", "neutral")]
+    assert [line.xaxis for line in lines] == ["x", "x", "x2"] and titles(figure) == ["<b>a</b>", "<b>b</b>"]
+    assert [trace.name for trace in figure.data if trace.x[0] is None] == ["faces", "effective number"]
+    assert figure.layout.xaxis.type == figure.layout.xaxis2.type == "log"
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range  # to be compared
+    assert figure.layout.yaxis.categoryarray == ("fear", "neutral") and "0.999" in figure.layout.title.text
     written(figure)
 
 
@@ -79,12 +83,22 @@ def test_class_matrices(count):
 
 def test_similarities():
     rng = np.random.default_rng(0)
-    values = {"one": {"same": rng.normal(0.5, 0.1, 500), "other": rng.normal(0, 0.1, 900)}}
+    values = {
+        "one": {"same": rng.normal(0.5, 0.1, 500), "other": rng.normal(0, 0.1, 900)},
+        "two": {"same": rng.normal(0.8, 0.1, 500)},
+    }
     figure = plots.similarities(values, "alike", "cosine")
-    assert [line.name for line in figure.data] == ["same", "other"]
-    for line, kind in zip(figure.data, values["one"].values(), strict=True):
-        assert np.average(line.x, weights=line.y) == pytest.approx(kind.mean(), abs=0.02)
-        assert sum(line.y) == pytest.approx(100)
+    assert [line.name for line in figure.data] == ["same", "other", "same"]
+    drawn = [numbers for kinds in values.values() for numbers in kinds.values()]
+    for line, numbers in zip(figure.data, drawn, strict=True):
+        x, y = np.array(line.x), np.array(line.y)
+        widths, heights = np.diff(x[::2]), y[1:-1:2]
+        assert widths == pytest.approx(widths[0]) and (np.diff(x[1:-1:2]) == pytest.approx(widths[0]))
+        assert sum(heights) == pytest.approx(100) and (y[0], y[-1]) == (0, 0)
+        middles = (x[:-2:2] + x[2::2]) / 2
+        assert np.average(middles, weights=heights) == pytest.approx(numbers.mean(), abs=0.02)
+    assert figure.data[0].x[-1] == np.concatenate(drawn).max()  # the last bin ends where the numbers do
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range and figure.layout.yaxis2.matches == "y"
     assert figure.layout.xaxis.title.text == "cosine"
     written(figure)
 
@@ -141,4 +155,20 @@ def test_remedies():
     np.testing.assert_allclose(first.x - first.error_x.arrayminus, [1, -3])
     assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in ("better", "no difference shown"))
     assert figure.layout.yaxis.categoryarray == ("focal", "weights")  # the first on top
+    ranges = {tuple(axis.range) for axis in figure.select_xaxes()}
+    assert len(ranges) == 1 and min(ranges)[0] < -10 and max(ranges)[1] > 10  # one scale for what is compared
+    with_recall = pd.DataFrame([*rows, ("one", "weights", "recall_rarest", 0.3, 0.2, 0.5, "better")], columns=columns)
+    figure = plots.remedies(with_recall, ["macro_f1", "recall_rarest"])
+    first, second, *_ = figure.select_xaxes()
+    assert second.range[1] > 50 > first.range[1]
+    assert {axis.title.text for axis in figure.select_xaxes()} == {None, "points", "points, on another scale"}
+    written(figure)
+
+
+def test_tau_sweep():
+    scores = pd.DataFrame({"accuracy": [0.9, 0.8], "macro_f1": [0.5, 0.6]}, index=[0, 1])
+    figure = plots.tau_sweep(scores, "shifted")
+    assert [line.name for line in figure.data] == ["accuracy", "macro-F1"]
+    np.testing.assert_allclose(figure.data[1].y, [50, 60])
+    assert list(figure.data[0].x) == [0, 1] and "τ" in figure.layout.xaxis.title.text
     written(figure)

@@ -142,5 +142,5 @@ def test_class_scores():
         name: per_class(labels, np.full(25, guess), ["rare", "common"]) for guess, name in enumerate(("one", "two"))
     }
     figure = plots.class_scores(tables)
-    assert list(figure.data[0].x) == ["common<br>(20)", "rare<br>(5)"]
-    assert list(figure.data[0].y) == [0, 100] and list(figure.data[1].y) == [100, 0]
+    assert list(figure.data[0].x) == ["rare<br>(5)", "common<br>(20)"]  # the classes' own order
+    assert list(figure.data[0].y) == [100, 0] and list(figure.data[1].y) == [0, 100]

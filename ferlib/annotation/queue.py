@@ -1,0 +1,59 @@
+"""The faces that one person labels, one after the other; behind the widget and the small page of chapter 7."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ferlib.annotation.proposals import LabelFile, read_proposals
+from ferlib.data.dataset import DataError
+from ferlib.utils.files import find_pictures
+
+
+class LabelQueue:
+    """Faces in the order they are labelled in, the least sure proposals first, and what was said about them.
+
+    Labels stand in `labels-<who>.csv` (see `LabelFile`) and are gone on from the next time; the faces themselves are
+    moved by `ferlib.annotation.proposals.apply_labels` alone.
+
+    Args:
+        root: folder of `ferlib.annotation.proposals.propose_labels`.
+        who: the person who labels.
+        only: names of the faces to label; None: all.
+
+    Attributes:
+        files: names of the faces in their order.
+        place: which of them comes next, from 0; `len(files)` at the end.
+        proposed: name -> what the model proposed.
+
+    Raises:
+        DataError: there are no such faces.
+    """
+
+    def __init__(self, root: Path, who: str = "me", only: Collection[str] | None = None):
+        self.labels = LabelFile(root, who)
+        table = read_proposals(root)
+        self.paths = {path.name: path for path in find_pictures(root) if only is None or path.name in only}
+        table = table[table["file"].isin(self.paths)].set_index("file")
+        if table.empty:
+            raise DataError(f"there are no faces in {root}")
+        self.proposed, self.files = table["proposed"].to_dict(), list(table.index)
+        self.skip_labelled()
+
+    @property
+    def file(self) -> str | None:
+        """Name of the face that comes next; None at the end."""
+        return self.files[self.place] if self.place < len(self.files) else None
+
+    def choose(self, label: str) -> None:
+        """Note down a label for the next face, and go on."""
+        if self.file is not None:
+            self.labels.add(self.file, label)
+            self.go_to(self.place + 1)
+
+    def go_to(self, place: int) -> None:
+        """Make another face the next one."""
+        self.place = min(max(place, 0), len(self.files))
+
+    def skip_labelled(self) -> None:
+        """Go to the first face without a label."""
+        done = set(self.labels.read().index)
+        self.place = next((i for i, file in enumerate(self.files) if file not in done), len(self.files))
