@@ -56,8 +56,8 @@ def curves(
         best = history[metric][::-1].idxmax()
         for column, values in ((1, history["train_loss"]), (2, history[metric])):
             figure.add_scatter(
-                x=epochs, y=values, mode="lines", line=line, name=run, legendgroup=run, showlegend=column == 1,
-                row=1, col=column,
+                x=epochs, y=values, mode="lines+markers", marker_size=5, line=line, name=run, legendgroup=run,
+                showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
         figure.add_scatter(
             x=[epochs[best]], y=[history[metric][best]], mode="markers", showlegend=False, legendgroup=run,
