@@ -66,9 +66,8 @@ class WatchedRun:
                 while True:
                     ended = not thread.is_alive()
                     history = _history(Path(folder) / "run")
-                    if len(history) > seen:
-                        seen = len(history)
-                        yield history
+                    for seen in range(seen + 1, len(history) + 1):
+                        yield history[:seen]
                     if ended:
                         break
                     time.sleep(POLL)
