@@ -131,6 +131,6 @@ def sentence(found: Deletion, share: float) -> str:
     return (
         f'<p id="answer">The network says <b>{found.predicted}</b>. "{found.explained}" has '
         f"{found.curves['map'][0]:.0%}; without the hottest {share:.0%} of the pixels, {left:.0%}. "
-        f"Area under the curve: this map <b>{found.area('map'):.2f}</b>, blob in the middle {found.area('centre'):.2f}, "
-        f"noise {found.area('random'):.2f}; low is good.</p>"
+        f"Area under the curve: this map <b>{found.area('map'):.2f}</b>, "
+        f"blob in the middle {found.area('centre'):.2f}, noise {found.area('random'):.2f}; low is good.</p>"
     )

@@ -66,8 +66,9 @@ class WatchedRun:
                 while True:
                     ended = not thread.is_alive()
                     history = _history(Path(folder) / "run")
-                    for seen in range(seen + 1, len(history) + 1):
-                        yield history[:seen]
+                    for count in range(seen + 1, len(history) + 1):
+                        yield history[:count]
+                    seen = len(history)
                     if ended:
                         break
                     time.sleep(POLL)
