@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, legend_above, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, display_name, legend_above, styled
 
 LINES = ("anger", "happiness", "sadness", "surprise")  # colours of the backbones' lines
 
@@ -36,7 +36,7 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
                 "thickness": 1.2,
                 "width": 3,
             },
-            name=str(backbone),
+            name=display_name(backbone),
             line={"color": shade, "width": 2.5},
             row=1,
             col=1,
@@ -49,7 +49,7 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
                 y=100 * rows[column],
                 showlegend=False,
                 line={"color": shade, "dash": dash, "width": 2.5},
-                name=f"{backbone}, on {'its class' if column == 'on_class' else 'itself'}",
+                name=f"{display_name(backbone)}, on {'its class' if column == 'on_class' else 'itself'}",
                 row=1,
                 col=2,
                 **common,
@@ -87,7 +87,7 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
     figure.update_yaxes(title_text="share of the weight, %", range=[0, 112], row=1, col=2)
     return styled(
         figure,
-        f"The company decides: the same networks and faces on {table['data'].iloc[0]}, purer and purer batches",
+        f"The company decides: the same networks and faces of {display_name(table['data'].iloc[0])}",
         440,
         legend=legend_above("left", 1.1),
     ).update_layout(margin_t=110)

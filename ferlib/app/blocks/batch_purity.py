@@ -23,7 +23,7 @@ ORDERS = {"sorted": "sorted: one other class", "shuffled": "shuffled: both other
 
 @dataclass(frozen=True, eq=False)
 class PureBatches:
-    """What two networks make of one face among 0 to 15 neighbours of an expression.
+    """One face judged by two networks, among 0 to 15 neighbours of an expression.
 
     Attributes:
         expression: of those neighbours.
