@@ -11,7 +11,7 @@ pytest.importorskip("plotly")
 
 from block_client import asking, figure_of, values
 
-from ferlib.app.blocks.training_run import WatchedRun, training_run
+from ferlib.app.blocks.training_run import LiveRun, training_run
 from ferlib.errors import RunError
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
@@ -29,7 +29,7 @@ def recipe(synthetic_faces) -> Recipe:
 
 
 def test_a_watched_run_is_that_of_fit(synthetic_faces, recipe, tmp_path):
-    seen = list(WatchedRun(synthetic_faces, recipe).start(1e-3, "constant"))
+    seen = list(LiveRun(synthetic_faces, recipe).start(1e-3, "constant"))
     assert [len(history) for history in seen] == [1, 2, 3]
     torch.manual_seed(recipe.seed)
     wanted = recipe.override({"lr": 1e-3, "schedule": "constant"})
@@ -39,7 +39,7 @@ def test_a_watched_run_is_that_of_fit(synthetic_faces, recipe, tmp_path):
 
 
 def test_a_stopped_run_ends_early_and_another_can_start(synthetic_faces, recipe):
-    watched = WatchedRun(synthetic_faces, recipe.override({"epochs": 100}))
+    watched = LiveRun(synthetic_faces, recipe.override({"epochs": 100}))
     seen = []
     for history in watched.start(3e-3, "constant"):
         seen.append(history)
@@ -51,7 +51,7 @@ def test_a_stopped_run_ends_early_and_another_can_start(synthetic_faces, recipe)
 def test_what_goes_wrong_is_said(synthetic_faces, recipe):
     wild = recipe.override({"optimizer": "sgd"})
     with pytest.raises(RunError, match="lower the learning rate"):
-        list(WatchedRun(synthetic_faces, wild).start(1e12, "constant"))
+        list(LiveRun(synthetic_faces, wild).start(1e12, "constant"))
     with asking(training_run(synthetic_faces, wild, CHANCE, rates=(1e12,))) as client:
         text, plot = client.predict(1e12, "constant", api_name="/start")
         assert "lower the learning rate" in text and plot is None

@@ -30,7 +30,7 @@ class _Stopped(Exception):
     """Somebody stopped the run."""
 
 
-class WatchedRun:
+class LiveRun:
     """Training runs in a folder of their own, one at a time, each followed epoch by epoch.
 
     Args:
@@ -115,7 +115,7 @@ def training_run(
         before: runs to compare with, name -> history.
         rates: learning rates to choose from; the recipe's own, or else the first, at the start.
     """
-    watched = WatchedRun(faces, recipe)
+    watched = LiveRun(faces, recipe)
 
     def start(rate: float, schedule: str) -> Iterator[tuple[str, go.Figure | None]]:
         history = pd.DataFrame()
