@@ -14,7 +14,7 @@ from PIL import Image
 
 COLOURS = 256
 MANY = 10_000  # colours of a picture that has faces in it; smooth edges of letters and lines come to some thousands
-QUALITY = 88  # of a JPEG
+QUALITY = 80  # of a JPEG
 
 
 def shrunk(png: str) -> tuple[str, str]:
@@ -24,7 +24,7 @@ def shrunk(png: str) -> tuple[str, str]:
     buffer = io.BytesIO()
     if picture.getcolors(MANY) is None:
         kind = "image/jpeg"
-        picture.save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+        picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     else:
         kind = "image/png"
         picture.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
