@@ -60,7 +60,7 @@ from ferlib.plots.models import (
 )
 from ferlib.plots.purity import purity_curve
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
-from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
+from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH, display_name
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views
 from ferlib.plots.video import faces_by_size, label_bands, smoothing_tradeoff, timeline
 
@@ -114,6 +114,7 @@ __all__ = [
     "faithfulness",
     "picture_table",
     "planes",
+    "display_name",
     "region_table",
     "faces_by_size",
     "label_bands",

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
+from ferlib.plots.style import INK, METRIC_NAMES, display_name, legend_above, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -23,6 +23,17 @@ PROTOCOL_NAMES = {
     "alone": "the same networks, one face at a time",
     "honest": "attention within a face",
     "ten crops": "mean over ten crops, epoch chosen on validation",
+}
+#: The tables of `ferlib.experiments.paper_tables` as titles.
+TABLE_NAMES = {
+    "convcut-table1": "Conv-cut, Table 1: backbones and heads",
+    "convcut-table2": "Conv-cut, Table 2: attention and Detail Extraction",
+    "convcut-table3": "Conv-cut, Table 3: layers of Detail Extraction",
+    "convcut-attention": "Conv-cut, Table 2: attention and Detail Extraction",
+    "convcut-layers": "Conv-cut, Table 3: layers of Detail Extraction",
+    "convcut-backbone": "Conv-cut: stages of the backbone",
+    "ivsa-attention": "IVSA, Table III: attention blocks",
+    "pattlite-attention": "PAtt-Lite: with and without its attention",
 }
 
 
@@ -40,17 +51,20 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     if paper.notna().any():
         place = own["paper_data"].dropna().iloc[0]
         frame = pd.DataFrame({"value": paper.to_numpy()})
-        figure.add_trace(_bars(rows, frame, PROTOCOL_COLOURS["paper"], f"{PROTOCOL_NAMES['paper']}, {place}"))
+        figure.add_trace(
+            _bars(rows, frame, PROTOCOL_COLOURS["paper"], f"{PROTOCOL_NAMES['paper']}, {display_name(place)}")
+        )
     for protocol in ("published", "alone", "honest", "ten crops"):
         part = own[own["protocol"] == protocol].set_index("row").reindex(rows)
         if part["value"].notna().any():
             figure.add_trace(_bars(rows, part, PROTOCOL_COLOURS[protocol], PROTOCOL_NAMES[protocol]))
-    figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", range=[0, 112])
+    figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", range=[0, 112], tickvals=list(range(0, 101, 20)))
+    figure.update_xaxes(tickangle=0, showgrid=False)
     first = own.iloc[0]
     runs = "1 seed" if first["seeds"] == 1 else f"{first['seeds']} seeds"
     return styled(
         figure,
-        f"{first['table']} on {first['data']}, {runs}",
+        f"{TABLE_NAMES.get(first['table'], first['table'])}; {display_name(first['data'])}, {runs}",
         430,
         barmode="group",
         legend=legend_above("left", 1.02),
@@ -73,7 +87,7 @@ def _bars(names: Sequence[str], rows: pd.DataFrame, colour: str, label: str) -> 
             "width": 4,
         }
     return go.Bar(
-        x=list(names),
+        x=[display_name(name).replace(", ", ",<br>") for name in names],
         y=values,
         error_y=errors,
         marker_color=colour,

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
 from ferlib.plots.ablation import PROTOCOL_COLOURS
-from ferlib.plots.style import BLUES, INK, KEPT, OTHER_COLOUR, WIDTH, legend_above, styled
+from ferlib.plots.style import BLUES, INK, KEPT, OTHER_COLOUR, WIDTH, display_name, legend_above, styled
 
 #: One colour per order of the test set, as in the audit.
 ORDER_COLOURS = {"sorted": COLOURS["anger"], "shuffled": COLOURS["sadness"], "single": INK}
@@ -77,13 +77,14 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     bars = max(len(rows) for rows in panels.values())
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
+    titles = []
+    for (data, model, backbone), rows in panels.items():
+        named = f"<br>{display_name(backbone)}," if several else ""
+        titles.append(f"<b>{display_name(model)}</b> on {display_name(data)},{named} seeds: {rows['seeds'].iloc[0]}")
     figure = make_subplots(
         lines,
         columns,
-        subplot_titles=[
-            f"<b>{model}</b> on {data},{f'<br>{backbone},' if several else ''} seeds: {rows['seeds'].iloc[0]}"
-            for (data, model, backbone), rows in panels.items()
-        ],
+        subplot_titles=titles,
         shared_yaxes=True,
         horizontal_spacing=0.04,
         vertical_spacing=0.22 / lines,

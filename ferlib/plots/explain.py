@@ -1,4 +1,4 @@
-"""Chapter 5, what the model sees: maps side by side, where they lie, whether they are faithful, faces in a plane."""
+"""Chapter 6, what the model sees: maps side by side, where they lie, whether they are faithful, faces in a plane."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,8 @@ from plotly.subplots import make_subplots
 
 from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
+from ferlib.plots.deletion import add_heat_scale
+from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, display_name, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
@@ -45,6 +46,7 @@ def picture_table(
     title: str,
     captions: Mapping[str, Sequence[str]] | None = None,
     side: int = 104,
+    scale: bool = False,
 ) -> go.Figure:
     """Pictures in rows and columns, both named.
 
@@ -54,8 +56,9 @@ def picture_table(
         title: of the figure.
         captions: of some rows, name -> a line below each picture.
         side: width of a picture on the page, in pixels.
+        scale: the colours of heat maps stand on the right, for pictures made by `ferlib.runtime.overlay.overlay`.
     """
-    captions, left, gap = captions or {}, 125, 8
+    captions, left, gap = captions or {}, 150, 8
     figure = go.Figure()
     top = 0
     for name, pictures in rows.items():
@@ -79,8 +82,12 @@ def picture_table(
     breadth = max(len(columns) * (side + gap), 420)  # room for the title
     figure.update_xaxes(visible=False, range=[-left, breadth])
     figure.update_yaxes(visible=False, range=[-top, 44])
-    figure = styled(figure, title, top + 44 + 64, left + breadth + 20)
-    return figure.update_layout(margin={"l": 10, "r": 10, "t": 54, "b": 10}, plot_bgcolor="white")
+    right = 95 if scale else 10
+    figure = styled(figure, title, top + 44 + 64, left + breadth + 10 + right)
+    figure.update_layout(margin={"l": 10, "r": right, "t": 54, "b": 10}, plot_bgcolor="white")
+    if scale:
+        add_heat_scale(figure, 1.01, min(1.0, 260 / (top + 44)), top / 2 / (top + 44))
+    return figure
 
 
 def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], title: str) -> go.Figure:
@@ -137,7 +144,7 @@ def class_regions(
     figure = make_subplots(
         len(models),
         len(parts),
-        subplot_titles=[f"<b>{model}</b>: {part}" for model in models for part in parts],
+        subplot_titles=[f"<b>{display_name(model)}</b>: {part}" for model in models for part in parts],
         shared_yaxes=True,
         vertical_spacing=0.3 / len(models),
         horizontal_spacing=0.06,
@@ -157,7 +164,13 @@ def class_regions(
                     symbol,
                     _named(name) if row == column == 1 else None,
                 )
-            figure.update_xaxes(title_text="energy (%)", rangemode="tozero", row=row, col=column)
+            highest = 100 * max(
+                one[part]["high"]
+                for own in models.values()
+                for name in (method, "centre")
+                for one in own["methods"][name]["per_class"].values()
+            )
+            figure.update_xaxes(title_text="energy (%)", range=[0, 1.04 * highest], row=row, col=column)
     figure.update_yaxes(autorange="reversed")
     figure.update_annotations(font_size=14)
     return styled(figure, title, 150 + 290 * len(models)).update_layout(
@@ -184,8 +197,14 @@ def faithfulness(methods: Mapping[str, Mapping], title: str) -> go.Figure:
             x=methods["centre"][score]["value"], line={"color": CONTROL_COLOUR, "dash": "dash", "width": 1},
             row=1, col=column,
         )  # fmt: skip
+        low, high = (
+            pick(found[score][end] for found in methods.values()) for pick, end in ((min, "low"), (max, "high"))
+        )
         figure.update_xaxes(
-            title_text="area under probability" if score != "road" else "difference of probability", row=1, col=column
+            title_text="area under probability" if score != "road" else "difference of probability",
+            range=[low - 0.04 * (high - low), high + 0.04 * (high - low)],
+            row=1,
+            col=column,
         )
     figure.update_yaxes(autorange="reversed")
     figure.update_annotations(font_size=13)
@@ -239,7 +258,9 @@ def planes(
         len(rows),
         len(spaces),
         subplot_titles=[
-            f"<b>{space}</b>, {method}<br>{notes.get((space, method), '')}" if method in spaces[space] else ""
+            f"<b>{display_name(space)}</b>, {display_name(method)}<br>{notes.get((space, method), '')}"
+            if method in spaces[space]
+            else ""
             for method in rows
             for space in spaces
         ],
@@ -276,7 +297,7 @@ def planes(
 
 
 def _named(method: str) -> str:
-    return CONTROL_NAMES.get(method, method.replace("_", " "))
+    return CONTROL_NAMES.get(method) or display_name(method)
 
 
 def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:

@@ -19,6 +19,32 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "recall_rarest": "recall of the rarest",
 }
+#: How data sets, models and backbones are called in a figure; others by their own names.
+NAMES = {
+    "ferplus": "FERPlus",
+    "fer2013": "FER2013",
+    "rafdb": "RAF-DB",
+    "ckplus": "CK+",
+    "convcut": "Conv-cut",
+    "pattlite": "PAtt-Lite",
+    "ivsa": "IVSA",
+    "convcut_ferplus": "Conv-cut",
+    "ivsa_fer2013": "IVSA",
+    "mobilenetv1_100": "MobileNetV1",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "cbam": "CBAM",
+    "sab": "SAB",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "Layer-CAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "smoothgrad": "SmoothGrad",
+    "tsne": "t-SNE",
+    "pca": "PCA",
+    "umap": "UMAP",
+}
 OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
 BLUES = [[0, "#ffffff"], [0.5, "#8fb8d8"], [1, "#0b4a7a"]]  # of a confusion matrix, from none to all
 
@@ -43,6 +69,11 @@ def legend_above(end: str, y: float = 1.01) -> dict[str, object]:
     """A legend in one line above the panels, at their "left" or "right" end, its foot at y in parts of their height."""
     place: dict[str, object] = {"x": 0} if end == "left" else {"x": 1, "xanchor": "right"}
     return {"orientation": "h", "y": y, "yanchor": "bottom"} | place
+
+
+def display_name(name: object) -> str:
+    """A data set, model, backbone or method as a figure calls it."""
+    return NAMES.get(str(name), str(name).replace("_", " "))
 
 
 def short(value: float) -> str:

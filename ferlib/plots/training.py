@@ -56,8 +56,8 @@ def curves(
         best = history[metric][::-1].idxmax()
         for column, values in ((1, history["train_loss"]), (2, history[metric])):
             figure.add_scatter(
-                x=epochs, y=values, mode="lines", line=line, name=run, legendgroup=run, showlegend=column == 1,
-                row=1, col=column,
+                x=epochs, y=values, mode="lines+markers", marker_size=5, line=line, name=run, legendgroup=run,
+                showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
         figure.add_scatter(
             x=[epochs[best]], y=[history[metric][best]], mode="markers", showlegend=False, legendgroup=run,
@@ -68,7 +68,8 @@ def curves(
             level, row=1, col=column, line={"color": OTHER_COLOUR, "dash": "dash", "width": 1.5},
             annotation={"text": "guessing", "x": 1, "xanchor": "right", "yanchor": "bottom"},
         )  # fmt: skip
-    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    last = max(len(history) for history in histories.values())
+    figure.update_xaxes(title_text="epoch", range=[0, last + 0.3])
     figure.update_yaxes(title_text="cross-entropy", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text=name, tickformat=".0%", row=1, col=2)
     figure = styled(figure, "How the runs went (dots: the epochs that are kept)", 420)
@@ -124,7 +125,15 @@ def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go
             figure.update_yaxes(scaleanchor=axis, row=row, col=column)
     for text, y in (("picture", 0.77), ("mirrored", 0.23)):
         figure.add_annotation(
-            text=text, textangle=-90, x=-0.03, y=y, xref="paper", yref="paper", showarrow=False, font_color=INK
+            text=text,
+            textangle=-90,
+            x=-0.03,
+            y=y,
+            xref="paper",
+            yref="paper",
+            yanchor="middle",
+            showarrow=False,
+            font_color=INK,
         )
     figure.update_annotations(font_size=13)
     return styled(figure, "All that the head can ever see of this face: two maps, computed once", 430)

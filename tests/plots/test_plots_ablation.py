@@ -18,10 +18,11 @@ def test_ablation_bars():
     own = table.query("table == 'convcut-attention' and data == 'ferplus'")
     figure = plots.ablation_bars(own)
     by_name = {trace.name: trace for trace in figure.data}
-    assert list(by_name["the paper, ferplus"].y) == pytest.approx([75.71, 78.31, 82.46, 95.69])
+    assert list(by_name["the paper, FERPlus"].y) == pytest.approx([75.71, 78.31, 82.46, 95.69])
     ours = own.query("metric == 'accuracy' and protocol == 'published'")
     bars = by_name["ours, published protocol"]
     assert list(bars.x) == ours["row"].tolist() and list(bars.y) == pytest.approx((100 * ours["value"]).tolist())
+    assert figure.layout.title.text == "Conv-cut, Table 2: attention and Detail Extraction; FERPlus, 3 seeds"
     assert plots.ablation_bars(own, "macro_f1").layout.yaxis.title.text == "macro-F1, %"
 
 

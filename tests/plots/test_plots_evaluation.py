@@ -11,6 +11,7 @@ from figures import titles, written
 from ferlib import plots
 from ferlib.evaluation.calibration import reliability
 from ferlib.evaluation.metrics import per_class
+from ferlib.plots.style import display_name
 
 
 def named(figure, name: str) -> list:
@@ -77,7 +78,8 @@ def table() -> pd.DataFrame:
 def test_ladder(table, panels):
     keys = list(table.groupby(["data", "model"]).groups)[:panels]
     figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
-    assert titles(figure) == [f"<b>{name}</b> on {data}, seeds: 3" for data, name in keys]
+    assert titles(figure) == [f"<b>{display_name(name)}</b> on {display_name(data)}, seeds: 3" for data, name in keys]
+    assert titles(figure)[0].startswith("<b>Conv-cut</b> on FERPlus")
     bars = [trace for trace in figure.data if trace.x[0] is not None]
     assert len(bars) == panels
     assert list(bars[0].y) == ["honest", "published", "no attention"]  # rungs in their order, then the marks
@@ -94,7 +96,7 @@ def test_ladders_on_two_backbones_are_two_panels(table):
     table = table[(table["data"] == "other") & (table["model"] == "convcut")]
     figure = plots.ladder(pd.concat([table, table.assign(backbone="another", value=0.5)]))
     assert titles(figure) == [
-        f"<b>convcut</b> on other,<br>{backbone}, seeds: 3" for backbone in ("a backbone", "another")
+        f"<b>Conv-cut</b> on other,<br>{backbone}, seeds: 3" for backbone in ("a backbone", "another")
     ]
     assert [list(trace.x) for trace in figure.data[:2]] == [[70, 90, 72], [50, 50, 50]]
 

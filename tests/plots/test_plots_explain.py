@@ -10,6 +10,7 @@ from figures import written
 from ferlib import plots
 from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
+from ferlib.runtime.overlay import turbo
 
 
 def record(value: float) -> dict[str, float]:
@@ -27,7 +28,15 @@ def test_picture_table():
     assert {note.text for note in figure.layout.annotations} == {"a", "b", "x", "y", "one", "two"}
     first, second, below = figure.layout.images
     assert first.y == second.y == 0 and second.x > first.x and below.x == first.x and below.y < first.y
+    assert not figure.data
     written(figure)
+
+
+def test_picture_table_shows_the_colours_of_its_maps():
+    (bar,) = plots.picture_table({"a": [np.zeros((8, 8, 3), np.uint8)]}, ["x"], "title", scale=True).data
+    assert bar.marker.showscale and (bar.marker.cmin, bar.marker.cmax) == (0, 1)
+    red, green, blue = turbo()[-1]
+    assert bar.marker.colorscale[-1] == (1, f"rgb({red},{green},{blue})")
 
 
 def test_picture_table_keeps_the_shape_of_pictures():
@@ -58,6 +67,7 @@ def test_class_regions():
     lines = [trace for trace in figure.data if trace.mode == "lines"]
     np.testing.assert_allclose(lines[0].x, [19, 22])
     assert [note.text for note in figure.layout.annotations] == ["<b>m</b>: eyes", "<b>m</b>: mouth"]
+    assert figure.layout.xaxis.range[1] > 22 and figure.layout.xaxis2.range[1] > 32
     written(figure)
 
 
@@ -72,6 +82,8 @@ def test_faithfulness():
     assert dots[0].marker.color == (COLOURS["sadness"], COLOURS["anger"])
     assert [line.x0 for line in figure.layout.shapes] == [0.4, 0.6, 0.05]
     assert "low is good" in figure.layout.annotations[0].text
+    low, high = figure.layout.xaxis.range  # no interval is cut off by the frame
+    assert low < 0.29 and high > 0.42
     written(figure)
 
 

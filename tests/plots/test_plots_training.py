@@ -20,7 +20,7 @@ def test_curves_mark_the_epoch_that_is_kept():
     figure = plots.curves({"one": history([0.2, 0.5, 0.5, 0.4]), "two": history([0.1, 0.2])})
     dots = [trace for trace in figure.data if trace.mode == "markers"]
     assert [(list(trace.x), list(trace.y)) for trace in dots] == [([3], [0.5]), ([2], [0.2])]  # the last of equals
-    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [list(trace.y) for trace in lines[:2]] == [[2.0, 1.9, 1.8, 1.7], [0.2, 0.5, 0.5, 0.4]]
     assert [trace.name for trace in lines if trace.showlegend] == ["one", "two"]
     assert written(figure)["layout"]["yaxis2"]["title"]["text"] == "accuracy"
