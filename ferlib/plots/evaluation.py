@@ -75,7 +75,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "backbone"], sort=False)))
     several = table["backbone"].nunique() > 1
     bars = max(len(rows) for rows in panels.values())
-    columns = min(len(panels), 2)
+    columns = len(panels) if len(panels) <= 3 else 2
     lines = -(-len(panels) // columns)
     titles = []
     for (data, model, backbone), rows in panels.items():

@@ -32,6 +32,7 @@ NAMES = {
     "ivsa_fer2013": "IVSA",
     "mobilenetv1_100": "MobileNetV1",
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "convnext_nano": "ConvNeXt-Nano",
     "cbam": "CBAM",
     "sab": "SAB",
     "gradcam": "Grad-CAM",
