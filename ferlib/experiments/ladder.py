@@ -237,8 +237,8 @@ def sentence(entry: dict) -> str:
     marks = {mark["name"]: 100 * mark["metrics"]["accuracy"]["value"] for mark in entry["marks"]}
     none = f" without any attention they reach {marks['no attention']:.1f} %," if "no attention" in marks else ""
     return (
-        f"On {entry['data']} the same {entry['model']} networks on {entry['backbone']['name']} "
-        f"score {first['value']:.1f} % ({first['low']:.1f} to {first['high']:.1f}) under the published protocol and {alone['value']:.1f} % "
-        f"({alone['low']:.1f} to {alone['high']:.1f}) when every face stands alone;{none} with attention inside the "
-        f"face {honest['value']:.1f} %."
+        f"On {entry['data']} the same {entry['model']} networks on {entry['backbone']['name']} score "
+        f"{first['value']:.1f} % ({first['low']:.1f} to {first['high']:.1f}) under the published protocol and "
+        f"{alone['value']:.1f} % ({alone['low']:.1f} to {alone['high']:.1f}) when every face stands alone;{none} "
+        f"with attention inside the face {honest['value']:.1f} %."
     )
