@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -36,6 +36,7 @@ COVERAGE = 0.9  # of the prediction sets of models that have them
 PATIENCE = 15  # seconds that closing waits for requests in progress
 
 Source = Upload | np.ndarray | None
+Search = Callable[[Any], FoundFaces]
 
 
 class NoAnswer(RuntimeError):
@@ -179,12 +180,17 @@ class Service:
         return read_prediction_sets(model_folder(self.names[model]), coverage)
 
     @contextmanager
-    def find(self, source: Source) -> "Iterator[FoundFaces]":
-        """`ferlib.predict.find_faces`, for a few photos at a time, while the `with` lasts."""
-        with ExitStack() as pixels:
-            yield self._found(source, pixels)
+    def find(self, source: Source, search: Search = find_faces) -> "Iterator[FoundFaces]":
+        """The faces of a photo, a few photos at a time, while the `with` lasts.
 
-    def _found(self, source: Source, pixels: ExitStack) -> "FoundFaces":
+        Args:
+            source: an upload, or see `ferlib.predict.find_faces`.
+            search: finds them in the photo's bytes or pixels; a photo that it cannot read is an error like any other.
+        """
+        with ExitStack() as pixels:
+            yield self._found(source, search, pixels)
+
+    def _found(self, source: Source, search: Search, pixels: ExitStack) -> "FoundFaces":
         """The faces of a photo whose pixels are borrowed until `pixels` is closed."""
         try:
             with ExitStack() as opened:
@@ -192,7 +198,7 @@ class Service:
                 photo = opened.enter_context(source.open()) if isinstance(source, Upload) else source
                 pixels.enter_context(self._pixels.hold(pixels_of(photo), UNFOLDING))
                 with self._reading:
-                    return find_faces(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())
+                    return search(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())
         except ImageError as error:
             return FoundFaces("image", error=str(error))
         except TimeoutError as error:
