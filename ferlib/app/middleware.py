@@ -43,8 +43,9 @@ FILE, UPLOAD, STREAM = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/q
 ENDS = re.compile(r"/gradio_api/(cancel|reset)/?")
 MAX_CALL = 1_000_000  # bytes of a call's JSON
 MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
-MAX_PHOTO = 28_000_000  # bytes of a program's request: a photo, in base64 a smaller one
-HELD = 100_000_000  # bytes of all photos of programs and frames of cameras at a time
+#: Bytes of a photo that is not uploaded first: of a program's request (in base64 a smaller one), of a camera's frame.
+PHOTOS = {PREDICT: 28_000_000, LIVE: MAX_FRAME}
+HELD = 100_000_000  # bytes of all of these at a time
 UPLOADING = 8  # uploads at a time
 CALLING = 64  # calls at a time whose body has not come yet
 SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
@@ -127,14 +128,12 @@ class Gate:
             await self.streams.answer(self.app, scope, receive, send)
         elif method in ("GET", "HEAD") and READABLE.fullmatch(path):
             await self.app(scope, receive, send)
-        elif (method, path) == ("POST", PREDICT):
-            await self._photo(scope, headers, MAX_PHOTO, receive, send)
+        elif method == "POST" and path in PHOTOS:
+            if path == LIVE and not own:
+                raise Refused(403, "Only the page itself may ask for this.")
+            await self._photo(scope, headers, PHOTOS[path], receive, send)
         elif path.startswith(f"{PREFIX}/"):
             await self.app(scope, receive, send)
-        elif (method, path) == ("POST", LIVE):
-            if not own:
-                raise Refused(403, "Only the page itself may ask for this.")
-            await self._photo(scope, headers, MAX_FRAME, receive, send)
         elif method == "POST" and path.rstrip("/") == UPLOAD:
             await self._upload(scope, headers, receive, send)
         elif method == "POST" and (CALL.fullmatch(path) or ENDS.fullmatch(path)):

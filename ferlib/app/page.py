@@ -57,6 +57,7 @@ def build_app(service: Service) -> Page:
         with gr.Accordion("For programs", open=False, elem_id="programs"):
             guide = gr.Markdown(GUIDE)
         app.load(None, guide, guide, js=WITH_ADDRESS, **PRIVATE)
+
         def begin() -> list:
             """Fill what depends on the models, once they are loaded."""
             return [notes(service), *(value for tab in tabs for value in tab.begin())]

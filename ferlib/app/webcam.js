@@ -3,6 +3,8 @@
 
 const WIDTH = 480; // of the frames that are sent
 const EVERY = 50; // ms between two frames, at least
+const LARGE = 0.35; // of the frame's width: faces that a coarse, quick search finds again ...
+const SEARCH_EVERY = 500; // ms; ... and how often the frame is searched for others
 const PATIENCE = 10000; // ms for an answer
 const SPAN = 1000; // ms over which a face's scores are averaged
 const KEPT = 400; // ms for which a face that is not found any more stays
@@ -19,6 +21,7 @@ const canvas = document.createElement("canvas");
 let stream = null;
 let tracks = [];
 let times = []; // of the answers of the last two seconds
+let searched = 0; // when the frame was last searched finely
 
 start.addEventListener("click", async () => {
   problem.textContent = "";
@@ -78,7 +81,11 @@ function frame() {
 }
 
 async function ask(body) {
-  const asked = new URLSearchParams({ model: whole.dataset.model ?? "", explain: heat.checked ? "gradcam" : "" });
+  const large = ({ box: [x0, , x1] }) => x1 - x0 > LARGE * canvas.width;
+  const coarse = tracks.length > 0 && tracks.every(large) && performance.now() - searched < SEARCH_EVERY;
+  if (!coarse) searched = performance.now();
+  const explain = heat.checked ? "gradcam" : "";
+  const asked = new URLSearchParams({ model: whole.dataset.model ?? "", explain, coarse: coarse ? "yes" : "" });
   const root = location.pathname.replace(/\/$/, "");
   const answer = await fetch(`${root}/live?${asked}`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
   return answer.json();
@@ -143,7 +150,11 @@ function draw(shown) {
 function bar([name, score]) {
   const line = make("i");
   line.style.cssText = `width: ${100 * score}%; background: ${(colours[name] ?? colours[""])[0]}`;
-  return [make("span", {}, name), make("span", {}, line), make("span", {}, `${Math.round(100 * score)} %`)];
+  return [make("span", {}, name), make("span", {}, line), make("span", {}, percent(score))];
+}
+
+function percent(part) {
+  return part < 0.005 ? "< 1 %" : part > 0.995 ? "> 99 %" : `${Math.round(100 * part)} %`;
 }
 
 function inWords({ number, label, ranked: [[first], [second]] }) {
