@@ -90,10 +90,20 @@ def test_an_example_shows_two_faces(page, tmp_path):
 
 def take_away(page) -> None:
     """Remove the photo: the result goes with it."""
-    page.wait_for_timeout(1000)  # look first: the answer may stay if its photo is removed as it comes in
     page.get_by_label("Remove Image").click()
     sync_api.expect(page.get_by_text(WELCOME)).to_be_visible()
-    sync_api.expect(page.locator("#boxed img")).to_have_count(0)
+    sync_api.expect(page.locator("#boxed img")).to_be_hidden()
+
+
+def test_an_answer_does_not_outlive_its_photo(page):
+    """Even if the page's question after the photo was removed is lost."""
+    page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
+    sync_api.expect(page.locator("#report .face")).to_be_visible()
+    page.route("**/queue/join*", lambda route: route.abort())
+    page.get_by_label("Remove Image").click()
+    sync_api.expect(page.get_by_text(WELCOME)).to_be_visible(timeout=5000)
+    sync_api.expect(page.locator("#report .face")).to_be_hidden()
+    sync_api.expect(page.locator("#boxed img")).to_be_hidden()
 
 
 def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa: F811
@@ -212,6 +222,16 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
     assert [row["image"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
     assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["error"]
+
+
+def test_photos_cannot_be_looked_at_before_they_are_there(page, photos):  # noqa: F811
+    page.get_by_role("tab", name="Many photos").click()
+    look = page.get_by_role("button", name="Look at all of them")
+    sync_api.expect(look).to_be_disabled()
+    page.locator("#files input[type=file]").set_input_files([photos / "cmyk.jpg", photos / "photo.tiff"])
+    look.click()  # as soon as that can be done
+    sync_api.expect(page.locator("#done")).to_contain_text("2 photos, 2 faces.")
+    page.evaluate("sessionStorage.clear()")
 
 
 def table_of_photos(page, paths) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from test_app import folder, served, service, url  # noqa: F401 - fixtures
@@ -117,6 +118,7 @@ def test_a_frame_is_answered_to_the_page_alone_and_leaves_no_file(url, folder, a
             assert max(face["scores"], key=face["scores"].get) == "happiness" and face["heat"] is None
         (face,) = own.post("live", params={"explain": "gradcam"}, content=frame(astronaut)).json()["faces"]
         assert face["heat"].startswith("data:image/jpeg;base64,")
+        assert own.post("live", content=frame(np.full((360, 480, 3), 90, np.uint8))).json() == {"faces": []}
         for asked, content, status, said in (
             ({}, b"no picture", 422, "is not a picture"),
             ({}, b"", 422, "is empty"),

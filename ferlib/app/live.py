@@ -87,4 +87,6 @@ def largest_faces(frame: bytes, side: int) -> FoundFaces:
     """
     image = read_image(frame)
     faces = sorted(detect_faces(image, side, turns=False), key=lambda face: -face.side)[:MOST]
+    if not faces:
+        return FoundFaces("frame", error="No face was found.", image=image)
     return FoundFaces("frame", tuple(FaceCrop.of(image, face) for face in faces), image=image)

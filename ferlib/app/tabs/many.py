@@ -15,7 +15,7 @@ from ferlib.app.batch_table import MOST_FILES, as_csv, as_parquet
 from ferlib.app.many_table import face_rows, faces_table, totals, totals_chart
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab
-from ferlib.app.tabs.many_scripts import BEGUN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
+from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.utils.packages import is_installed
 
@@ -43,7 +43,7 @@ class ManyTab(Tab):
             self.files = gr.File(file_count="multiple", label="Photos", height=180, elem_id="files")
             with gr.Row():
                 model = gr.Dropdown(label="Model", interactive=True)
-                start = gr.Button("Look at all of them", variant="primary")
+                start = gr.Button("Look at all of them", variant="primary", interactive=False)
                 stop = gr.Button("Stop", visible=False)
             done = gr.HTML(elem_id="done", apply_default_css=False, elem_classes="answer")
             with gr.Row(elem_id="saves"):
@@ -54,6 +54,7 @@ class ManyTab(Tab):
             csv, stored = (gr.Textbox(visible="hidden", label=label) for label in ("CSV", "Parquet"))
         self.filled = (model,)
         shown, files, buttons = [done, table], [csv, stored], [start, stop, save, save_parquet]
+        self.files.change(None, self.files, start, js=CHOSEN, **PRIVATE)
         start.click(None, None, buttons, js=BEGUN, **PRIVATE)
         looked = start.click(
             self.look_at_many, [self.files, model], [*shown, *files], show_progress="hidden", **RAW, **PRIVATE

@@ -80,6 +80,8 @@ SAVE_PARQUET = f"""text => {{ {_SAVE}
   save([bytes], "application/vnd.apache.parquet", "faces.parquet");
 }}"""
 
+#: For the button that starts: nothing can be looked at before it is there.
+CHOSEN = f"files => {{ {_UPDATE} return update('interactive', Boolean(files?.length)); }}"
 #: For the buttons that start, stop and save: while photos are looked at.
 BEGUN = f"""() => {{ {_UPDATE}
   return [update("interactive", false), update("visible", true), ...[0, 1].map(() => update("interactive", false))];
