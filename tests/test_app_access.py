@@ -16,7 +16,7 @@ from web.build import package
 
 pytestmark = pytest.mark.browser
 PATIENCE = 20  # seconds for npm
-TABS = ("A photo", "Webcam", "Many photos", "Neighbours", "About")
+TABS = ("A photo", "Webcam", "Many photos and videos", "Neighbours", "About")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ferlib.app.batch_demo import Companies, among_neighbours
 from ferlib.app.batching import BatchingPredictor
 from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
+from ferlib.app.films import Film, watch
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
@@ -30,6 +31,7 @@ READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
 UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
+WATCHING = "Somebody else's film is being looked at right now. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
 ROUNDS = 5  # in which a model's time is taken
 COVERAGE = 0.9  # of the prediction sets of models that have them
@@ -73,6 +75,7 @@ class Service:
         self._loaded: Future[dict[str, BatchingPredictor]] = Future()
         self._changed = threading.Condition()
         self._reading = threading.Semaphore(READING)
+        self._watching = threading.Lock()
         self._pixels = Budget(UNFOLDED)
 
     def load(self) -> None:
@@ -149,6 +152,23 @@ class Service:
                 raise NoAnswer(found.error or "No face was found.")
             largest = max(found.faces, key=lambda crop: crop.face.side)
             return among_neighbours(largest.resized(honest.classifier.side), honest)
+
+    def watch(
+        self, source: Upload, name: str, model: str | None, stopped: Callable[[], bool]
+    ) -> "Iterator[float | Film]":
+        """Look at a film, one film at a time, see `ferlib.app.films.watch`.
+
+        Raises:
+            NoAnswer: the queue is full, or another film is being looked at.
+            UserError: it cannot be read.
+        """
+        with self.place():
+            if not self._watching.acquire(blocking=False):
+                raise NoAnswer(WATCHING)
+            try:
+                yield from watch(source.film(name), name, self.predictor(model), stopped)
+            finally:
+                self._watching.release()
 
     def card(self, model: str | None = None) -> tuple[str, "Report | None"]:
         """A model's card (Markdown) and its report on test faces; of a model without them a line, and None.

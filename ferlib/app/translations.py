@@ -34,7 +34,7 @@ sicher es ist und wohin es geschaut hat.
     (NEIGHBOURS, "## Können die Nachbarn die Antwort ändern?", "## 旁边的脸会改变答案吗？"),
     ("A photo", "Ein Foto", "照片"),
     ("Webcam", "Webcam", "摄像头"),
-    ("Many photos", "Viele Fotos", "多张照片"),
+    ("Many photos and videos", "Viele Fotos und Videos", "多张照片和视频"),
     ("Neighbours", "Nachbarn", "旁边的脸"),
     ("About", "Über", "关于"),
     ("Your photo", "Dein Foto", "你的照片"),

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app.cleanup import delete_oldest, files_by_age
+from ferlib.app.films import require_film
 from ferlib.images import MAX_PIXELS, ImageError
 
 MAX_FILE = 100_000_000  # bytes of one picture
@@ -39,6 +40,16 @@ class Upload:
             ImageError: it was not sent to this page; the sentence is the same whether or not there is such a file.
         """
         return io.BytesIO(self.data) if self.data is not None else _open_below(self.folder, self.path or "")
+
+    def film(self, name: str) -> Path:
+        """The file of a film, for those who cannot do with its bytes.
+
+        Raises:
+            UserError: it was not sent to this page, or is no film.
+        """
+        with self.open() as file:
+            require_film(file, name)
+        return Path(self.path or "").resolve()
 
 
 def _open_below(folder: Path, path: str) -> BinaryIO:

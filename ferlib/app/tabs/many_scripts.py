@@ -1,4 +1,4 @@
-"""The scripts of the tab "Many photos": sort and open rows, save files, keep the result over a reload of the page."""
+"""The scripts of the tab "Many photos and videos": sort and open rows, save files, keep the result over a reload."""
 
 from ferlib.utils.csv_safety import BOM
 
