@@ -213,6 +213,8 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.")
     sync_api.expect(page.locator("#done .totals td:last-child")).to_have_text(["2"])
     sync_api.expect(page.locator("#table")).to_contain_text("is empty")
+    problem = page.locator("#table .bad").bounding_box()
+    assert problem["x"] + problem["width"] <= page.viewport_size["width"]  # seen without scrolling, on a phone too
     assert page.locator(".gradio-container").first.evaluate("page => page.scrollWidth - page.clientWidth") == 0
     sync_api.expect(save).to_be_enabled()
     with page.expect_download() as download:
@@ -278,6 +280,33 @@ def test_rows_of_many_photos_are_sorted_opened_saved_and_kept(page, photos):  # 
         sync_api.expect(rows).to_have_count(4)
         sync_api.expect(page.locator("#table img")).to_have_count(0)
         sync_api.expect(page.locator("#done")).to_contain_text("4 photos, 3 faces")
+    page.evaluate("sessionStorage.clear()")
+
+
+@desktop_and_phone
+def test_a_film_among_photos_becomes_a_timeline_that_a_reload_keeps(page, photos, tmp_path):  # noqa: F811
+    pytest.importorskip("av")
+    from video_files import crossing, write_film, write_sound
+
+    times, frames, _ = crossing()
+    write_film(tmp_path / "two.mp4", frames, times)
+    write_sound(tmp_path / "song.mp4")
+    table_of_photos(page, [tmp_path / "two.mp4", photos / "cmyk.jpg", tmp_path / "song.mp4"])
+    sync_api.expect(page.locator("#done")).to_contain_text("2 photos, 1 face, 1 film, 1 without a result.")
+    sync_api.expect(page.locator("#table .bad")).to_have_text("song.mp4 has no pictures, only sound")
+    for _ in range(2):  # the second time after the page was loaded again
+        bands = page.locator(".film .band")
+        sync_api.expect(bands).to_have_count(2)
+        sync_api.expect(bands.first).to_have_attribute(
+            "aria-label", re.compile("^Face 1: neutral from 0.0 to .*happiness")
+        )
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Every face of every frame (CSV)").click()
+        assert download.value.suggested_filename == "two.csv"
+        rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
+        assert {row["track"] for row in rows} == {"1", "2"}
+        page.reload()
+        page.get_by_role("tab", name="Many photos").click()
     page.evaluate("sessionStorage.clear()")
 
 

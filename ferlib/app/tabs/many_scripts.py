@@ -9,6 +9,7 @@ TABLE = """
 const order = { column: null, down: false };
 const key = (row, column) => {
   const cell = row.cells[column];
+  if (!cell || cell.colSpan > 1) return "";  // a problem: the last, both ways
   return cell.dataset.key === undefined ? cell.textContent : Number(cell.dataset.key);
 };
 const compared = (a, b) => {
