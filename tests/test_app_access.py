@@ -134,7 +134,7 @@ def test_the_keyboard_alone_leads_from_an_example_to_the_answer(visit):
 def test_the_keyboard_alone_starts_and_stops_the_camera(visit):
     page = visit()
     page.get_by_role("tab", name="A photo").focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     start = page.get_by_role("button", name="Start the camera")
     sync_api.expect(start).to_be_visible()
