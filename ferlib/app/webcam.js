@@ -10,6 +10,7 @@ const SPAN = 1000; // ms over which a face's scores are averaged
 const KEPT = 400; // ms for which a face that is not found any more stays
 const SAME = 0.3; // overlap (IoU) from which the boxes of two frames are one face
 const BARS = 3; // classes over the picture
+const ROOM = 46; // pixels below a face that they need; else they stand in its box
 
 const [start, live, video, boxes, stopping, heat, rate, said, problem] =
   ["start", "running", "video", "boxes", "stop", "heat", "rate", "said", "problem"].map((name) =>
@@ -134,7 +135,7 @@ function draw(shown) {
     for (const [name, value] of Object.entries(style)) track.view.style[name] = `${100 * value}%`;
     track.view.style.setProperty("--colour", colour);
     track.view.style.setProperty("--ink", ink);
-    track.view.classList.toggle("low", y1 > 0.8); // the bars stand in the box then
+    track.view.classList.toggle("low", (1 - y1) * video.clientHeight < ROOM);
     track.view.classList.toggle("high", y0 < 0.1);
     const bars = track.ranked.slice(0, BARS).map(bar);
     track.view.replaceChildren(
