@@ -293,7 +293,7 @@ def test_a_film_among_photos_becomes_a_timeline_that_a_reload_keeps(page, photos
     write_sound(tmp_path / "song.mp4")
     table_of_photos(page, [tmp_path / "two.mp4", photos / "cmyk.jpg", tmp_path / "song.mp4"])
     sync_api.expect(page.locator("#done")).to_contain_text("2 photos, 1 face, 1 film, 1 without a result.")
-    sync_api.expect(page.locator("#table .bad")).to_have_text("song.mp4 has no pictures, only sound")
+    sync_api.expect(page.locator("#table .bad")).to_have_text("song.mp4 has no pictures, only sound.")
     for _ in range(2):  # the second time after the page was loaded again
         bands = page.locator(".film .band")
         sync_api.expect(bands).to_have_count(2)

@@ -66,14 +66,15 @@ def attacks(secret, folder, other_server):  # noqa: F811
         *({"path": path, "orig_name": "photo.png"} | more for path in paths for more in ({}, mark)),
         {"url": address}, {"url": address} | mark, {"path": str(secret), "url": address} | mark,
         {"path": None, "url": f"file://{secret}"}, {"path": str(secret), "is_stream": True} | mark,
+        *({"path": path, "orig_name": "film.mp4"} for path in (str(secret), relative, str(link), address)),
     ]  # fmt: skip
     link.unlink()
 
 
 def inputs(function, picture) -> list | None:
-    """Arguments with the picture in them; None for a function that takes none."""
+    """Arguments with the picture in them; None for a function that takes none, or runs in the browser alone."""
     kinds = [type(block).__name__ for block in function.inputs]
-    if not {"Image", "File"} & set(kinds):
+    if function.fn is None or not {"Image", "File"} & set(kinds):
         return None
     given = {"Image": picture, "File": [picture]}
     words = {"Model": "convcut_ferplus", "Explanation": "gradcam", "model": "convcut_ferplus", "other": "ivsa_fer2013"}

@@ -43,7 +43,7 @@ class FilmFace:
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """What a film shows.
+    """A film's faces and their expressions over time.
 
     Attributes:
         name: of its file.
@@ -105,7 +105,9 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
                     break
             trouble = reader.trouble
     except UserError as error:
-        raise UserError(str(error).replace(str(path), name)) from error
+        raise UserError(f"{str(error).replace(str(path), name)}.") from error
+    except UnicodeDecodeError as error:  # PyAV's, of damaged names in it
+        raise UserError(f"{name} is damaged and cannot be read.") from error
     table.end()
     table.smooth()
     if trouble:

@@ -106,7 +106,7 @@ def function_of(page: gr.Blocks, name: str | None, index: Any) -> BlockFunction:
         function = page.fns.get(index) if type(index) is int else None
     else:
         function = next((one for one in page.fns.values() if one.api_name == name), None)
-    if function is None:
+    if function is None or function.fn is None:  # the latter are scripts of the page's
         raise Refused(404, "There is no such function.")
     return function
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 import re
 from dataclasses import replace
 from html import unescape
@@ -87,9 +88,25 @@ def test_files_that_are_no_films_are_told_without_their_place_on_the_server(tmp_
     write_sound(tmp_path / "sound.mp4")
     with (tmp_path / "sound.mp4").open("rb") as file:
         require_film(file, "sound.mp4")
-    with pytest.raises(UserError, match=r"^song\.mp4 has no pictures") as refused:
+    with pytest.raises(UserError, match=r"^song\.mp4 has no pictures, only sound\.$") as refused:
         list(watch(tmp_path / "sound.mp4", "song.mp4", predictor, lambda: False))
     assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_damaged_film_is_a_sentence_or_what_is_left_of_it(path, predictor, tmp_path):
+    whole, rng = path.read_bytes(), random.Random(0)
+    sentences = 0
+    for number in range(12):
+        damaged = bytearray(whole)
+        for _ in range(10 ** (1 + number % 4)):
+            damaged[rng.randrange(40, len(whole))] = rng.randrange(256)
+        (tmp_path / "bad.mp4").write_bytes(damaged)
+        try:
+            watched(tmp_path / "bad.mp4", predictor)
+        except UserError as error:
+            sentences += 1
+            assert str(error).startswith("my film.mp4 ") and str(error).endswith(".")
+    assert 0 < sentences < 12
 
 
 @pytest.mark.parametrize(
