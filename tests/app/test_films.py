@@ -31,7 +31,10 @@ def predictor():
 
 
 def watched(path, predictor, stopped=lambda: False) -> tuple[list[float], Film]:
-    *steps, film = watch(path, "my film.mp4", predictor, stopped)
+    steps, found = [], []
+    for step in watch(path, "my film.mp4", predictor, stopped):
+        found.append(step) if isinstance(step, Film) else steps.append(step)
+    (film,) = found
     return steps, film
 
 
