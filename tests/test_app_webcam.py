@@ -1,6 +1,7 @@
 """The webcam in a real Chromium, whose fake camera plays a portrait that moves: the answer is over the live picture."""
 
 import io
+import itertools
 import re
 import shutil
 import sys
@@ -63,6 +64,28 @@ def test_box_name_and_bars_lie_over_the_live_picture(page):
     page.wait_for_timeout(3000)
     assert int(page.locator(".live-rate").inner_text().split()[0]) >= LEAST
     assert page.get_by_role("button", name=re.compile("record", re.IGNORECASE)).count() == 0
+
+
+@pytest.mark.browser
+def test_a_flickering_answer_is_averaged_over_a_second(page):
+    """Every third frame says something else."""
+    numbers = itertools.count()
+
+    def answer(route) -> None:
+        happy = 0.1 if next(numbers) % 3 == 2 else 0.9
+        scores = {"neutral": 1 - happy, "happiness": happy}
+        route.fulfill(json={"faces": [{"box": [150, 80, 300, 230], "scores": scores, "heat": None}]})
+
+    page.route("**/live?*", answer)
+    page.wait_for_timeout(2000)
+    page.evaluate(
+        """() => { window.said = new Set(); new MutationObserver(() =>
+          window.said.add(document.querySelector(".live-box b")?.textContent)
+        ).observe(document.querySelector(".live-boxes"), { childList: true, subtree: true }); }"""
+    )
+    before = next(numbers)
+    page.wait_for_timeout(3000)
+    assert next(numbers) - before > 6 and page.evaluate("[...window.said]") == ["1 happiness"]
 
 
 @pytest.mark.browser

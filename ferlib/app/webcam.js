@@ -22,21 +22,25 @@ const canvas = document.createElement("canvas");
 let stream = null;
 let tracks = [];
 let times = []; // of the answers of the last two seconds
+let asking = ""; // the model; "" is the default
 let searched = 0; // when the frame was last searched finely
 
 start.addEventListener("click", async () => {
   problem.textContent = "";
+  start.disabled = true; // until the visitor has let the camera on, or not
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, facingMode: "user" } });
   } catch (error) {
     return stop(reasonOf(error));
+  } finally {
+    start.disabled = false;
   }
   show(true);
   video.srcObject = stream;
   video.classList.toggle("mirrored", stream.getVideoTracks()[0].getSettings().facingMode !== "environment");
-  await video.play();
+  await video.play().catch(() => {}); // stopped while it began
   stopping.focus({ preventScroll: true });
-  await run(stream);
+  if (stream) await run(stream);
 });
 stopping.addEventListener("click", () => {
   stop();
@@ -85,8 +89,11 @@ async function ask(body) {
   const large = ({ box: [x0, , x1] }) => x1 - x0 > LARGE * canvas.width;
   const coarse = tracks.length > 0 && tracks.every(large) && performance.now() - searched < SEARCH_EVERY;
   if (!coarse) searched = performance.now();
+  const model = whole.dataset.model ?? "";
+  if (model !== asking) for (const track of tracks) track.history = []; // no average of two models
+  asking = model;
   const explain = heat.checked ? "gradcam" : "";
-  const asked = new URLSearchParams({ model: whole.dataset.model ?? "", explain, coarse: coarse ? "yes" : "" });
+  const asked = new URLSearchParams({ model, explain, coarse: coarse ? "yes" : "" });
   const root = location.pathname.replace(/\/$/, "");
   const answer = await fetch(`${root}/live?${asked}`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
   return answer.json();
