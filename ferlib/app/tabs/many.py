@@ -18,6 +18,7 @@ from ferlib.app.many_table import face_rows, faces_table, totals, totals_chart
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab
 from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
+from ferlib.app.translations import say
 from ferlib.errors import UserError
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.utils.packages import is_installed
@@ -45,16 +46,16 @@ class ManyTab(Tab):
         self.looking = set()
         with gr.Tab("Many photos and videos", elem_id="many") as self.tab:
             gr.Markdown(LEAD + FILMS * is_installed("av", "scipy"), elem_classes="lead")
-            self.files = gr.File(file_count="multiple", label="Photos and videos", height=180, elem_id="files")
+            self.files = gr.File(file_count="multiple", label=say("Photos and videos"), height=180, elem_id="files")
             with gr.Row():
-                model = gr.Dropdown(label="Model", interactive=True)
-                start = gr.Button("Look at all of them", variant="primary", interactive=False)
-                stop = gr.Button("Stop", visible=False)
+                model = gr.Dropdown(label=say("Model"), interactive=True)
+                start = gr.Button(say("Look at all of them"), variant="primary", interactive=False)
+                stop = gr.Button(say("Stop"), visible=False)
             done = gr.HTML(elem_id="done", apply_default_css=False, elem_classes="answer")
             with gr.Row(elem_id="saves"):
-                save = gr.Button("Download as CSV", interactive=False, size="sm")
+                save = gr.Button(say("Download as CSV"), interactive=False, size="sm")
                 parquet = is_installed("pyarrow")
-                save_parquet = gr.Button("Download as Parquet", interactive=False, size="sm", visible=parquet)
+                save_parquet = gr.Button(say("Download as Parquet"), interactive=False, size="sm", visible=parquet)
             table = gr.HTML(elem_id="table", apply_default_css=False, elem_classes="answer", js_on_load=TABLE)
             csv, stored = (gr.Textbox(visible="hidden", label=label) for label in ("CSV", "Parquet"))
         self.filled = (model,)
