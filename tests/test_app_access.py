@@ -16,7 +16,17 @@ from web.build import package
 
 pytestmark = pytest.mark.browser
 PATIENCE = 20  # seconds for npm
-TABS = ("A photo", "Webcam", "Many photos", "Neighbours", "About")
+TABS = ("A photo", "Webcam", "Many photos and videos", "Neighbours", "About")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Two people who cross."""
+    pytest.importorskip("av")
+    from video_files import crossing, write_film
+
+    times, frames, _ = crossing()
+    return write_film(tmp_path_factory.mktemp("film") / "two.mp4", frames, times)
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def visit(browser, url):  # noqa: F811
         context.close()
 
 
-def show(page, tab: str) -> None:
+def show(page, tab: str, film: Path) -> None:
     """Go to a tab, and have it show all that it can."""
     page.get_by_role("tab", name=tab).click()
     if tab == "A photo":
@@ -46,6 +56,13 @@ def show(page, tab: str) -> None:
         page.get_by_role("button", name="Face 2: happiness").click()
         page.locator(".face[open] .more summary").click()
         page.get_by_role("button", name="Model and explanation").click()
+    if tab == "Webcam":
+        page.get_by_role("button", name="Start the camera").click()
+        sync_api.expect(page.locator(".live-said")).to_contain_text("No face")
+    if tab == "Many photos and videos":
+        page.locator("#files input[type=file]").set_input_files([film, Path(__file__)])
+        page.get_by_role("button", name="Look at all of them").click()
+        sync_api.expect(page.locator(".film .band")).to_have_count(2)
     if tab == "Neighbours":
         page.get_by_text("Every company, and why it happens").click()
     if tab == "About":
@@ -54,7 +71,7 @@ def show(page, tab: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_axe_finds_nothing_serious_in_any_tab(visit, width, scheme):
+def test_axe_finds_nothing_serious_in_any_tab(visit, film, width, scheme):
     try:
         axe = package("axe-core", PATIENCE)["axe.min.js"].decode()
     except UserError as error:
@@ -68,16 +85,16 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, width, scheme):
 
     assert not serious()
     for tab in TABS:
-        show(page, tab)
+        show(page, tab, film)
         page.wait_for_timeout(300)  # what folds and unfolds
         assert not serious(), tab
 
 
-def test_at_200_percent_nothing_sticks_out(visit):
+def test_at_200_percent_nothing_sticks_out(visit, film):
     """A window of 1,280 pixels holds 640 of them."""
     page = visit(640)
     for tab in TABS:
-        show(page, tab)
+        show(page, tab, film)
         assert page.evaluate("document.documentElement.scrollWidth") <= 640, tab
 
 
@@ -112,6 +129,27 @@ def test_the_keyboard_alone_leads_from_an_example_to_the_answer(visit):
     go("Show in the picture")
     page.keyboard.press("Enter")
     sync_api.expect(page.locator("#boxed [data-face='2']")).to_be_focused()
+
+
+def test_the_keyboard_alone_starts_and_stops_the_camera(visit):
+    page = visit()
+    page.get_by_role("tab", name="A photo").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    start = page.get_by_role("button", name="Start the camera")
+    sync_api.expect(start).to_be_visible()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if start.evaluate("one => one === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    sync_api.expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    sync_api.expect(page.get_by_label("Show where the model looks")).to_be_checked()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    sync_api.expect(start).to_be_focused()
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,9 @@ def test_a_huge_or_endless_request_is_refused_before_it_comes(program, monkeypat
     endless = program.post("v1/predict", content=iter([b"--x"]), headers={"Content-Type": "multipart/form-data"})
     refused(endless, 411, "how long")
     headers = {"Content-Type": "application/json"}
-    refused(program.post("v1/predict", content=b" " * (middleware.MAX_PHOTO + 1), headers=headers), 413, "28 MB")
+    refused(
+        program.post("v1/predict", content=b" " * (middleware.PHOTOS["/v1/predict"] + 1), headers=headers), 413, "28 MB"
+    )
 
 
 def test_memory_for_requests_is_bounded(program, served, photos):  # noqa: F811

@@ -14,8 +14,6 @@ from picture_files import BAD, GOOD, crowd
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 
-from ferlib.app.cleanup import all_files
-
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 pytestmark = pytest.mark.browser
@@ -92,10 +90,20 @@ def test_an_example_shows_two_faces(page, tmp_path):
 
 def take_away(page) -> None:
     """Remove the photo: the result goes with it."""
-    page.wait_for_timeout(1000)  # look first: the answer may stay if its photo is removed as it comes in
     page.get_by_label("Remove Image").click()
     sync_api.expect(page.get_by_text(WELCOME)).to_be_visible()
-    sync_api.expect(page.locator("#boxed img")).to_have_count(0)
+    sync_api.expect(page.locator("#boxed img")).to_be_hidden()
+
+
+def test_an_answer_does_not_outlive_its_photo(page):
+    """Even if the page's question after the photo was removed is lost: it is accepted, and never answered."""
+    page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
+    sync_api.expect(page.locator("#report .face")).to_be_visible()
+    page.route("**/queue/join*", lambda route: route.fulfill(json={"event_id": "lost"}))
+    page.get_by_label("Remove Image").click()
+    sync_api.expect(page.get_by_text(WELCOME)).to_be_visible(timeout=5000)
+    sync_api.expect(page.locator("#report .face")).to_be_hidden()
+    sync_api.expect(page.locator("#boxed img")).to_be_hidden()
 
 
 def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa: F811
@@ -205,6 +213,8 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     sync_api.expect(page.locator("#done")).to_contain_text("3 photos, 2 faces, 1 without a result.")
     sync_api.expect(page.locator("#done .totals td:last-child")).to_have_text(["2"])
     sync_api.expect(page.locator("#table")).to_contain_text("is empty")
+    problem = page.locator("#table .bad").bounding_box()
+    assert problem["x"] + problem["width"] <= page.viewport_size["width"]  # seen without scrolling, on a phone too
     assert page.locator(".gradio-container").first.evaluate("page => page.scrollWidth - page.clientWidth") == 0
     sync_api.expect(save).to_be_enabled()
     with page.expect_download() as download:
@@ -214,6 +224,16 @@ def test_many_photos_become_a_table_and_a_csv(page, photos):  # noqa: F811
     rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
     assert [row["image"] for row in rows] == ["cmyk.jpg", "empty.jpg", "photo.tiff"]
     assert float(rows[0]["happiness"]) >= 0 and "is empty" in rows[1]["error"]
+
+
+def test_photos_cannot_be_looked_at_before_they_are_there(page, photos):  # noqa: F811
+    page.get_by_role("tab", name="Many photos").click()
+    look = page.get_by_role("button", name="Look at all of them")
+    sync_api.expect(look).to_be_disabled()
+    page.locator("#files input[type=file]").set_input_files([photos / "cmyk.jpg", photos / "photo.tiff"])
+    look.click()  # as soon as that can be done
+    sync_api.expect(page.locator("#done")).to_contain_text("2 photos, 2 faces.")
+    page.evaluate("sessionStorage.clear()")
 
 
 def table_of_photos(page, paths) -> None:
@@ -263,6 +283,33 @@ def test_rows_of_many_photos_are_sorted_opened_saved_and_kept(page, photos):  # 
     page.evaluate("sessionStorage.clear()")
 
 
+@desktop_and_phone
+def test_a_film_among_photos_becomes_a_timeline_that_a_reload_keeps(page, photos, tmp_path):  # noqa: F811
+    pytest.importorskip("av")
+    from video_files import crossing, write_film, write_sound
+
+    times, frames, _ = crossing()
+    write_film(tmp_path / "two.mp4", frames, times)
+    write_sound(tmp_path / "song.mp4")
+    table_of_photos(page, [tmp_path / "two.mp4", photos / "cmyk.jpg", tmp_path / "song.mp4"])
+    sync_api.expect(page.locator("#done")).to_contain_text("2 photos, 1 face, 1 film, 1 without a result.")
+    sync_api.expect(page.locator("#table .bad")).to_have_text("song.mp4 has no pictures, only sound.")
+    for _ in range(2):  # the second time after the page was loaded again
+        bands = page.locator(".film .band")
+        sync_api.expect(bands).to_have_count(2)
+        sync_api.expect(bands.first).to_have_attribute(
+            "aria-label", re.compile("^Face 1: neutral from 0.0 to .*happiness")
+        )
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Every face of every frame (CSV)").click()
+        assert download.value.suggested_filename == "two.csv"
+        rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
+        assert {row["track"] for row in rows} == {"1", "2"}
+        page.reload()
+        page.get_by_role("tab", name="Many photos").click()
+    page.evaluate("sessionStorage.clear()")
+
+
 def test_many_photos_can_be_stopped_and_what_is_done_stays(page, photos, tmp_path):  # noqa: F811
     paths = [Path(shutil.copy(photos / "photo.tiff", tmp_path / f"{i:03}.tiff")) for i in range(100)]
     table_of_photos(page, paths)
@@ -304,28 +351,10 @@ def test_the_model_is_described(page):
     sync_api.expect(page.locator(".classes tbody tr")).to_have_count(7)
 
 
-def test_a_live_webcam_is_answered_keeps_no_picture_and_ends_with_its_tab(page, folder):  # noqa: F811
-    """Chromium's fake camera shows a green test picture: no face, and that is said."""
-    sent, before = [], all_files(folder)
-    page.on("request", lambda request: "/stream/" in request.url and sent.append(request.url))
-    for _ in range(2):  # it can be started again
-        page.get_by_role("tab", name="Webcam").click()
-        page.get_by_text("Click to Access Webcam").click()
-        page.locator("#camera button", has_text="Record").or_(
-            page.locator("#camera .button-wrap button").first
-        ).first.click()
-        sync_api.expect(page.locator("#said")).to_contain_text("No face was found")
-        sync_api.expect(page.locator("#seen img")).to_be_visible()
-        page.wait_for_timeout(2000)
-        tracks = page.locator("#camera video").evaluate_handle("video => video.srcObject.getTracks()")
-        assert tracks.evaluate("all => all.map(one => one.readyState)") == ["live"]
-        number = len(sent)
-        assert number > 1
-        page.get_by_role("tab", name="About").click()
-        sync_api.expect(page.locator("#camera video")).to_have_count(0)
-        assert tracks.evaluate("all => all.map(one => one.readyState)") == ["ended"]
-        page.wait_for_timeout(500)  # what was on its way
-        number = len(sent)
-        page.wait_for_timeout(2000)
-        assert len(sent) == number
-    assert all_files(folder) == before
+def test_a_webcam_without_a_face_says_so(page):
+    """Chromium's fake camera shows a green test picture. (With a face: test_app_webcam.py.)"""
+    page.get_by_role("tab", name="Webcam").click()
+    page.get_by_role("button", name="Start the camera").click()
+    sync_api.expect(page.locator(".live-said")).to_have_text("No face was found in front of the camera.")
+    page.get_by_role("button", name="Stop").click()
+    sync_api.expect(page.get_by_role("button", name="Start the camera")).to_be_focused()

@@ -105,7 +105,7 @@ def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], met
     return (
         f'<details class="face" id="face-{number}" style="--colour:{colour_of(face)};--ink:{ink_of(face)}"'
         f'{" open" * unfolded}><summary data-face="{number}"><b>{mark}</b><img src="{data_url(small)}" alt="">'
-        f"<span>{escape(sentence(number, face) + more)} {marks}</span></summary>{judgements}</details>"
+        f"<span>{unbroken(escape(sentence(number, face) + more))} {marks}</span></summary>{judgements}</details>"
     )
 
 
@@ -124,6 +124,11 @@ def judgement(number: int, face: FacePrediction, name: str | None, method: str |
         f'<details class="more"><summary>Details</summary><p>{escape(" ".join(filter(None, words)))}</p></details>'
         f'<button type="button" class="back" data-show="{number}">Show in the picture</button>'
     )
+
+
+def unbroken(html: str) -> str:
+    """HTML whose numbers stay on one line with their percent signs."""
+    return html.replace(" %", "&nbsp;%")
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str, over: np.ndarray | None = None) -> str:

@@ -17,13 +17,16 @@ _HEADS = ("", "file", "face", "expression", "probability", "margin", "at 90 % co
 def face_rows(result: ImagePrediction) -> list[str]:
     """A photo's faces as rows, or one with the problem; a row brings along what its card shows."""
     if result.error:
-        cells = f'<td></td><td>{escape(result.name)}</td>{"<td></td>" * 5}<td class="bad">{escape(result.error)}</td>'
+        cells = f'<td></td><td>{escape(result.name)}</td><td class="bad" colspan="6">{escape(result.error)}</td>'
         return [f"<tr>{cells}</tr>"]
     return [_row(result.name, number, face) for number, face in enumerate(result.faces, start=1)]
 
 
 def _row(name: str, number: int, face: FacePrediction) -> str:
-    card = {"words": sentence(number, face), "bars": [[k, percent(v), round(v, 4), colour(k)] for k, v in ranked(face)]}
+    card = {
+        "words": " ".join([sentence(number, face), *doubts(face)]),
+        "bars": [[name, percent(part), round(part, 4), colour(name)] for name, part in ranked(face)],
+    }
     label = face.label + ("?" if is_undecided(face) else "")
     tag = f'<span class="tag" style="--colour:{colour_of(face)};--ink:{ink_of(face)}">{escape(label)}</span>'
     picture = f'<button aria-expanded="false" aria-label="Details of face {number} in {escape(name)}">' \

@@ -28,7 +28,8 @@ from ferlib.app.api.problems import problem, waiting
 from ferlib.app.api.routes import PREDICT, PREFIX
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.hosts import Hosts
-from ferlib.app.request_checks import CALL, CHUNK, Refused, checked
+from ferlib.app.live import LIVE, MAX_FRAME
+from ferlib.app.request_checks import CALL, Refused, checked
 from ferlib.app.service import FULL
 from ferlib.app.uploads import MAX_BYTES, Uploads
 from ferlib.images import ImageError
@@ -40,10 +41,11 @@ READABLE = re.compile(
 )
 FILE, UPLOAD, STREAM = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/queue/data"
 ENDS = re.compile(r"/gradio_api/(cancel|reset)/?")
-MAX_CALL = 2_200_000  # bytes of a call's JSON: a live camera's picture
+MAX_CALL = 1_000_000  # bytes of a call's JSON
 MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
-MAX_PHOTO = 28_000_000  # bytes of a program's request: a photo, in base64 a smaller one
-HELD = 100_000_000  # bytes of all programs' requests at a time
+#: Bytes of a photo that is not uploaded first: of a program's request (in base64 a smaller one), of a camera's frame.
+PHOTOS = {PREDICT: 28_000_000, LIVE: MAX_FRAME}
+HELD = 100_000_000  # bytes of all of these at a time
 UPLOADING = 8  # uploads at a time
 CALLING = 64  # calls at a time whose body has not come yet
 SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
@@ -126,11 +128,15 @@ class Gate:
             await self.streams.answer(self.app, scope, receive, send)
         elif method in ("GET", "HEAD") and READABLE.fullmatch(path):
             await self.app(scope, receive, send)
+        elif method == "POST" and path in PHOTOS:
+            if path == LIVE and not own:
+                raise Refused(403, "Only the page itself may ask for this.")
+            await self._photo(scope, headers, PHOTOS[path], receive, send)
         elif path.startswith(f"{PREFIX}/"):
-            await self._program(scope, headers, receive, send)
+            await self.app(scope, receive, send)
         elif method == "POST" and path.rstrip("/") == UPLOAD:
             await self._upload(scope, headers, receive, send)
-        elif method == "POST" and (CALL.fullmatch(path) or CHUNK.fullmatch(path) or ENDS.fullmatch(path)):
+        elif method == "POST" and (CALL.fullmatch(path) or ENDS.fullmatch(path)):
             async with self.calling.some():
                 body = await _body(receive, MAX_CALL)
             if not ENDS.fullmatch(path):
@@ -155,12 +161,9 @@ class Gate:
         }
         return StreamingResponse(_pieces(file), media_type=kind or "application/octet-stream", headers=headers)
 
-    async def _program(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Let a program's request in if there is a place for it and room in memory, before a byte of it comes."""
-        if (scope["method"], scope["path"]) != ("POST", PREDICT):
-            await self.app(scope, receive, send)
-            return
-        size = self._size(headers, MAX_PHOTO)
+    async def _photo(self, scope: Scope, headers: Headers, most: int, receive: Receive, send: Send) -> None:
+        """Let a photo's bytes in if there is a place for it and room in memory, before a byte of it comes."""
+        size = self._size(headers, most)
         async with self.held.some(size):
             async with self.calling.some():
                 body = await _body(receive, size)
@@ -321,6 +324,6 @@ def said(path: str, refusal: Refused) -> Response:
     sentence, headers = str(refusal), waiting(refusal)
     if path.startswith(f"{PREFIX}/"):
         return problem(refusal)
-    if path.startswith("/gradio_api/") and path.rstrip("/") != UPLOAD:
+    if path == LIVE or (path.startswith("/gradio_api/") and path.rstrip("/") != UPLOAD):
         return JSONResponse({"detail": sentence, "error": sentence}, refusal.status, headers)
     return PlainTextResponse(sentence, refusal.status, headers)

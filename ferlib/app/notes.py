@@ -9,11 +9,15 @@ NOTES = """
 thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
 Do not use it to judge anybody.
 
+**Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
+page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
+
+<details><summary>What the model can answer</summary>
+
 **The model** ({title}, `{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its
 classes: {classes}. It cannot answer "none of these".{sets}
 
-**Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
-page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
+</details>
 """
 
 SETS = f"""

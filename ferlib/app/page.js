@@ -45,7 +45,13 @@
 
   // an example's file is named for what it shows; the field for a photo, by its own words; wide code can be scrolled
   const name = () => {
-    for (const field of all("button[aria-dropeffect][aria-label]")) field.removeAttribute("aria-label");
+    for (const field of all("button[aria-dropeffect][aria-label]"))
+      if (field.textContent.trim()) field.removeAttribute("aria-label"); // one without words keeps its name
+    for (const outer of all("button:has(button):not([role])")) { // Gradio's "more files": a button in a button
+      outer.setAttribute("role", "group");
+      outer.setAttribute("aria-label", "More files");
+      outer.tabIndex = -1;
+    }
     for (const code of all("#card pre:not([tabindex])")) code.tabIndex = 0;
     for (const button of all(".gallery button:not([aria-label])")) {
       const picture = button.querySelector("img");

@@ -41,8 +41,9 @@ def build_app(service: Service) -> Page:
     """The page and its endpoints, not yet served; uploads will lie in $GRADIO_TEMP_DIR."""
     uploads = Uploads(Path(get_upload_folder()))
     examples = example_files(Path(get_upload_folder()) / "examples")
-    photo, webcam, many = PhotoTab(service, uploads), WebcamTab(service, uploads), ManyTab(service, uploads)
-    tabs = [photo, webcam, many, NeighboursTab(service, uploads), AboutTab(service, uploads)]
+    photo, many = PhotoTab(service, uploads), ManyTab(service, uploads)
+    others = NeighboursTab(service, uploads), AboutTab(service, uploads)
+    tabs = [photo, WebcamTab(service, uploads), many, *others]
     with Page(uploads, title="Facial expressions", analytics_enabled=False) as app:
         gr.Markdown(say(TITLE), elem_id="title")
         with gr.Tabs(overflow_behavior="wrap"):
@@ -56,9 +57,6 @@ def build_app(service: Service) -> Page:
         with gr.Accordion("For programs", open=False, elem_id="programs"):
             guide = gr.Markdown(GUIDE)
         app.load(None, guide, guide, js=WITH_ADDRESS, **PRIVATE)
-        for tab in tabs:
-            if tab is not webcam:
-                webcam.stop_when_left_for(tab.tab)
 
         def begin() -> list:
             """Fill what depends on the models, once they are loaded."""

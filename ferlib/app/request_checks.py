@@ -19,7 +19,6 @@ from ferlib.app.uploads import Uploads, printable
 from ferlib.errors import UserError
 
 CALL = re.compile(r"/gradio_api/(?:(?:run|api|(?P<v2>call/v2)|call)/(?P<name>\w+)|(?P<queue>queue/join))/?")
-CHUNK = re.compile(r"/gradio_api/stream/(?P<event>\w+)(?P<close>/close)?")  # a live camera's next picture, or its end
 PICTURE = 'a picture is given as {"path": what /gradio_api/upload answered}'
 FAULT = "Something went wrong on the server; its log says what."
 
@@ -85,24 +84,15 @@ def checked(page: gr.Blocks, path: str, body: bytes, own: bool) -> tuple[str, di
         raise Refused(400, "The body of the request is not JSON.") from error
     if not isinstance(asked, dict):
         raise Refused(400, "The body of the request is not a JSON object.")
-    if chunk := CHUNK.fullmatch(path):
-        event = page._queue.event_ids_to_events.get(chunk["event"])
-        if event is None:
-            raise Refused(404, "There is no such request.")
-        function = event.fn
-        passed: dict = {"session_hash": asked.get("session_hash")}
-    else:
-        call = CALL.fullmatch(path)
-        assert call, path
-        function = function_of(page, call["name"], asked.get("fn_index"))
-        passed = {"session_hash": asked.get("session_hash"), "fn_index": function._id}
-        if call["v2"]:  # the same by the names of the arguments
-            path = path.replace("/call/v2/", "/call/")
-            asked = {"data": by_name(function, asked)}
+    call = CALL.fullmatch(path)
+    assert call, path
+    function = function_of(page, call["name"], asked.get("fn_index"))
+    passed = {"session_hash": asked.get("session_hash"), "fn_index": function._id}
+    if call["v2"]:  # the same by the names of the arguments
+        path = path.replace("/call/v2/", "/call/")
+        asked = {"data": by_name(function, asked)}
     if function.api_visibility != "public" and not own:
         raise Refused(403, "Only the page itself may ask for this.")
-    if chunk and chunk["close"]:
-        return path, {}
     data = asked.get("data")
     if not isinstance(data, list) or len(data) != len(function.inputs):
         raise Refused(422, f'"data" is a list of {len(function.inputs)} values.')
@@ -116,7 +106,7 @@ def function_of(page: gr.Blocks, name: str | None, index: Any) -> BlockFunction:
         function = page.fns.get(index) if type(index) is int else None
     else:
         function = next((one for one in page.fns.values() if one.api_name == name), None)
-    if function is None:
+    if function is None or function.fn is None:  # the latter are scripts of the page's
         raise Refused(404, "There is no such function.")
     return function
 
@@ -161,7 +151,6 @@ def picture(value: Any) -> dict | None:
     parts: dict[str, str | None] = {name: value.get(name) for name in ("path", "url", "orig_name")}
     if not all(part is None or isinstance(part, str) for part in parts.values()):
         raise Refused(422, f"{PICTURE}; its parts are text.".capitalize())
-    if not (parts["url"] or "").startswith("data:image/"):
-        parts["url"] = None if parts["path"] else parts["url"]
+    parts["url"] = None if parts["path"] else parts["url"]
     parts["orig_name"] = printable(parts["orig_name"] or "")
     return parts

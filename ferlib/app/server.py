@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ferlib.app.api.routes import PREFIX, build_api
 from ferlib.app.hosts import Hosts
+from ferlib.app.live import LIVE, LiveCamera
 from ferlib.app.middleware import Gate
 from ferlib.app.page import CSS, SCRIPT, THEME
 from ferlib.app.request_checks import Page
@@ -130,6 +131,7 @@ def launch(
         state = service.health()
         return JSONResponse(state, 200 if state["status"] == "ok" else 503)
 
+    served.add_route(LIVE, LiveCamera(service).answer, methods=["POST"])
     served.mount(PREFIX, build_api(service, where.path))
     off: dict[str, Any] = {
         "run_history": False,

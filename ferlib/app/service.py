@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from ferlib.app.batch_demo import Companies, among_neighbours
 from ferlib.app.batching import BatchingPredictor
 from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
+from ferlib.app.films import Film, watch
 from ferlib.app.uploads import Upload, pixels_of
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS, ImageError
@@ -30,12 +31,14 @@ READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
 UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
+WATCHING = "Somebody else's film is being looked at right now. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
 ROUNDS = 5  # in which a model's time is taken
 COVERAGE = 0.9  # of the prediction sets of models that have them
 PATIENCE = 15  # seconds that closing waits for requests in progress
 
 Source = Upload | np.ndarray | None
+Search = Callable[[Any], FoundFaces]
 
 
 class NoAnswer(RuntimeError):
@@ -72,6 +75,7 @@ class Service:
         self._loaded: Future[dict[str, BatchingPredictor]] = Future()
         self._changed = threading.Condition()
         self._reading = threading.Semaphore(READING)
+        self._watching = threading.Lock()
         self._pixels = Budget(UNFOLDED)
 
     def load(self) -> None:
@@ -149,6 +153,23 @@ class Service:
             largest = max(found.faces, key=lambda crop: crop.face.side)
             return among_neighbours(largest.resized(honest.classifier.side), honest)
 
+    def watch(
+        self, source: Upload, name: str, model: str | None, stopped: Callable[[], bool]
+    ) -> "Iterator[float | Film]":
+        """Look at a film, one film at a time, see `ferlib.app.films.watch`.
+
+        Raises:
+            NoAnswer: the queue is full, or another film is being looked at.
+            UserError: it cannot be read.
+        """
+        with self.place():
+            if not self._watching.acquire(blocking=False):
+                raise NoAnswer(WATCHING)
+            try:
+                yield from watch(source.film(name), name, self.predictor(model), stopped)
+            finally:
+                self._watching.release()
+
     def card(self, model: str | None = None) -> tuple[str, "Report | None"]:
         """A model's card (Markdown) and its report on test faces; of a model without them a line, and None.
 
@@ -179,12 +200,17 @@ class Service:
         return read_prediction_sets(model_folder(self.names[model]), coverage)
 
     @contextmanager
-    def find(self, source: Source) -> "Iterator[FoundFaces]":
-        """`ferlib.predict.find_faces`, for a few photos at a time, while the `with` lasts."""
-        with ExitStack() as pixels:
-            yield self._found(source, pixels)
+    def find(self, source: Source, search: Search = find_faces) -> "Iterator[FoundFaces]":
+        """The faces of a photo, a few photos at a time, while the `with` lasts.
 
-    def _found(self, source: Source, pixels: ExitStack) -> "FoundFaces":
+        Args:
+            source: an upload, or see `ferlib.predict.find_faces`.
+            search: finds them in the photo's bytes or pixels; a photo that it cannot read is an error like any other.
+        """
+        with ExitStack() as pixels:
+            yield self._found(source, search, pixels)
+
+    def _found(self, source: Source, search: Search, pixels: ExitStack) -> "FoundFaces":
         """The faces of a photo whose pixels are borrowed until `pixels` is closed."""
         try:
             with ExitStack() as opened:
@@ -192,7 +218,7 @@ class Service:
                 photo = opened.enter_context(source.open()) if isinstance(source, Upload) else source
                 pixels.enter_context(self._pixels.hold(pixels_of(photo), UNFOLDING))
                 with self._reading:
-                    return find_faces(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())
+                    return search(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())
         except ImageError as error:
             return FoundFaces("image", error=str(error))
         except TimeoutError as error:

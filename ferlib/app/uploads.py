@@ -1,7 +1,5 @@
 """The only place that opens what a client names: the pictures sent to this page, and the folder they lie in."""
 
-import base64
-import binascii
 import io
 import os
 import stat
@@ -16,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app.cleanup import delete_oldest, files_by_age
+from ferlib.app.films import require_film
 from ferlib.images import MAX_PIXELS, ImageError
 
 MAX_FILE = 100_000_000  # bytes of one picture
-MAX_LIVE = 1_500_000  # bytes of a live camera's picture, after decoding
 MAX_BYTES, MAX_FILES = 2_000_000_000, 10_000  # in the folder together, boxed pictures included
 NEEDED = 60  # seconds for which an upload stays even if the folder is full
 RECOUNT = 5  # seconds between two looks into the folder
@@ -42,6 +40,16 @@ class Upload:
             ImageError: it was not sent to this page; the sentence is the same whether or not there is such a file.
         """
         return io.BytesIO(self.data) if self.data is not None else _open_below(self.folder, self.path or "")
+
+    def film(self, name: str) -> Path:
+        """The file of a film, for those who cannot do with its bytes.
+
+        Raises:
+            UserError: it was not sent to this page, or is no film.
+        """
+        with self.open() as file:
+            require_film(file, name)
+        return Path(self.path or "").resolve()
 
 
 def _open_below(folder: Path, path: str) -> BinaryIO:
@@ -101,13 +109,11 @@ class Uploads:
         """The picture that a client's value stands for; None without one. Nothing is opened yet.
 
         Args:
-            value: as Gradio's clients send it: `path` is what /upload answered, or `url` holds the picture itself.
+            value: as Gradio's clients send it: `path` is what /upload answered.
         """
         if not value:
             return None
         path, url = value.get("path"), value.get("url")
-        if isinstance(url, str) and url.startswith("data:image/"):
-            return Upload(self.folder, None, _decoded(url))
         if not path and not url:
             return None
         return Upload(self.folder, str(path or url))
@@ -165,14 +171,3 @@ def pixels_of(file: BinaryIO | np.ndarray | None) -> int:
         pixels = MAX_PIXELS
     file.seek(0)
     return min(pixels, MAX_PIXELS)
-
-
-def _decoded(url: str) -> bytes:
-    """The bytes of a picture in a data URL."""
-    text = url.partition(",")[2]
-    if len(text) > MAX_LIVE * 4 / 3 + 4:
-        raise ImageError(f"The camera's picture is too large: at most {MAX_LIVE / 1e6:.1f} MB are read.")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ImageError("The camera's picture is damaged or cut short.") from error

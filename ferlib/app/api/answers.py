@@ -56,7 +56,7 @@ class PhotoAnswer(BaseModel):
     model: str = Field(description="The model that answered.", examples=["convcut_ferplus"])
     size: tuple[int, int] = Field(description="Width and height of the upright photo in pixels.", examples=[[512, 600]])
     error: str | None = Field(description="Null, or why there are no faces.", examples=[None])
-    faces: list[FaceAnswer] = Field(description="From left to right; empty where none was found.")
+    faces: list[FaceAnswer] = Field(description="In reading order, rows first; empty where none was found.")
 
 
 class Interval(BaseModel):

@@ -1,8 +1,8 @@
-"""The tab "Many photos": a row for every face, to sort, to open and to download."""
+"""The tab "Many photos and videos": a row for every face, to sort, to open and to download; timelines of films."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app.batch_table import MOST_FILES, as_csv, as_parquet
+from ferlib.app.films import MOST_SECONDS, Film, is_film
+from ferlib.app.films_html import film_html
 from ferlib.app.many_table import face_rows, faces_table, totals, totals_chart
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab
-from ferlib.app.tabs.many_scripts import BEGUN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
+from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
+from ferlib.app.translations import say
+from ferlib.errors import UserError
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.utils.packages import is_installed
 
@@ -23,6 +27,8 @@ LEAD = (
     f"Up to {MOST_FILES} photos at once: a row for every face. Click a header to sort, a row for its details. "
     "Bad files do not stop the rest."
 )
+FILMS = f" Of a film, up to {MOST_SECONDS / 60:.0f} minutes: a timeline of every face."
+TOLD = 0.5  # seconds between two words on the progress of a film
 QUEUED = 30  # seconds that one of many photos waits for a place
 ANEW = 2.0  # seconds between two tables while photos are looked at, or a fifth of the time that it has taken so far
 THUMBNAIL = 96  # side of a row's face in pixels
@@ -30,7 +36,7 @@ NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class ManyTab(Tab):
-    """Many photos, one after the other."""
+    """Many photos and films, one after the other."""
 
     files: gr.File
     looking: set[str]
@@ -38,22 +44,23 @@ class ManyTab(Tab):
     def build(self, examples: list[str]) -> None:
         """Lay the tab out and connect its listeners."""
         self.looking = set()
-        with gr.Tab("Many photos", elem_id="many") as self.tab:
-            gr.Markdown(LEAD, elem_classes="lead")
-            self.files = gr.File(file_count="multiple", label="Photos", height=180, elem_id="files")
+        with gr.Tab("Many photos and videos", elem_id="many") as self.tab:
+            gr.Markdown(LEAD + FILMS * is_installed("av", "scipy"), elem_classes="lead")
+            self.files = gr.File(file_count="multiple", label=say("Photos and videos"), height=180, elem_id="files")
             with gr.Row():
-                model = gr.Dropdown(label="Model", interactive=True)
-                start = gr.Button("Look at all of them", variant="primary")
-                stop = gr.Button("Stop", visible=False)
+                model = gr.Dropdown(label=say("Model"), interactive=True)
+                start = gr.Button(say("Look at all of them"), variant="primary", interactive=False)
+                stop = gr.Button(say("Stop"), visible=False)
             done = gr.HTML(elem_id="done", apply_default_css=False, elem_classes="answer")
             with gr.Row(elem_id="saves"):
-                save = gr.Button("Download as CSV", interactive=False, size="sm")
+                save = gr.Button(say("Download as CSV"), interactive=False, size="sm")
                 parquet = is_installed("pyarrow")
-                save_parquet = gr.Button("Download as Parquet", interactive=False, size="sm", visible=parquet)
+                save_parquet = gr.Button(say("Download as Parquet"), interactive=False, size="sm", visible=parquet)
             table = gr.HTML(elem_id="table", apply_default_css=False, elem_classes="answer", js_on_load=TABLE)
             csv, stored = (gr.Textbox(visible="hidden", label=label) for label in ("CSV", "Parquet"))
         self.filled = (model,)
         shown, files, buttons = [done, table], [csv, stored], [start, stop, save, save_parquet]
+        self.files.change(None, self.files, start, js=CHOSEN, **PRIVATE)
         start.click(None, None, buttons, js=BEGUN, **PRIVATE)
         looked = start.click(
             self.look_at_many, [self.files, model], [*shown, *files], show_progress="hidden", **RAW, **PRIVATE
@@ -69,29 +76,48 @@ class ManyTab(Tab):
         return [self.choice()]
 
     def look_at_many(self, files: list[dict] | None, model: str | None, request: gr.Request) -> Iterator[tuple]:
-        """Many photos, one after the other -> what was done so far, the table, the CSV and the Parquet file."""
+        """Many files, one after the other -> what was done so far, the table, the CSV and the Parquet file."""
         if not files:
             yield "Choose some photos first.", "", "", ""
             return
         classes, visitor = self.service.predictor(model).classes, str(request.session_hash)
         self.looking.add(visitor)
+        work = Work(min(len(files), MOST_FILES))
         try:
-            results: list[ImagePrediction] = []
-            rows: list[str] = []
-            began = shown = time.monotonic()
-            for result in self.judged(files, model):
-                rows += face_rows(result)
-                results.append(without_pixels(result))
-                stopped = visitor not in self.looking
-                now, table = time.monotonic(), gr.skip()
-                if len(results) == 1 or now - shown > max(ANEW, (now - began) / 5):
-                    shown, table = now, faces_table(rows)
-                yield progress(results, min(len(files), MOST_FILES)), table, gr.skip(), gr.skip()
-                if stopped:
+            shown = work.began
+            for file in files[:MOST_FILES]:
+                for told in self.looked_at(file, model, work, lambda: visitor not in self.looking):
+                    now, table = time.monotonic(), gr.skip()
+                    if len(work.results) == 1 or now - shown > max(ANEW, (now - work.began) / 5):
+                        shown, table = now, faces_table(work.rows)
+                    yield told, table, gr.skip(), gr.skip()
+                if visitor not in self.looking:
                     break
         finally:
             self.looking.discard(visitor)
-        yield told(results, len(files)), faces_table(rows), as_csv(results, classes), as_parquet(results, classes)
+        results = work.results
+        files_of = (as_csv(results, classes), as_parquet(results, classes)) if results else ("", "")
+        yield work.outcome(len(files)), faces_table(work.rows), *files_of
+
+    def looked_at(self, file: dict, model: str | None, work: "Work", stopped: Callable[[], bool]) -> Iterator[str]:
+        """Look at a photo or a film and put what it shows into `work`; the progress as HTML, now and then."""
+        name = _name(file)
+        if not is_film(name):
+            result = self._patiently(file, model)
+            work.add(result)
+            yield work.progress(name)
+            return
+        try:
+            told = time.monotonic()
+            for step in self._film(file, name, model, stopped):
+                if isinstance(step, Film):
+                    work.films.append(step)
+                elif time.monotonic() - told > TOLD:
+                    told = time.monotonic()
+                    yield work.progress(f"{name}, {step:.0f} s of it")
+        except (NoAnswer, UserError) as error:
+            work.add(ImagePrediction(name, (), str(error)))
+        yield work.progress(name)
 
     def stop(self, request: gr.Request) -> None:
         """Look at no further photos of this visitor's."""
@@ -103,7 +129,7 @@ class ManyTab(Tab):
             yield self._patiently(file, model)
 
     def _patiently(self, file: dict, model: str | None) -> ImagePrediction:
-        name = Path(file.get("orig_name") or file.get("path") or "").name
+        name = _name(file)
         for _ in range(QUEUED):
             try:
                 with self.service.look(self.uploads.sent(file), model) as (result,):
@@ -112,6 +138,22 @@ class ManyTab(Tab):
                 said = str(error)
                 time.sleep(1)
         return ImagePrediction(name, (), said)
+
+    def _film(self, file: dict, name: str, model: str | None, stopped: Callable[[], bool]) -> Iterator[float | Film]:
+        upload = self.uploads.sent(file)
+        if upload is None:
+            raise NoAnswer(f"{name} was not sent.")
+        for left in reversed(range(QUEUED)):
+            try:
+                return (yield from self.service.watch(upload, name, model, stopped))
+            except NoAnswer:
+                if not left:
+                    raise
+                time.sleep(1)
+
+
+def _name(file: dict) -> str:
+    return Path(file.get("orig_name") or file.get("path") or "").name
 
 
 def _reduced(face: FacePrediction) -> FacePrediction:
@@ -125,23 +167,50 @@ def without_pixels(result: ImagePrediction) -> ImagePrediction:
     return replace(result, faces=tuple(replace(face, crop=NO_PIXELS) for face in result.faces))
 
 
-def progress(results: list[ImagePrediction], number: int) -> str:
-    """The progress of the work as HTML."""
-    faces = sum(len(result.faces) for result in results)
-    said = f"{len(results)} of {number} photos, {faces} faces"
-    return (
-        f'<p><progress max="{number}" value="{len(results)}" aria-label="Photos looked at"></progress> '
-        f"{said}: {escape(results[-1].name)}</p>"
-    )
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def told(results: list[ImagePrediction], sent: int) -> str:
-    """The outcome of the work, and how many faces show which expression, as HTML."""
-    counts = totals(results)
-    bad = sum(result.error is not None for result in results)
-    said = f"{len(results)} photos, {counts.total()} faces"
-    said += f", {bad} without a result" if bad else ""
-    left = min(sent, MOST_FILES) - len(results)
-    said += f". Stopped: {left} were not looked at" if left else ""
-    said += f". Only the first {MOST_FILES} photos were looked at" if sent > MOST_FILES else ""
-    return f'<p role="status">{said}.</p>{totals_chart(counts)}'
+@dataclass
+class Work:
+    """Many photos and films, and what has been seen in them so far.
+
+    Attributes:
+        number: of files.
+        results: of photos, and of films that cannot be read.
+        rows: of the table.
+        films: that could be read.
+        began: when.
+    """
+
+    number: int
+    results: list[ImagePrediction] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    films: list[Film] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, result: ImagePrediction) -> None:
+        """Take a photo's result in."""
+        self.rows += face_rows(result)
+        self.results.append(without_pixels(result))
+
+    def progress(self, now: str) -> str:
+        """The progress of the work as HTML; `now` is what was looked at last."""
+        done = len(self.results) + len(self.films)
+        return (
+            f'<p><progress max="{self.number}" value="{done}" aria-label="Files looked at"></progress> '
+            f"{done} of {self.number}: {escape(now)}</p>"
+        )
+
+    def outcome(self, sent: int) -> str:
+        """The outcome of the work as HTML: how many faces show which expression, and the films' timelines."""
+        counts, films = totals(self.results), len(self.films)
+        bad = sum(result.error is not None for result in self.results)
+        said = [_number(len(self.results), "photo"), _number(counts.total(), "face")] if self.results else []
+        said += [_number(films, "film")] if films else []
+        said += [f"{bad} without a result"] if bad else []
+        text = ", ".join(said)
+        left = self.number - len(self.results) - films
+        text += f". Stopped: {left} were not looked at" if left else ""
+        text += f". Only the first {MOST_FILES} files were looked at" if sent > MOST_FILES else ""
+        return f'<p role="status">{text}.</p>{totals_chart(counts)}{"".join(map(film_html, self.films))}'

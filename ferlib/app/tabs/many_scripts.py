@@ -1,4 +1,4 @@
-"""The scripts of the tab "Many photos": sort and open rows, save files, keep the result over a reload of the page."""
+"""The scripts of the tab "Many photos and videos": sort and open rows, save files, keep the result over a reload."""
 
 from ferlib.utils.csv_safety import BOM
 
@@ -9,6 +9,7 @@ TABLE = """
 const order = { column: null, down: false };
 const key = (row, column) => {
   const cell = row.cells[column];
+  if (!cell || cell.colSpan > 1) return "";  // a problem: the last, both ways
   return cell.dataset.key === undefined ? cell.textContent : Number(cell.dataset.key);
 };
 const compared = (a, b) => {
@@ -80,6 +81,8 @@ SAVE_PARQUET = f"""text => {{ {_SAVE}
   save([bytes], "application/vnd.apache.parquet", "faces.parquet");
 }}"""
 
+#: For the button that starts: nothing can be looked at before it is there.
+CHOSEN = f"files => {{ {_UPDATE} return update('interactive', Boolean(files?.length)); }}"
 #: For the buttons that start, stop and save: while photos are looked at.
 BEGUN = f"""() => {{ {_UPDATE}
   return [update("interactive", false), update("visible", true), ...[0, 1].map(() => update("interactive", false))];

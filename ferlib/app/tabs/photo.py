@@ -44,7 +44,8 @@ class PhotoTab(Tab):
                     other = gr.Dropdown([NO_OTHER], value="", label=say("Compare with"), interactive=True)
             with gr.Column(scale=3, min_width=300, elem_id="result"):
                 seen = gr.HTML(apply_default_css=False, elem_id="boxed")
-                answer = gr.HTML(say(WELCOME), apply_default_css=False, elem_id="report", elem_classes="answer")
+                gr.HTML(say(WELCOME), apply_default_css=False, elem_id="welcome", elem_classes="answer")
+                answer = gr.HTML(apply_default_css=False, elem_id="report", elem_classes="answer")
         self.photo, self.model, self.filled = photo, model, (model, method, other)
         asked = [photo, model, method, other]
         for changed in (photo, method, other):
@@ -61,7 +62,7 @@ class PhotoTab(Tab):
     def show(self, image: dict | None, model: str | None, method: str | None, other: str | None) -> Shown:
         """A photo -> the boxed picture and the cards of its faces."""
         if image is None:
-            return "", WELCOME
+            return "", ""
         names = [model or next(iter(self.service.models))]
         names += [other] if other and other not in names else []
         try:

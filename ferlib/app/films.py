@@ -1,0 +1,147 @@
+"""A film among many photos: its faces followed, and the expression of each over time."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ferlib.detection.crop import cut
+from ferlib.errors import UserError
+from ferlib.predict import Predictor
+from ferlib.video.predictor import FramePrediction, VideoPredictor
+from ferlib.video.reading import VideoReader
+from ferlib.video.table import VideoTable
+
+ENDINGS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+# what films begin with: FFmpeg also reads lists of other files and addresses, and they must not be followed
+_BEGINNINGS = ((4, b"ftyp"), (4, b"moov"), (4, b"wide"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "))
+LOOKS = 10  # at most, at a second of film
+MOST_SECONDS = 120.0  # of a film that are looked at
+MOST_TRACKS = 12  # faces that are shown: those that are seen longest
+_SHORTEST = 0.3  # seconds; who is seen for less passes by
+_FACE = 96  # side of a face's picture in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class FilmFace:
+    """A face that was followed.
+
+    Attributes:
+        number: of its track.
+        picture: where its expression is clearest, (S, S, 3) uint8.
+        spans: (from, to, expression), in seconds.
+    """
+
+    number: int
+    picture: np.ndarray = field(repr=False)
+    spans: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A film's faces and their expressions over time.
+
+    Attributes:
+        name: of its file.
+        seconds: that were looked at.
+        faces: the `MOST_TRACKS` seen longest, by number.
+        csv: every face of every frame that was looked at.
+        remark: one sentence where it was not looked at to its end, or "".
+    """
+
+    name: str
+    seconds: float
+    faces: tuple[FilmFace, ...]
+    csv: str = field(repr=False)
+    remark: str = ""
+
+
+def is_film(name: str) -> bool:
+    """True if a file is a film by its name."""
+    return name.lower().endswith(ENDINGS)
+
+
+def require_film(file: BinaryIO, name: str) -> None:
+    """Assert that a file is a film by how it begins.
+
+    Raises:
+        UserError: it is not.
+    """
+    begins = file.read(12)
+    file.seek(0)
+    if not any(begins[place:].startswith(mark) for place, mark in _BEGINNINGS):
+        raise UserError(f"{name} is not a film that can be read." if begins else f"{name} is empty: it holds 0 bytes.")
+
+
+def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], bool]) -> Iterator[float | Film]:
+    """Look at a film: the seconds that are done, now and then; at last, the film.
+
+    Args:
+        path: of a file that `require_film` let pass.
+        name: for people.
+        predictor: of single faces.
+        stopped: true as soon as nobody wants to know more.
+
+    Raises:
+        UserError: it cannot be read, or what reads films is not installed.
+    """
+    table, clearest, remark = VideoTable(predictor.classes), dict[int, tuple[float, np.ndarray]](), ""
+    try:
+        following = VideoPredictor(predictor)
+        with VideoReader(path, live=False) as reader:
+            for frame in following.frames(reader, max(1, round(reader.rate / LOOKS))):
+                if frame.time >= MOST_SECONDS:
+                    remark = f"Only its first {MOST_SECONDS:.0f} seconds were looked at."
+                    break
+                table.add(frame)
+                _keep_clearest(clearest, frame)
+                yield frame.time
+                if stopped():
+                    remark = "It was stopped here."
+                    break
+            trouble = reader.trouble
+    except UserError as error:
+        raise UserError(f"{str(error).replace(str(path), name)}.") from error
+    except UnicodeDecodeError as error:  # PyAV's, of damaged names in it
+        raise UserError(f"{name} is damaged and cannot be read.") from error
+    table.end()
+    table.smooth()
+    if trouble:
+        remark = f"{trouble.replace(str(path), name)}."
+    yield Film(name, table.seconds, _faces(table, clearest), _csv(table), remark)
+
+
+def _keep_clearest(clearest: dict[int, tuple[float, np.ndarray]], frame: FramePrediction) -> None:
+    """Of every track, keep the picture on which one expression is most probable."""
+    for face in frame.faces:
+        score = max(face.scores.values())
+        if score > clearest.get(face.track, (0.0, None))[0]:
+            picture = Image.fromarray(cut(frame.pixels, face.box)).resize((_FACE, _FACE), reducing_gap=2.0)
+            clearest[face.track] = score, np.asarray(picture)
+
+
+def _faces(table: VideoTable, clearest: dict[int, tuple[float, np.ndarray]]) -> tuple[FilmFace, ...]:
+    rows, found = table.rows, []
+    for track, places in table.tracks().items():
+        own = np.array(rows[places])
+        labels = own["smoothed"].argmax(axis=1)
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))  # of every run of one expression
+        ends = [*starts[1:], len(own)]
+        spans = tuple(
+            (float(own["time"][i]), float(own["time"][j - 1] + own["seconds"][j - 1]), table.classes[labels[i]])
+            for i, j in zip(starts, ends, strict=True)
+        )
+        found.append((float(own["seconds"].sum()), FilmFace(track, clearest[track][1], spans)))
+    longest = sorted((one for one in found if one[0] >= _SHORTEST), key=lambda one: -one[0])[:MOST_TRACKS]
+    return tuple(sorted((face for _, face in longest), key=lambda face: face.number))
+
+
+def _csv(table: VideoTable) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "film.csv"
+        table.write(file)
+        return file.read_text(encoding="utf-8")
