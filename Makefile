@@ -46,7 +46,7 @@ tables: $(VENV)/ready ## rebuild the tables of README.md and docs/ from results/
 notebooks: $(VENV)/ready ## run all notebooks again, in place (needs Chromium; see notebooks/README.md)
 	PLOTLY_RENDERER=png FERLIB_PICTURES=1 TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
-	$(BIN)/python notebooks/shrink.py notebooks/06_what_the_model_sees.ipynb
+	$(BIN)/python notebooks/shrink.py notebooks/0[1267]_*.ipynb
 
 figures: notebooks ## rebuild every picture of the notebooks and of README.md
 	FERLIB_SCREENSHOTS=docs $(BIN)/python -m pytest -m browser -k two_faces tests/test_app_browser.py
