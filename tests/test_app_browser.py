@@ -314,11 +314,11 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(page, photos, tmp_pat
     paths = [Path(shutil.copy(photos / "photo.tiff", tmp_path / f"{i:03}.tiff")) for i in range(100)]
     table_of_photos(page, paths)
     sync_api.expect(page.locator("#done progress")).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop").dispatch_event("click")  # at once, or all is done on a busy machine
     sync_api.expect(page.locator("#done")).to_contain_text("were not looked at")
     sync_api.expect(page.get_by_role("button", name="Stop")).to_have_count(0)
     number = int(page.locator("#done p").inner_text().split()[0])
-    assert 0 < number < 100
+    assert 0 < number < len(paths)
     sync_api.expect(page.locator("#table tr.row")).to_have_count(number)
     sync_api.expect(page.get_by_role("button", name="Download as CSV")).to_be_enabled()
     page.evaluate("sessionStorage.clear()")

@@ -68,11 +68,11 @@ def test_box_name_and_bars_lie_over_the_live_picture(page):
 
 @pytest.mark.browser
 def test_a_flickering_answer_is_averaged_over_a_second(page):
-    """Every third frame says something else."""
+    """Every sixth frame says something else, and is one of several in a second on slow machines too."""
     numbers = itertools.count()
 
     def answer(route) -> None:
-        happy = 0.1 if next(numbers) % 3 == 2 else 0.9
+        happy = 0.1 if next(numbers) % 6 == 5 else 0.9
         scores = {"neutral": 1 - happy, "happiness": happy}
         route.fulfill(json={"faces": [{"box": [150, 80, 300, 230], "scores": scores, "heat": None}]})
 
@@ -87,7 +87,7 @@ def test_a_flickering_answer_is_averaged_over_a_second(page):
     before = next(numbers)
     page.wait_for_timeout(3000)
     answers = next(numbers) - before
-    assert answers > 6 and len(page.evaluate("window.said")) <= 1 + answers / 6  # two in three answers are a change
+    assert answers > 6 and len(page.evaluate("window.said")) <= 1 + answers / 12  # one in three answers is a change
 
 
 @pytest.mark.browser

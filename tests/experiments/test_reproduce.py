@@ -52,7 +52,7 @@ def test_a_table_is_trained_once_and_read_afterwards(few_faces, tmp_path, monkey
 
 def test_ladder_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, capsys):
     assert main(command("ladder", tmp_path)) == 0
-    assert "On synthetic the same pattlite networks score" in capsys.readouterr().out
+    assert "On synthetic the same pattlite networks on " in capsys.readouterr().out
     assert main(command("purity", tmp_path)) == 0
     convcut, pattlite, purity = json.loads((tmp_path / "out.json").read_text())["entries"]
     assert (convcut["model"], pattlite["model"], purity["table"]) == ("convcut", "pattlite", "purity")

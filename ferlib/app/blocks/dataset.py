@@ -53,8 +53,7 @@ class Album:
             seed: of that draw.
         """
         count = len(data)
-        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False)) if count > most else None
-        rows = np.arange(count) if rows is None else rows
+        rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
         preprocess = Preprocess.of(model.config)
 
         def judged(pixels: torch.Tensor) -> torch.Tensor:
