@@ -105,12 +105,12 @@ class Service:
         return self._loaded.result()
 
     def predictor(self, model: str | None = None) -> "BatchingPredictor":
-        """One of the models; None is the default.
+        """One of the models; None or "" is the default.
 
         Raises:
             ValueError: there is no such model.
         """
-        if model is None:
+        if not model:
             return next(iter(self.models.values()))
         if model not in self.models:
             raise UserError(f"There is no model {model!r}; there are {', '.join(self.models)}.")

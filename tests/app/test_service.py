@@ -66,6 +66,10 @@ def test_no_model_that_mixes_its_batch_is_offered(service):
     assert service.models and not any(one.model.mixes_batch for one in service.models.values())
 
 
+def test_no_name_is_the_default_model(service):
+    assert service.predictor("") is service.predictor(None) is next(iter(service.models.values()))
+
+
 def test_cards_have_text_and_report(service):
     card, report = service.card("ivsa_fer2013")
     assert card.startswith("# ivsa_fer2013") and report["metrics"]["accuracy"]["value"] > 0.5
