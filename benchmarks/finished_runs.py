@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
 from ferlib.experiments.rivals import test_probabilities
 from ferlib.experiments.runner import untrained
@@ -28,8 +29,8 @@ CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
 
 @lru_cache
 def test_faces(name: str) -> FaceDataset:
-    """The test split of a data set."""
-    return load_dataset(name).split("test")
+    """The test split of a data set; of one with flipped labels that is the original's."""
+    return load_dataset(flipped_fraction(name)[0]).split("test")
 
 
 def pack(work: Path, target: Path) -> None:

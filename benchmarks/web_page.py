@@ -13,7 +13,6 @@ probability, over the faces of `write_pictures`.
 import argparse
 import base64
 import json
-import shutil
 import sys
 import tempfile
 import threading
@@ -37,6 +36,7 @@ from ferlib.labels import SYNTHETIC
 from ferlib.predict import Predictor
 from ferlib.results import FacePrediction
 from ferlib.synthetic.render import sample_face
+from ferlib.utils.packages import chromium as installed_chromium
 
 sys.path.append(str(Path(__file__).parents[1]))  # for web/
 from web.build import build, serve
@@ -133,7 +133,7 @@ def chromium(camera: Path | None = None) -> Iterator[Browser]:
     Raises:
         FileNotFoundError: none is installed.
     """
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = installed_chromium()
     if path is None:
         raise FileNotFoundError("no Chromium is installed")
     film = [f"--use-file-for-fake-video-capture={camera}"] if camera else []

@@ -14,6 +14,8 @@ from picture_files import BAD, GOOD, crowd
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 
+from ferlib.utils.packages import chromium
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 pytestmark = pytest.mark.browser
@@ -25,7 +27,7 @@ sync_api.expect.set_options(timeout=TIMEOUT)
 
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = chromium()
     if path is None:
         pytest.skip("no Chromium is installed")
     with sync_api.sync_playwright() as playwright:

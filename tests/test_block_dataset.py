@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from ferlib.app.blocks.dataset import ALL, MODEL, SHOWN, STORED, VOTES, Album, dataset_page, entropy
-from ferlib.app.blocks.inline import show
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.registry import load_dataset
 from ferlib.models.registry import load_model
 
-gradio_client = pytest.importorskip("gradio_client")
+pytest.importorskip("gradio_client")
+
+from block_client import asking
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,8 @@ def albums(synthetic_faces) -> dict[str, Album]:
 
 @pytest.fixture(scope="module")
 def client(albums) -> Iterator:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("FERLIB_PICTURES", raising=False)
-        page = show(dataset_page(albums))
-        yield gradio_client.Client(page.local_url, verbose=False)
-        page.close(verbose=False)
+    with asking(dataset_page(albums)) as client:
+        yield client
 
 
 def test_faces_of_a_class_the_least_sure_first(client):

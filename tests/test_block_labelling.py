@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from ferlib.annotation.proposals import LabelFile, apply_labels, propose_labels
-from ferlib.app.blocks.inline import show
 from ferlib.app.blocks.labelling import WHO, Lesson, labelling_page
 from ferlib.data.registry import load_dataset
 from ferlib.models.registry import load_model, released_models
@@ -17,7 +16,10 @@ from ferlib.plots.labelling import trainings
 from ferlib.synthetic.photo_sheets import draw_booth
 from ferlib.training.recipes import RECIPES
 
-gradio_client = pytest.importorskip("gradio_client")
+pytest.importorskip("gradio_client")
+
+import gradio_client
+from block_client import asking
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,8 @@ def lesson(folder) -> Lesson:
 
 @pytest.fixture(scope="module")
 def client(lesson) -> Iterator:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("FERLIB_PICTURES", raising=False)
-        page = show(labelling_page(lesson, load_model("convcut_ferplus"), None, {"guessing": 1 / 7}))
-        yield gradio_client.Client(page.local_url, verbose=False)
-        page.close(verbose=False)
+    with asking(labelling_page(lesson, load_model("convcut_ferplus"), None, {"guessing": 1 / 7})) as client:
+        yield client
 
 
 def test_label_train_try(client, lesson, folder):

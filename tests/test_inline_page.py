@@ -10,6 +10,7 @@ from PIL import Image
 
 from ferlib.app.blocks import inline
 from ferlib.errors import UserError
+from ferlib.utils.packages import chromium
 
 gradio_client = pytest.importorskip("gradio_client")
 
@@ -45,7 +46,7 @@ def test_a_page_answers_until_it_is_closed(doubling, monkeypatch):
 
 @pytest.mark.browser
 def test_a_picture_takes_the_place_of_the_page(doubling, shown, monkeypatch):
-    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+    if chromium() is None:
         pytest.skip("no Chromium")
     monkeypatch.setenv(inline.PICTURES, "1")
     page = inline.show(doubling, ready="#done")
@@ -57,7 +58,7 @@ def test_a_picture_takes_the_place_of_the_page(doubling, shown, monkeypatch):
 
 def test_a_picture_needs_chromium(doubling, shown, monkeypatch):
     monkeypatch.setenv(inline.PICTURES, "1")
-    monkeypatch.setattr(inline.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="Chromium"):
         inline.show(doubling)
     assert not shown and not doubling.is_running

@@ -69,7 +69,7 @@ class Endpoints:
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
         """
         try:
-            with self.service.look(self.uploads.sent(image), model or None, explain=method or "gradcam") as (result,):
+            with self.service.look(self.uploads.sent(image), model, explain=method or "gradcam") as (result,):
                 overlays = [(face.overlay(), whole_sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
                 return as_data(result), annotate(result), overlays
         except (NoAnswer, UserError) as error:
@@ -103,9 +103,9 @@ class Endpoints:
             table: {"columns": [...], "rows": one a face, or one with the problem for a file without a face}.
             csv: the same with boxes and the probabilities of all classes.
         """
-        results = [without_pixels(result) for result in self.many.judged(files or [], model or None)]
+        results = [without_pixels(result) for result in self.many.judged(files or [], model)]
         rows = [row for result in results for row in table_rows(result)]
-        text = as_csv(results, self.service.predictor(model or None).classes) if results else ""
+        text = as_csv(results, self.service.predictor(model).classes) if results else ""
         return {"columns": list(COLUMNS), "rows": rows}, text
 
     def neighbours(self, image: dict | None) -> dict:

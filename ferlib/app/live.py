@@ -68,7 +68,7 @@ class LiveCamera:
         with service.place(), service.find(Upload(Path(), None, frame), search) as found:
             if found.image is None:
                 raise UserError(found.error or "The frame cannot be read.")
-            judged = service.predictor(model or None).judge(found, explain or None)
+            judged = service.predictor(model).judge(found, explain or None)
             return [
                 {
                     "box": face.box,

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, KEPT, styled
+from ferlib.plots.style import CUT, KEPT, legend_below, styled
 
 
 def adjusted_figure(
@@ -41,5 +41,5 @@ def adjusted_figure(
     figure.update_yaxes(range=[0, 103])
     figure.update_annotations(font_size=13)
     return styled(figure, "", 370, 900, bargap=0.25).update_layout(
-        margin={"l": 45, "t": 35, "b": 90}, legend={"orientation": "h", "y": -0.2, "x": 0.3, "xanchor": "center"}
+        margin={"l": 45, "t": 35, "b": 90}, legend=legend_below(-0.2) | {"x": 0.3}
     )

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, display_name, legend_above, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, display_name, legend_above, legend_below, styled
 
 LINES = ("anger", "happiness", "sadness", "surprise")  # colours of the backbones' lines
 
@@ -147,5 +147,5 @@ def company_figure(
     figure.update_yaxes(title_text="probability (%)", range=[-3, 103], row=1, col=2)
     figure.update_annotations(font_size=13)
     return styled(figure, "", 400, 660, barmode="group", bargap=0.3).update_layout(
-        margin={"l": 90, "t": 35, "b": 95}, legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}
+        margin={"l": 90, "t": 35, "b": 95}, legend=legend_below(-0.22)
     )

@@ -72,6 +72,11 @@ def legend_above(end: str, y: float = 1.01) -> dict[str, object]:
     return {"orientation": "h", "y": y, "yanchor": "bottom"} | place
 
 
+def legend_below(y: float) -> dict[str, object]:
+    """A legend in one line, centred below the panels, its head at y in parts of their height."""
+    return {"orientation": "h", "y": y, "x": 0.5, "xanchor": "center"}
+
+
 def display_name(name: object) -> str:
     """A data set, model, backbone or method as a figure calls it."""
     return NAMES.get(str(name), str(name).replace("_", " "))

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, legend_below, short, styled
 
 #: Colours for runs side by side, in order.
 RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])
@@ -35,7 +35,7 @@ def step_sizes(rates: Sequence[float], losses: Mapping[str, Sequence[float]], be
     figure.update_xaxes(title_text="learning rate (log)", type="log", dtick=1)
     figure.update_yaxes(title_text="cross-entropy after the step", range=[low - margin / 4, high + margin])
     figure = styled(figure, "One step, from the same weights (dashed: the loss before it)", 380)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
+    return figure.update_layout(legend=legend_below(-0.22), margin_b=100)
 
 
 def curves(
@@ -73,7 +73,7 @@ def curves(
     figure.update_yaxes(title_text="cross-entropy", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text=name, tickformat=".0%", row=1, col=2)
     figure = styled(figure, "How the runs went (dots: the epochs that are kept)", 420)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.2, "x": 0.5, "xanchor": "center"}, margin_b=100)
+    return figure.update_layout(legend=legend_below(-0.2), margin_b=100)
 
 
 def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
@@ -89,7 +89,7 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
     figure.update_xaxes(title_text="fraction of the run", tickformat=".0%")
     figure.update_yaxes(title_text="fraction of the recipe's rate (log)", type="log", tickvals=[1, 0.1, 0.01, 0.001])
     figure = styled(figure, "Learning rates over a run", 380)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "x": 0.5, "xanchor": "center"}, margin_b=100)
+    return figure.update_layout(legend=legend_below(-0.22), margin_b=100)
 
 
 def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go.Figure:
@@ -158,9 +158,7 @@ def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
     figure.update_xaxes(title_text="seconds", range=[0, max(totals) * 1.15])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure = styled(figure, "Where the time goes", 200 + 60 * len(seconds))
-    return figure.update_layout(
-        legend={"orientation": "h", "y": -0.35, "x": 0.5, "xanchor": "center"}, margin={"l": 190, "b": 110}
-    )
+    return figure.update_layout(legend=legend_below(-0.35), margin={"l": 190, "b": 110})
 
 
 def learning_curve(table: pd.DataFrame, references: Mapping[str, float], metric: str = "accuracy") -> go.Figure:

@@ -1,5 +1,6 @@
-"""Optional packages, looked for without importing them."""
+"""Optional packages and programs, looked for without importing or starting them."""
 
+import shutil
 from importlib.util import find_spec
 
 from ferlib.errors import MissingPackage
@@ -17,6 +18,11 @@ def is_installed(*names: str) -> bool:
         return all(find_spec(name) is not None for name in names)
     except ImportError:
         return False
+
+
+def chromium() -> str | None:
+    """Path of an installed Chromium; None without one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def lab_is_installed() -> bool:

@@ -1,13 +1,13 @@
 """Show a small Gradio page below the cell of a notebook, or a picture of it where nobody can click."""
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 from IPython.display import Image, display
 
 from ferlib.errors import UserError
+from ferlib.utils.packages import chromium
 
 PICTURES = "FERLIB_PICTURES"  # environment variable; where it is set, a picture is shown and nothing keeps running
 WIDTH = 1000  # pixels of a picture
@@ -53,7 +53,7 @@ def picture(address: str, ready: str) -> bytes:
     """
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = chromium()
     if path is None:
         raise UserError(f"{PICTURES} is set, which needs Chromium, and none is installed")
     with sync_playwright() as playwright:
