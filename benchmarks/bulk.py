@@ -6,8 +6,9 @@
 
 The photos are those of facial_expressions, or of --from FOLDER, by hard links, over and over where more are asked for.
 
-`rates`: a plain loop, one process, two; each from its start to its last row, all in turns, medians of --runs. Processor
-time is that of all processes, which other work on the machine hardly changes.
+`rates`: a plain loop, one process, two, and, with --fer PYTHON (an interpreter whose environment has it), a plain loop
+of the `fer` package with its default detector, on one thread like the others; each from its start to its last row, all
+in turns, medians of --runs. Processor time is that of all processes, which other work on the machine hardly changes.
 `kills`: the same table by one process, by two, by two whose parent is killed again and again, by two whose workers
 are, and by Ray where it is installed: the files are to be the same, byte for byte.
 `long`: two processes. A call is a piece: it goes on where the last one stopped, kills a worker at a random moment, and
@@ -69,6 +70,12 @@ def rates(options: argparse.Namespace, work: Path) -> dict:
     loop = "a loop over `Predictor.predict`"
     ways = {loop: [sys.executable, str(Path(__file__).with_name("bulk_loop.py")), str(photos.folder)]}
     ways |= {f"`predict --recursive`, processes: {workers}": photos.command(workers) for workers in (1, WORKERS)}
+    if options.fer:
+        ways["a loop of `fer`, Haar"] = [
+            options.fer,
+            str(Path(__file__).with_name("fer_photos.py")),
+            str(photos.folder),
+        ]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.runs):
@@ -193,6 +200,7 @@ def main() -> None:
     parser.add_argument("--different", type=int, default=3000, metavar="N", help="of the photos (default: 3000)")
     parser.add_argument("--shard-size", type=int, default=500, metavar="N", help="photos a part (default: 500)")
     parser.add_argument("--runs", type=int, default=5, help="of rates")
+    parser.add_argument("--fer", metavar="PYTHON", help="of rates: interpreter that has fer installed")
     parser.add_argument("--kills", type=int, default=5, help="of kills: of the parent, and of workers")
     parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True, help="of kills: by Ray, too")
     parser.add_argument("--seconds", type=float, default=1500, help="of a piece of the long run")

@@ -14,9 +14,10 @@ from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import peer_process
 import pyarrow.parquet
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+ONE_THREAD = os.environ | peer_process.ONE_THREAD
 
 
 @dataclass(frozen=True)

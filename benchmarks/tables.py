@@ -328,6 +328,62 @@ def video_crossing() -> str:
     return "\n".join(lines)
 
 
+def video_speed() -> str:
+    """Frames a second of films with one and with four faces, beside the `fer` package, from results/video.json."""
+    found = read("video")["speed"]
+    counts = [name for name in found if name.startswith("faces: ")]
+    lines = [
+        f"| frames a second (the first row has more by) | {' | '.join(counts)} |",
+        "|---" * (len(counts) + 1) + "|",
+    ]
+    for way, first in found[counts[0]].items():
+        cells = (
+            f"{found[name][way]['frames_a_second']:.1f}"
+            + (f" ({found[name][way]['ratio']:.1f} ×)" if "ratio" in first else "")
+            for name in counts
+        )
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def bulk_rates() -> str:
+    """Photos a second by a loop and by bulk prediction, beside the `fer` package, from results/bulk.json."""
+    lines = ["| | photos a second | beside the loop | processor time a photo, ms |", "|---|---|---|---|"]
+    for name, way in read("bulk")["rates"]["ways"].items():
+        rate, beside, worked = way["photos_a_second"], way["beside_the_loop"], way["processor_ms_a_photo"]
+        lines.append(f"| {name} | {rate:.1f} | {beside:.2f} × | {worked:.1f} |")
+    return "\n".join(lines)
+
+
+def bulk_kills() -> str:
+    """Tables made by runs that were killed, beside the one of an undisturbed process, from results/bulk.json."""
+    counts = ("rows", "photos_without_a_row", "photos_twice", "photos_with_other_rows")
+    lines = [f"| | killed | {' | '.join(name.replace('_', ' ') for name in counts)} | same files |", "|---" * 7 + "|"]
+    for name, way in read("bulk")["kills"]["ways"].items():
+        same = {True: "yes", False: "no"}.get(way.get("same_files"), "")
+        cells = " | ".join(f"{way[count]:,}" for count in counts)
+        lines.append(f"| {name} | {way.get('killed', 0)} | {cells} | {same} |")
+    return "\n".join(lines)
+
+
+def bulk_long() -> str:
+    """The long run, from results/bulk.json."""
+    found = read("bulk")["long"]
+    rows = {
+        "photos": f"{found['photos']:,} ({found['different']:,} different ones)",
+        "hours": f"{found['seconds'] / 3600:.2f}",
+        "photos a second": f"{found['photos_a_second']:.1f}",
+        "pieces": len(found["pieces"]),
+        "killed: the parent, a worker": f"{found['killed']['parent']} times, {found['killed']['worker']} times",
+        "largest memory of all processes": f"{found['largest_MB']:,.0f} MB",
+        "rows": f"{found['rows']:,}",
+        "photos without a row, there twice, with other rows": ", ".join(
+            str(found[name]) for name in ("photos_without_a_row", "photos_twice", "photos_with_other_rows")
+        ),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows.items())])
+
+
 def landmarks() -> str:
     """The face mesh beside dlib's landmarks: how far apart they are, how often each fails."""
     found = read("landmarks")
@@ -379,6 +435,10 @@ TABLES = {
     "app_latency": app_latency,
     "app_load": app_load,
     "video_crossing": video_crossing,
+    "video_speed": video_speed,
+    "bulk_rates": bulk_rates,
+    "bulk_kills": bulk_kills,
+    "bulk_long": bulk_long,
     "landmarks": landmarks,
     **robustness_tables(),
     **detection_tables(),

@@ -4,8 +4,9 @@
     python benchmarks/video.py --out results/video.json --only speed        # the other parts stay as they are
 
 `speed`: a film of 1280x720 pixels with one and with four drawn faces, as a process of its own that follows them and
-makes the table (no film is drawn again); beside it the same with every frame searched for faces. All in turns, medians
-of --runs; cores as OMP_NUM_THREADS and the process's affinity say.
+makes the table (no film is drawn again); beside it the same with every frame searched for faces, and, with --fer PYTHON
+(an interpreter whose environment has it), the video mode of the `fer` package with its default detector. All in turns,
+medians of --runs; cores as OMP_NUM_THREADS and the process's affinity say.
 `memory`: the same film over and over, for --minutes of film, read as one; resident memory along the way.
 `crossing`: films, 640x360, of two people who walk past each other, faster and slower, with four expressions, by the
 drawn truth: how often somebody's track number changes, label changes a minute and accuracy, for single frames, smoothed
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness")  # those that the 
 ACTED = 3.0  # seconds of an expression
 CONSTANTS = (0.1, 0.2, 0.3, 0.5, 1.0)  # seconds
 PARTS = ("speed", "memory", "crossing")
+KNOWN, SEARCHED, FER = "known faces between searches", "every frame searched", "fer, Haar"
 
 
 def script(start: int, seconds: float) -> list[tuple[float, str]]:
@@ -77,22 +79,27 @@ def looked_through(path: Path, search_every: float) -> None:
     print(json.dumps({"frames": table.frames, "rows": len(table)} | passed))
 
 
-def in_a_process(*words: str) -> dict:
-    """What this script prints last when it is run with these words."""
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
+def in_a_process(*command: str | Path) -> dict:
+    """What a program prints last."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def speed(folder: Path, runs: int) -> dict:
-    ways = {"known faces between searches": "0.2", "every frame searched": "0"}
+def speed(folder: Path, runs: int, fer: Path | None) -> dict:
+    def ours(search_every: str) -> Callable[[Path], dict]:
+        return lambda film: in_a_process(sys.executable, __file__, "--film", film, "--search-every", search_every)
+
+    ways = {KNOWN: ours("0.2"), SEARCHED: ours("0")}
+    if fer:
+        ways[FER] = lambda film: in_a_process(fer, Path(__file__).with_name("fer_film.py"), film)
     films = {faces: folder / f"{faces}.mp4" for faces in (1, 4)}
     for faces, film in films.items():
         walking_film(film, faces, 8)
     values: dict[tuple[int, str], list[dict]] = {}
     for _ in range(runs):
         for faces, film in films.items():
-            for way, seconds in ways.items():
-                values.setdefault((faces, way), []).append(in_a_process("--film", str(film), "--search-every", seconds))
+            for way, measured in ways.items():
+                values.setdefault((faces, way), []).append(measured(film))
     found: dict = {}
     for (faces, way), each in values.items():
         per_second = [one["frames"] / one["seconds"] for one in each]
@@ -104,9 +111,10 @@ def speed(folder: Path, runs: int) -> dict:
             ),
             "faces_a_frame": round(each[0]["rows"] / each[0]["frames"], 3),
         }
-    for ways_of in found.values():
-        one, other = (ways_of[way]["all"] for way in ways)
-        ways_of["ratio"] = round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 2)
+    for rates in found.values():
+        for way in list(rates)[1:]:
+            ratios = (a / b for a, b in zip(rates[KNOWN]["all"], rates[way]["all"], strict=True))
+            rates[way]["ratio"] = round(statistics.median(ratios), 2)
     return {"film": f"{SIZE[0]}x{SIZE[1]}, {RATE} frames a second, 8 s", "runs": runs, **found}
 
 
@@ -154,7 +162,7 @@ def remembered(path: Path, minutes: float) -> None:
 def memory(folder: Path, minutes: float) -> dict:
     film = folder / "two.mp4"
     walking_film(film, 2, 20)
-    found = in_a_process("--film", str(film), "--minutes", str(minutes))
+    found = in_a_process(sys.executable, __file__, "--film", film, "--minutes", str(minutes))
     warm = [megabytes for seconds, megabytes in found["MB"] if seconds >= 20]
     found["MB"] = found["MB"][:: max(1, len(found["MB"]) // 40)] + found["MB"][-1:]
     return {"minutes": minutes, "growth_after_20_s_MB": round(max(warm) - warm[0], 1), **found}
@@ -241,6 +249,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--fer", type=Path, metavar="PYTHON", help="interpreter that has fer installed, of speed")
     parser.add_argument("--minutes", type=float, help="of film (default: 60)")
     parser.add_argument("--films", type=int, default=16, help="in which people cross (default: 16)")
     parser.add_argument("--film", type=Path, help=argparse.SUPPRESS)  # in a process of its own
@@ -258,7 +267,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for part in options.only:
             if part == "speed":
-                found = speed(Path(folder), options.runs)
+                found = speed(Path(folder), options.runs, options.fer)
             elif part == "memory":
                 found = memory(Path(folder), options.minutes or 60)
             else:

@@ -1,0 +1,38 @@
+"""The `fer` package's video mode on one film, for `video.py --only speed`; its own environment runs this.
+
+Prints frames, faces, seconds and processor seconds, as `video.py --film` does. Nothing is asked for but the numbers: no
+pictures of frames, no annotated film, no archive, which it makes by default.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+
+import cv2
+
+with contextlib.redirect_stdout(sys.stderr):
+    from fer.classes import Video
+    from fer.fer import FER
+
+
+def main(path: str, mtcnn: bool) -> None:
+    detector, folder = FER(mtcnn=mtcnn), tempfile.mkdtemp()
+    with contextlib.redirect_stdout(sys.stderr):
+        Video(path, outdir=folder).analyze(detector, **NUMBERS, max_results=5)  # loads the models
+        began, worked = time.perf_counter(), time.process_time()
+        found = Video(path, outdir=folder).analyze(detector, **NUMBERS)
+        passed = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - worked}
+    frames = int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT))
+    print(json.dumps({"frames": frames, "rows": sum(map(len, found))} | passed), flush=True)
+    os._exit(0)  # its threads of its own may still wait
+
+
+NUMBERS = {
+    "output": "pandas", "save_frames": False, "save_video": False, "annotate_frames": False, "zip_images": False,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:] == ["mtcnn"])
