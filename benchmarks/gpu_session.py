@@ -44,7 +44,6 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).parents[1]
 LARGEST = 15 << 20  # bytes of a file that comes back
 BATCH = 64  # faces
-GRACE = 45  # seconds from the interrupt of a training to the next, lest it was lost in foreign code, and to its end
 
 
 @dataclass(frozen=True)
@@ -171,11 +170,11 @@ class Session:
         run, log = self.options.work / part, self.options.work / f"{part}-{name}.log"
         run.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, *(words if words[0].endswith(".py") else ["-m", "ferlib", *words])]
-        began, stopped = time.monotonic(), False
+        began, stopped, grace = time.monotonic(), False, self.options.grace
         with log.open("a") as file:
             streams = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": ROOT}
             process = subprocess.Popen(command, env=os.environ | self.environment(PARTS[part].alone), **streams)
-            for wait, stop in ((seconds, signal.SIGINT), (GRACE, signal.SIGINT), (GRACE, signal.SIGKILL)):
+            for wait, stop in ((seconds, signal.SIGINT), (grace, signal.SIGINT), (grace, signal.SIGKILL)):
                 try:
                     process.wait(wait)
                     break
@@ -290,6 +289,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT")
     parser.add_argument("--minutes", type=float, default=9, help="for all together, default 9")
+    lest = "seconds from the interrupt of a training to the next, lest it was lost in foreign code, and to its end"
+    parser.add_argument("--grace", type=float, default=45, help=lest + ", default 45")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu_session_out")), metavar="DIR")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu_session"), metavar="DIR")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))

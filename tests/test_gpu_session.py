@@ -133,7 +133,7 @@ def test_finished_runs_travel_without_weights_and_give_the_same_table(tmp_path):
 @pytest.mark.slow
 def test_a_training_whose_time_is_up_brings_back_its_best_epoch(compact, tmp_path):
     places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
-    done = run(*places, "--minutes", "2", "--jobs", "1", "--parts", "ivsa_sab")
+    done = run(*places, "--minutes", "2", "--grace", "300", "--jobs", "1", "--parts", "ivsa_sab")
     steps = json.loads((tmp_path / "out" / "session.json").read_text())["parts"]["ivsa_sab"]["steps"]
     assert done.returncode == 0, done.stdout + done.stderr
     assert steps["train"]["stopped"] and steps["train"]["code"] == 130
