@@ -34,6 +34,7 @@ NAMES = {
     "mobilenetv1_100": "MobileNetV1",
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
     "convnext_nano": "ConvNeXt-Nano",
+    "convnext_base": "ConvNeXt-Base",
     "methods": "fine-tuned host",
     "methods-frozen": "frozen host",
     "methods-noise": "fine-tuned host, wrong labels",
