@@ -39,6 +39,7 @@ NAMES = {
     "methods-frozen": "frozen host",
     "methods-noise": "fine-tuned host, wrong labels",
     "methods-frozen-noise": "frozen host, wrong labels",
+    "onecycle": "one cycle",
     "cbam": "CBAM",
     "sab": "SAB",
     "gradcam": "Grad-CAM",
