@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.plots.evaluation import add_percent_map, percent_maps
+from ferlib.plots.style import display_name
 
 LEAST = 0.005  # numbers below it, less than 1 in percent, are left out
 
@@ -20,7 +21,7 @@ def annotator_matrices(entry: Mapping[str, Any], row: str = "both, LTNet") -> go
         row: whose matrices.
     """
     matrices, truth = entry["matrices"][row], entry["annotators"]["own"]
-    titles = [f"<b>{entry['data'] if name == 'own' else name}</b>" for name in matrices]
+    titles = [f"<b>{display_name(entry['data'] if name == 'own' else name)}</b>" for name in matrices]
     figure = make_subplots(1, len(matrices), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for column, (name, matrix) in enumerate(matrices.items(), 1):
         table = pd.DataFrame(matrix, index=truth, columns=entry["annotators"][name])

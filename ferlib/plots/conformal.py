@@ -9,11 +9,11 @@ from plotly.subplots import make_subplots
 from scipy.stats import betabinom
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, legend_above, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, display_name, legend_above, styled
 
 #: One colour per truth that sets are calibrated for.
 TRUTH_COLOURS = {"label": KEPT, "votes": COLOURS["happiness"]}
-TRUTH_NAMES = {"label": "the label is in the set", "votes": "one of the votes is in the set"}
+TRUTH_NAMES = {"label": "the label is in the set", "votes": "a label drawn from the votes is in the set"}
 
 
 def _interval(low: pd.Series, value: pd.Series, high: pd.Series) -> dict[str, object]:
@@ -55,7 +55,13 @@ def promised_and_held(table: pd.DataFrame) -> go.Figure:
             `low`, `high` of what was held, all in 0..1.
     """
     models = list(dict.fromkeys(table["model"]))
-    figure = make_subplots(1, len(models), subplot_titles=models, shared_yaxes=True, horizontal_spacing=0.04)
+    figure = make_subplots(
+        1,
+        len(models),
+        subplot_titles=[display_name(model) for model in models],
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+    )
     for column, model in enumerate(models, 1):
         for number, (truth, colour) in enumerate(TRUTH_COLOURS.items()):
             own = table[(table["model"] == model) & (table["truth"] == truth)]
@@ -144,7 +150,7 @@ def coverage_spread(coverages: np.ndarray, faces: int, tested: int, promised: fl
     figure.add_vline(x=100 * promised, line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(title_text="label in the set (%)")
     figure.update_yaxes(title_text="of the draws (%)")
-    title = f"The same promise kept {len(coverages):,} times: {faces} faces to calibrate, {tested} to test"
+    title = f"The same promise made {len(coverages):,} times: {faces} faces to calibrate, {tested} to test"
     return styled(figure, title, 400, legend=legend_above("right"), bargap=0.05)
 
 

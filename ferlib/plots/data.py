@@ -10,7 +10,17 @@ from plotly.subplots import make_subplots
 from ferlib.data.imbalance import BETA
 from ferlib.labels import COLOURS
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
+from ferlib.plots.style import (
+    INK,
+    METRIC_NAMES,
+    OTHER_COLOUR,
+    WIDTH,
+    data_url,
+    display_name,
+    legend_above,
+    percent,
+    styled,
+)
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # metrics that are compared with each other
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
@@ -26,7 +36,7 @@ def class_shares(counts: Mapping[str, pd.Series]) -> go.Figure:
             lack some.
     """
     classes = _all_classes([list(faces.index) for faces in counts.values()])
-    figure = _panels([f"<b>{title}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 65)
+    figure = _panels([f"<b>{display_name(title)}</b>, {faces.sum():,} faces" for title, faces in counts.items()], 65)
     widest = max((faces / faces.sum()).max() for faces in counts.values()) * 100
     for place, faces in enumerate(counts.values()):
         row, column = place // 2 + 1, place % 2 + 1
@@ -63,7 +73,7 @@ def effective_numbers(statistics: pd.DataFrame, beta: float = BETA) -> go.Figure
     """
     sets = dict(iter(statistics.groupby("set", sort=False)))
     classes = _all_classes([list(rows["class"]) for rows in sets.values()])
-    figure = _panels([f"<b>{name}</b>" for name in sets], 65)
+    figure = _panels([f"<b>{display_name(name)}</b>" for name in sets], 65)
     for place, (name, rows) in enumerate(sets.items()):
         row, column = place // 2 + 1, place % 2 + 1
         for line in rows.itertuples():
@@ -105,7 +115,7 @@ def baselines(values: pd.DataFrame, title: str) -> go.Figure:
     figure = go.Figure()
     for metric, colour in zip(values, METRIC_COLOURS, strict=False):
         figure.add_bar(
-            x=values.index,
+            x=[display_name(name) for name in values.index],
             y=values[metric] * 100,
             name=METRIC_NAMES.get(metric, metric),
             marker_color=colour,
@@ -128,7 +138,7 @@ def class_matrices(matrices: Mapping[str, pd.DataFrame], title: str, rows: str, 
         rows: what a row stands for, e.g. "true class".
         columns: what a column stands for.
     """
-    figure = _panels([f"<b>{name}</b>" for name in matrices], 95, shared_yaxes=False)
+    figure = _panels([f"<b>{display_name(name)}</b>" for name in matrices], 95, shared_yaxes=False)
     for place, matrix in enumerate(matrices.values()):
         row, column = place // 2 + 1, place % 2 + 1
         shares = matrix.to_numpy(float) * 100
@@ -168,7 +178,7 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
         title: of the figure.
         axis: what the numbers are.
     """
-    figure = _panels([f"<b>{name}</b>" for name in values], 60)
+    figure = _panels([f"<b>{display_name(name)}</b>" for name in values], 60)
     everything = np.concatenate([numbers for kinds in values.values() for numbers in kinds.values()])
     low, high = everything.min(), everything.max()
     edges = np.linspace(low, high, 61)
@@ -315,15 +325,16 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
         metrics: those to show. Panels of `SCORES` have one scale, others one in both rows.
     """
+    named = table.assign(remedy=table["remedy"].map(display_name))
     panels = [
         (
-            f"<b>{place}</b><br>{METRIC_NAMES.get(metric, metric)}",
-            differences(table[(table["data"] == place) & (table["metric"] == metric)], "remedy", "minus_none"),
+            f"<b>{display_name(place)}</b><br>{METRIC_NAMES.get(metric, metric)}",
+            differences(named[(named["data"] == place) & (named["metric"] == metric)], "remedy", "minus_none"),
         )
         for place in dict.fromkeys(table["data"])
         for metric in metrics
     ]
-    figure = forest(panels, len(metrics), VERDICT_COLOURS, "Against plain training, 95 % intervals")
+    figure = forest(panels, len(metrics), VERDICT_COLOURS, "What remedies add to plain training, 95 % intervals")
     scores = [metric for metric in metrics if metric in SCORES]
     for column, metric in enumerate(metrics, 1):
         alike = table[table["metric"].isin(scores if metric in scores else [metric])]

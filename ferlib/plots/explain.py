@@ -98,7 +98,7 @@ def region_table(methods: Mapping[str, Mapping], area: Mapping[str, float], titl
         area: part -> its fraction of the picture.
         title: of the figure.
     """
-    names = [_named(method) for method in methods]
+    names = [map_name(method) for method in methods]
     relative = np.array([[parts[part]["relative"] for part in REGIONS] for parts in methods.values()])
     texts = [
         [f"{parts[part]['share']:.0%} ({parts[part]['relative']:.1f}×)" for part in REGIONS]
@@ -162,7 +162,7 @@ def class_regions(
                     (row, column),
                     100,
                     symbol,
-                    _named(name) if row == column == 1 else None,
+                    map_name(name) if row == column == 1 else None,
                 )
             highest = 100 * max(
                 one[part]["high"]
@@ -189,7 +189,7 @@ def faithfulness(methods: Mapping[str, Mapping], title: str) -> go.Figure:
     figure = make_subplots(
         1, len(SCORES), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=list(SCORES.values())
     )
-    names = [_named(method) for method in methods]
+    names = [map_name(method) for method in methods]
     colours = [CONTROL_COLOUR if method in CONTROL_NAMES else MAP_COLOUR for method in methods]
     for column, score in enumerate(SCORES, 1):
         _dots(figure, [found[score] for found in methods.values()], names, colours, (1, column))
@@ -296,7 +296,8 @@ def planes(
     )
 
 
-def _named(method: str) -> str:
+def map_name(method: str) -> str:
+    """A map as a figure calls it: the method's name, or which control it is."""
     return CONTROL_NAMES.get(method) or display_name(method)
 
 

@@ -31,7 +31,8 @@ def forest(
     """A figure with a panel a table, all with the same names in the same order.
 
     Args:
-        panels: title, and `name`, `value`, `low`, `high` (shares) and `verdict`, in the order of reading.
+        panels: title, and `name`, `value`, `low`, `high` (shares) and `verdict`, in the order of reading; a `symbol`
+            for the marker, if it is no dot.
         columns: panels beside each other.
         colours: verdict -> colour, which is the legend, too.
         title: of the figure.
@@ -50,11 +51,17 @@ def forest(
     for place, (_, part) in enumerate(panels):
         row, column = place // columns + 1, place % columns + 1
         value, low, high = (part[end] * 100 for end in ("value", "low", "high"))
+        symbols = list(part.get("symbol", ["circle"] * len(part)))
         figure.add_scatter(
             x=value,
             y=part["name"],
             mode="markers",
-            marker={"size": 9, "color": [colours[verdict] for verdict in part["verdict"]]},
+            marker={
+                "size": 9,
+                "color": [colours[verdict] for verdict in part["verdict"]],
+                "symbol": symbols,
+                "line": {"width": [2.5 if symbol.endswith("-open") else 0 for symbol in symbols]},
+            },
             error_x={"array": high - value, "arrayminus": value - low, "color": INK, "thickness": 1.3, "width": 3},
             hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
             showlegend=False,

@@ -15,6 +15,7 @@ from ferlib.plots.style import (
     KEPT,
     WIDTH,
     data_url,
+    display_name,
     in_colour,
     legend_above,
     percent,
@@ -54,7 +55,9 @@ def stage_costs(costs: pd.DataFrame, cut_after: str) -> go.Figure:
         kept = np.arange(len(stages)) <= list(stages["stage"]).index(cut_after)
         for column, (_, unit, letter) in measures.items():
             values = stages[column].to_numpy() / unit
-            titles.append(f"<b>{backbone}</b>: {values[kept].sum():.2f} of {values.sum():.2f} {letter} kept")
+            titles.append(
+                f"<b>{display_name(backbone)}</b>: {values[kept].sum():.2f} of {values.sum():.2f} {letter} kept"
+            )
             bars.append((stages["stage"], values, kept))
     figure = make_subplots(
         len(backbones),
@@ -104,8 +107,8 @@ def budgets(costs: pd.DataFrame) -> go.Figure:
     for name, rows in models.items():
         whole, trained = rows["parameters"].sum(), rows["trained"].sum()
         learns = "all" if trained == whole else amount(trained)
-        titles.append(f"<b>{name}</b>: {amount(whole)} parameters, {learns} trained")
-        titles.append(f"<b>{name}</b>: {amount(rows['multiply_adds'].sum())} multiply-adds")
+        titles.append(f"<b>{display_name(name)}</b>: {amount(whole)} parameters, {learns} trained")
+        titles.append(f"<b>{display_name(name)}</b>: {amount(rows['multiply_adds'].sum())} multiply-adds")
     counts = [len(rows) for rows in models.values()]
     height = 24 * sum(counts) + 60 * len(counts) + 100  # pixels
     figure = make_subplots(
@@ -186,7 +189,7 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
         figure.add_trace(dot, row=1, col=column)
         below_lines = {"source": data_url(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
         figure.add_layout_image(below_lines, x=0, y=0, sizex=side, sizey=side, **axes)
-        lines, frames = [f"<b>{name}</b>, {side} × {side} px"], 0
+        lines, frames = [f"<b>{display_name(name)}</b>, {side} × {side} px"], 0
         for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
             whole = row["field"] >= side
             frames += whole
@@ -280,7 +283,7 @@ def influence(matrices: Mapping[str, np.ndarray]) -> go.Figure:
             the change that replacing image i itself makes.
     """
     figure = make_subplots(
-        1, len(matrices), subplot_titles=[f"<b>{name}</b>" for name in matrices], horizontal_spacing=0.04
+        1, len(matrices), subplot_titles=[f"<b>{display_name(name)}</b>" for name in matrices], horizontal_spacing=0.04
     )
     for place, matrix in enumerate(matrices.values(), 1):
         images = [str(number) for number in range(1, len(matrix) + 1)]

@@ -8,28 +8,40 @@ from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
+from ferlib.plots.style import INK, METRIC_NAMES, display_name, legend_above, styled
 
 GAIN_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
 LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink
 SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "pentagon")
-DATA_NAMES = {"rafdb": "RAF-DB", "ferplus": "FERPlus", "ckplus": "CK+"}
 APART = 0.3  # percent of flipped labels between the lines of two methods, so that intervals are seen beside each other
 
 
 def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """Every method's difference to plain training with its interval, a column a backbone, coloured by the verdict.
 
+    A method with one seed, whose interval knows nothing of the luck of training, has an open dot.
+
     Args:
         table: of `ferlib.experiments.rivals.methods_table`, of one table.
         metric: accuracy, balanced accuracy or macro-F1.
     """
+    own = table[(table["metric"] == metric) & table["minus_plain_value"].notna()]
     panels = [
-        (f"<b>{backbone}</b><br>{place}, seeds: {part['seeds'].max()}", differences(part, "row", "minus_plain"))
-        for (place, backbone), part in table[table["metric"] == metric].groupby(["data", "backbone"], sort=False)
+        (
+            f"<b>{display_name(backbone)}</b><br>{display_name(place)}",
+            differences(part, "row", "minus_plain").assign(
+                symbol=["circle-open" if seeds == 1 else "circle" for seeds in part["seeds"]]
+            ),
+        )
+        for (place, backbone), part in own.groupby(["data", "backbone"], sort=False)
     ]
-    title = f"Against plain training: {METRIC_NAMES[metric]}, 95 % intervals"
-    return forest(panels, len(panels), GAIN_COLOURS, title, left=200).update_xaxes(matches="x")
+    host = display_name(table["table"].iloc[0])
+    title = f"What methods add to plain training, {host}: {METRIC_NAMES[metric]}, 95 % intervals"
+    figure = forest(panels, len(panels), GAIN_COLOURS, title, left=200).update_xaxes(matches="x")
+    if (own["seeds"] == 1).any():
+        marker = {"size": 9, "color": INK, "symbol": "circle-open", "line_width": 2.5}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name="open: one seed only")
+    return figure.update_layout(height=figure.layout.height + 25, margin_t=135)
 
 
 def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
@@ -65,7 +77,7 @@ def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     figure.update_xaxes(title_text="training labels flipped, %", tickvals=sorted(100 * own["flipped"].unique()))
     figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", row=1, col=1)
     first = own.iloc[0]
-    title = f"What wrong labels cost on {first['data']}, 95 % intervals"
+    title = f"What wrong labels cost on {display_name(first['data'])}, {display_name(first['table'])}, 95 % intervals"
     return styled(figure, title, 480, legend={"x": 1.01, "y": 1}).update_layout(margin_t=100)
 
 
@@ -94,7 +106,7 @@ def method_claims(table: pd.DataFrame) -> go.Figure:
                 legendgroup=name,
                 showlegend=column == 1,
                 mode="markers+text" if other else "markers",
-                text=[f"{DATA_NAMES.get(place, place)}  " for place in rows["claimed_on"]] if other else None,
+                text=[f"{display_name(place)}  " for place in rows["claimed_on"]] if other else None,
                 textposition="middle left",
                 marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 2.5, "color": colour}},
                 hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
@@ -105,7 +117,8 @@ def method_claims(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title_text="accuracy, %", matches="x")
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     height = 250 + 34 * len(names)
-    figure = styled(figure, "The papers' figures beside those under one protocol", height)
+    host = display_name(table["table"].iloc[0])
+    figure = styled(figure, f"What the papers report, and what their methods reach here, {host}", height)
     return figure.update_layout(margin={"l": 200, "t": 150}, legend=legend_above("left", 1 + 50 / (height - 210)))
 
 
@@ -115,7 +128,7 @@ def _columns(table: pd.DataFrame, by: str) -> Iterator[tuple[int, pd.DataFrame]]
 
 def _panels(table: pd.DataFrame, by: str) -> go.Figure:
     """Columns beside each other, one a value, which is its title."""
-    titles = [f"<b>{name}</b>" for name in dict.fromkeys(table[by])]
+    titles = [f"<b>{display_name(name)}</b>" for name in dict.fromkeys(table[by])]
     return make_subplots(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
 
 

@@ -19,7 +19,7 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "recall_rarest": "recall of the rarest",
 }
-#: How data sets, models and backbones are called in a figure; others by their own names.
+#: How data sets, models, backbones and tables are called in a figure; others by their own names.
 NAMES = {
     "ferplus": "FERPlus",
     "fer2013": "FER2013",
@@ -29,10 +29,21 @@ NAMES = {
     "pattlite": "PAtt-Lite",
     "ivsa": "IVSA",
     "convcut_ferplus": "Conv-cut",
+    "convcut_ferplus_mirror": "Conv-cut, both sides",
     "ivsa_fer2013": "IVSA",
     "mobilenetv1_100": "MobileNetV1",
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
     "convnext_nano": "ConvNeXt-Nano",
+    "convnext_base": "ConvNeXt-Base",
+    "methods": "fine-tuned host",
+    "methods-frozen": "frozen host",
+    "methods-noise": "fine-tuned host, wrong labels",
+    "methods-frozen-noise": "frozen host, wrong labels",
+    "onecycle": "one cycle",
+    "ldam": "LDAM",
+    "class_balanced": "class-balanced weights",
+    "logit_adjusted": "logit adjustment, in the loss",
+    "logit_adjusted_posthoc": "logit adjustment, after it",
     "cbam": "CBAM",
     "sab": "SAB",
     "gradcam": "Grad-CAM",

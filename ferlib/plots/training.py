@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, legend_below, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, display_name, legend_below, short, styled
 
 #: Colours for runs side by side, in order.
 RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])
@@ -85,7 +85,9 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> go.Figure:
     figure = go.Figure()
     for i, (name, values) in enumerate(rates.items()):
         line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
-        figure.add_scatter(x=np.linspace(0, 1, len(values)), y=list(values), mode="lines", line=line, name=name)
+        figure.add_scatter(
+            x=np.linspace(0, 1, len(values)), y=list(values), mode="lines", line=line, name=display_name(name)
+        )
     figure.update_xaxes(title_text="fraction of the run", tickformat=".0%")
     figure.update_yaxes(title_text="fraction of the recipe's rate (log)", type="log", tickvals=[1, 0.1, 0.01, 0.001])
     figure = styled(figure, "Learning rates over a run", 380)

@@ -25,7 +25,7 @@ def entry():
 
 def test_a_heat_map_an_annotator(entry):
     figure = plots.annotator_matrices(entry)
-    assert titles(figure) == ["<b>ferplus</b>", "<b>fer2013</b>"]
+    assert titles(figure) == ["<b>FERPlus</b>", "<b>FER2013</b>"]
     for trace, (who, matrix) in zip(figure.data, entry["matrices"]["both, LTNet"].items(), strict=True):
         names = entry["annotators"][who]
         assert list(trace.y) == list(FERPLUS) and list(trace.x) == [one for one in FERPLUS if one in names]

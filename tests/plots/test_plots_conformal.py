@@ -24,16 +24,18 @@ def test_answered_curves():
 def test_promised_and_held():
     rows = [
         {"model": model, "truth": truth, "promised": promised, "value": 0.9, "low": 0.88, "high": 0.92}
-        for model, truths in (("one", ("label", "votes")), ("another", ("label",)))
+        for model, truths in (("convcut_ferplus_mirror", ("label", "votes")), ("ivsa_fer2013", ("label",)))
         for truth in truths
         for promised in (0.8, 0.9)
     ]
     figure = plots.promised_and_held(pd.DataFrame(rows))
-    assert titles(figure) == ["one", "another"]
+    assert titles(figure) == ["Conv-cut, both sides", "IVSA"]
     points = [one for one in figure.data if one.mode == "markers"]
     assert [(one.name, one.showlegend) for one in points] == [
-        ("the label is in the set", True), ("one of the votes is in the set", True), ("the label is in the set", False)
-    ]  # fmt: skip
+        ("the label is in the set", True),
+        ("a label drawn from the votes is in the set", True),
+        ("the label is in the set", False),
+    ]
     assert list(points[0].error_y.array) == pytest.approx([2, 2])
 
 

@@ -18,11 +18,11 @@ from ferlib.labels import COLOURS
 
 def test_class_shares():
     counts = {
-        "eight": pd.Series([30, 60, 10], index=["neutral", "happiness", "contempt"]),
+        "rafdb": pd.Series([30, 60, 10], index=["neutral", "happiness", "contempt"]),
         "seven": pd.Series([3, 1], index=["happiness", "neutral"]),  # another order, and no contempt
     }
     figure = plots.class_shares(counts)
-    assert titles(figure) == ["<b>eight</b>, 100 faces", "<b>seven</b>, 4 faces"]
+    assert titles(figure) == ["<b>RAF-DB</b>, 100 faces", "<b>seven</b>, 4 faces"]
     np.testing.assert_allclose(figure.data[0].x, [30, 60, 10])
     np.testing.assert_allclose(figure.data[1].x, [25, 75, 0])
     assert [text.strip() for text in figure.data[1].text] == ["25 % (1)", "75 % (3)", "not a class here"]
@@ -140,7 +140,7 @@ def test_entropies():
 def test_remedies():
     rows = [
         ("one", "none", "macro_f1", None, None, None, None),
-        ("one", "weights", "macro_f1", 0.02, 0.01, 0.04, "better"),
+        ("one", "class_balanced", "macro_f1", 0.02, 0.01, 0.04, "better"),
         ("one", "focal", "macro_f1", -0.01, -0.03, 0.01, "no difference shown"),
         ("one", "focal", "accuracy", -0.02, -0.03, -0.01, "worse"),
         ("two", "focal", "macro_f1", 0.0, -0.1, 0.1, "no difference shown"),
@@ -149,12 +149,12 @@ def test_remedies():
     figure = plots.remedies(pd.DataFrame(rows, columns=columns), ["macro_f1", "accuracy"])
     assert titles(figure) == [f"<b>{place}</b><br>{m}" for place in ("one", "two") for m in ("macro-F1", "accuracy")]
     first = figure.data[0]
-    assert list(first.y) == ["weights", "focal"]  # plain training is the zero line, not a row
+    assert list(first.y) == ["class-balanced weights", "focal"]  # plain training is the zero line, not a row
     np.testing.assert_allclose(first.x, [2, -1])
     np.testing.assert_allclose(first.x + first.error_x.array, [4, 1])
     np.testing.assert_allclose(first.x - first.error_x.arrayminus, [1, -3])
     assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in ("better", "no difference shown"))
-    assert figure.layout.yaxis.categoryarray == ("focal", "weights")  # the first on top
+    assert figure.layout.yaxis.categoryarray == ("focal", "class-balanced weights")  # the first on top
     ranges = {tuple(axis.range) for axis in figure.select_xaxes()}
     assert len(ranges) == 1 and min(ranges)[0] < -10 and max(ranges)[1] > 10  # one scale for what is compared
     with_recall = pd.DataFrame([*rows, ("one", "weights", "recall_rarest", 0.3, 0.2, 0.5, "better")], columns=columns)

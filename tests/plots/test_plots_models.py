@@ -22,7 +22,7 @@ def costs() -> pd.DataFrame:
     stages = ["stage 1", "stage 2", "stage 3"]
     return pd.DataFrame(
         {
-            "backbone": ["one"] * 3 + ["two"] * 3,
+            "backbone": ["convnext_base"] * 3 + ["two"] * 3,
             "stage": stages * 2,
             "parameters": [1_000_000, 2_000_000, 5_000_000, 1_000, 1_000_000, 3_000_000],
             "multiply_adds": [3_000_000_000, 2_000_000_000, 1_000_000_000, 0, 500_000_000, 500_000_000],
@@ -44,7 +44,7 @@ def prediction(classes=FERPLUS, seed=0) -> FacePrediction:
 def test_stage_costs(costs):
     figure = plots.stage_costs(costs, cut_after="stage 2")
     assert [titles(figure)[place] for place in (0, 3)] == [
-        "<b>one</b>: 3.00 of 8.00 M kept",
+        "<b>ConvNeXt-Base</b>: 3.00 of 8.00 M kept",
         "<b>two</b>: 0.50 of 1.00 G kept",
     ]
     bars = [trace for trace in figure.data if trace.type == "bar" and trace.y[0] is not None]

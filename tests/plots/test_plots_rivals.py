@@ -1,5 +1,7 @@
 """The figures of the rivals, point by point."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +16,14 @@ from ferlib.experiments.rival_tables import claims_table, noise_table
 from ferlib.experiments.rivals import RIVALS, methods_table
 
 BACKBONES = ("mobilenetv1_100", "tf_efficientnet_lite0")
+SHOWN = ("MobileNetV1", "EfficientNet-Lite0")
 
 
 @pytest.mark.parametrize("backbones", [BACKBONES, BACKBONES[:1]])
 def test_method_gains(backbones):
     table = methods_table([entry(backbone=name) for name in backbones])
     figure = plots.method_gains(table, "macro_f1")
-    assert titles(figure) == [f"<b>{name}</b><br>ferplus, seeds: 3" for name in backbones]
+    assert titles(figure) == [f"<b>{name}</b><br>FERPlus" for name in SHOWN[: len(backbones)]]
     first = figure.data[0]
     assert list(first.y) == ["mixup", "SCN", "LTNet", "DDAMFN"], "plain training is the zero line"
     np.testing.assert_allclose(first.x, [0.1, 2, -3, 0], atol=1e-9)
@@ -31,14 +34,34 @@ def test_method_gains(backbones):
     assert len(set(plots.GAIN_COLOURS.values())) == 3
     assert {axis.matches for axis in figure.select_xaxes()} == {"x"}, "backbones are seen on one scale"
     assert [trace.name for trace in figure.data[len(backbones) :]] == list(plots.GAIN_COLOURS)
-    assert figure.layout.title.text == "Against plain training: macro-F1, 95 % intervals"
+    assert figure.layout.title.text == "What methods add to plain training, frozen host: macro-F1, 95 % intervals"
     written(figure)
+
+
+def test_a_method_with_one_seed_has_an_open_dot():
+    table = methods_table([entry()])
+    assert set(plots.method_gains(table).data[0].marker.symbol) == {"circle"}
+    table.loc[table["row"] == "SCN", "seeds"] = 1
+    figure = plots.method_gains(table)
+    assert list(figure.data[0].marker.symbol) == ["circle", "circle-open", "circle", "circle"]
+    assert figure.data[-1].name == "open: one seed only"
+
+
+@pytest.mark.parametrize("shown", ["method_gains", "noise_lines", "method_claims"])
+def test_names_are_for_readers(shown):
+    """No name of the code is in what a reader sees."""
+    entries = [one for name in BACKBONES for one in with_noise(name)]
+    tables = {"method_gains": methods_table(entries[2:3]), "noise_lines": noise_table(entries)}
+    figure = getattr(plots, shown)(tables.get(shown, claims_table(entries)))
+    text = " ".join([figure.layout.title.text, *titles(figure), *(trace.name or "" for trace in figure.data)])
+    assert not re.search(r"ferplus|mobilenet|tf_|methods-|_", text)
+    assert "MobileNetV1" in text
 
 
 def test_noise_lines():
     entries = [one for name in BACKBONES for one in with_noise(name)]
     figure = plots.noise_lines(noise_table(entries))
-    assert titles(figure) == [f"<b>{name}</b>" for name in BACKBONES]
+    assert titles(figure) == [f"<b>{name}</b>" for name in SHOWN]
     lines = {trace.name: trace for trace in figure.data[:3]}
     assert list(lines) == ["plain", "SCN", "LTNet"] and len(figure.data) == 6
     np.testing.assert_allclose(lines["plain"].y, [80, 75, 70])
@@ -63,7 +86,7 @@ def test_every_method_with_flipped_labels_has_a_look_of_its_own():
 
 def test_method_claims():
     figure = plots.method_claims(claims_table([entry(backbone=name) for name in BACKBONES]))
-    assert titles(figure) == [f"<b>{name}</b>" for name in BACKBONES]
+    assert titles(figure) == [f"<b>{name}</b>" for name in SHOWN]
     same, other, own, on_test = figure.data[:4]
     assert list(same.y) == ["SCN", "DDAMFN"] and list(other.y) == ["LTNet"]
     np.testing.assert_allclose(same.x, [89.35, 90.74])

@@ -44,8 +44,8 @@ def test_step_sizes():
 
 
 def test_learning_rates():
-    figure = plots.learning_rates({"constant": [1, 1, 1], "falling": [1, 0.1, 0.01]})
-    assert [trace.name for trace in figure.data] == ["constant", "falling"]
+    figure = plots.learning_rates({"onecycle": [1, 1, 1], "two_phases": [1, 0.1, 0.01]})
+    assert [trace.name for trace in figure.data] == ["one cycle", "two phases"]
     assert list(figure.data[1].y) == [1, 0.1, 0.01] and list(figure.data[1].x) == [0, 0.5, 1]
     assert figure.layout.yaxis.type == "log"
 

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import torch
 
 from ferlib.app.blocks.faces import SIDE, face_of, photo_input, photo_row, photos_to_click
+from ferlib.app.messages import METHOD_TITLES
 from ferlib.errors import UserError
 from ferlib.explain.faithfulness import CONTROLS, area_under, deletion_curve, ranks
 from ferlib.explain.heat_maps import heat_maps, predicted_classes
@@ -112,7 +113,8 @@ def explanations(model: FaceModel, photos: Mapping[str, Path | np.ndarray] | Non
             with gr.Column(scale=1, min_width=200):
                 photo = photo_input(next(iter(shown.values())))
                 wanted = gr.Dropdown([PREDICTED, *model.config.classes], value=PREDICTED, label="Class to explain")
-                method = gr.Dropdown(list(methods_of(model)), value="gradcam", label="Method")
+                named = [(METHOD_TITLES[name], name) for name in methods_of(model)]
+                method = gr.Dropdown(named, value="gradcam", label="Method")
                 percent = gr.Slider(0, 100, 20, step=100 // STEPS, label="Hottest pixels gone (%)")
             with gr.Column(scale=4, min_width=500):
                 answer, figure = gr.HTML(), gr.Plot(show_label=False)

@@ -17,6 +17,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.errors import RunError
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import build_model
+from ferlib.plots.style import display_name
 from ferlib.plots.training import curves
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
@@ -141,7 +142,8 @@ def training_run(
                 [(f"{value:g}", value) for value in rates], value=recipe.lr if recipe.lr in rates else rates[0],
                 label="Learning rate", scale=3,
             )  # fmt: skip
-            schedule = gr.Radio(list(SCHEDULES), value=recipe.schedule, label="Its course", scale=2)
+            courses = [(display_name(name), name) for name in SCHEDULES]
+            schedule = gr.Radio(courses, value=recipe.schedule, label="Its course", scale=2)
             with gr.Column(scale=1, min_width=120):
                 again, stop = gr.Button("Start", variant="primary"), gr.Button("Stop")
         said, figure = gr.HTML(), gr.Plot(show_label=False)
