@@ -15,16 +15,13 @@ from ferlib.plots.conformal import (
     promised_and_held,
 )
 from ferlib.plots.data import (
-    VERDICT_COLOURS,
     baselines,
     class_matrices,
     class_shares,
     effective_numbers,
     entropies,
     face_grid,
-    remedies,
     similarities,
-    tau_sweep,
     votes,
 )
 from ferlib.plots.evaluation import (
@@ -60,6 +57,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.purity import purity_curve
+from ferlib.plots.remedies import VERDICT_COLOURS, remedies, tau_sweep
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH, display_name
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views

@@ -1,4 +1,4 @@
-"""Chapter 1, the data: how unequal the classes, how alike the faces, how divided the voters, what remedies bring."""
+"""Chapter 1, the data: how unequal the classes, how alike the faces, how divided the voters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,6 @@ from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA
 from ferlib.labels import COLOURS
-from ferlib.plots.forest import differences, forest
 from ferlib.plots.style import (
     INK,
     METRIC_NAMES,
@@ -22,9 +21,7 @@ from ferlib.plots.style import (
     styled,
 )
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # metrics that are compared with each other
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
-VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
 
 
@@ -316,57 +313,6 @@ def entropies(values: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure = styled(figure, "How divided the voters were, by the class that won", 400, showlegend=False)
     return figure.update_layout(margin_l=145)
-
-
-def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
-    """Every remedy's difference to plain training with its interval: a row of panels a data set, a column a metric.
-
-    Args:
-        table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
-        metrics: those to show. Panels of `SCORES` have one scale, others one in both rows.
-    """
-    named = table.assign(remedy=table["remedy"].map(display_name))
-    panels = [
-        (
-            f"<b>{display_name(place)}</b><br>{METRIC_NAMES.get(metric, metric)}",
-            differences(named[(named["data"] == place) & (named["metric"] == metric)], "remedy", "minus_none"),
-        )
-        for place in dict.fromkeys(table["data"])
-        for metric in metrics
-    ]
-    figure = forest(panels, len(metrics), VERDICT_COLOURS, "What remedies add to plain training, 95 % intervals")
-    scores = [metric for metric in metrics if metric in SCORES]
-    for column, metric in enumerate(metrics, 1):
-        alike = table[table["metric"].isin(scores if metric in scores else [metric])]
-        low, high = 100 * alike["minus_none_low"].min(), 100 * alike["minus_none_high"].max()
-        pad = 0.05 * (high - low)
-        title = "points" if metric in scores else "points, on another scale"
-        figure.update_xaxes(range=[low - pad, high + pad], col=column)
-        figure.update_xaxes(title_text=title, row=len(panels) // len(metrics), col=column)
-    return figure
-
-
-def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
-    """Scores of one model over the τ of its logit adjustment.
-
-    Args:
-        scores: one row a τ, which is the index; one column a metric, in 0..1.
-        title: of the figure.
-    """
-    figure = go.Figure()
-    for metric, colour in zip(scores, METRIC_COLOURS, strict=False):
-        figure.add_scatter(
-            x=scores.index,
-            y=100 * scores[metric],
-            name=METRIC_NAMES.get(metric, metric),
-            mode="lines+markers",
-            line={"color": colour, "width": 2.5},
-            marker_size=7,
-            hovertemplate="τ = %{x}: %{y:.1f} %<extra></extra>",
-        )
-    figure.update_xaxes(title_text="τ: how much of the classes' log frequencies is taken off the logits")
-    figure.update_yaxes(title_text="score (%)")
-    return styled(figure, title, 380, legend=legend_above("right"))
 
 
 def _all_classes(lists: Sequence[Sequence[str]]) -> list[str]:
