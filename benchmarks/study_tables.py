@@ -13,6 +13,7 @@ from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_rivals
 from ferlib.experiments.rival_tables import noise_table
 from ferlib.experiments.rivals import RIVALS
+from ferlib.names import display_name
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -229,7 +230,6 @@ def noise_rows(heading: str, frame: pd.DataFrame) -> str:
 
 
 #: How a data set of the papers is called.
-DATA_NAMES = {"rafdb": "RAF-DB", "ferplus": "FERPlus", "ckplus": "CK+"}
 
 
 def methods_claims() -> str:
@@ -242,7 +242,7 @@ def methods_claims() -> str:
     columns: dict[str, dict[str, str]] = {"the paper, %": {}, "its protocol": {}, **{name: {} for name in found}}
     columns["built of it"] = {}
     for method, own in claims.groupby("model", sort=False):
-        paper = ", ".join(f"{DATA_NAMES[d]} {v:.2f}" for d, v in zip(own["data"], own["value"], strict=True))
+        paper = ", ".join(f"{display_name(d)} {v:.2f}" for d, v in zip(own["data"], own["value"], strict=True))
         columns["the paper, %"][method] = paper
         columns["its protocol"][method] = "; ".join(dict.fromkeys(own["protocol"]))
         notes = list(dict.fromkeys(part for note in own["note"] for part in note.split("; ") if part))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ferlib.detection.quality import WARNINGS
+from ferlib.names import display_name
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 
 if TYPE_CHECKING:
@@ -15,18 +16,6 @@ SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothin
 PARTS = {"other face": "the rest of the face", "outside": "what lies around the face"}  # the others: "the mouth" ...
 
 #: What an explanation method is called, and what its colours mean. (ferlib.explain.METHODS)
-METHOD_TITLES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "Layer-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "gradient": "gradient",
-    "smoothgrad": "SmoothGrad",
-    "integrated_gradients": "integrated gradients",
-    "attention": "the model's own attention",
-}
 METHOD_MEANINGS = {
     "gradcam": "Red is where the picture speaks most for the answer, blue where it hardly counts.",
     "gradcam++": "As Grad-CAM, weighing every position by itself, so that several places can be red.",
@@ -39,6 +28,7 @@ METHOD_MEANINGS = {
     "integrated_gradients": "Red is what the answer gains on the way from a grey picture to this face.",
     "attention": "Red is where the model's attention layer looks; it does not know the answer.",
 }
+METHOD_TITLES = {name: display_name(name) for name in METHOD_MEANINGS} | {"attention": "the model's own attention"}
 
 
 def percent(probability: float) -> str:

@@ -4,6 +4,7 @@ One look for the whole project: white, with colours from `ferlib.labels.COLOURS`
 in every figure. Titles, axes and units say enough for a figure to be read without the text around it.
 """
 
+from ferlib.names import display_name
 from ferlib.plots.ablation import PROTOCOL_COLOURS, ablation_bars, watched_epochs
 from ferlib.plots.annotators import annotator_matrices
 from ferlib.plots.architecture import Step, flow, salient_block
@@ -59,7 +60,7 @@ from ferlib.plots.models import (
 from ferlib.plots.purity import purity_curve
 from ferlib.plots.remedies import VERDICT_COLOURS, remedies, tau_sweep
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
-from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH, display_name
+from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views
 from ferlib.plots.video import faces_by_size, label_bands, smoothing_tradeoff, timeline
 

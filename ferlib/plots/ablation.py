@@ -7,7 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, METRIC_NAMES, display_name, legend_above, styled
+from ferlib.names import display_name
+from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {

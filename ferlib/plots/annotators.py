@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ferlib.names import display_name
 from ferlib.plots.evaluation import add_percent_map, percent_maps
-from ferlib.plots.style import display_name
 
 LEAST = 0.005  # numbers below it, less than 1 in percent, are left out
 

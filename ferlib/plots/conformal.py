@@ -9,7 +9,8 @@ from plotly.subplots import make_subplots
 from scipy.stats import betabinom
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, display_name, legend_above, styled
+from ferlib.names import display_name
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, legend_above, styled
 
 #: One colour per truth that sets are calibrated for.
 TRUTH_COLOURS = {"label": KEPT, "votes": COLOURS["happiness"]}

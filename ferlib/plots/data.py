@@ -9,17 +9,8 @@ from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA
 from ferlib.labels import COLOURS
-from ferlib.plots.style import (
-    INK,
-    METRIC_NAMES,
-    OTHER_COLOUR,
-    WIDTH,
-    data_url,
-    display_name,
-    legend_above,
-    percent,
-    styled,
-)
+from ferlib.names import display_name
+from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
 
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])

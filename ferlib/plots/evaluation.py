@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
+from ferlib.names import display_name
 from ferlib.plots.ablation import PROTOCOL_COLOURS
-from ferlib.plots.style import BLUES, INK, KEPT, OTHER_COLOUR, WIDTH, display_name, legend_above, styled
+from ferlib.plots.style import BLUES, INK, KEPT, OTHER_COLOUR, WIDTH, legend_above, styled
 
 #: One colour per order of the test set, as in the audit.
 ORDER_COLOURS = {"sorted": COLOURS["anger"], "shuffled": COLOURS["sadness"], "single": INK}

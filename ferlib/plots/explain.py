@@ -9,8 +9,9 @@ from plotly.subplots import make_subplots
 
 from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
+from ferlib.names import display_name
 from ferlib.plots.deletion import add_heat_scale
-from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, display_name, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction

@@ -9,19 +9,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import (
-    CUT,
-    INK,
-    KEPT,
-    WIDTH,
-    data_url,
-    display_name,
-    in_colour,
-    legend_above,
-    percent,
-    short,
-    styled,
-)
+from ferlib.names import display_name
+from ferlib.plots.style import CUT, INK, KEPT, WIDTH, data_url, in_colour, legend_above, percent, short, styled
 
 #: One colour per reading of the attention.
 ATTENTION_COLOURS = {

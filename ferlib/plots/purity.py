@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import INK, OTHER_COLOUR, display_name, legend_above, legend_below, styled
+from ferlib.names import display_name
+from ferlib.plots.style import INK, OTHER_COLOUR, legend_above, legend_below, styled
 
 LINES = ("anger", "happiness", "sadness", "surprise")  # colours of the backbones' lines
 

@@ -6,9 +6,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
+from ferlib.names import display_name
 from ferlib.plots.data import METRIC_COLOURS
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import METRIC_NAMES, display_name, legend_above, styled
+from ferlib.plots.style import METRIC_NAMES, legend_above, styled
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # metrics that are compared with each other
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}

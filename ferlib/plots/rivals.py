@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
+from ferlib.names import display_name
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import INK, METRIC_NAMES, display_name, legend_above, styled
+from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 
 GAIN_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
 LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink

@@ -19,44 +19,6 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "recall_rarest": "recall of the rarest",
 }
-#: How data sets, models, backbones and tables are called in a figure; others by their own names.
-NAMES = {
-    "ferplus": "FERPlus",
-    "fer2013": "FER2013",
-    "rafdb": "RAF-DB",
-    "ckplus": "CK+",
-    "convcut": "Conv-cut",
-    "pattlite": "PAtt-Lite",
-    "ivsa": "IVSA",
-    "convcut_ferplus": "Conv-cut",
-    "convcut_ferplus_mirror": "Conv-cut, both sides",
-    "ivsa_fer2013": "IVSA",
-    "mobilenetv1_100": "MobileNetV1",
-    "tf_efficientnet_lite0": "EfficientNet-Lite0",
-    "convnext_nano": "ConvNeXt-Nano",
-    "convnext_base": "ConvNeXt-Base",
-    "methods": "fine-tuned host",
-    "methods-frozen": "frozen host",
-    "methods-noise": "fine-tuned host, wrong labels",
-    "methods-frozen-noise": "frozen host, wrong labels",
-    "onecycle": "one cycle",
-    "ldam": "LDAM",
-    "class_balanced": "class-balanced weights",
-    "logit_adjusted": "logit adjustment, in the loss",
-    "logit_adjusted_posthoc": "logit adjustment, after it",
-    "cbam": "CBAM",
-    "sab": "SAB",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "Layer-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "smoothgrad": "SmoothGrad",
-    "tsne": "t-SNE",
-    "pca": "PCA",
-    "umap": "UMAP",
-}
 OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
 BLUES = [[0, "#ffffff"], [0.5, "#8fb8d8"], [1, "#0b4a7a"]]  # of a confusion matrix, from none to all
 
@@ -86,11 +48,6 @@ def legend_above(end: str, y: float = 1.01) -> dict[str, object]:
 def legend_below(y: float) -> dict[str, object]:
     """A legend in one line, centred below the panels, its head at y in parts of their height."""
     return {"orientation": "h", "y": y, "x": 0.5, "xanchor": "center"}
-
-
-def display_name(name: object) -> str:
-    """A data set, model, backbone or method as a figure calls it."""
-    return NAMES.get(str(name), str(name).replace("_", " "))
 
 
 def short(value: float) -> str:

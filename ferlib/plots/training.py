@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.labels import COLOURS
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, display_name, legend_below, short, styled
+from ferlib.names import display_name
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, legend_below, short, styled
 
 #: Colours for runs side by side, in order.
 RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])

@@ -11,7 +11,7 @@ from figures import titles, written
 from ferlib import plots
 from ferlib.evaluation.calibration import reliability
 from ferlib.evaluation.metrics import per_class
-from ferlib.plots.style import display_name
+from ferlib.names import display_name
 
 
 def named(figure, name: str) -> list:

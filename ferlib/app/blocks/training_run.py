@@ -17,7 +17,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.errors import RunError
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import build_model
-from ferlib.plots.style import display_name
+from ferlib.names import display_name
 from ferlib.plots.training import curves
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe

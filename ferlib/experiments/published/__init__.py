@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib.errors import UserError
-from ferlib.plots.style import display_name
+from ferlib.names import display_name
 
 FOLDER = Path(__file__).parent
 TABLES = {

@@ -1,0 +1,45 @@
+"""Names that readers see, for those that code has."""
+
+#: How data sets, models, backbones and tables are called where a reader sees them; others by their own names.
+NAMES = {
+    "ferplus": "FERPlus",
+    "fer2013": "FER2013",
+    "rafdb": "RAF-DB",
+    "ckplus": "CK+",
+    "convcut": "Conv-cut",
+    "pattlite": "PAtt-Lite",
+    "ivsa": "IVSA",
+    "convcut_ferplus": "Conv-cut",
+    "convcut_ferplus_mirror": "Conv-cut, both sides",
+    "ivsa_fer2013": "IVSA",
+    "mobilenetv1_100": "MobileNetV1",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "convnext_nano": "ConvNeXt-Nano",
+    "convnext_base": "ConvNeXt-Base",
+    "methods": "fine-tuned host",
+    "methods-frozen": "frozen host",
+    "methods-noise": "fine-tuned host, wrong labels",
+    "methods-frozen-noise": "frozen host, wrong labels",
+    "onecycle": "one cycle",
+    "ldam": "LDAM",
+    "class_balanced": "class-balanced weights",
+    "logit_adjusted": "logit adjustment, in the loss",
+    "logit_adjusted_posthoc": "logit adjustment, after it",
+    "cbam": "CBAM",
+    "sab": "SAB",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "Layer-CAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "smoothgrad": "SmoothGrad",
+    "tsne": "t-SNE",
+    "pca": "PCA",
+    "umap": "UMAP",
+}
+
+
+def display_name(name: object) -> str:
+    """A data set, model, backbone or method as figures, tables and menus call it."""
+    return NAMES.get(str(name), str(name).replace("_", " "))
