@@ -4,6 +4,7 @@
 
 Starts `python app.py` at a free port of this machine and tries it over the loopback, as anybody could who reaches it.
 
+use: somebody sends a photo a second, of fifty sizes in turns, for --minutes.
 doors: every function of the page that takes a picture, by every way to call it (by its name, by its number, through the
     queue), as a program and with the page's own `Origin` forged, is told to read what was never sent: a photo elsewhere
     on the disk (absolute, relative, by a link that lies in the upload folder), devices, /proc, a web address, each with
@@ -11,7 +12,7 @@ doors: every function of the page that takes a picture, by every way to call it 
 names: requests in whose `Host` another name stands, as after DNS rebinding.
 queue: so many requests at once whose answers nobody fetches.
 bombs: PNG files that unfold to 52 megapixels, all at once, while somebody sends a small photo again and again.
-memory: the server's resident memory (/proc), before and after each, and the most it ever was.
+memory: the server's resident memory (/proc), before and after each, and the most it ever was; its growth over all.
 """
 
 import argparse
@@ -24,8 +25,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -121,6 +123,37 @@ def call(client: httpx.Client, function: dict, picture: dict, way: str, own: boo
             if done or (line.startswith("data: ") and re.search("event: (complete|generating|error)", said)):
                 break
     return 200, said
+
+
+def scaled(photo: Path) -> list[Path]:
+    """Fifty copies, 200 to 1,180 pixels wide, beside the photo."""
+    copies = [photo.with_name(f"{width}.jpg") for width in range(200, 1200, 20)]
+    with Image.open(photo) as image:
+        for copy in copies:
+            width = int(copy.stem)
+            image.resize((width, round(width * image.height / image.width))).save(copy)
+    return copies
+
+
+async def use(server: Server, photos: Sequence[Path], minutes: float) -> dict:
+    """A photo a second, over and over; requests, errors, and the memory after each twelfth of the time."""
+    began, answers, resident = time.monotonic(), [], list[float]()
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        for photo in cycle(photos):
+            asked = time.monotonic()
+            if asked - began >= 5 * minutes * (len(resident) + 1):
+                resident.append(server.memory()["resident, MB"])
+            if asked - began >= 60 * minutes:
+                break
+            answers.append(await ask(client, photo))
+            await asyncio.sleep(max(0.0, 1 - (time.monotonic() - asked)))
+    return {
+        "minutes": minutes,
+        "requests": len(answers),
+        "errors": sum(bool(answer.error) for answer in answers),
+        "median, s": round(median(answer.seconds for answer in answers), 3),
+        "resident after each twelfth, MB": resident,
+    }
 
 
 def try_doors(server: Server, secret: Path) -> dict:
@@ -271,6 +304,7 @@ async def settled(server: Server) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="of use, before the attacks")
     parser.add_argument("--queued", type=int, default=2000)
     parser.add_argument("--bombs", type=int, default=16)
     parser.add_argument("--out", type=Path, required=True)
@@ -283,6 +317,7 @@ def main() -> None:
             asyncio.run(_warm(server, photo))
             report["memory at the start"] = server.memory()
             for name, result in (
+                ("use", lambda: asyncio.run(use(server, scaled(photo), options.minutes))),
                 ("doors", lambda: try_doors(server, secret)),
                 ("names", lambda: try_names(server)),
                 ("queue", lambda: asyncio.run(fill_queue(server, photo, options.queued))),
@@ -291,6 +326,8 @@ def main() -> None:
                 report[name] = result()
                 print(name, json.dumps(report[name], indent=1), flush=True)
             report["memory at the end"] = server.memory()
+            growth = report["memory at the end"]["resident, MB"] - report["memory at the start"]["resident, MB"]
+            report["growth, MB"] = round(growth, 1)
             report["exit code after Ctrl-C"] = server.end()
     options.out.write_text(json.dumps(report, indent=1) + "\n")
 

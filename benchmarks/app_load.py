@@ -6,7 +6,7 @@ Starts `python app.py` at a free port of this machine and sends it real photos: 
 random with a fixed seed, and two portraits in the public domain (matplotlib's Grace Hopper, scikit-image's Eileen
 Collins). A request is what a visitor's browser does: send the photo, wait for the answer, fetch the boxed picture.
 
-turns: the same photos asked for by one client and by all clients, in turns; every photo once a turn.
+turns: the same photos asked for by one client and by --clients at once, in turns; every photo once a turn.
 memory: the server's resident memory (/proc) before and after further requests by all clients.
 files: what lies in the server's temporary folder after the last request, how long until it has deleted its files by
     itself, and what is left once it has been ended by Ctrl-C.
@@ -281,7 +281,9 @@ def files_left(server: Server, own: Sequence[Path], wait: float) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[8, 30], metavar="N", help="at once, beside one alone"
+    )
     parser.add_argument("--requests", type=int, default=400, help="photos for one client, and the same for all clients")
     parser.add_argument("--rounds", type=int, default=5, help="turns in which they are sent")
     parser.add_argument("--more", type=int, default=1000, help="further requests, for the memory")
@@ -300,13 +302,13 @@ def main() -> None:
         began = time.perf_counter()
         with serve(options.app) as server:
             report["seconds until the page is open"] = round(time.perf_counter() - began, 1)
-            own = server.files()
+            own, most = server.files(), max(options.clients)
             ask_all(server.url, photos[:1], 1)
             report["seconds until the first answer"] = round(time.perf_counter() - began, 1)
-            ask_all(server.url, photos[: 5 * options.clients], options.clients)  # warms up
-            report["turns"] = in_turns(server, photos[: options.requests], (1, options.clients), options.rounds)
+            ask_all(server.url, photos[: 5 * most], most)  # warms up
+            report["turns"] = in_turns(server, photos[: options.requests], (1, *options.clients), options.rounds)
             print(json.dumps(report, indent=1), flush=True)
-            report["memory"] = memory_growth(server, photos[options.requests :], options.clients)
+            report["memory"] = memory_growth(server, photos[options.requests :], most)
             print(json.dumps(report["memory"], indent=1), flush=True)
             report["files"] = files_left(server, own, options.wait)
             print(json.dumps(report["files"], indent=1), flush=True)

@@ -84,9 +84,11 @@ def test_load_on_the_running_app(data_root, tmp_path):
 @pytest.mark.slow
 def test_an_attack_on_the_running_app(tmp_path):
     out = tmp_path / "attack.json"
-    command = [sys.executable, "benchmarks/app_attack.py", "--queued", "60", "--bombs", "2", "--out", str(out)]
+    counts = ["--minutes", "0.1", "--queued", "60", "--bombs", "2"]
+    command = [sys.executable, "benchmarks/app_attack.py", *counts, "--out", str(out)]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=900)
     report = json.loads(out.read_text())
+    assert report["use"]["errors"] == 0 < report["use"]["requests"] and report["growth, MB"] < 300
     doors = report["doors"]
     assert doors["requests"] > 1000 and doors["answers by status"]["200"] > 500
     assert doors["read"] == doors["written"] == doors["fetched"] == 0
