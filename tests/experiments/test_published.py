@@ -117,7 +117,7 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
     ladder = json.loads((RESULTS / "ladder.json").read_text())["entries"]
     place = ("ferplus", "convcut", "mobilenetv1_100")
     (entry,) = (entry for entry in ladder if (entry["data"], entry["model"], entry["backbone"]["name"]) == place)
-    rows = table[table["model"].str.startswith("Conv-cut, frozen mobilenetv1_100")].set_index("model")
+    rows = table[table["model"].str.startswith("Conv-cut, frozen MobileNetV1")].set_index("model")
     for rung in (entry["rungs"][0], entry["rungs"][3]):
         (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
         assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib.errors import UserError
+from ferlib.plots.style import display_name
 
 FOLDER = Path(__file__).parent
 TABLES = {
@@ -103,11 +104,10 @@ def comparison(data: str, results: Path) -> pd.DataFrame:
         rows.append(_ours(model, f"results/{file}.json", report["metrics"]["accuracy"], ALONE))
     ladder = results / "ladder.json"
     for entry in json.loads(ladder.read_text())["entries"] if ladder.exists() else ():
-        name = {"convcut": "Conv-cut", "pattlite": "PAtt-Lite"}[entry["model"]]
+        name = f"{display_name(entry['model'])}, frozen {display_name(entry['backbone']['name'])}"
         for rung in (*entry["rungs"], *entry["marks"]) if entry["data"] == data else ():
             if protocol := RUNG_PROTOCOLS.get(rung["name"]):
-                model = f"{name}, frozen {entry['backbone']['name']}: {rung['name']}"
-                row = _ours(model, "results/ladder.json", rung["metrics"]["accuracy"], protocol)
+                row = _ours(f"{name}: {rung['name']}", "results/ladder.json", rung["metrics"]["accuracy"], protocol)
                 rows.append(row | {"seeds": len(entry["seeds"])})
     columns = ["model", "source", "accuracy", "low", "high", "seeds", "protocol"]
     table = pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64"})
