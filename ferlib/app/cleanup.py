@@ -7,13 +7,16 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ferlib.runtime.session import return_memory
+
 
 def keep_memory_compact() -> None:
-    """Have glibc give memory back, where there is glibc.
+    """Have onnxruntime give memory back, and glibc, where there is glibc.
 
     By default each of the many threads fills arenas of its own with pictures of all sizes, and the holes between them
     grow for hours: 150 MB over 600 requests, with this 19 MB (as `benchmarks/app_load.py` measures it).
     """
+    return_memory()
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):

@@ -42,3 +42,26 @@ def test_threads_are_as_many_as_the_user_says_else_as_this_process_has_cores(mon
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert available_threads() == expected or (expected is None and 1 <= available_threads() <= os.cpu_count())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+def test_a_server_gives_back_what_a_large_picture_took():
+    """The detector takes more than 100 MB for a picture of this size; a process keeps them, unless it is a server."""
+    program = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from ferlib.app.cleanup import keep_memory_compact\n"
+        "from ferlib.detection.blazeface import detect\n"
+        "def resident():\n"
+        "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 1e6\n"
+        "if sys.argv[1:]:\n"
+        "    keep_memory_compact()\n"
+        "detect(np.zeros((96, 96, 3), np.uint8))\n"
+        "before = resident()\n"
+        "detect(np.zeros((1072, 1312, 3), np.uint8))\n"
+        "print(resident() - before)\n"
+    )
+    server, other = (
+        float(subprocess.check_output([sys.executable, "-c", program, *words], text=True)) for words in (["yes"], [])
+    )
+    assert other > server + 70, (other, server)
