@@ -366,24 +366,6 @@ def bulk_kills() -> str:
     return "\n".join(lines)
 
 
-def bulk_long() -> str:
-    """The long run, from results/bulk.json."""
-    found = read("bulk")["long"]
-    rows = {
-        "photos": f"{found['photos']:,} ({found['different']:,} different ones)",
-        "hours": f"{found['seconds'] / 3600:.2f}",
-        "photos a second": f"{found['photos_a_second']:.1f}",
-        "pieces": len(found["pieces"]),
-        "killed: the parent, a worker": f"{found['killed']['parent']} times, {found['killed']['worker']} times",
-        "largest memory of all processes": f"{found['largest_MB']:,.0f} MB",
-        "rows": f"{found['rows']:,}",
-        "photos without a row, there twice, with other rows": ", ".join(
-            str(found[name]) for name in ("photos_without_a_row", "photos_twice", "photos_with_other_rows")
-        ),
-    }
-    return "\n".join(["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows.items())])
-
-
 def landmarks() -> str:
     """The face mesh beside dlib's landmarks: how far apart they are, how often each fails."""
     found = read("landmarks")
@@ -438,7 +420,6 @@ TABLES = {
     "video_speed": video_speed,
     "bulk_rates": bulk_rates,
     "bulk_kills": bulk_kills,
-    "bulk_long": bulk_long,
     "landmarks": landmarks,
     **robustness_tables(),
     **detection_tables(),
