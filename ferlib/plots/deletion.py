@@ -1,6 +1,6 @@
 """Chapter 6, deletion step by step: a map over its face, the face without the hottest pixels, and what is left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,19 +18,24 @@ CURVES = {
 }
 #: The colour map of `ferlib.runtime.overlay.overlay` as plotly takes it.
 HEAT_SCALE = [[i / 255, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(turbo().tolist())]
+#: What stands at 0, ½ and 1 of its bar.
+HEAT_TICKS = ("0", "½", "1, most<br>relevant")
 SIDE = 240  # pixels of an enlarged face
 
 
-def add_heat_scale(figure: go.Figure, x: float, height: float = 1.0, y: float = 0.5) -> None:
+def add_heat_scale(
+    figure: go.Figure, x: float, height: float = 1.0, y: float = 0.5, ticks: Sequence[str] = HEAT_TICKS
+) -> None:
     """Put the colours of overlays beside a figure that has pictures only, from "least" to "most".
 
     Args:
         figure: gets an invisible trace with a colour bar.
         x, y: left end and middle of the bar, in parts of the figure's width and height.
         height: of the bar, in parts of the figure's.
+        ticks: what its lower end, middle and upper end are called.
     """
     bar = {"x": x, "y": y, "len": height, "thickness": 12, "tickvals": [0, 0.5, 1], "tickfont": {"size": 11}}
-    bar |= {"ticktext": ["0", "½", "1, most<br>relevant"], "xanchor": "left"}
+    bar |= {"ticktext": list(ticks), "xanchor": "left"}
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
         marker={"color": [0], "colorscale": HEAT_SCALE, "cmin": 0, "cmax": 1, "showscale": True, "colorbar": bar},

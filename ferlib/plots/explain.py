@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from ferlib.detection.regions import REGIONS
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.deletion import add_heat_scale
+from ferlib.plots.deletion import HEAT_TICKS, add_heat_scale
 from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ SCORES = {
     "insertion": "insertion (high is good)",
     "road": "ROAD (high is good)",
 }
+SIGNED_TICKS = ("against", "0", "for")  # of maps with zero in the middle of the colours
 _ABOVE = {"orientation": "h", "y": 1, "yref": "container", "yanchor": "top", "x": 1, "xanchor": "right"}
 
 #: For `Figure.to_html(post_script=...)`: shows a point's face (its `customdata`) beside the pointer.
@@ -48,6 +49,7 @@ def picture_table(
     captions: Mapping[str, Sequence[str]] | None = None,
     side: int = 104,
     scale: bool = False,
+    signed: Sequence[str] = (),
 ) -> go.Figure:
     """Pictures in rows and columns, both named.
 
@@ -58,10 +60,11 @@ def picture_table(
         captions: of some rows, name -> a line below each picture.
         side: width of a picture on the page, in pixels.
         scale: the colours of heat maps stand on the right, for pictures made by `ferlib.runtime.overlay.overlay`.
+        signed: rows one below the other, above others, that have zero in the middle of the colours and a bar of theirs.
     """
     captions, left, gap = captions or {}, 150, 8
     figure = go.Figure()
-    top = 0
+    top, ends = 0, {}
     for name, pictures in rows.items():
         height = side * pictures[0].shape[0] / pictures[0].shape[1]
         for place, picture in enumerate(pictures):
@@ -75,7 +78,8 @@ def picture_table(
                     showarrow=False, borderpad=1,
                 )  # fmt: skip
         figure.add_annotation(text=name, x=-10, y=-top - height / 2, xanchor="right", showarrow=False, align="right")
-        top += height + (26 if name in captions else gap)
+        start, top = top, top + height + (26 if name in captions else gap)
+        ends[name] = (start, top)
     for place, name in enumerate(columns):
         figure.add_annotation(
             text=name, x=place * (side + gap) + side / 2, y=4, yanchor="bottom", showarrow=False, font_size=11
@@ -87,7 +91,11 @@ def picture_table(
     figure = styled(figure, title, top + 44 + 64, left + breadth + 10 + right)
     figure.update_layout(margin={"l": 10, "r": right, "t": 54, "b": 10}, plot_bgcolor="white")
     if scale:
-        add_heat_scale(figure, 1.01, min(1.0, 260 / (top + 44)), top / 2 / (top + 44))
+        end = ends[signed[-1]][1] if signed else 0
+        bars = {HEAT_TICKS: (end, top)} | ({SIGNED_TICKS: (ends[signed[0]][0], end)} if signed else {})
+        for ticks, (upper, lower) in bars.items():
+            room, middle = top + 44, top - (upper + lower) / 2
+            add_heat_scale(figure, 1.01, min(260, lower - upper + 44) / room, middle / room, ticks)
     return figure
 
 

@@ -14,7 +14,7 @@ from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 GAIN_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
 LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink
 SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "pentagon")
-APART = 0.3  # percent of flipped labels between the lines of two methods, so that intervals are seen beside each other
+APART = 0.1  # percent of flipped labels between the lines of two methods, so that intervals are seen beside each other
 
 
 def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:

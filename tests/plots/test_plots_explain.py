@@ -39,6 +39,16 @@ def test_picture_table_shows_the_colours_of_its_maps():
     assert bar.marker.colorscale[-1] == (1, f"rgb({red},{green},{blue})")
 
 
+def test_picture_table_has_a_bar_for_rows_with_zero_in_the_middle():
+    rows = {name: [np.zeros((8, 8, 3), np.uint8)] for name in ("face", "a", "b", "c")}
+    bars = [
+        trace.marker.colorbar for trace in plots.picture_table(rows, ["x"], "title", scale=True, signed=["a", "b"]).data
+    ]
+    below, beside = bars
+    assert beside.ticktext == ("against", "0", "for") and below.ticktext[0] == "0"
+    assert beside.y - beside.len / 2 > below.y
+
+
 def test_picture_table_keeps_the_shape_of_pictures():
     (wide,) = plots.picture_table({"film": [np.zeros((9, 16, 3), np.uint8)]}, ["x"], "title", side=160).layout.images
     assert (wide.sizex, wide.sizey) == (160, 90)
