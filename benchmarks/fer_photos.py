@@ -16,7 +16,7 @@ def main(folder: Path) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with tempfile.TemporaryFile("w") as file, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         for path in paths:
-            file.write(json.dumps(detector.detect_emotions(str(path)), default=float) + "\n")
+            file.write(json.dumps(detector.detect_emotions(str(path)), default=lambda value: value.tolist()) + "\n")
 
 
 if __name__ == "__main__":
