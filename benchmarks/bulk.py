@@ -126,12 +126,21 @@ def kills(options: argparse.Namespace, work: Path) -> dict:
     run(two.command(WORKERS))
     whole = time.monotonic() - began
     compared("two processes", two)
-    parent, killed, apart = table("parent"), 0, whole / max(options.kills, 1)
-    while run(parent.command(WORKERS), apart * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
-        killed += 1
+    parent, killed, apart = table("parent"), 0, whole / options.kills
+    while (
+        options.kills and not killed
+    ):  # where the machine has become faster meanwhile, it is made again, and killed sooner
+        shutil.rmtree(parent.table, ignore_errors=True)
+        while run(parent.command(WORKERS), apart * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
+            killed += 1
+        apart /= 2
     compared("two processes, the parent killed", parent, killed=killed)
-    workers, moments = table("workers"), [whole * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
-    _, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
+    workers, killed, part = table("workers"), 0, whole
+    while not killed:
+        shutil.rmtree(workers.table, ignore_errors=True)
+        moments = [part * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
+        _, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
+        part /= 2
     compared("two processes, workers killed", workers, killed=killed)
     if options.ray and importlib.util.find_spec("ray"):
         cluster, moments = table("ray"), [whole * draw.uniform(0.5, 0.9)]
@@ -206,6 +215,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1500, help="of a piece of the long run")
     parser.add_argument("--seed", type=int, default=0, help="of kills")
     options = parser.parse_args()
+    if options.kills < 1:
+        parser.error("--kills: at least 1")
     if options.part == "long":
         options.work.mkdir(parents=True, exist_ok=True)
         found = long(options, options.work)
