@@ -251,7 +251,7 @@ def shrinkage(sizes: pd.DataFrame, expected: Mapping[str, float]) -> go.Figure:
     figure.update_xaxes(categoryorder="array", categoryarray=places, tickangle=0, tickfont_size=12)
     figure.update_xaxes(title_text="after a stage's two convolutions with norm and GELU, and after its attention block")
     figure.update_yaxes(
-        title_text="root mean square",
+        title_text="root mean square of a map's numbers (log)",
         type="log",
         tickvals=[10.0**power for power in range(-8, 4)],
         ticktext=[f"{10.0**power:.{max(-power, 0)}f}" for power in range(-8, 4)],

@@ -143,10 +143,10 @@ def two_views(face: np.ndarray, maps: np.ndarray, channels: Sequence[int]) -> go
 
 
 def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
-    """Time of a run by part of the work, one stacked bar a way of training.
+    """Time of a run by part of the work, added up from the times of steps: one stacked bar a way of training.
 
     Args:
-        seconds: way -> part of the work -> seconds.
+        seconds: way -> part of the work -> seconds, of steps times their number.
     """
     parts = list(dict.fromkeys(part for work in seconds.values() for part in work))
     colours = dict(zip(parts, (KEPT, COLOURS["happiness"], OTHER_COLOUR, CUT), strict=False))
@@ -156,9 +156,10 @@ def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
         figure.add_bar(y=list(seconds), x=values, orientation="h", name=part, marker_color=colours[part])
     totals = [sum(work.values()) for work in seconds.values()]
     for way, total in zip(seconds, totals, strict=True):
-        figure.add_annotation(x=total, y=way, text=f" {short(total)} s", showarrow=False, xanchor="left")
+        text = f"{total:.0f}" if total >= 1 else short(total)
+        figure.add_annotation(x=total, y=way, text=f" {text} s", showarrow=False, xanchor="left")
     figure.update_layout(barmode="stack")
-    figure.update_xaxes(title_text="seconds", range=[0, max(totals) * 1.15])
+    figure.update_xaxes(title_text="seconds, added up from step times", range=[0, max(totals) * 1.15])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure = styled(figure, "Where the time goes", 200 + 60 * len(seconds))
     return figure.update_layout(legend=legend_below(-0.35), margin={"l": 190, "b": 110})

@@ -123,6 +123,10 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
         assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
         assert (row["protocol"] == ALONE) == (rung["batching"]["batch_order"] == "single")
     assert len(comparison("rafdb", RESULTS)) == len(values("convcut_table1", "rafdb"))  # which we do not have
-    ours = {f"results/{name}.json" for name in ("ivsa_fer2013", "ivsa_fer2013_ten_crop", "convcut_fer2013_head")}
-    assert set(comparison("fer2013", RESULTS)["source"]) == {"IVSA, Table I", *ours}
+    table = comparison("fer2013", RESULTS)
+    networks = ("ivsa_full_width", "ivsa_full_width_ten_crop", "ivsa_fer2013", "ivsa_fer2013_ten_crop")
+    ours = {f"results/{name}.json" for name in (*networks, "convcut_fer2013_head")}
+    assert set(table["source"]) == {"IVSA, Table I", *ours}
+    best = table.iloc[0]  # the network of the paper's size, as the paper reads it
+    assert best["model"] == "IVSA at full width, ten crops" and round(best["accuracy"], 1) == 72.8
     assert len(comparison("ckplus", RESULTS)) == 5

@@ -64,7 +64,8 @@ def test_costs_add_up():
     figure = plots.costs({"slow": {"head": 1.0, "backbone": 24.0}, "fast": {"head": 1.0}})
     assert figure.layout.barmode == "stack"
     assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "backbone": [24.0, 0.0]}
-    assert titles(figure) == [" 25.00 s", " 1.00 s"]
+    assert titles(figure) == [" 25 s", " 1 s"]
+    assert titles(plots.costs({"fast": {"head": 0.25}})) == [" 0.25 s"]
 
 
 def test_learning_curve():

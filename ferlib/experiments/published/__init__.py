@@ -57,6 +57,8 @@ REPORTS = {
         "linear_probe_ferplus": "linear probe, frozen EfficientNet-Lite0",
     },
     "fer2013": {
+        "ivsa_full_width_ten_crop": "IVSA at full width, ten crops",
+        "ivsa_full_width": "IVSA at full width",
         "ivsa_fer2013": "IVSA at half width (released)",
         "ivsa_fer2013_ten_crop": "IVSA at half width, ten crops",
         "convcut_fer2013_head": "Conv-cut, EfficientNet-Lite0 fine-tuned on FERPlus, head on FER2013",
