@@ -4,7 +4,8 @@
     python benchmarks/bulk.py kills
     python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 1500   # again, until it is done
 
-The photos are those of facial_expressions, or of --from FOLDER, by hard links, over and over where more are asked for.
+The photos are those of facial_expressions, or of --photos-from FOLDER, by hard links, over and over where more are
+asked for.
 
 `rates`: a plain loop, one process, two, and, with --fer PYTHON (an interpreter whose environment has it), a plain loop
 of the `fer` package with its default detector, on one thread like the others; each from its start to its last row, all
@@ -30,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -126,27 +128,42 @@ def kills(options: argparse.Namespace, work: Path) -> dict:
     run(two.command(WORKERS))
     whole = time.monotonic() - began
     compared("two processes", two)
-    parent, killed, apart = table("parent"), 0, whole / options.kills
-    while (
-        options.kills and not killed
-    ):  # where the machine has become faster meanwhile, it is made again, and killed sooner
-        shutil.rmtree(parent.table, ignore_errors=True)
-        while run(parent.command(WORKERS), apart * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
+
+    def parent_killed(part: float) -> int:
+        killed = 0
+        while run(parent.command(WORKERS), part * draw.uniform(0.2, 1) if killed < options.kills else None)[0]:
             killed += 1
-        apart /= 2
-    compared("two processes, the parent killed", parent, killed=killed)
-    workers, killed, part = table("workers"), 0, whole
-    while not killed:
-        shutil.rmtree(workers.table, ignore_errors=True)
-        moments = [part * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
-        _, killed = run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)
-        part /= 2
-    compared("two processes, workers killed", workers, killed=killed)
+        return killed
+
+    def workers_killed(part: float) -> int:
+        moments = [options.kills * part * draw.uniform(0.2, 0.9) for _ in range(options.kills)]
+        return run(workers.command(WORKERS), kill_workers_at=moments, seed=options.seed)[1]
+
+    parent, workers, part = table("parent"), table("workers"), whole / options.kills
+    compared("two processes, the parent killed", parent, killed=until_killed(parent, parent_killed, part))
+    compared("two processes, workers killed", workers, killed=until_killed(workers, workers_killed, part))
     if options.ray and importlib.util.find_spec("ray"):
         cluster, moments = table("ray"), [whole * draw.uniform(0.5, 0.9)]
         _, killed = run(cluster.command(WORKERS, "ray"), kill_workers_at=moments, seed=options.seed)
         compared("a Ray cluster of this machine, a worker killed", cluster, killed=killed)
     return {"photos": options.photos, "shard_size": photos.shard_size, "ways": ways}
+
+
+def until_killed(photos: Photos, disturb: Callable[[float], int], part: float) -> int:
+    """Make a table by a run that is killed; how often it was.
+
+    Where the machine has become so fast that the run ended before the first kill, it is made again, and killed sooner.
+
+    Args:
+        photos: the table.
+        disturb: makes it, kills after parts of so many seconds, and counts the kills.
+        part: seconds at first.
+    """
+    killed = 0
+    while not killed:
+        shutil.rmtree(photos.table, ignore_errors=True)
+        killed, part = disturb(part), part / 2
+    return killed
 
 
 def long(options: argparse.Namespace, work: Path) -> dict | None:

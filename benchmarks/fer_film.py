@@ -17,9 +17,13 @@ with contextlib.redirect_stdout(sys.stderr):
     from fer.classes import Video
     from fer.fer import FER
 
+NUMBERS = {
+    "output": "pandas", "save_frames": False, "save_video": False, "annotate_frames": False, "zip_images": False,
+}  # fmt: skip
 
-def main(path: str, mtcnn: bool) -> None:
-    detector, folder = FER(mtcnn=mtcnn), tempfile.mkdtemp()
+
+def main(path: str) -> None:
+    detector, folder = FER(), tempfile.mkdtemp()  # its default: Haar cascades and a Keras model
     with contextlib.redirect_stdout(sys.stderr):
         Video(path, outdir=folder).analyze(detector, **NUMBERS, max_results=5)  # loads the models
         began, worked = time.perf_counter(), time.process_time()
@@ -30,9 +34,5 @@ def main(path: str, mtcnn: bool) -> None:
     os._exit(0)  # its threads of its own may still wait
 
 
-NUMBERS = {
-    "output": "pandas", "save_frames": False, "save_video": False, "annotate_frames": False, "zip_images": False,
-}  # fmt: skip
-
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:] == ["mtcnn"])
+    main(sys.argv[1])

@@ -289,8 +289,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT")
     parser.add_argument("--minutes", type=float, default=9, help="for all together, default 9")
-    lest = "seconds from the interrupt of a training to the next, lest it was lost in foreign code, and to its end"
-    parser.add_argument("--grace", type=float, default=45, help=lest + ", default 45")
+    grace = "seconds from the interrupt of a training to the next, which a lost one needs, and to its end, default 45"
+    parser.add_argument("--grace", type=float, default=45, help=grace)
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu_session_out")), metavar="DIR")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu_session"), metavar="DIR")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))

@@ -229,9 +229,6 @@ def noise_rows(heading: str, frame: pd.DataFrame) -> str:
     return written(f"{heading}, accuracy, %, {frame['seeds'].max()} seeds", columns, rows)
 
 
-#: How a data set of the papers is called.
-
-
 def methods_claims() -> str:
     """What the methods' papers claim, how that was measured, what is found here, and what was built of each."""
     claims = read_rivals().query("metric == 'accuracy'")

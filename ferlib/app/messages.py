@@ -15,7 +15,7 @@ UNDECIDED, AHEAD, WELL_AHEAD = 0.1, 0.3, 0.5  # margins between the first and th
 SMALLEST_PART = 0.005  # of the picture; below, a share for the size says nothing
 PARTS = {"other face": "the rest of the face", "outside": "what lies around the face"}  # the others: "the mouth" ...
 
-#: What an explanation method is called, and what its colours mean. (ferlib.explain.METHODS)
+#: What the colours of an explanation method mean, and what it is called. (ferlib.explain.METHODS)
 METHOD_MEANINGS = {
     "gradcam": "Red is where the picture speaks most for the answer, blue where it hardly counts.",
     "gradcam++": "As Grad-CAM, weighing every position by itself, so that several places can be red.",

@@ -50,7 +50,7 @@ def open_session(file: Path, threads: int = 1) -> "InferenceSession":
 def return_memory() -> None:
     """From now on, models of this process give back what a run on a large input took.
 
-    Else they keep it for the next one, which is faster by two fifths: right for a table of photos, but not for a server
+    Else they keep it for the next one, which is faster: right for a table of photos, but not for a server
     that gets a large photo now and then.
     """
     global _memory_is_returned

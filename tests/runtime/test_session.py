@@ -46,7 +46,7 @@ def test_threads_are_as_many_as_the_user_says_else_as_this_process_has_cores(mon
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 def test_a_server_gives_back_what_a_large_picture_took():
-    """The detector takes more than 100 MB for a picture of this size; a process keeps them, unless it is a server."""
+    """A process keeps what the detector took for a picture of this size, unless it is a server."""
     program = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
