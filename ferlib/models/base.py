@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ferlib import labels
 from ferlib.errors import UserError
+from ferlib.models.int8 import dequantised
 from ferlib.runtime.released import model_folder
 from ferlib.utils.old_names import renamed_fields, renamed_parameter
 from ferlib.utils.validation import check_range, check_types
@@ -153,7 +154,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     ) -> Self:
         """Load from a folder or from the Hugging Face hub; every parameter must be there and no other.
 
-        Settings and parameters may have the names of earlier editions (`ferlib.utils.old_names`).
+        Settings and parameters may have the names of earlier editions (`ferlib.utils.old_names`), and weights may be
+        stored in eight bits (`ferlib.models.int8`).
         """
         folder = model_folder(name_or_dir)
         if "config" not in kwargs:
@@ -165,6 +167,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in [name for name in state_dict if name.startswith(prefix)]:
             state_dict[prefix + renamed_parameter(name.removeprefix(prefix))] = state_dict.pop(name)
+        plain = dequantised(state_dict)
+        state_dict.clear()
+        state_dict.update(plain)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

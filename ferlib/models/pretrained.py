@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ferlib.errors import RunError, UserError
 from ferlib.models.base import Normalisation
+from ferlib.models.int8 import dequantised
 from ferlib.runtime.hub import hub_folder
 from ferlib.utils.old_names import renamed_parameter
 
@@ -142,6 +143,6 @@ def _read(path: Path) -> State:
     if not path.is_file():
         raise RunError(f"no weights file {path}")
     try:
-        return load_file(path)
+        return dequantised(load_file(path))
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is not a readable safetensors file ({error})") from error

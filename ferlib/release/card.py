@@ -222,6 +222,10 @@ def _origin(model: FaceModel, training: dict) -> str:
         words += f" After the training its logits were adjusted for rare classes (τ = {after['tau']:g})."
     if after.get("mirror"):
         words += " Its answer is the mean over a face and its mirror image, which the training did not use."
+    if after.get("int8"):
+        words += " Its weights are stored in eight bits."
+    if form_of := training.get("form_of"):
+        words += f" It is another form of `{form_of}`, made without further training."
     return words
 
 

@@ -6,7 +6,7 @@ ONNX knows no gradients, but the backward pass of a head is itself a computation
 equivalent that is (`DECOMPOSITIONS`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, fx
@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from ferlib.errors import RunError
 from ferlib.explain.map_tools import to_unit_range
 from ferlib.models.base import FaceModel, map_of, mean_of
 from ferlib.runtime.preprocess import resize_weights
@@ -29,16 +30,27 @@ def logits_and_gradcam(model: FaceModel, x: Tensor) -> tuple[Tensor, Tensor]:
         model: in evaluation mode.
         x: normalised images (B, C, H, W).
     """
-    features = [model.forward_features(side) for side in model.sides(x)]
-    heads = [torch.func.vjp(model.forward_head, one) for one in features]  # logits, and the way back, of every side
-    logits = mean_of([head[0] for head in heads])
+    sides = model.sides(x)
+    if len(sides) > 1 and model.mixes_batch:
+        raise RunError("a model whose answer depends on its batch is not exported with both sides of a face")
+    features = model.forward_features(_one_batch(sides))
+    of_sides, back = torch.func.vjp(model.forward_head, features)
+    logits = mean_of(_of_each(of_sides, len(sides)))
     chosen = (logits >= logits.amax(dim=1, keepdim=True)).to(logits.dtype)  # one-hot; argmax has no graph of its own
-    maps = []
-    for one, head in zip(features, heads, strict=True):
-        (gradients,) = head[1](chosen)
-        maps.append((gradients.mean(dim=(2, 3), keepdim=True) * one).sum(dim=1))
-    heat = to_unit_range(map_of(maps).relu())
+    (gradients,) = back(_one_batch([chosen] * len(sides)))
+    maps = (gradients.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)
+    heat = to_unit_range(map_of(_of_each(maps, len(sides))).relu())
     return logits, to_unit_range(_enlarged(heat, x.shape[-2:]))
+
+
+def _one_batch(sides: Sequence[Tensor]) -> Tensor:
+    """Tensors (B, ...), one a side, as one batch (B sides, ...): the sides of an image behind one another."""
+    return sides[0] if len(sides) == 1 else torch.stack(tuple(sides), dim=1).flatten(0, 1)
+
+
+def _of_each(batch: Tensor, sides: int) -> tuple[Tensor, ...]:
+    """The way back from `_one_batch`."""
+    return (batch,) if sides == 1 else batch.unflatten(0, (-1, sides)).unbind(1)
 
 
 def _enlarged(maps: Tensor, size: torch.Size) -> Tensor:

@@ -15,6 +15,7 @@ from ferlib.explain.methods import methods_of
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.release.gradcam_graph import TRACED, trace
+from ferlib.release.onnx_int8 import store_in_int8
 from ferlib.runtime.session import open_session
 from ferlib.utils.atomic import atomic_write
 from ferlib.utils.devices import device_of
@@ -124,6 +125,10 @@ def _program(model: FaceModel) -> "ONNXProgram":
         raise RunError(f"{config.architecture} takes batches of one size only and is not exported")
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose folders it was made
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = value.type = None  # found out again by whoever opens the file
+    store_in_int8(program)
     program.model.doc_string = HOW_TO_USE
     program.model.metadata_props.update(
         architecture=json.dumps(config.architecture),

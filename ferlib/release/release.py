@@ -22,7 +22,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file, save_file
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
@@ -30,6 +30,7 @@ from ferlib.evaluation.calibration import calibration_error, fit_temperature, te
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.evaluation.report_format import Report
 from ferlib.models.base import to_device
+from ferlib.models.int8 import quantised
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
@@ -70,7 +71,8 @@ def write_golden(folder: Path) -> None:
     """Into a model folder, what the model answers for `golden_faces`: whoever loads it can check it by that."""
     faces = golden_faces()
     probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
-    save_file({"faces": faces, "probabilities": probabilities}, folder / "golden.safetensors")
+    golden = {"faces": torch.from_numpy(faces), "probabilities": torch.from_numpy(probabilities)}
+    save_file(golden, folder / "golden.safetensors")
 
 
 def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
@@ -158,7 +160,30 @@ def adopt_run(run: Path, folder: Path) -> None:
         "about": None,
         "recipe": recipe,
     }
-    files = {file: (run / "best" / file).read_bytes() for file in ("model.safetensors", "config.json")}
+    _make_folder(run / "best", folder, training)
+
+
+def adopt_model(source: str, folder: Path) -> None:
+    """Make a new model folder from a model that was released before, as another form of it.
+
+    Args:
+        source: a released model's name, or a folder that `release` made.
+        folder: to make; a model that is there is replaced.
+
+    Raises:
+        UserError: there is no such released model, or the folder is there and holds something else than a model.
+    """
+    made = released_models().get(source, Path(source))
+    if not (made / "training.json").is_file():
+        raise UserError(f"no released model {source}; there are {', '.join(released_models())}")
+    if made.resolve() == folder.resolve():
+        raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
+    _make_folder(made, folder, json.loads((made / "training.json").read_text()) | {"form_of": made.name})
+
+
+def _make_folder(source: Path, folder: Path, training: dict) -> None:
+    """A new model folder with the weights and the config of another one."""
+    files = {file: (source / file).read_bytes() for file in ("model.safetensors", "config.json")}
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "training.json").is_file():
             raise UserError(f"{folder} is there and is no released model; choose another name or --out")
@@ -169,28 +194,34 @@ def adopt_run(run: Path, folder: Path) -> None:
     _write_training(folder, training)
 
 
-def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None) -> None:
-    """Change a new model in ways that take no training.
+def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, int8: bool) -> None:
+    """Change a new model in ways that take no training, and note in its training.json what was done.
 
     Args:
-        folder: made by `adopt_run`.
+        folder: made by `adopt_run` or `adopt_model`.
         dataset: that it was trained on.
         mirror: from now on its answer is the mean over a face and its mirror image (`flip_tta`).
         tau: of a logit adjustment (Menon et al. 2021, eq. 9), in the bias of its last layer; None: none.
+        int8: its weights are stored in eight bits (`ferlib.models.int8`).
 
     Raises:
         ValueError: the model ends in no linear layer with a bias, or `tau` is no positive number.
     """
-    model = load_model(folder)
+    model, weights = load_model(folder), load_file(folder / "model.safetensors")
     if tau is not None:
         shift = create_method("logit_adjusted_posthoc", dataset.split("train"), model, {"tau": tau}).logit_shift
-        weights = load_file(folder / "model.safetensors")
         bias = next(name for name, value in model.named_parameters() if value is output_layer(model).bias)
-        weights[bias] = (torch.from_numpy(weights[bias]) + cast(torch.Tensor, shift)).numpy()
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        weights[bias] = weights[bias] + cast(torch.Tensor, shift)
+    if int8:
+        weights = quantised(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
         config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
+    training = json.loads((folder / "training.json").read_text())
+    before = training.get("afterwards", {"mirror": False, "tau": None})
+    done = {"mirror": mirror or before["mirror"], "tau": before["tau"] if tau is None else tau + (before["tau"] or 0)}
+    _write_training(folder, training | {"afterwards": done | {"int8": int8 or before.get("int8", False)}})
 
 
 def command_of(arguments: Sequence[str]) -> str | None:
@@ -219,27 +250,29 @@ def release(
     dataset: FaceDataset,
     run: Path | None = None,
     out: Path | None = None,
+    source: str | None = None,
     licence: str | None = None,
     about: str | None = None,
     onnx: bool = True,
     device: str | torch.device = "auto",
     mirror: bool = False,
     tau: float | None = None,
+    int8: bool = False,
 ) -> Path:
     """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
 
     Args:
-        name: of the new model; without a run, a released model's name or a folder that was made here.
+        name: of the new model; without a run or source, a released model's name or a folder that was made here.
         dataset: the data set it was trained on, with validation and test split.
-        run: a finished run's folder to take the model from; None: it is released already.
+        run: a finished run's folder to take the model from.
         out: the folder is made in here; None: in `ferlib/weights` of a checkout, else in the current folder. A folder
             that is measured again stays where it is.
+        source: a released model, or a folder that was made here, of which the new model is another form.
         licence: of the weights, an SPDX identifier; None: as it was, or none is named.
         about: sentences for the card, on what no run knows: whose pictures these are, what the model is for.
         onnx: with model.onnx, without which the model is of no use where PyTorch is not installed.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
-        mirror: see `finish`; only with a run.
-        tau: see `finish`; only with a run.
+        mirror, tau, int8: see `finish`; only with a run or a source.
 
     Returns:
         The folder.
@@ -252,20 +285,23 @@ def release(
     """
     if licence:
         check_licence(licence)
-    if not run and (mirror or tau is not None):
-        raise UserError("a model that is released already is not changed any more; give the run it comes from")
-    folder = _folder(name, run is not None, out)
+    new = run is not None or source is not None
+    if not new and (mirror or int8 or tau is not None):
+        raise UserError("a released model is not changed any more; give the run or the model that a new one comes from")
+    folder = _folder(name, new, out)
     if run:
         adopt_run(run, folder)
+    elif source:
+        adopt_model(source, folder)
     training = json.loads((folder / "training.json").read_text())
     if training["data"] and training["data"]["name"] != dataset.name:
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
-    if mirror or tau is not None:
-        finish(folder, dataset, mirror, tau)
-        training["afterwards"] = {"mirror": mirror, "tau": tau}
+    if mirror or int8 or tau is not None:
+        finish(folder, dataset, mirror, tau, int8)
+        training = json.loads((folder / "training.json").read_text())
     _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
     calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
-    if run:
+    if new:
         write_golden(folder)
     if onnx and not (folder / "model.onnx").exists():
         export_onnx(load_model(folder), folder / "model.onnx")

@@ -81,8 +81,33 @@ def test_a_run_is_released_with_its_mirror_image_and_adjusted_logits(run, synthe
         assert torch.allclose(both(x), expected, atol=1e-5)
     card = (folder / "README.md").read_text()
     assert "adjusted for rare classes (τ = 0.5)" in card and "mean over a face and its mirror image" in card
-    with pytest.raises(ValueError, match="released already"):
+    with pytest.raises(ValueError, match="not changed any more"):
         release("both", synthetic_faces, mirror=True)
+
+
+def test_another_form_of_a_released_model_has_eight_bits_and_adjusted_logits(run, synthetic_faces, capsys):
+    release("plain", synthetic_faces, run, licence="Apache-2.0", tau=0.5)
+    folder = release("small", synthetic_faces, source="plain", tau=0.25, int8=True)
+    plain, small = load_model("plain"), load_model("small")
+    for name, value in plain.named_parameters():
+        step = value.abs().amax() / 127 if value.ndim > 1 else 1e-4
+        if not name.startswith("classifier.b"):
+            assert (small.get_parameter(name) - value).abs().max() <= 0.51 * step
+    sizes = [(path / "model.safetensors").stat().st_size for path in (released_models()["plain"], folder)]
+    assert sizes[1] < 0.5 * sizes[0]
+    card, training = (folder / "README.md").read_text(), json.loads((folder / "training.json").read_text())
+    assert (
+        training["afterwards"] == {"mirror": False, "tau": 0.75, "int8": True} and training["licence"] == "Apache-2.0"
+    )
+    assert "(τ = 0.75)" in card and "eight bits. It is another form of `plain`" in card
+    for arguments in (
+        ["small", "--from", "small"],
+        ["new", "--from", "nobody"],
+        ["new", "--from", "plain", "--run", "x"],
+    ):
+        assert main(["release", *arguments, "--data", "synthetic"]) == 1
+    said = capsys.readouterr().err
+    assert "made from itself" in said and "no released model nobody" in said and "not from both" in said
 
 
 def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, synthetic_faces):

@@ -1,0 +1,43 @@
+"""Weights in eight bits: a quarter of the file, and a network that computes with ordinary numbers all the same.
+
+A matrix or kernel W (O, ...) becomes whole numbers q from -127 to 127 and one scale s an output channel o,
+
+    s_o = max |W_o| / 127,    q_o = round(W_o / s_o),    W_o ≈ s_o · q_o
+
+(symmetric quantisation by channel; Krishnamoorthi 2018, arXiv:1806.08342, sections 2.2 and 3.1). Only the file is
+smaller: whoever loads it multiplies q by s and has float32 weights again. Activations are not quantised.
+"""
+
+import torch
+from torch import Tensor
+
+STEPS = 127
+SCALE = ".int8_scale"  # behind the name of a tensor: the name of its scales
+
+State = dict[str, Tensor]
+
+
+def quantised(state: State) -> State:
+    """Tensors by name, the matrices and kernels among them as int8 (O, ...), each with its scales, float32 (O, 1, ...).
+
+    Args:
+        state: a model's parameters and buffers; what has fewer than two dimensions stays as it is.
+    """
+    stored: State = {}
+    for name, value in state.items():
+        if value.ndim < 2 or not value.is_floating_point():
+            stored[name] = value
+            continue
+        scale = value.float().abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True) / STEPS
+        steps = value.float() / scale.where(scale > 0, torch.ones(()))
+        stored[name], stored[name + SCALE] = steps.round().to(torch.int8), scale
+    return stored
+
+
+def dequantised(state: State) -> State:
+    """Tensors by name as they are computed with: float32 where `quantised` stored int8, others as they are."""
+    return {
+        name: value.float() * state[name + SCALE] if name + SCALE in state else value
+        for name, value in state.items()
+        if not name.endswith(SCALE)
+    }
