@@ -34,7 +34,7 @@ def logits_and_gradcam(model: FaceModel, x: Tensor) -> tuple[Tensor, Tensor]:
     if len(sides) > 1 and model.mixes_batch:
         raise RunError("a model whose answer depends on its batch is not exported with both sides of a face")
     features = model.forward_features(_one_batch(sides))
-    of_sides, back = torch.func.vjp(model.forward_head, features)
+    of_sides, back = torch.func.vjp(model.forward_head, features)[:2]
     logits = mean_of(_of_each(of_sides, len(sides)))
     chosen = (logits >= logits.amax(dim=1, keepdim=True)).to(logits.dtype)  # one-hot; argmax has no graph of its own
     (gradients,) = back(_one_batch([chosen] * len(sides)))
