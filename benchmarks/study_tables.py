@@ -1,8 +1,10 @@
 """Tables of the studies that `ferlib reproduce` runs, from results/ to Markdown; `benchmarks/tables.py` places them."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -269,3 +271,33 @@ def methods_tables() -> dict[str, Callable[[], str]]:
         name = table.replace("-", "_") + ("" if data == "ferplus" else f"_{data}")
         tables[name] = partial(makers[table], table, data)
     return tables
+
+
+#: Networks trained on FERPlus's votes: what was done, and where their histories are (a part of a GPU session, by its
+#: name without the seed, or a folder of results/teachers).
+TRIED = {
+    "whole network, 112 px, 12 epochs": "teachers/mobilenetv1_face_112",
+    "the same, 10 epochs, mixup": "teacher_face_112_mixup",
+    "the same, 18 epochs, 70 % of a target the answers of five networks": "student_l",
+    "whole network, 160 px, 10 epochs (became `ferlib-l`)": "teacher_face_160",
+    "cut at stride 16, Detail Extraction and attention, 128 px, 10 epochs": "teacher_face_head_128",
+    "the same, 112 px, 18 epochs, the five networks' answers": "student_m",
+    "the same cut at stride 8, 112 px, 18 epochs, the five networks' answers": "student_s",
+}
+
+
+def tried() -> str:
+    """PublicTest figures at the best epoch of the networks that were tried for a release, from results/."""
+    session = {name: part["history"] for name, part in read("gpu_session")["parts"].items()}
+    lines = ["| MobileNetV1, pretrained on faces | seeds | accuracy, % | balanced accuracy, % |", "|---|---|---|---|"]
+    for label, source in TRIED.items():
+        if source.startswith("teachers/"):
+            histories = [pd.read_csv(RESULTS / source / "history.csv")]
+        else:
+            parts = [name for name in session if re.fullmatch(rf"{source}(_\d)?", name)]
+            histories = [pd.read_csv(StringIO("\n".join(session[name]))) for name in parts]
+        best = [history.loc[history["accuracy"].idxmax()] for history in histories]
+        found = [[100 * one[name] for one in best] for name in ("accuracy", "balanced_accuracy")]
+        figures = ["–".join(f"{value:.1f}" for value in sorted({min(values), max(values)})) for values in found]
+        lines.append(f"| {label} | {len(best)} | {' | '.join(figures)} |")
+    return "\n".join(lines)

@@ -48,12 +48,17 @@ def released(before: bool = True) -> str:
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
         "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, both sides of a face",
         "ferlib-l_clean": "the same, duplicates removed",
+        "ferlib-m": "**`ferlib-m`**: `ferlib-l` in eight bits, τ = 0.3",
+        "ferlib-m_clean": "the same, duplicates removed",
+        "ferlib-s": "**`ferlib-s`**: `convcut_ferplus_mirror` in eight bits",
+        "ferlib-s_clean": "the same, duplicates removed",
         "convcut_ferplus_frozen": "the first one's head on a frozen EfficientNet-Lite0",
         "former/convcut_ferplus_frozen": "the same, fed with another mean and std than its backbone's (0.1.0)",
         "linear_probe_ferplus": "one linear layer on the same frozen backbone",
         "former/linear_probe_ferplus": "the same, fed with another mean and std than its backbone's (0.1.0)",
     }
-    kept = {name: label for name, label in models.items() if before or "former" not in name}
+    left_out = () if before else ("former/", "ferlib-m_", "ferlib-s_")
+    kept = {name: label for name, label in models.items() if not name.startswith(left_out)}
     return of_reports(kept, "convcut_table1", "Conv-cut", "ferplus")
 
 
@@ -176,6 +181,7 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
+#: The released models but for those that are another form of one.
 RELEASED = ("convcut_ferplus", "convcut_ferplus_mirror", "ferlib-l", "ivsa_fer2013")
 
 
@@ -362,6 +368,23 @@ def bulk_kills() -> str:
     return "\n".join(lines)
 
 
+def bulk_long() -> str:
+    """The long run of bulk prediction, in pieces that were killed, from results/bulk.json."""
+    found = read("bulk")["long"]
+    killed = found["killed"]
+    rows = {
+        "photos, of which different": f"{found['photos']:,}, {found['different']:,}",
+        "hours": f"{found['seconds'] / 3600:.2f}",
+        "photos a second": f"{found['photos_a_second']:.0f}",
+        "memory of all processes, at most, MB": f"{found['largest_MB']:,.0f}",
+        "kills of the parent, of a worker": f"{killed['parent']}, {killed['worker']}",
+        "rows": f"{found['rows']:,}",
+        "photos without a row, photos twice": f"{found['photos_without_a_row']}, {found['photos_twice']}",
+        "photos with other rows than by one process": f"{found['photos_with_other_rows']}",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
 def landmarks() -> str:
     """The face mesh beside dlib's landmarks: how far apart they are, how often each fails."""
     found = read("landmarks")
@@ -390,6 +413,7 @@ TABLES = {
     "coverage_classes": coverage_classes,
     "ceiling": ceiling,
     "released_short": lambda: released(before=False),
+    "tried": studies.tried,
     "ivsa": ivsa,
     "ladder": lambda: studies.ladder("convcut", "ferplus"),
     "ladder_marks": lambda: studies.ladder("convcut", "ferplus", marks=True),
@@ -416,6 +440,7 @@ TABLES = {
     "video_speed": video_speed,
     "bulk_rates": bulk_rates,
     "bulk_kills": bulk_kills,
+    "bulk_long": bulk_long,
     "landmarks": landmarks,
     **robustness_tables(),
     **detection_tables(),

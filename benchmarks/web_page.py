@@ -39,7 +39,7 @@ from ferlib.synthetic.render import sample_face
 from ferlib.utils.packages import chromium as installed_chromium
 
 sys.path.append(str(Path(__file__).parents[1]))  # for web/
-from web.build import build, serve
+from web.build import MODEL, build, serve
 
 RUNS = 25
 SECONDS = 10  # for which the webcam runs
@@ -260,7 +260,7 @@ def measure(folder: Path) -> dict[str, Any]:
         page.wait_for_selector("#live-boxes .box")
         answered = page.evaluate(COUNT_ANSWERS, SECONDS)
         page.locator("#use-webcam").click()
-        predictor = Predictor.load()
+        predictor = Predictor.load(MODEL)
         rows = [row for file in files for row in compare(answers(page, file), predictor.predict(file).faces)]
         others = sum(not address.startswith((url, "blob:", "data:")) for address in asked)
         version = browser.version

@@ -8,7 +8,7 @@ import pytest
 from test_app import folder, served, service, url  # noqa: F401 - fixtures
 from test_app_browser import WELCOME, browser, sync_api  # noqa: F401 - a fixture
 
-from ferlib.app.translations import TEXTS
+from ferlib.app.translations import TEXTS, WEBCAM_TEXTS
 from ferlib.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -164,6 +164,12 @@ def test_the_page_speaks_the_browsers_language(browser, url, locale, language, c
     sync_api.expect(page.get_by_role("tab")).to_have_text([texts[tab] for tab in TABS])
     sync_api.expect(page.locator("#examples")).to_contain_text(texts["Or click an example"])
     assert page.evaluate("document.documentElement.lang") == language
+    page.get_by_role("tab").nth(1).click()
+    start, lead, stop, heat = (text[column] for text in WEBCAM_TEXTS)
+    sync_api.expect(page.get_by_role("button", name=start)).to_be_visible()
+    sync_api.expect(page.locator("#live")).to_contain_text(lead)
+    assert page.locator(".live-stop").text_content() == stop and page.get_by_label(heat).count() == 1
+    page.get_by_role("tab").first.click()
     page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
     sync_api.expect(page.locator("#report .face")).to_have_count(1)
     context.close()

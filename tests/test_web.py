@@ -16,7 +16,7 @@ from ferlib.errors import UserError
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.runtime.preprocess import softmax
-from web.build import COPIED, LARGE, SOURCE, build, package, settings
+from web.build import COPIED, LARGE, MODEL, SOURCE, build, package, settings
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 60_000  # ms; machines may be busy
@@ -30,7 +30,7 @@ def read(name: str) -> str:
 
 def test_the_settings_are_those_of_the_library():
     known = json.loads(json.dumps(settings()))
-    predictor = Predictor.load()
+    predictor = Predictor.load(MODEL)
     assert known["model"]["classes"] == list(predictor.classes)
     assert known["colours"] == COLOURS
     logits = np.array([[2.0, 0.5, -1.0]], np.float32)
@@ -202,7 +202,7 @@ def test_the_first_load_is_small_and_no_file_comes_twice(first, built):
 
 @pytest.mark.browser
 def test_the_page_says_what_python_says_of_200_faces(first, bench, pictures):
-    predictor = Predictor.load()
+    predictor = Predictor.load(MODEL)
     rows = []
     for file in pictures[1]:
         faces, said = predictor.predict(file).faces, bench.answers(first.page, file)

@@ -7,6 +7,8 @@ TITLES = {
     "convcut_ferplus": "Standard",
     "convcut_ferplus_mirror": "Rare expressions",
     "ferlib-l": "Most accurate",
+    "ferlib-m": "Accurate and small",
+    "ferlib-s": "Smallest",
     "ivsa_fer2013": "IVSA",
 }  # a model of one's own keeps its name
 

@@ -55,10 +55,28 @@ sicher es ist und wohin es geschaut hat.
         "完整说明：数据与权利、测试结果、训练、局限（英文）",
     ),
 )
+#: Of the webcam, whose words a script puts into the page.
+WEBCAM_TEXTS = (
+    ("Start the camera", "Kamera einschalten", "打开摄像头"),
+    (
+        "The faces in front of it are boxed and named while you move. No picture is kept.",
+        "Die Gesichter davor werden umrahmt und benannt, während du dich bewegst. Kein Bild wird behalten.",
+        "镜头前的脸会随着你的动作被实时框出并标注表情。不保存任何图像。",
+    ),
+    ("Stop", "Ausschalten", "停止"),
+    ("Show where the model looks", "Zeigen, wohin das Modell schaut", "显示模型看哪里"),
+)
+LANGUAGES = ("en", "de", "zh")
 _KEYS = {text[0]: f"ferlib_{number}" for number, text in enumerate(TEXTS)}
 TRANSLATIONS = gr.I18n(
-    **{language: {_KEYS[text[0]]: text[column] for text in TEXTS} for column, language in enumerate(("en", "de", "zh"))}
+    **{language: {_KEYS[text[0]]: text[column] for text in TEXTS} for column, language in enumerate(LANGUAGES)}
 )
+
+
+def webcam_words() -> dict[str, dict[str, str]]:
+    """The webcam's texts by language and by what they are in English."""
+    others = list(enumerate(LANGUAGES))[1:]
+    return {language: {text[0]: text[column] for text in WEBCAM_TEXTS} for column, language in others}
 
 
 def say(english: str) -> I18nData | str:

@@ -17,13 +17,18 @@ const [start, live, video, boxes, stopping, heat, rate, said, problem] =
     element.querySelector(`.live-${name}`),
   );
 const whole = element.querySelector(".live");
-const { colours, undecided } = JSON.parse(whole.dataset.settings);
+const { colours, undecided, words } = JSON.parse(whole.dataset.settings);
 const canvas = document.createElement("canvas");
 let stream = null;
 let tracks = [];
 let times = []; // of the answers of the last two seconds
 let asking = ""; // the model; "" is the default
 let searched = 0; // when the frame was last searched finely
+
+const translated = words[document.documentElement.lang.slice(0, 2)] ?? {};
+for (const one of [start, element.querySelector(".live-lead"), stopping, heat.nextElementSibling]) {
+  one.textContent = translated[one.textContent] ?? one.textContent;
+}
 
 start.addEventListener("click", async () => {
   problem.textContent = "";

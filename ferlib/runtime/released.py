@@ -1,5 +1,6 @@
 """Find released models and model folders by name, without PyTorch."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,11 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # "owner/name"; a plai
 def released_models() -> dict[str, Path]:
     """Trained models that come with the package, name -> folder."""
     return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
+
+
+def form_of(name: str) -> str | None:
+    """The released model that a released model is another form of, smaller or with other thresholds, say; or None."""
+    return json.loads((released_models()[name] / "training.json").read_text()).get("form_of")
 
 
 def released_onnx(name_or_dir: str | Path) -> Path | None:

@@ -9,21 +9,26 @@ import gradio as gr
 
 from ferlib.app.messages import UNDECIDED
 from ferlib.app.tabs.base import PRIVATE, Tab
-from ferlib.app.translations import say
+from ferlib.app.translations import say, webcam_words
 from ferlib.labels import COLOURS
 from ferlib.runtime.boxes import colour, ink
 
 SCRIPT = Path(__file__).parents[1] / "webcam.js"
-SETTINGS = {"colours": {name: (colour(name), ink(name)) for name in ("", *COLOURS)}, "undecided": UNDECIDED}
+SETTINGS = {
+    "colours": {name: (colour(name), ink(name)) for name in ("", *COLOURS)},
+    "undecided": UNDECIDED,
+    "words": webcam_words(),
+}
 LIVE_HTML = f"""<div class="live" data-settings="{escape(json.dumps(SETTINGS))}">
 <div class="note"><button type="button" class="live-start">Start the camera</button>
-<p>The faces in front of it are boxed and named while you move. No picture is kept.</p>
+<p class="live-lead">The faces in front of it are boxed and named while you move. No picture is kept.</p>
 <p class="live-problem" role="alert"></p></div>
 <div class="live-running" hidden>
 <div class="screen"><video class="live-video" muted playsinline aria-label="What the camera sees"></video>
 <div class="live-boxes" aria-hidden="true"></div></div>
 <p class="under"><button type="button" class="live-stop">Stop</button>
-<label><input type="checkbox" class="live-heat"> Show where the model looks</label> <span class="live-rate"></span></p>
+<label><input type="checkbox" class="live-heat"> <span>Show where the model looks</span></label>
+<span class="live-rate"></span></p>
 <p class="live-said" role="status"></p></div></div>"""
 #: Tells the script which model was chosen.
 CHOOSE = "model => { document.querySelector('#live .live').dataset.model = model; }"
