@@ -2,7 +2,7 @@
 
     python benchmarks/bulk.py rates
     python benchmarks/bulk.py kills
-    python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 1500   # again, until it is done
+    python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 800   # again, until it is done
 
 The photos are those of facial_expressions, or of --photos-from FOLDER, by hard links, over and over where more are
 asked for.
