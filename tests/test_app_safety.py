@@ -331,6 +331,28 @@ def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F8
         assert b" 413 " in line.recv(1000)
 
 
+def test_a_class_that_begins_together_is_let_in(url):  # noqa: F811
+    start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    rest = b"pixels\r\n--x--\r\n"
+    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(30)]
+    for line in lines:
+        line.sendall(start + b"Content-Length: %d\r\n\r\n" % (len(part) + len(rest)) + part)
+    time.sleep(0.5)
+    for line in lines:
+        line.sendall(rest)
+    for line in lines:
+        line.settimeout(30)
+        assert b" 200 " in line.recv(1000)
+        line.close()
+
+
+def test_an_answer_does_not_wait_for_the_clients_word_on_its_first_part(url):  # noqa: F811
+    with httpx.Client(base_url=url) as visitor:
+        times = [visitor.get("health").elapsed.total_seconds() for _ in range(30)]
+    assert min(times) < 0.03  # where the body waits for the acknowledgement of the head, none takes less than 0.04
+
+
 def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch, photos):  # noqa: F811
     monkeypatch.setattr(middleware, "SILENCE", 1.5)
     start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"

@@ -46,7 +46,7 @@ MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
 #: Bytes of a photo that is not uploaded first: of a program's request (in base64 a smaller one), of a camera's frame.
 PHOTOS = {PREDICT: 28_000_000, LIVE: MAX_FRAME}
 HELD = 100_000_000  # bytes of all of these at a time
-UPLOADING = 8  # uploads at a time
+UPLOADING = 64  # uploads at a time: a class that begins together, and some that are slow
 CALLING = 64  # calls at a time whose body has not come yet
 SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
 HEADERS = {
