@@ -291,7 +291,6 @@ def app_latency() -> str:
         if step != "explanation":
             add(step, (f"{kind['ms of ours'][step]:.1f}" for kind in found))
     add("**ours, together**", (f"**{kind['ms']['ours']:.1f}**" for kind in found))
-    add("the explanation adds", (f"{kind['ms of ours']['explanation']:.1f}" for kind in found))
     for name, ratios in (("fer, Haar", "Haar"), ("fer, MTCNN", "MTCNN")):
         add(
             f"`fer` {version}, {ratios} (ours takes)",
