@@ -294,7 +294,7 @@ def app_latency() -> str:
     for name, ratios in (("fer, Haar", "Haar"), ("fer, MTCNN", "MTCNN")):
         add(
             f"`fer` {version}, {ratios} (ours takes)",
-            (f"{kind['ms'][name]:.1f} ({kind['ours to fer'][name]} ×)" for kind in found),
+            (f"{kind['ms'][name]:.1f} ({kind['ours to fer'][name]:.2f} ×)" for kind in found),
         )
     for name in ("ours", "fer, Haar", "fer, MTCNN"):
         add(f"photos with a face, {name}", (f"{kind['with a face'][name]} of {kind['photos']}" for kind in found))
