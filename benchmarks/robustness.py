@@ -114,8 +114,8 @@ def digest(content: bytes) -> str:
 def corrupted(faces: np.ndarray, runs: Path) -> Mapping[str, np.ndarray]:
     """The common corruptions of these faces, kept in a file."""
     name = digest(faces.tobytes())
-    folder = runs / "corruptions"
-    command, out = environment(PACKAGE, folder), (folder / f"{name}.npz").absolute()
+    folder = runs.absolute() / "corruptions"  # the worker runs elsewhere
+    command, out = environment(PACKAGE, folder), folder / f"{name}.npz"
     if not out.exists():
         source, partial = folder / f"{name}.bin", out.with_suffix(".partial.npz")
         source.write_bytes(faces.tobytes())

@@ -1,10 +1,13 @@
 """Hard faces: what is drawn on them, and the figures made of answers, beside what is counted by hand."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import robustness
 from PIL import Image
 from robustness import COMMON, DARK, OTHERS, TILTED, covered, dark, figures, landmarks_of, of_sets, tilted
 
@@ -32,6 +35,20 @@ def test_glasses_cover_the_eyes_and_a_mask_the_mouth(face):
     assert (glasses[eyes[:, 1], eyes[:, 0]] < 60).all() and (mask[lips[:, 1], lips[:, 0]] > 190).all()
     assert (glasses[lips[:, 1], lips[:, 0]] == face[lips[:, 1], lips[:, 0]]).all()  # and nothing else is changed
     assert (mask[eyes[:, 1], eyes[:, 0]] == face[eyes[:, 1], eyes[:, 0]]).all()
+
+
+def test_the_corruptions_are_asked_for_from_any_folder(tmp_path, monkeypatch):
+    """Here by a worker that leaves the faces as they are, from a folder named as seen from here."""
+    worker = tmp_path / "same.py"
+    worker.write_text(
+        "import sys, numpy as np\n"
+        "np.savez(sys.argv[2], **{'same 1': np.fromfile(sys.argv[1], np.uint8).reshape(-1, 48, 48)})\n"
+    )
+    monkeypatch.setattr(robustness, "PACKAGE", replace(robustness.PACKAGE, worker=str(worker)))
+    monkeypatch.setattr(robustness, "environment", lambda _, folder: folder.mkdir(parents=True) or [sys.executable])
+    monkeypatch.chdir(tmp_path)
+    faces = np.arange(2 * 48 * 48, dtype=np.uint32).reshape(2, 48, 48).astype(np.uint8)
+    assert np.array_equal(robustness.corrupted(faces, Path("runs"))["same 1"], faces)
 
 
 def test_stronger_is_darker_and_more_tilted(face):

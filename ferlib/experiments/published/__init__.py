@@ -51,7 +51,7 @@ def read_rivals() -> pd.DataFrame:
 #: Our own reports on a whole test set, every face alone, by data set: file in the results folder -> what it is.
 REPORTS = {
     "ferplus": {
-        "ferlib-l": "linear layer on MobileNetV1 (faces), fine-tuned whole at 160 px, both sides of a face (released)",
+        "ferlib-l": "fine-tuned MobileNetV1 (faces), 160 px, both sides of a face (released)",
         "convcut_ferplus_mirror": "Conv-cut, fine-tuned EfficientNet-Lite0, both sides of a face (released)",
         "convcut_ferplus": "Conv-cut, fine-tuned EfficientNet-Lite0 (released)",
         "convcut_ferplus_frozen": "Conv-cut, frozen EfficientNet-Lite0",
