@@ -416,6 +416,7 @@ TABLES = {
     "ivsa": ivsa,
     "ladder": lambda: studies.ladder("convcut", "ferplus"),
     "ladder_marks": lambda: studies.ladder("convcut", "ferplus", marks=True),
+    "ladder_most_votes": lambda: studies.ladder("convcut", "ferplus_most_votes"),
     "ladder_pattlite": lambda: studies.ladder("pattlite", "ferplus"),
     "convcut_table1": lambda: studies.paper_table("convcut-table1", "ferplus", "mobilenetv1_100"),
     "convcut_table2": lambda: studies.paper_table("convcut-table2", "ferplus", "mobilenetv1_100"),

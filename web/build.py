@@ -36,6 +36,7 @@ from ferlib.detection import blazeface, crop, faces, quality
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS
 from ferlib.labels import COLOURS
+from ferlib.names import display_name
 from ferlib.results import VIEW_SIZE
 from ferlib.runtime.classifier import OnnxClassifier
 from ferlib.runtime.preprocess import GREY_WEIGHTS
@@ -106,7 +107,7 @@ def settings() -> dict[str, Any]:
             "preprocessing": {name: getattr(preprocessing, name) for name in
                               ("input_size", "downscale_to", "grey", "mean", "std")},
             "grey_weights": GREY_WEIGHTS,
-            "data": report["data"],
+            "data": display_name(report["data"]),
             "faces": report["faces"],
             "accuracy": report["metrics"]["accuracy"]["value"],
         },
