@@ -417,6 +417,7 @@ TABLES = {
     "ladder": lambda: studies.ladder("convcut", "ferplus"),
     "ladder_marks": lambda: studies.ladder("convcut", "ferplus", marks=True),
     "ladder_most_votes": lambda: studies.ladder("convcut", "ferplus_most_votes"),
+    "ladder_pattlite_most_votes": lambda: studies.ladder("pattlite", "ferplus_most_votes"),
     "ladder_pattlite": lambda: studies.ladder("pattlite", "ferplus"),
     "convcut_table1": lambda: studies.paper_table("convcut-table1", "ferplus", "mobilenetv1_100"),
     "convcut_table2": lambda: studies.paper_table("convcut-table2", "ferplus", "mobilenetv1_100"),
