@@ -15,6 +15,7 @@ from study_tables import read
 
 from ferlib.evaluation.report_format import in_percent, read_report
 from ferlib.experiments.published import read_published
+from ferlib.runtime.released import models_of_their_own, released_models
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -57,7 +58,8 @@ def released(before: bool = True) -> str:
         "linear_probe_ferplus": "one linear layer on the same frozen backbone",
         "former/linear_probe_ferplus": "the same, fed with another mean and std than its backbone's (0.1.0)",
     }
-    left_out = () if before else ("former/", "ferlib-m_", "ferlib-s_")
+    other_forms = released_models().keys() - set(models_of_their_own())
+    left_out = () if before else ("former/", *(f"{name}_clean" for name in other_forms))
     kept = {name: label for name, label in models.items() if not name.startswith(left_out)}
     return of_reports(kept, "convcut_table1", "Conv-cut", "ferplus")
 
@@ -181,8 +183,7 @@ def ivsa() -> str:
     return of_reports(models, "ivsa_table3", "sab", "fer2013")
 
 
-#: The released models but for those that are another form of one.
-RELEASED = ("convcut_ferplus", "convcut_ferplus_mirror", "ferlib-l", "ivsa_fer2013")
+RELEASED = models_of_their_own()
 
 
 def set_figures(model: str) -> dict:
@@ -371,7 +372,7 @@ def bulk_long() -> str:
     """The long run of bulk prediction, in pieces that were killed, from results/bulk.json."""
     found = read("bulk")["long"]
     killed = found["killed"]
-    rows = {
+    measured = {
         "photos, of which different": f"{found['photos']:,}, {found['different']:,}",
         "hours": f"{found['seconds'] / 3600:.2f}",
         "photos a second": f"{found['photos_a_second']:.0f}",
@@ -381,7 +382,7 @@ def bulk_long() -> str:
         "photos without a row, photos twice": f"{found['photos_without_a_row']}, {found['photos_twice']}",
         "photos with other rows than by one process": f"{found['photos_with_other_rows']}",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return studies.written("what", {"measured": measured}, list(measured))
 
 
 def landmarks() -> str:

@@ -331,13 +331,19 @@ def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F8
         assert b" 413 " in line.recv(1000)
 
 
+START = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+
+
+def connections(url, number):  # noqa: F811
+    return [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(number)]
+
+
 def test_a_class_that_begins_together_is_let_in(url):  # noqa: F811
-    start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     rest = b"pixels\r\n--x--\r\n"
-    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(30)]
+    lines = connections(url, 30)
     for line in lines:
-        line.sendall(start + b"Content-Length: %d\r\n\r\n" % (len(part) + len(rest)) + part)
+        line.sendall(START + b"Content-Length: %d\r\n\r\n" % (len(part) + len(rest)) + part)
     time.sleep(0.5)
     for line in lines:
         line.sendall(rest)
@@ -355,10 +361,9 @@ def test_an_answer_does_not_wait_for_the_clients_word_on_its_first_part(url):  #
 
 def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch, photos):  # noqa: F811
     monkeypatch.setattr(middleware, "SILENCE", 1.5)
-    start = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    lines = [socket.create_connection(("127.0.0.1", httpx.URL(url).port)) for _ in range(middleware.UPLOADING)]
+    lines = connections(url, middleware.UPLOADING)
     for line in lines:
-        line.sendall(start + b"Content-Length: 1000\r\n\r\n--x")
+        line.sendall(START + b"Content-Length: 1000\r\n\r\n--x")
     time.sleep(0.5)
     refused = send(url)
     assert refused.status_code == 503 and "queue is full" in refused.text

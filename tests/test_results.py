@@ -10,9 +10,7 @@ import tables
 
 from ferlib.data.duplicates import clean_split
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.bootstrap import ece_with_interval, summary_with_intervals
-from ferlib.evaluation.calibration import temperature_scaled
-from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.evaluation.evaluate import evaluate, predict_dataset, report_metrics
 from ferlib.experiments.reproduce import results_frame
 from ferlib.models.registry import load_model, released_models
 from ferlib.release.coverage import coverage_entries
@@ -68,13 +66,12 @@ def test_better_than_the_fer_package_on_the_same_rows():
 def test_shipped_weights_give_the_reported_figures(name, data_root):
     """Of all test faces, and without duplicates; each face is predicted once."""
     model, dataset = load_model(name), load_dataset(read(name)["data"], data_root)
-    part, temperature = dataset.split("test"), model.config.temperature
+    part = dataset.split("test")
     found, truth = predict_dataset(model, part, classes=dataset.classes), part.labels().numpy()
     kept = part.frame["row"].isin(clean_split(dataset).frame["row"]).to_numpy()
     for report, faces in ((read(name), np.full(len(part), True)), (read(f"{name}_clean"), kept)):
         assert (report["split"], report["faces"]) == ("test", faces.sum())
-        again = summary_with_intervals(truth[faces], found[faces])
-        again["ece_uncalibrated"] = ece_with_interval(truth[faces], temperature_scaled(found[faces], 1 / temperature))
+        again = report_metrics(truth[faces], found[faces], model.config.temperature)
         assert again.keys() == report["metrics"].keys()
         for metric, values in report["metrics"].items():
             for key, value in values.items():

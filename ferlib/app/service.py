@@ -22,7 +22,7 @@ from ferlib.images import MAX_PIXELS, ImageError
 from ferlib.predict import DEFAULT_MODEL, FoundFaces, Predictor, find_faces
 from ferlib.results import ImagePrediction
 from ferlib.runtime.prediction_sets import PredictionSets, read_prediction_sets, stored_coverages
-from ferlib.runtime.released import form_of, model_folder, released_models
+from ferlib.runtime.released import model_folder, models_of_their_own, released_models
 
 if TYPE_CHECKING:
     from ferlib.evaluation.report_format import Report
@@ -96,7 +96,7 @@ class Service:
     def names(self) -> dict[str, str]:
         """Names of the models, the default first, and where each is loaded from; known before they are loaded."""
         first = self.first_model or DEFAULT_MODEL
-        sources = [first, *(name for name in released_models() if name != first and not form_of(name))]
+        sources = [first, *(name for name in models_of_their_own() if name != first)]
         return {Path(source).name if Path(source).is_dir() else source: source for source in sources}
 
     @property

@@ -15,7 +15,7 @@ from ferlib.evaluation.bootstrap import ece_with_interval, summary_with_interval
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class
-from ferlib.evaluation.report_format import Report
+from ferlib.evaluation.report_format import Estimate, Report
 from ferlib.evaluation.slices import slice_columns, slices
 from ferlib.models.base import evaluating
 from ferlib.utils.commit import commit
@@ -56,6 +56,20 @@ def predict_dataset(
     batches = ordered_batches(dataset.frame["label"], batch_order, batch_size, seed)
     with evaluating(model):
         return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
+
+
+def report_metrics(truth: np.ndarray, probabilities: np.ndarray, temperature: float) -> dict[str, Estimate]:
+    """The metrics of a report with their intervals.
+
+    Args:
+        truth: true classes (N,).
+        probabilities: (N, classes), a model's.
+        temperature: the model's; where it is not 1, the calibration error without it is among the metrics.
+    """
+    metrics = summary_with_intervals(truth, probabilities)
+    if temperature != 1:
+        metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
+    return metrics
 
 
 def evaluate(
@@ -116,9 +130,6 @@ def evaluate(
         batch_order = "single" if mixes else "stored"
     probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
     predicted = probabilities.argmax(axis=1)
-    metrics = summary_with_intervals(truth, probabilities)
-    if (temperature := model.config.temperature) != 1:
-        metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
     report: Report = {
         "model": asdict(model.config),
         "data": dataset.name,
@@ -128,7 +139,7 @@ def evaluate(
         "ten_crop": ten_crop,
         "protocol": PROTOCOLS[protocol].format(batch=batch) + _use_of(split, selected_on),
         "faces": len(part),
-        "metrics": metrics,
+        "metrics": report_metrics(truth, probabilities, model.config.temperature),
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),

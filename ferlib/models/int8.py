@@ -17,6 +17,19 @@ SCALE = ".int8_scale"  # behind the name of a tensor: the name of its scales
 State = dict[str, Tensor]
 
 
+def steps_and_scale(weight: Tensor, axis: int = 0) -> tuple[Tensor, Tensor]:
+    """A weight as whole steps, int8 of its shape, and a scale a place along an axis, float32 (1, ..., O, ..., 1).
+
+    Args:
+        weight: floating-point numbers in two or more dimensions.
+        axis: of the output channels.
+    """
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = weight.float().abs().amax(dim=others, keepdim=True) / STEPS
+    steps = weight.float() / scale.where(scale > 0, torch.ones(()))
+    return steps.round().to(torch.int8), scale
+
+
 def quantised(state: State) -> State:
     """Tensors by name, the matrices and kernels among them as int8 (O, ...), each with its scales, float32 (O, 1, ...).
 
@@ -25,12 +38,10 @@ def quantised(state: State) -> State:
     """
     stored: State = {}
     for name, value in state.items():
-        if value.ndim < 2 or not value.is_floating_point():
+        if value.ndim > 1 and value.is_floating_point():
+            stored[name], stored[name + SCALE] = steps_and_scale(value)
+        else:
             stored[name] = value
-            continue
-        scale = value.float().abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True) / STEPS
-        steps = value.float() / scale.where(scale > 0, torch.ones(()))
-        stored[name], stored[name + SCALE] = steps.round().to(torch.int8), scale
     return stored
 
 

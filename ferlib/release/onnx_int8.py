@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
+import torch
+from torch import Tensor
 
-from ferlib.models.int8 import STEPS
+from ferlib.models.int8 import STEPS, steps_and_scale
 
 if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
@@ -20,10 +21,12 @@ def store_in_int8(program: "ONNXProgram") -> None:
     """
     graph = program.model.graph
     for name, weight in list(graph.initializers.items()):
-        found = steps_and_scale(weight.const_value.numpy()) if weight.const_value is not None else None
+        if weight.const_value is None:
+            continue
+        found = exact_steps(torch.from_numpy(weight.const_value.numpy().copy()))
         if found is None:
             continue
-        steps, scale = (ir.Value(name=f"{name}_{part}", const_value=ir.tensor(value))
+        steps, scale = (ir.Value(name=f"{name}_{part}", const_value=ir.tensor(value.numpy()))
                         for part, value in zip(("steps", "scale"), found, strict=True))  # fmt: skip
         cast = ir.node("Cast", [steps], {"to": ir.DataType.FLOAT})
         product = ir.node("Mul", [cast.outputs[0], scale])
@@ -34,17 +37,14 @@ def store_in_int8(program: "ONNXProgram") -> None:
         graph.insert_before(graph[0], [cast, product])
 
 
-def steps_and_scale(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """A weight as int8 of its shape and float32 scales along one of its axes; None where it is nothing like that."""
-    if weight.dtype != np.float32 or weight.ndim < 2:
+def exact_steps(weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    """`steps_and_scale` along the axis by which they are the weight again; None where there is no such axis."""
+    if weight.dtype != torch.float32 or weight.ndim < 2:
         return None
     for axis in range(weight.ndim):
-        others = tuple(i for i in range(weight.ndim) if i != axis)
-        largest = np.abs(weight).max(axis=others, keepdims=True)
-        if weight.size < 4 * largest.size:  # nothing to be saved
+        if weight.numel() < 4 * weight.shape[axis]:  # nothing to be saved
             continue
-        scale = largest / np.float32(STEPS)
-        steps = np.rint(weight / np.where(scale > 0, scale, 1))
-        if (np.abs(steps * scale - weight) <= EXACT * largest).all():
-            return steps.astype(np.int8), scale
+        steps, scale = steps_and_scale(weight, axis)
+        if ((steps * scale - weight).abs() <= EXACT * STEPS * scale).all():
+            return steps, scale
     return None

@@ -173,9 +173,7 @@ def adopt_model(source: str, folder: Path) -> None:
     Raises:
         UserError: there is no such released model, or the folder is there and holds something else than a model.
     """
-    made = released_models().get(source, Path(source))
-    if not (made / "training.json").is_file():
-        raise UserError(f"no released model {source}; there are {', '.join(released_models())}")
+    made = _released(source)
     if made.resolve() == folder.resolve():
         raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
     _make_folder(made, folder, json.loads((made / "training.json").read_text()) | {"form_of": made.name})
@@ -195,7 +193,7 @@ def _make_folder(source: Path, folder: Path, training: dict) -> None:
 
 
 def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, int8: bool) -> None:
-    """Change a new model in ways that take no training, and note in its training.json what was done.
+    """Change a new model in ways that take no training.
 
     Args:
         folder: made by `adopt_run` or `adopt_model`.
@@ -218,10 +216,6 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
     if mirror:
         config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
-    training = json.loads((folder / "training.json").read_text())
-    before = training.get("afterwards", {"mirror": False, "tau": None})
-    done = {"mirror": mirror or before["mirror"], "tau": before["tau"] if tau is None else tau + (before["tau"] or 0)}
-    _write_training(folder, training | {"afterwards": done | {"int8": int8 or before.get("int8", False)}})
 
 
 def command_of(arguments: Sequence[str]) -> str | None:
@@ -298,7 +292,12 @@ def release(
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
     if mirror or int8 or tau is not None:
         finish(folder, dataset, mirror, tau, int8)
-        training = json.loads((folder / "training.json").read_text())
+        before = {"mirror": False, "tau": None, "int8": False} | training.get("afterwards", {})
+        training["afterwards"] = {
+            "mirror": mirror or before["mirror"],
+            "tau": before["tau"] if tau is None else tau + (before["tau"] or 0),
+            "int8": int8 or before["int8"],
+        }
     _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
     calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if new:
@@ -329,15 +328,21 @@ def _folder(name: str, new: bool, out: Path | None) -> Path:
         if Path(name).name != name or shipped:
             raise UserError(f"a new model cannot be called {name!r}, {'which is released' if shipped else 'a path'}")
         return home / name
-    source = released_models().get(name, Path(name))
-    if not (source / "training.json").is_file():
-        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
+    source = _released(name)
     target = home / source.name if name in released_models() or out else source
     if target.resolve() != source.resolve():
         if target.exists():
             raise UserError(f"{target} is there already; choose another folder with --out, or measure that one")
         shutil.copytree(source, target)
     return target
+
+
+def _released(name: str) -> Path:
+    """The folder of a released model, or of one that was made here; `UserError` where there is none."""
+    folder = released_models().get(name, Path(name))
+    if not (folder / "training.json").is_file():
+        raise UserError(f"no released model {name}; there are {', '.join(released_models())}")
+    return folder
 
 
 def _known(sha256: str | None) -> str | None:

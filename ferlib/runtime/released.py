@@ -15,9 +15,10 @@ def released_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
 
 
-def form_of(name: str) -> str | None:
-    """The released model that a released model is another form of, smaller or with other thresholds, say; or None."""
-    return json.loads((released_models()[name] / "training.json").read_text()).get("form_of")
+def models_of_their_own() -> list[str]:
+    """Names of the released models that are not another form of one: the same network, in eight bits say."""
+    notes = {name: json.loads((folder / "training.json").read_text()) for name, folder in released_models().items()}
+    return [name for name, training in notes.items() if "form_of" not in training]
 
 
 def released_onnx(name_or_dir: str | Path) -> Path | None:

@@ -1,6 +1,5 @@
 """ONNX files of models with weights in eight bits: as small, and the same answers."""
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -8,7 +7,7 @@ import torch
 from ferlib.models.int8 import dequantised, quantised
 from ferlib.models.registry import create_model
 from ferlib.release.onnx_export import TOLERANCE, export_onnx, largest_difference
-from ferlib.release.onnx_int8 import steps_and_scale
+from ferlib.release.onnx_int8 import exact_steps
 from ferlib.synthetic.render import sample_faces
 
 PROBE = {"backbone": "mobilenetv1_100", "keep_stages": 3, "input_size": 64}
@@ -29,16 +28,15 @@ def test_weights_in_eight_bits_stay_so_in_the_file(tmp_path, flip_tta):
 
 
 def test_steps_and_scales_are_found_along_any_axis_and_only_where_they_are():
-    rng = np.random.default_rng(0)
-    weight = rng.normal(size=(6, 40)).astype(np.float32)
-    assert steps_and_scale(weight) is None and steps_and_scale(weight[0]) is None
-    stored = quantised({"weight": torch.from_numpy(weight)})
-    exact = dequantised(stored)["weight"].numpy()
-    for turned, axis in ((exact, 0), (np.ascontiguousarray(exact.T), 1)):
-        steps, scale = steps_and_scale(turned)
-        assert steps.dtype == np.int8 and scale.shape == tuple(6 if i == axis else 1 for i in range(2))
-        assert np.array_equal(steps if axis == 0 else steps.T, stored["weight"].numpy())
-    assert np.allclose(steps * scale, turned, rtol=0, atol=1e-6 * np.abs(exact).max())
-    nudged = exact.copy()
+    weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    assert exact_steps(weight) is None and exact_steps(weight[0]) is None
+    stored = quantised({"weight": weight})
+    exact = dequantised(stored)["weight"]
+    for turned, axis in ((exact, 0), (exact.T.contiguous(), 1)):
+        steps, scale = exact_steps(turned)
+        assert steps.dtype == torch.int8 and scale.shape == tuple(6 if i == axis else 1 for i in range(2))
+        assert torch.equal(steps if axis == 0 else steps.T, stored["weight"])
+    assert torch.allclose(steps * scale, turned, rtol=0, atol=1e-6 * float(exact.abs().max()))
+    nudged = exact.clone()
     nudged[2, 3] += 1e-3
-    assert steps_and_scale(nudged) is None
+    assert exact_steps(nudged) is None
