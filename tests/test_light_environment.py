@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib.cbook
 import pytest
 
-from ferlib.runtime.released import released_models
+from ferlib.runtime.released import models_of_their_own
 
 ROOT = Path(__file__).parents[1]
 LAB = (
@@ -114,7 +114,7 @@ def test_the_page_answers_without_pytorch(light, photo):
         assert face["label"] == "neutral" and sum(face["looked_at"].values()) == pytest.approx(1, abs=1e-4)
         assert boxed and len(overlays) == 1
         models = client.predict(api_name="/models")
-        assert {model["name"] for model in models} == set(released_models())
+        assert {model["name"] for model in models} == set(models_of_their_own())
         assert all(model["methods"] == ["gradcam"] for model in models)
         answer = client.predict(handle_file(photo), api_name="/neighbours")
         assert len({max(row["honest"], key=row["honest"].get) for row in answer["companies"]}) == 1
