@@ -11,6 +11,7 @@ batch norm, which sees a process's fraction of the batch, and the draws of augme
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -339,8 +340,15 @@ def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) ->
 
 
 def precision_of(recipe: Recipe, device: torch.device) -> str:
-    """Precision of forward and backward pass on a device: "float32" or "bfloat16"."""
-    return {"auto": "bfloat16" if device.type == "cuda" else "float32"}.get(recipe.precision, recipe.precision)
+    """Precision of forward and backward pass on a device: "float32" or "bfloat16"; warns where that is a slow one."""
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    precision = auto if recipe.precision == "auto" else recipe.precision
+    if precision == "bfloat16" and device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        if not any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+            warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
+                          "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
+    return precision
 
 
 def described(data: FaceDataset) -> dict:

@@ -67,7 +67,8 @@ class Recipe:
             judged one face at a time. "published": it is chosen on the *test* split in class-sorted batches of the
             training's size, as the code of Conv-cut and PAtt-Lite does; no figure of such a run says how good the
             model is.
-        precision: of forward and backward pass: "float32", "bfloat16" (autocast), or "auto", bfloat16 on a GPU.
+        precision: of forward and backward pass: "float32", "bfloat16" (autocast), or "auto", bfloat16 on a GPU. Some
+            processors have no instructions for bfloat16 and take many times as long with it, with a warning.
         compile: mode of torch.compile for the training step, or "no".
 
     Raises:

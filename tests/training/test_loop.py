@@ -18,6 +18,7 @@ from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.training import batch_sources
 from ferlib.training.checkpoint import RunFolder, best_epoch
+from ferlib.training.loop import precision_of
 from ferlib.training.recipes import RECIPES
 from ferlib.training.schedules import torch_plateau
 
@@ -200,6 +201,19 @@ def test_bfloat16_computes_nearly_the_same(faces, tmp_path):
     assert all(
         value.dtype != torch.bfloat16 for value in load_file(tmp_path / "rounded/best/model.safetensors").values()
     )
+
+
+def test_bfloat16_on_a_processor_without_its_instructions_is_warned_of(faces, monkeypatch):
+    """On one such, a step of training took thirteen times as long."""
+    plan, cpu = recipe(faces, precision="bfloat16"), torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    with pytest.warns(UserWarning, match="precision=float32"):
+        assert precision_of(plan, cpu) == "bfloat16"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert precision_of(replace(plan, precision="auto"), cpu) == "float32"
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+        assert precision_of(plan, cpu) == precision_of(plan, torch.device("cuda")) == "bfloat16"
 
 
 @pytest.mark.slow
