@@ -1,6 +1,6 @@
 """Names that readers see, for those that code has."""
 
-#: How data sets, models, backbones and tables are called where a reader sees them; others by their own names.
+#: How data sets, models, backbones, metrics and tables are called where a reader sees them; others by their own names.
 NAMES = {
     "ferplus": "FERPlus",
     "fer2013": "FER2013",
@@ -37,9 +37,12 @@ NAMES = {
     "tsne": "t-SNE",
     "pca": "PCA",
     "umap": "UMAP",
+    "macro_f1": "macro-F1",
+    "ece": "calibration error",
+    "ece_uncalibrated": "calibration error without temperature",
 }
 
 
 def display_name(name: object) -> str:
-    """A data set, model, backbone or method as figures, tables and menus call it."""
+    """A data set, model, backbone, method or metric as figures, tables and menus call it."""
     return NAMES.get(str(name), str(name).replace("_", " "))

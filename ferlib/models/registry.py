@@ -58,7 +58,7 @@ MODELS = {
     "linear_probe": Entry(
         ConvCut,
         ConvCutConfig("linear_probe", detail_layers=0, attention="none", dropout=0.0),
-        "pooled backbone map only",
+        "one linear layer on the pooled map of a backbone",
     ),
     "ivsa": Entry(IVSA, IVSAConfig(), "improved VGG with Salient Attention Blocks"),
     "ivsa_cbam": Entry(IVSA, IVSAConfig("ivsa_cbam", block="cbam"), "the same VGG with CBAM"),

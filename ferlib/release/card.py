@@ -16,6 +16,7 @@ from ferlib.evaluation.report_format import ClassScores, Estimate, in_percent, r
 from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
+from ferlib.names import display_name
 from ferlib.runtime.prediction_sets import FILE
 
 CARD = """---
@@ -41,8 +42,8 @@ another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Code: 
 |---|---|---|
 {metrics}
 
-`ece` is the expected calibration error. Probabilities are softmax(logits / {temperature}); that temperature was fitted
-on the validation split (`python -m ferlib calibrate`). `ece uncalibrated` is the error without it.
+Probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation split
+(`python -m ferlib calibrate`). The last row is the expected calibration error without it.
 
 | class | faces | precision | F1 | recall | recall, duplicates removed |
 |---|---|---|---|---|---|
@@ -111,10 +112,11 @@ def card(folder: Path) -> str:
     training = json.loads((folder / "training.json").read_text())
     report, clean = (read_report(folder / f"{name}.json") for name in ("report", "report_clean"))
     licence, about, data = training["licence"], training["about"], report["data"]
+    architecture = MODELS[model.config.architecture].about
     return CARD.format(
         licence_field=f"license: {licence.lower()}\n" if licence else "",
         name=folder.name,
-        architecture=MODELS[model.config.architecture].about,
+        architecture=architecture[:1].upper() + architecture[1:],
         parameters=parameter_count(model) / 1e6,
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
         size=model.config.input_size,
@@ -132,7 +134,7 @@ def card(folder: Path) -> str:
         commit=report["commit"],
         temperature=model.config.temperature,
         metrics="\n".join(
-            f"| {key.replace('_', ' ')} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
+            f"| {display_name(key)} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
             for key, metric in report["metrics"].items()
         ),
         per_class="\n".join(_class_row(key, row, clean["per_class"][key]) for key, row in report["per_class"].items()),
@@ -140,7 +142,7 @@ def card(folder: Path) -> str:
         command=f"\n    python -m ferlib {training['command']}\n" if training["command"] else "",
         best_epoch=training["best_epoch"],
         epochs=training["epochs"],
-        selected_by=training["selected"]["by"].replace("_", " "),
+        selected_by=display_name(training["selected"]["by"]),
         selected_on=training["selected"]["split"],
         selected=training["selected"]["value"],
         seed=training["recipe"]["seed"],
@@ -175,7 +177,8 @@ def _prediction_sets(folder: Path) -> str:
             size = f"{found['mean_size']['value']:.2f}"
             rows.append(f"| {' | '.join([truth, f'{float(coverage):.0%}', *cells, size])} |")
     return SETS.format(
-        **{name: made[name] for name in ("faces", "split", "data")},
+        **{name: made[name] for name in ("faces", "split")},
+        data=display_name(made["data"]),
         by=content["by"],
         score=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in content["score"].items()),
         test_faces=test["faces"],
@@ -194,7 +197,7 @@ def _trained(training: dict, data: str) -> str:
         chosen = "**the epoch chosen on its test split, so the test figures here are too high**"
     else:
         chosen = "the epoch chosen on its validation split, measured on its test split"
-    return f"Trained on {faces} of {data}, {chosen}."
+    return f"Trained on {faces} of {display_name(data)}, {chosen}."
 
 
 def _origin(model: FaceModel, training: dict) -> str:

@@ -13,6 +13,7 @@ from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.layers import BatchAttention
 from ferlib.models.profile import count_flops
 from ferlib.models.registry import create_model, list_models, load_model, released_models
+from ferlib.names import display_name
 from ferlib.release import listing
 from ferlib.release.listing import TestFigures, model_rows, read_figures
 from ferlib.runtime import released
@@ -65,7 +66,7 @@ def test_a_released_model_is_described_by_its_own_folder(rows, name):
     assert f"| accuracy | {row.test.accuracy:.4f} (" in card
     assert f"| balanced accuracy | {row.test.balanced_accuracy:.4f} (" in card
     assert (
-        f"{row.test.faces:,} faces" in card and f" of {row.test.data}, the epoch chosen on its validation split" in card
+        f"{row.test.faces:,} faces" in card and f" of {display_name(row.test.data)}, the epoch chosen on its validation split" in card
     )
 
 

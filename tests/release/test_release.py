@@ -136,7 +136,7 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
     anger = report["per_class"]["anger"]
     assert f"| anger | {anger['support']:.0f} | {anger['precision']:.3f} | {anger['f1']:.3f} | " in card
     assert f"{anger['recall']:.3f} ({anger['recall_low']:.3f} to {anger['recall_high']:.3f})" in card
-    assert "| ece uncalibrated |" in card and f"logits / {load_model('some_model').config.temperature}" in card
+    assert "| calibration error without temperature |" in card and f"logits / {load_model('some_model').config.temperature}" in card
     history = pd.read_csv(run / "history.csv")
     best = history["accuracy"][::-1].idxmax()
     assert f"Epoch {best + 1} of 2 had the best accuracy on the validation split" in card
@@ -203,7 +203,7 @@ def test_a_run_chosen_on_test_says_so(run, synthetic_faces):
     change(run / "metrics.json", protocol="published", select_by="macro_f1")
     card = (release("too_good", synthetic_faces, run) / "README.md").read_text()
     assert "chosen on its test split, so the test figures here are too high" in card
-    assert "had the best macro f1 on the test split" in card
+    assert "had the best macro-F1 on the test split" in card
 
 
 @pytest.mark.slow
