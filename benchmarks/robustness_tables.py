@@ -24,9 +24,9 @@ KINDS = {"clear": "clear faces", "noise": "noise", "blur": "blur", "weather": "w
 OTHERS = {"dark": "too dark", "tilted": "tilted by 10° to 60°", "sunglasses": "sunglasses", "mask": "mask"}
 
 
-def slices(data: str) -> str:
-    """The slices of a data set that differ by more than noise, and their number."""
-    found = read(f"slices_{data}")["slices"]
+def slices(name: str) -> str:
+    """The slices in results/slices_{name}.json that differ by more than noise, and their number."""
+    found = read(f"slices_{name}")["slices"]
     lines = ["| slice | | faces | right, % | expected, % | difference, points |", "|---" * 6 + "|"]
     for one in (one for one in found if one["more_than_noise"]):
         cells = [COLUMNS[one["column"]], one["group"], f"{one['faces']:,}", in_percent(one["accuracy"])]
@@ -84,6 +84,8 @@ def robustness_tables() -> dict[str, Callable[[], str]]:
     return {
         "slices_ferplus": partial(slices, "ferplus"),
         "slices_photos": partial(slices, "facial_expressions"),
+        "slices_ferplus_l": partial(slices, "ferplus_ferlib-l"),
+        "slices_photos_l": partial(slices, "facial_expressions_ferlib-l"),
         "robustness": robustness,
         "robustness_sets": robustness_sets,
         "robustness_conditions": robustness_conditions,

@@ -204,7 +204,8 @@ def methods_rows(heading: str, entry: dict) -> str:
         on_test[label] = f"{100 * (row['chosen_on_test'] - row['metrics']['accuracy']['value']):.1f}"
         minutes[label] = f"{row['minutes']:.1f}"
         milliseconds[label] = f"{row['ms_per_face']:.1f}"
-    return written(f"{heading}, {wanted} seeds, {entry['epochs']} epochs", columns, labels)
+    up_to = "" if min(len(row["seeds"]) for row in entry["rows"]) == wanted else "up to "
+    return written(f"{heading}, {up_to}{wanted} seeds, {entry['epochs']} epochs", columns, labels)
 
 
 def judged(gain: dict) -> str:
@@ -239,14 +240,14 @@ def methods_claims() -> str:
     found = {f"here, FERPlus: {heading}, {how}": (entry, {row["paper"]: row for row in entry["rows"] if row["paper"]})
              for table, how in titles.items() for heading, entry in methods_entries(table).items()}  # fmt: skip
     columns: dict[str, dict[str, str]] = {"the paper, %": {}, "its protocol": {}, **{name: {} for name in found}}
-    columns["built of it"] = {}
+    columns["what was built, and remarks"] = {}
     for method, own in claims.groupby("model", sort=False):
         paper = ", ".join(f"{display_name(d)} {v:.2f}" for d, v in zip(own["data"], own["value"], strict=True))
         columns["the paper, %"][method] = paper
         columns["its protocol"][method] = "; ".join(dict.fromkeys(own["protocol"]))
         notes = list(dict.fromkeys(part for note in own["note"] for part in note.split("; ") if part))
         rival = built.get(method)
-        columns["built of it"][method] = "; ".join([*([rival.about] if rival else []), *notes])
+        columns["what was built, and remarks"][method] = "; ".join([*([rival.about] if rival else []), *notes])
         for name, (entry, rows) in found.items():
             columns[name][method] = here(rival is not None, rival is None or rival.frozen, entry, rows.get(method))
     return written("method", columns, list(dict.fromkeys(claims["model"])))

@@ -66,11 +66,10 @@ def released(before: bool = True) -> str:
 
 def beside_fer() -> str:
     """The released model beside the `fer` package on the same rows."""
-    fer = read("peers")["entries"]["fer"]["sets"]
+    ours, fer = (read("peers")["entries"][name]["sets"] for name in ("convcut_ferplus", "fer"))
     lines = [HEAD]
     for data, title in (("ferplus", "FERPlus without contempt"), ("fer2013", "FER2013's own labels")):
-        ours = read(f"convcut_ferplus_on_{data}_7")
-        lines.append(row(f"**ours**, {title}", ours["faces"], ours["metrics"]))
+        lines.append(row(f"**ours**, {title}", ours[data]["faces"], ours[data]["metrics"]))
         if data == "fer2013":
             again = read("convcut_fer2013_head")
             lines.append(row(f"**ours, head retrained on them**, {title}", again["faces"], again["metrics"]))
@@ -214,7 +213,7 @@ def coverage(entries: dict[str, dict], wanted: Sequence[str] = ("0.8", "0.9", "0
 def coverage_classes() -> str:
     """Coverage by class of 90 % sets for the label on FERPlus's test faces, beside the recall of the first class."""
     columns: dict[str, dict[str, str]] = {"faces": {}}
-    for model in RELEASED[:2]:
+    for model in ("convcut_ferplus", "convcut_ferplus_mirror", "ferlib-l"):
         recalls, found = read(model)["per_class"], set_figures(model)["label"]["0.9"]["per_class"]
         columns["faces"] = {key: f"{row['faces']:,}" for key, row in found.items()}
         columns[f"`{model}`: first class right, %"] = {
@@ -230,22 +229,22 @@ def ceiling() -> str:
     """One annotator against the other nine by class, and the released models' recall, on FERPlus."""
     splits = read("annotator_ceiling")["splits"]
     columns: dict[str, dict[str, str]] = {}
-    for split, title in (("validation", "PublicTest"), ("test", "PrivateTest")):
-        found = splits[split]
+    kept = splits["test"]["kept"]
+    for found, faces in (
+        (splits["validation"], "PublicTest"),
+        (splits["test"], "PrivateTest"),
+        (kept, f"the models' {kept['faces']:,} faces"),
+    ):
         rows = {"all faces": found["agreement"], "mean over the classes": found["balanced_agreement"]}
-        rows |= found["per_class"]
-        columns[f"one annotator, {title}"] = {key: in_percent(row) for key, row in rows.items()}
-        kept = found["kept"]
-        columns[f"one annotator, {title}"]["all, the faces of the figures alone"] = in_percent(kept["agreement"])
-        if split == "test":
-            columns["answers"] = {"all faces": f"{found['answers']:,}"}
-            columns["answers"] |= {key: f"{row['answers']:,}" for key, row in found["per_class"].items()}
-    for model in ("convcut_ferplus", "convcut_ferplus_mirror"):
+        columns[f"one annotator, {faces}"] = {key: in_percent(row) for key, row in (rows | found["per_class"]).items()}
+    columns["annotators' answers, these faces"] = {"all faces": f"{kept['answers']:,}"}
+    columns["annotators' answers, these faces"] |= {k: f"{row['answers']:,}" for k, row in kept["per_class"].items()}
+    for model in ("convcut_ferplus", "convcut_ferplus_mirror", "ferlib-l"):
         report = read(model)
         cells = {key: f"{100 * row['recall']:.1f}" for key, row in report["per_class"].items()}
         for row, metric in (("all faces", "accuracy"), ("mean over the classes", "balanced_accuracy")):
             cells[row] = f"{100 * report['metrics'][metric]['value']:.1f}"
-        columns[f"`{model}`, PrivateTest"] = cells
+        columns[f"`{model}`, the same faces"] = cells
     return studies.written("right, %", columns, list(columns["one annotator, PublicTest"]))
 
 

@@ -45,9 +45,12 @@ class SetRule:
         """A number (K,) for every class, the same for those that share a threshold, from their faces (K,)."""
         if self.by == "whole":
             return np.zeros(len(counts), int)
-        groups = np.arange(len(counts))
-        rare = counts < RARE
-        return np.where(rare, len(counts), groups) if self.by == "class, rare ones together" else groups
+        return np.arange(len(counts)) if self.by == "class" else rare_together(counts)
+
+
+def rare_together(counts: np.ndarray) -> np.ndarray:
+    """A number (K,) for every class by its faces (K,), the same for those of fewer than `RARE`."""
+    return np.where(counts < RARE, len(counts), np.arange(len(counts)))
 
 
 SCORES = (
@@ -91,9 +94,13 @@ def calibrated(
     rule: SetRule, probabilities: np.ndarray, weights: np.ndarray, coverage: float, classes: Sequence[str]
 ) -> PredictionSets:
     """Prediction sets by a rule from calibration faces: probabilities and weights (N, K) of K classes."""
-    groups = rule.groups(weights.sum(axis=0))
-    limits = thresholds(rule.score(probabilities), weights, coverage, groups)
+    limits = limits_of(rule, probabilities, weights, coverage)
     return PredictionSets(coverage, tuple(classes), rule.score, tuple(limits.tolist()))
+
+
+def limits_of(rule: SetRule, probabilities: np.ndarray, weights: np.ndarray, coverage: float) -> np.ndarray:
+    """A rule's thresholds float64 (K,) of the classes from calibration faces: probabilities and weights (N, K)."""
+    return thresholds(rule.score(probabilities), weights, coverage, rule.groups(weights.sum(axis=0)))
 
 
 def cross_validated(
@@ -110,8 +117,8 @@ def cross_validated(
 
     Returns:
         coverage; worst_class, that of the class with the lowest; classes_short, how many have a coverage that is
-        below the wanted one by more than chance (its 95 % Wilson interval ends below); single, the fraction of sets of
-        one class; empty, that of empty ones; size, the mean.
+        below the wanted one by more than chance (its 95 % Wilson interval ends below), where those of fewer than `RARE`
+        faces count as one; single, the fraction of sets of one class; empty, that of empty ones; size, the mean.
     """
     weights = label_weights(labels, probabilities.shape[1])
     scores, rng = rule.score(probabilities), np.random.default_rng(seed)
@@ -124,13 +131,18 @@ def cross_validated(
             groups = rule.groups(weights[~held].sum(axis=0))
             sets.append(scores[held] <= thresholds(scores[~held], weights[~held], coverage, groups))
             rows.append(np.flatnonzero(held))
-    found, truth = np.concatenate(sets), labels[np.concatenate(rows)]
+    order = np.concatenate(rows)
+    found, truth = np.concatenate(sets), labels[order]
     covered, size = found[np.arange(len(truth)), truth], found.sum(axis=1)
-    by_class = {label: float(covered[truth == label].mean()) for label in np.unique(labels)}
-    short = [share for label, share in by_class.items() if _wilson(share, (labels == label).sum())[1] < coverage]
+    tested = rare_together(weights.sum(axis=0))[labels]  # a dozen faces show hardly anything
+    short = [
+        group
+        for group in np.unique(tested)
+        if _wilson(covered[tested[order] == group].mean(), (tested == group).sum())[1] < coverage
+    ]
     return {
         "coverage": float(covered.mean()),
-        "worst_class": min(by_class.values()),
+        "worst_class": min(float(covered[truth == label].mean()) for label in np.unique(labels)),
         "classes_short": len(short),
         "single": float((size == 1).mean()),
         "empty": float((size == 0).mean()),
@@ -148,17 +160,21 @@ def choose_rule(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     """The rule with the most single answers among those that keep their promise, by cross-validation at `CHOSEN_AT`.
 
     A rule keeps it if at most `SHORT` of the coverage is missing over all faces, and over the faces of no class more
-    than chance explains. Where no rule does, it is the one whose worst class is covered most.
+    than chance explains, where rare classes count as one, as a dozen faces show little; and if there are faces enough
+    for a finite threshold at every one of `COVERAGES`. Where no rule does both, it is the one whose worst class is
+    covered most, of those with faces enough if there are any.
 
     Returns:
         The rule, and what was found of each of `RULES`.
     """
     found = [cross_validated(rule, probabilities, labels, CHOSEN_AT, seed) for rule in RULES]
+    weights = label_weights(labels, probabilities.shape[1])
 
-    def merit(place: int) -> tuple[bool, float]:
-        one = found[place]
-        kept = one["coverage"] >= CHOSEN_AT - SHORT and not one["classes_short"]
-        return kept, one["single"] if kept else one["worst_class"]
+    def merit(place: int) -> tuple[bool, bool, float]:
+        one, rule = found[place], RULES[place]
+        enough = bool(np.isfinite(limits_of(rule, probabilities, weights, max(COVERAGES))).all())
+        kept = enough and one["coverage"] >= CHOSEN_AT - SHORT and not one["classes_short"]
+        return kept, enough, one["single"] if kept else one["worst_class"]
 
     chosen = max(range(len(RULES)), key=merit)
     table = [

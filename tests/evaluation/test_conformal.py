@@ -12,6 +12,7 @@ from ferlib.evaluation.conformal import (
     conformal_quantile,
     cross_validated,
     label_weights,
+    limits_of,
     measure_sets,
 )
 from ferlib.runtime.prediction_sets import ConformalScore, PredictionSets
@@ -138,6 +139,21 @@ def test_the_chosen_rule_keeps_its_promise_for_every_class():
     assert all(
         row["single"] <= chosen["single"] for row in table if not row["classes_short"] and row["coverage"] > 0.895
     )
+
+
+def test_a_class_of_a_dozen_faces_does_not_choose_the_rule():
+    """Eight of thirteen faces recognised: a threshold of their own would be infinite at 95 %, and in every set."""
+    probabilities, labels = drawn(2000)
+    order = np.argsort(labels, kind="stable")
+    kept = np.concatenate([order[labels[order] == one][:most] for one, most in enumerate((900, 600, 400, 80, 13))])
+    probabilities, labels = probabilities[kept], labels[kept]
+    probabilities[-13:-5], probabilities[-5:] = np.eye(5)[4], np.eye(5)[0]
+    rule, table = choose_rule(probabilities, labels)
+    weights = label_weights(labels, 5)
+    assert np.isinf(limits_of(SetRule(rule.score, "class"), probabilities, weights, 0.95)[4])
+    assert np.isfinite(limits_of(rule, probabilities, weights, 0.95)).all()
+    chosen = next(row for row in table if row["chosen"])
+    assert rule.by == "class, rare ones together" and chosen["worst_class"] < 0.7 and not chosen["classes_short"]
 
 
 def test_figures_by_hand():
