@@ -306,7 +306,7 @@ def test_a_model_without_a_backbone_says_so(run, synthetic_faces):
     model = create_model("ivsa", widths=(8, 8, 8, 8), hidden=16, classes=synthetic_faces.classes)
     model.save_pretrained(str(run / "best"))
     card = (release("small_ivsa", synthetic_faces, run) / "README.md").read_text()
-    assert "improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
+    assert "Improved VGG with Salient Attention Blocks" in card and "Nothing is pretrained." in card
     assert "{" not in card.partition("```json")[0]
 
 
