@@ -78,7 +78,8 @@ def propose_labels(
     if len(alike := names[names.index.duplicated(keep=False)]):
         raise DataError(f"{alike.iloc[0]} and {alike.iloc[1]} would give faces of the same name; rename one of them")
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
-    new = [path for path in found if path.relative_to(photos).as_posix() not in set(table["photo"])]
+    known = set(table["photo"])
+    new = [path for path in found if path.relative_to(photos).as_posix() not in known]
     rows = [row for path in progress(new, "faces", " photos") for row in _cut(path, photos, out, predictor)]
     if rows:
         fresh = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -103,7 +104,14 @@ def read_proposals(out: Path) -> pd.DataFrame:
     numbers = dict.fromkeys((*whole, "confidence", "margin"), "")
     words = dict.fromkeys(set(COLUMNS) - set(numbers), str)  # a person may be called None
     types = whole | words
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
+    how = {"keep_default_na": False, "na_values": numbers, "encoding_errors": "surrogateescape"}
+    try:
+        table = pd.read_csv(path, dtype=types, **how)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a table ({error}); restore it, or choose another --out") from error
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise DataError(f"{path} has no column {', '.join(missing)}; was it saved with other separators than commas?")
+    return table
 
 
 @any_names

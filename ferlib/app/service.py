@@ -96,8 +96,9 @@ class Service:
     def names(self) -> dict[str, str]:
         """Names of the models, the default first, and where each is loaded from; known before they are loaded."""
         first = self.first_model or DEFAULT_MODEL
-        sources = [first, *(name for name in models_of_their_own() if name != first)]
-        return {Path(source).name if Path(source).is_dir() else source: source for source in sources}
+        own = first not in released_models() and Path(first).is_dir()
+        name = Path(first).resolve().name if own else first
+        return {name: first} | {other: other for other in models_of_their_own() if other != name}
 
     @property
     def models(self) -> dict[str, "BatchingPredictor"]:
@@ -178,7 +179,8 @@ class Service:
         """
         name = model or next(iter(self.models))
         self.predictor(name)
-        folder = released_models().get(name, Path(self.names[name]))
+        source = self.names[name]
+        folder = released_models().get(source, Path(source))
         card, report = folder / "README.md", folder / "report.json"
         text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter

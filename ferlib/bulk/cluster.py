@@ -79,5 +79,5 @@ def _connect(address: str | None, workers: int | None) -> None:
             ray.init(address, log_to_driver=False)
         else:
             ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises no class of its own there
         raise UserError(f"the Ray cluster {address or ''} does not answer ({error})") from error

@@ -1,5 +1,6 @@
 """The photos of a run: listed once, in order, in a Parquet file whose row groups are the shards."""
 
+import codecs
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,8 @@ def photos_of(source: str) -> Iterator[bytes]:
     if is_address(source):
         yield from _of_address(source)
         return
+    if not source:
+        raise UserError("an empty name is no folder, list or photo")
     path = Path(local_path(source))
     if path.is_dir():
         yield from (os.fsencode(picture) for picture, kind in walk_pictures(path) if kind is None)
@@ -67,11 +70,17 @@ def _of_address(source: str) -> Iterator[bytes]:
 
 
 def _of_list(file: IO[bytes], name: str) -> Iterator[bytes]:
-    lines = _of_parquet(file, name) if name.lower().endswith(".parquet") else (line.rstrip(b"\r\n") for line in file)
-    for line in lines:
+    for line in _of_parquet(file, name) if name.lower().endswith(".parquet") else _of_text(file, name):
         if line:
             text = os.fsdecode(line)
             yield line if is_address(text) else os.fsencode(local_path(text))
+
+
+def _of_text(file: IO[bytes], name: str) -> Iterator[bytes]:
+    for line in file:
+        if b"\0" in line:
+            raise UserError(f"{name} is no list in UTF-8, one path a line; save it as UTF-8")
+        yield line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")  # some editors begin a file with such a mark
 
 
 def _of_parquet(file: IO[bytes], name: str) -> Iterator[bytes]:

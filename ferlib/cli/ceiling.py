@@ -24,9 +24,11 @@ def run_ceiling(options: argparse.Namespace) -> int:
     from ferlib.data.registry import dataset_folder
     from ferlib.evaluation.annotator_ceiling import annotator_ceiling
     from ferlib.evaluation.report_format import in_percent
-    from ferlib.utils.atomic import write_json
+    from ferlib.utils.atomic import require_writable, write_json
     from ferlib.utils.commit import commit
 
+    if options.out:
+        require_writable(options.out)
     votes, split = read_votes(dataset_folder("ferplus", options.root))
     kept, splits = majority(votes)[2], {}
     for name in ("validation", "test"):

@@ -32,9 +32,11 @@ def run_coverage(options: argparse.Namespace) -> int:
 
     from ferlib.models.registry import released_models
     from ferlib.release.coverage import coverage_entries
-    from ferlib.utils.atomic import write_json
+    from ferlib.utils.atomic import require_writable, write_json
     from ferlib.utils.commit import commit
 
+    if options.out:
+        require_writable(options.out)
     models = options.models or list(released_models())
     entries = coverage_entries(models, options.data, options.root)
     row = "{:<24} {:<20} {:>6}  {:<6} {:>8}  {:>8} {:>8} {:>8} {:>9} {:>6}".format

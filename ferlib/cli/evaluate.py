@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from ferlib.cli.data_options import add_data_options, load_for, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
+from ferlib.utils.atomic import require_writable, write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ferlib.evaluation.audit import AuditReport
     from ferlib.evaluation.report_format import Report, Slice
 
@@ -68,11 +71,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
-    import pandas as pd
-
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
     from ferlib.evaluation.external_model import load_guest
+    from ferlib.labels import canonical
     from ferlib.models.base import to_device
     from ferlib.models.registry import load_model, released_models
     from ferlib.training.checkpoint import selected_on
@@ -83,10 +85,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
         raise UserError("--batch-size is for --protocol published; an honest figure does not depend on it")
     if options.history and not options.audit:
         raise UserError("--history is for the audit: give --audit too")
-    history = pd.read_csv(options.history) if options.history else None
+    history = _history(options.history) if options.history else None
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-    settings = parse_settings(options.set)
+        require_writable(options.out)
+    settings, without = parse_settings(options.set), [canonical(name) for name in options.without]
     if ":" in options.model:
         data = load_from(options)
         model = load_guest(options.model, data.classes, settings)
@@ -100,21 +102,21 @@ def run_evaluate(options: argparse.Namespace) -> int:
         model,
         data,
         options.split,
-        options.without,
+        without,
         options.clean,
         options.ten_crop,
         options.protocol,
-        options.batch_size or PUBLISHED_BATCH,
-        selected_on(released_models().get(options.model, options.model)),
+        PUBLISHED_BATCH if options.batch_size is None else options.batch_size,
+        selected_on(released_models().get(options.model, options.model), data.name),
         options.slices,
     )
     result: Report = {"name": str(options.model), **measured}
     report = None
     if options.audit:
-        report = audit(model, data, options.split, without=options.without, history=history)
+        report = audit(model, data, options.split, without=without, history=history)
         result["audit"] = report.to_json()
     if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.out, result)
     if options.format == "json":
         print(json.dumps(result))
     else:
@@ -122,6 +124,20 @@ def run_evaluate(options: argparse.Namespace) -> int:
         if report:
             _print_audit(report)
     return int(report is not None and not report.passed)
+
+
+def _history(path: Path) -> "pd.DataFrame":
+    """A run's history, checked before anything is measured."""
+    import pandas as pd
+
+    from ferlib.evaluation.audit import selection_bias
+
+    try:
+        history = pd.read_csv(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not the history of a run ({error})") from error
+    selection_bias(history)
+    return history
 
 
 def _print_table(options: argparse.Namespace, result: "Report") -> None:

@@ -24,17 +24,25 @@ def add_label(commands: argparse._SubParsersAction) -> None:
 def run_label(options: argparse.Namespace) -> int:
     """`ferlib label`."""
     from ferlib import labels
-    from ferlib.annotation.proposals import PROPOSALS, UNSORTED, propose_labels
+    from ferlib.annotation.proposals import PROPOSALS, UNSORTED, propose_labels, read_proposals
     from ferlib.predict import DEFAULT_MODEL, Predictor
     from ferlib.utils.files import search_pictures, skipped_note
 
     asked = options.model or not options.classes
     predictor = Predictor.load(options.model or DEFAULT_MODEL) if asked else None
+    before = set(read_proposals(options.out)["photo"]) if (options.out / PROPOSALS).exists() else set()
     table = propose_labels(options.photos, options.out, predictor, options.classes)
-    skipped = search_pictures(options.photos).skipped
+    inside = search_pictures(options.photos)
+    known = sum(path.relative_to(options.photos).as_posix() in before for path in inside.pictures)
+    skipped = inside.skipped
     skipped = [(path, kind) for path, kind in skipped if options.out not in path.parents]
     slips = {name: guess for name in options.classes if (guess := labels.near_miss(name))}
-    for note in (*skipped_note(skipped), *(f"did you mean {guess} by {name!r}?" for name, guess in slips.items())):
+    left = [f"{known:,} photos stand in {PROPOSALS} by their path below {options.photos}, and were left as they are"]
+    for note in (
+        *skipped_note(skipped),
+        *left[: bool(known)],
+        *(f"did you mean {guess} by {name!r}?" for name, guess in slips.items()),
+    ):
         print(f"note: {note}", file=sys.stderr)
     found, problems = table[table["file"] != ""], table[table["problem"] != ""]
     people = found["person"].where(found["person"] != "").nunique()

@@ -113,6 +113,8 @@ def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[I
     how = options.explain, not options.no_detection, options.landmarks, options.faces, options.min_face
     for given in options.images:
         if given == STDIN:
+            if sys.stdin is None:
+                raise UserError("there is no standard input")
             result = predictor.predict(sys.stdin.buffer.read(), *how)
             yield replace(result, name=STDIN)
         else:

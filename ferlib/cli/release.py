@@ -43,8 +43,13 @@ def run_release(options: argparse.Namespace) -> int:
     run, source = options.run_folder, options.source
     if run and source:
         raise UserError("a new model comes from --run or from --from, not from both")
+    changed = options.int8 or options.mirror or bool(options.tau)
     if options.sets_only and (run or source or options.out):
         raise UserError("--sets-only is for a model that was released before, where it stands")
+    if options.sets_only and (changed or options.licence or options.about or not options.onnx):
+        raise UserError("--sets-only measures the prediction sets alone; leave the other options out")
+    if source and not changed:
+        raise UserError("another form differs by --int8, --mirror or a --tau above 0; give one of them")
     if options.data == "folder":
         data = load_for(options, load_model(run / "best" if run else source or options.name).config)
     else:

@@ -39,16 +39,18 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backbone", metavar="NAME", help="a timm model's name (default: convnext_base)")
     parser.add_argument("--backbone-weights", metavar="FILE",
                         help=".safetensors, imagenet (downloaded by timm, the default) or none")  # fmt: skip
-    parser.add_argument("--keep-stages", type=int, metavar="N", help="stages of the backbone kept: 2, 3 (default) or 4")
-    parser.add_argument("--input-size", type=int, metavar="PX", help="side of the pictures (default: 224)")
+    parser.add_argument(
+        "--keep-stages", type=positive, metavar="N", help="stages of the backbone kept: 2, 3 (default) or 4"
+    )
+    parser.add_argument("--input-size", type=positive, metavar="PX", help="side of the pictures (default: 224)")
     for new in ("backbone", "backbone_weights"):  # their names in older commands
         old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
         parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument(
-        "--epochs", type=int, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
+        "--epochs", type=positive, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
     )
-    parser.add_argument("--train-faces", type=int, metavar="N", help="train on so many faces, drawn at random")
+    parser.add_argument("--train-faces", type=positive, metavar="N", help="train on so many faces, drawn at random")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the recipe to change")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
@@ -58,6 +60,14 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
                         "that everything works, its figures mean nothing")  # fmt: skip
     parser.add_argument("--only-train", action="store_true", help=argparse.SUPPRESS)  # a helper of `--processes`
     parser.set_defaults(run=run_reproduce)
+
+
+def positive(word: str) -> int:
+    """A whole number from 1 on, for an option."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
 
 
 def run_reproduce(options: argparse.Namespace) -> int:
@@ -186,7 +196,7 @@ def _entries(path: Path) -> list[dict]:
         entries = json.loads(path.read_text())["entries"]
         if all(entry["table"] in TABLES for entry in entries):
             return entries
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{path} is not a results file of this command; take another --out")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ferlib.cli.wanted_faces import add_wanted_faces
 from ferlib.errors import UserError
-from ferlib.utils.atomic import atomic_write
+from ferlib.utils.atomic import atomic_write, require_writable
 
 if TYPE_CHECKING:
     from ferlib.video.predictor import VideoPredictor
@@ -86,9 +87,7 @@ def _check(options: argparse.Namespace) -> None:
     from ferlib.video.table_files import table_kind
 
     require_min_face(options.min_face)
-    for path in (options.out, options.annotated, options.timeline):
-        if path and path.exists() and Path(options.source).exists() and path.samefile(options.source):
-            raise UserError(f"{path} is the film itself, and would be overwritten")
+    _check_places([path for path in (options.out, options.annotated, options.timeline) if path], Path(options.source))
     if options.out:
         table_kind(options.out)
     if options.annotated and options.annotated.suffix.lower() != ".mp4":
@@ -101,8 +100,15 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--every takes a number from 1 on, not {options.every}")
     if options.seconds is not None and not options.seconds > 0:
         raise UserError(f"--seconds takes more than 0, not {options.seconds:g}")
-    if options.time_constant is not None and not options.time_constant >= 0:
+    if options.time_constant is not None and not 0 <= options.time_constant < math.inf:
         raise UserError(f"--time-constant takes 0 or more, not {options.time_constant:g}")
+
+
+def _check_places(places: list[Path], film: Path) -> None:
+    for path in places:
+        if path.exists() and film.exists() and path.samefile(film):
+            raise UserError(f"{path} is the film itself, and would be overwritten")
+        require_writable(path)
 
 
 def _film(predictor: "VideoPredictor", reader: "VideoReader", options: argparse.Namespace) -> "VideoTable":

@@ -7,6 +7,7 @@ there is no such face the other three quarter turns are searched as well, and th
 taken. Of 100 photos turned in these three ways 97 % keep the label of the upright photo (`benchmarks/turned.py`).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -86,9 +87,9 @@ def require_min_face(min_face: float | None) -> None:
     """Assert that faces of this side, in pixels, can be asked for.
 
     Raises:
-        UserError: they are too small.
+        UserError: they are too small, or of no size.
     """
-    if min_face is not None and not min_face >= LEAST:
+    if min_face is not None and not LEAST <= min_face < math.inf:
         raise UserError(f"faces can be found from {LEAST} pixels on, not from {min_face:g}")
 
 

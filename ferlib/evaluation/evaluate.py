@@ -116,6 +116,8 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise UserError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     part = clean_split(dataset, split) if clean else dataset.split(split)
+    if unknown := sorted(set(without) - set(dataset.classes)):
+        raise UserError(f"{dataset.name} has no class {', '.join(unknown)}; it has {', '.join(dataset.classes)}")
     classes = [name for name in dataset.classes if name not in without]
     part = part.of_classes(classes)
     if not len(part):

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from inspect import signature
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -53,8 +54,16 @@ def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | 
     module, _, attribute = name.partition(":")
     try:
         build = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{name!r} is not a MODULE:CALLABLE that can be imported: {error}") from error
+    if not callable(build):
+        raise UserError(f"{name} cannot be called, so it makes no model")
+    try:
+        signature(build).bind()
+    except TypeError as error:
+        raise UserError(f"{name} cannot be called without arguments: {error}") from error
+    except ValueError:  # of what is not written in Python nothing is known
+        pass
     model = build()
     if not isinstance(model, nn.Module):
         raise UserError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")

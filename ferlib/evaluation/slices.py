@@ -108,15 +108,17 @@ def grouped(values: pd.Series) -> pd.Series:
 
     Of words, those that are missing are the group `UNKNOWN`.
     """
-    known = values.dropna()
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        known = values[np.isfinite(values.astype(float))]
         if known.nunique() <= MOST_VALUES:
-            order = [f"{value:g}" for value in sorted(known.unique())]
-            words = known.map("{:g}".format)
+            order = [f"{value:.15g}" for value in sorted(known.unique())]
+            words = known.map("{:.15g}".format)
         else:
             parts = pd.qcut(known, GROUPS, duplicates="drop")
-            name = {part: f"{max(part.left, known.min()):.3g} to {part.right:.3g}" for part in parts.cat.categories}
-            order, words = list(name.values()), parts.astype(object).map(name)
+            ends = [(max(part.left, known.min()), part.right) for part in parts.cat.categories]
+            digits = next(n for n in range(3, 18) if len({f"{b:.{n}g}" for a, b in ends}) == len(ends))
+            order = [f"{a:.{digits}g} to {b:.{digits}g}" for a, b in ends]
+            words = parts.astype(object).map(dict(zip(parts.cat.categories, order, strict=True)))
     else:
         words = values.astype(object).where(values.notna(), UNKNOWN).astype(str)
         order = sorted(words.unique(), key=lambda word: (word == UNKNOWN, word))

@@ -73,6 +73,7 @@ class ModelConfig:
         if self.centre_crop and (self.downscale_to or 0) < self.input_size:
             raise UserError("centre_crop needs a downscale_to of at least input_size to crop from")
         check_range(self, 0, math.inf, "temperature", exclusive=True)
+        check_range(self, 1, math.inf, "downscale_to")
         if self.mean is None or self.std is None:
             if self.mean != self.std:
                 raise UserError("give both mean and std, or neither for those of the backbone")

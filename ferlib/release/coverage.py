@@ -4,13 +4,12 @@ Whole faces of a training set's framing are classified as they are; photos go th
 faces in one the largest is taken.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.registry import load_dataset
 from ferlib.detection.crop import FaceCrop
 from ferlib.errors import UserError
@@ -18,6 +17,7 @@ from ferlib.predict import Predictor, find_faces
 from ferlib.release.prediction_sets import measure_prediction_sets
 from ferlib.runtime.prediction_sets import FILE
 from ferlib.runtime.released import model_folder
+from ferlib.utils.atomic import read_json
 from ferlib.utils.progress import progress
 
 Shown = np.ndarray | FaceCrop | None  # a face as it is stored, one cut out of a photo, or none found in it
@@ -41,7 +41,7 @@ def coverage_entries(models: list[str], data: list[str], root: str | Path | None
             folder = model_folder(model)
             if not (folder / FILE).is_file():
                 raise UserError(f"{model} has no prediction sets; `ferlib calibrate` makes them")
-            name = json.loads((folder / FILE).read_text())["calibrated_on"]["data"] if asked == OWN else asked
+            name = read_json(folder / FILE)["calibrated_on"]["data"] if asked == OWN else asked
             if name not in loaded:
                 loaded[name] = load_faces(name, root)
             part, faces = loaded[name]
@@ -69,8 +69,10 @@ def measured(folder: Path, part: FaceDataset, faces: Sequence[Shown]) -> dict:
     """Figures of one model on some faces; those of classes that it does not know, and those not found, are left out."""
     predictor = Predictor.load(folder)
     known = np.isin(np.array(part.classes)[part.frame["label"]], predictor.classes)
-    found = np.array([face is not None for face in faces])
+    found = np.array([face is not None for face in faces], bool)
     kept, side = part.subset(known & found), predictor.classifier.side
+    if not len(kept):
+        raise DataError(f"{part.name} has no test faces of a class that {folder.name} knows")
     shown = [face for face, wanted in zip(faces, known, strict=True) if wanted and face is not None]
     probabilities, _ = predictor.classify([one.resized(side) if isinstance(one, FaceCrop) else one for one in shown])
     predicted = np.array(predictor.classes)[probabilities.argmax(axis=1)]

@@ -24,7 +24,7 @@ from ferlib.evaluation.conformal import (
 )
 from ferlib.labels import mapping
 from ferlib.runtime.prediction_sets import FILE, read_prediction_sets, stored_coverages
-from ferlib.utils.atomic import write_json
+from ferlib.utils.atomic import read_json, write_json
 from ferlib.utils.commit import commit
 
 
@@ -89,7 +89,7 @@ def measure_prediction_sets(folder: Path, part: FaceDataset, probabilities: np.n
     """
     draws = face_draws(part)
     found: dict[str, dict[str, dict]] = {}
-    for truth in json.loads((folder / FILE).read_text())["thresholds"]:
+    for truth in read_json(folder / FILE)["thresholds"]:
         found[truth] = {}
         for coverage in stored_coverages(folder, truth):
             sets = read_prediction_sets(folder, coverage, truth)

@@ -17,6 +17,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
@@ -30,7 +31,7 @@ from ferlib.evaluation.calibration import calibration_error, fit_temperature, te
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.evaluation.report_format import Report
 from ferlib.models.base import to_device
-from ferlib.models.int8 import quantised
+from ferlib.models.int8 import dequantised, quantised
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models
 from ferlib.predict import Predictor
@@ -41,7 +42,7 @@ from ferlib.synthetic.render import EXPRESSIONS, sample_face
 from ferlib.training.checkpoint import best_epoch, selected_on
 from ferlib.training.methods import create_method
 from ferlib.training.methods.logit_shift import output_layer
-from ferlib.utils.atomic import write_json
+from ferlib.utils.atomic import read_json, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
 
@@ -112,6 +113,7 @@ def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.devic
 
     Arguments and errors as of `calibrate`.
     """
+    check_trained_on(folder, dataset)
     classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
     if not len(validation):
         raise DataError(f"{dataset.name} has no validation faces to calibrate on")
@@ -168,27 +170,20 @@ def adopt_model(source: str, folder: Path) -> None:
 
     Args:
         source: a released model's name, or a folder that `release` made.
-        folder: to make; a model that is there is replaced.
+        folder: to make.
 
     Raises:
-        UserError: there is no such released model, or the folder is there and holds something else than a model.
+        UserError: there is no such released model.
     """
     made = _released(source)
-    if made.resolve() == folder.resolve():
-        raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
-    _make_folder(made, folder, json.loads((made / "training.json").read_text()) | {"form_of": made.name})
+    _make_folder(made, folder, read_json(made / "training.json") | {"form_of": made.name})
 
 
 def _make_folder(source: Path, folder: Path, training: dict) -> None:
     """A new model folder with the weights and the config of another one."""
-    files = {file: (source / file).read_bytes() for file in ("model.safetensors", "config.json")}
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / "training.json").is_file():
-            raise UserError(f"{folder} is there and is no released model; choose another name or --out")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, content in files.items():
-        (folder / file).write_bytes(content)
+    folder.mkdir(parents=True)
+    for file in ("model.safetensors", "config.json"):
+        shutil.copyfile(source / file, folder / file)
     _write_training(folder, training)
 
 
@@ -207,11 +202,15 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
     """
     model, weights = load_model(folder), load_file(folder / "model.safetensors")
     if tau is not None:
+        if dataset.classes != model.config.classes:
+            raise UserError(
+                f"{dataset.name} has other classes than the model, so their frequencies say nothing of its own"
+            )
         shift = create_method("logit_adjusted_posthoc", dataset.split("train"), model, {"tau": tau}).logit_shift
         bias = next(name for name, value in model.named_parameters() if value is output_layer(model).bias)
         weights[bias] = weights[bias] + cast(torch.Tensor, shift)
     if int8:
-        weights = quantised(weights)
+        weights = quantised(dequantised(weights))  # of a model that is stored so already, the same again
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
         config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
@@ -282,14 +281,38 @@ def release(
     new = run is not None or source is not None
     if not new and (mirror or int8 or tau is not None):
         raise UserError("a released model is not changed any more; give the run or the model that a new one comes from")
-    folder = _folder(name, new, out)
-    if run:
-        adopt_run(run, folder)
-    elif source:
-        adopt_model(source, folder)
-    training = json.loads((folder / "training.json").read_text())
-    if training["data"] and training["data"]["name"] != dataset.name:
-        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    target = _folder(name, new, out)
+    if source and _released(source).resolve() == target.resolve():
+        raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".release-") as place:  # whole or not at all
+        folder = Path(place) / target.name
+        if run:
+            adopt_run(run, folder)
+        elif source:
+            adopt_model(source, folder)
+        else:
+            shutil.copytree(_released(name), folder)
+        _measure(folder, dataset, new, {"licence": licence, "about": about}, onnx, device, mirror, tau, int8)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.replace(target)
+    return target
+
+
+def _measure(
+    folder: Path,
+    dataset: FaceDataset,
+    new: bool,
+    said: dict[str, str | None],
+    onnx: bool,
+    device: str | torch.device,
+    mirror: bool,
+    tau: float | None,
+    int8: bool,
+) -> None:
+    """Change a copy of a model as asked, and make everything in its folder that is measured; see `release`."""
+    training = check_trained_on(folder, dataset)
     if mirror or int8 or tau is not None:
         finish(folder, dataset, mirror, tau, int8)
         before = {"mirror": False, "tau": None, "int8": False} | training.get("afterwards", {})
@@ -298,7 +321,7 @@ def release(
             "tau": before["tau"] if tau is None else tau + (before["tau"] or 0),
             "int8": int8 or before["int8"],
         }
-    _write_training(folder, training | {k: v for k, v in (("licence", licence), ("about", about)) if v})
+    _write_training(folder, training | {key: value for key, value in said.items() if value})
     calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if new:
         write_golden(folder)
@@ -307,12 +330,22 @@ def release(
     model = load_model(folder)
     to_device(model, choose_device(device))
     for file, clean in (("report", False), ("report_clean", True)):
-        report: Report = {"name": folder.name, **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder))}
+        report: Report = {
+            "name": folder.name,
+            **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder, dataset.name)),
+        }
         write_json(folder / f"{file}.json", report)
     test = dataset.split("test")
     write_test_figures(folder, test, _probabilities(folder, test, device))
     (folder / "README.md").write_text(card(folder))
-    return folder
+
+
+def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
+    """What training.json says of a model; `UserError` where it was trained on another data set than this."""
+    training = read_json(folder / "training.json")
+    if training["data"] and training["data"]["name"] != dataset.name:
+        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    return training
 
 
 def in_checkout() -> bool:
@@ -321,19 +354,20 @@ def in_checkout() -> bool:
 
 
 def _folder(name: str, new: bool, out: Path | None) -> Path:
-    """The folder that is released into; one with a model in it, if it is not a new one."""
+    """The folder that is released into, of which a model may be there; nothing is made or changed."""
     home = out or (WEIGHTS if in_checkout() else Path())
     if new:
         shipped = name in released_models() and home.resolve() != WEIGHTS.resolve()
         if Path(name).name != name or shipped:
             raise UserError(f"a new model cannot be called {name!r}, {'which is released' if shipped else 'a path'}")
-        return home / name
+        folder = home / name
+        if folder.exists() and any(folder.iterdir()) and not (folder / "training.json").is_file():
+            raise UserError(f"{folder} is there and is no released model; choose another name or --out")
+        return folder
     source = _released(name)
     target = home / source.name if name in released_models() or out else source
-    if target.resolve() != source.resolve():
-        if target.exists():
-            raise UserError(f"{target} is there already; choose another folder with --out, or measure that one")
-        shutil.copytree(source, target)
+    if target.resolve() != source.resolve() and target.exists():
+        raise UserError(f"{target} is there already; choose another folder with --out, or measure that one")
     return target
 
 

@@ -7,7 +7,6 @@ however good or bad the model is. The quantiles are found in the lab (`ferlib.ev
 model's folder, in conformal.json; to answer takes numpy alone.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ferlib.errors import UserError
+from ferlib.utils.atomic import read_json
 
 FILE = "conformal.json"
 TRUTHS = ("label", "votes")  # the class that most people named, or the class that one of them named
@@ -110,9 +110,12 @@ def read_prediction_sets(folder: Path, coverage: float, truth: str = "label") ->
     found = next((values for level, values in stored.items() if np.isclose(float(level), coverage)), None)
     if found is None:
         raise UserError(f"{folder.name} has prediction sets of coverage {', '.join(stored)}, not {coverage:g}")
-    content = json.loads((folder / FILE).read_text())
     limits = tuple(np.inf if value is None else float(value) for value in found.values())
-    return PredictionSets(float(coverage), tuple(found), ConformalScore(**content["score"]), limits)
+    try:
+        score = ConformalScore(**read_json(folder / FILE)["score"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / FILE} cannot be read ({error!r})") from error
+    return PredictionSets(float(coverage), tuple(found), score, limits)
 
 
 def _thresholds(folder: Path, truth: str) -> Mapping[str, Mapping[str, Any]]:
@@ -120,8 +123,8 @@ def _thresholds(folder: Path, truth: str) -> Mapping[str, Mapping[str, Any]]:
     if truth not in TRUTHS:
         raise UserError(f"truth must be one of {', '.join(TRUTHS)}, not {truth!r}")
     try:
-        stored = json.loads((folder / FILE).read_text())["thresholds"]
-    except (ValueError, KeyError) as error:
+        stored = read_json(folder / FILE)["thresholds"]
+    except KeyError as error:
         raise UserError(f"{folder / FILE} cannot be read ({error!r})") from error
     if truth not in stored:
         raise UserError(f"{folder.name} was calibrated on faces without votes; it has sets for the label only")

@@ -29,9 +29,12 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
 from ferlib.training.schedules import epochs_without_gain
-from ferlib.utils.atomic import atomic_write, write_json
+from ferlib.utils.atomic import atomic_write, read_json, write_json
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
+
+#: Data sets of the same faces in the same splits.
+SAME_SPLITS = {"fer2013", "ferplus", "ferplus_most_votes"}
 
 
 @dataclass(frozen=True)
@@ -175,14 +178,21 @@ def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: f
     return max(epoch for epoch, waited in enumerate(stalled) if waited == 0)
 
 
-def selected_on(folder: str | Path) -> str | None:
-    """The split that chose a model's epoch: of a run's best/ or of a released folder; None where there is no record."""
+def selected_on(folder: str | Path, data: str) -> str | None:
+    """The split of a data set that chose a model's epoch: of a run's best/ or of a released folder.
+
+    None where there is no record, or where it was trained on another data set, of whose splits nothing is known.
+    """
     folder = Path(folder)
     if (record := folder / "training.json").is_file():
-        return json.loads(record.read_text())["selected"]["split"]
-    if (record := folder.parent / "metrics.json").is_file():
-        return "test" if json.loads(record.read_text())["protocol"] == "published" else "validation"
-    return None
+        training = read_json(record)
+        own, split = training["data"], training["selected"]["split"]
+    elif (record := folder.parent / "metrics.json").is_file():
+        own = json.loads((folder.parent / "environment.json").read_text())[-1].get("data")
+        split = "test" if read_json(record)["protocol"] == "published" else "validation"
+    else:
+        return None
+    return split if own is None or own["name"] == data or {own["name"], data} <= SAME_SPLITS else None
 
 
 def environment() -> dict:

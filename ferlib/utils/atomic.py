@@ -1,10 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON that is read with a sentence on what is wrong with it."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+from ferlib.errors import UserError
 
 
 @contextmanager
@@ -30,3 +34,23 @@ def write_json(path: Path, content: object, indent: int | None = 1) -> None:
     """Write JSON by `atomic_write`, with a line break at the end."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=indent) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; `UserError` where it holds something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: it holds no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
+def require_writable(path: Path) -> None:
+    """Assert that `atomic_write` will be able to write there, and make its folder; the system's error says why not."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass

@@ -1,5 +1,6 @@
 """Checks that a frozen dataclass holds what its annotations promise: settings may come from JSON or a command line."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from types import NoneType
@@ -33,7 +34,7 @@ def check_range(settings: Any, low: float, high: float, *names: str, exclusive: 
         value = getattr(settings, name)
         if value is None:
             continue
-        inside = low < value < high if exclusive else low <= value <= high  # false for nan
+        inside = math.isfinite(value) and (low < value < high if exclusive else low <= value <= high)
         if not inside:
             least = f"above {low:g}" if exclusive else f"at least {low:g}"
             most = "" if high == float("inf") else f" and below {high:g}" if exclusive else f" and at most {high:g}"

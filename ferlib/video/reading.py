@@ -78,9 +78,9 @@ class VideoReader:
             if camera:
                 self._container = _open_camera(self.name)
             elif stream:
-                self._container = av.open(self.name, timeout=_PATIENCE)
+                self._container = av.open(self.name, timeout=_PATIENCE, metadata_errors="ignore")
             else:
-                self._container = av.open(f"file:{_film(self.name)}")
+                self._container = av.open(f"file:{_film(self.name)}", metadata_errors="ignore")
         except (av.FFmpegError, OSError) as error:
             what = "camera" if camera else "stream" if stream else "film"
             raise VideoError(f"{self.name} is not a {what} that can be read ({_reason(error)})") from error

@@ -81,7 +81,8 @@ class _Csv:
 def _texts(column: np.ndarray) -> list:
     """A column's cells: numbers with as many digits as mean something."""
     if column.dtype.kind == "f":
-        return [f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".") for value in column.tolist()]
+        rounded = (column.astype(float).round(_DIGITS) + 0.0).tolist()  # numbers, as a text's "-" begins a formula
+        return [int(value) if value.is_integer() else value for value in rounded]
     return column.tolist()
 
 

@@ -57,6 +57,8 @@ class VideoWriter:
         import av
 
         height, width = (side // 2 * 2 for side in pixels.shape[:2])
+        if not height or not width:
+            raise UserError("a film needs at least 2 x 2 pixels")
         if self._last < 0:
             self._stream.width, self._stream.height = width, height
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")

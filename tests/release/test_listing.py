@@ -66,7 +66,8 @@ def test_a_released_model_is_described_by_its_own_folder(rows, name):
     assert f"| accuracy | {row.test.accuracy:.4f} (" in card
     assert f"| balanced accuracy | {row.test.balanced_accuracy:.4f} (" in card
     assert (
-        f"{row.test.faces:,} faces" in card and f" of {display_name(row.test.data)}, the epoch chosen on its validation split" in card
+        f"{row.test.faces:,} faces" in card
+        and f" of {display_name(row.test.data)}, the epoch chosen on its validation split" in card
     )
 
 

@@ -110,6 +110,27 @@ def test_another_form_of_a_released_model_has_eight_bits_and_adjusted_logits(run
     assert "made from itself" in said and "no released model nobody" in said and "not from both" in said
 
 
+def test_eight_bits_of_eight_bits_are_the_same(run, synthetic_faces):
+    release("plain", synthetic_faces, run)
+    first = release("small", synthetic_faces, source="plain", int8=True)
+    second = release("again", synthetic_faces, source="small", int8=True)
+    a, b = (load_file(folder / "model.safetensors") for folder in (first, second))
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+
+
+def test_a_refused_release_leaves_what_was_there(run, synthetic_faces):
+    folder = release("plain", synthetic_faces, run)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = FaceDataset("other", synthetic_faces.classes, synthetic_faces.frame, synthetic_faces.pixels)
+    for data, how in ((synthetic_faces, {"tau": -1.0}), (synthetic_faces, {"tau": float("inf")}), (other, {})):
+        with pytest.raises(ValueError, match=r"tau must be|trained on synthetic"):
+            release("plain", data, run, **how)
+        with pytest.raises(ValueError, match=r"tau must be|trained on synthetic"):
+            release("new", data, run, **how)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["plain"]
+
+
 def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair(run, synthetic_faces):
     folder = release("some_model", synthetic_faces, run, licence="Apache-2.0", about="Drawn for a test.")
     assert released_models() == {"some_model": folder}
@@ -136,7 +157,10 @@ def test_a_released_model_is_loaded_by_name_and_has_card_reports_and_golden_pair
     anger = report["per_class"]["anger"]
     assert f"| anger | {anger['support']:.0f} | {anger['precision']:.3f} | {anger['f1']:.3f} | " in card
     assert f"{anger['recall']:.3f} ({anger['recall_low']:.3f} to {anger['recall_high']:.3f})" in card
-    assert "| calibration error without temperature |" in card and f"logits / {load_model('some_model').config.temperature}" in card
+    assert (
+        "| calibration error without temperature |" in card
+        and f"logits / {load_model('some_model').config.temperature}" in card
+    )
     history = pd.read_csv(run / "history.csv")
     best = history["accuracy"][::-1].idxmax()
     assert f"Epoch {best + 1} of 2 had the best accuracy on the validation split" in card
