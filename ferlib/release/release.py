@@ -341,7 +341,7 @@ def _measure(
 
 
 def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
-    """What training.json says of a model; `UserError` where it was trained on another data set than this."""
+    """The record of a model's training; `UserError` where that was on another data set than this."""
     training = read_json(folder / "training.json")
     if training["data"] and training["data"]["name"] != dataset.name:
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")

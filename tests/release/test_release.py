@@ -101,8 +101,8 @@ def test_another_form_of_a_released_model_has_eight_bits_and_adjusted_logits(run
     )
     assert "(τ = 0.75)" in card and "eight bits. It is another form of `plain`" in card
     for arguments in (
-        ["small", "--from", "small"],
-        ["new", "--from", "nobody"],
+        ["small", "--from", "small", "--int8"],
+        ["new", "--from", "nobody", "--int8"],
         ["new", "--from", "plain", "--run", "x"],
     ):
         assert main(["release", *arguments, "--data", "synthetic"]) == 1
