@@ -24,7 +24,7 @@ def refused(capsys, *words: str) -> str:
     try:
         code = main([str(word) for word in words])
     except SystemExit as error:  # argparse
-        code = error.code
+        code = int(bool(error.code))
     said = capsys.readouterr().err
     assert code and "Traceback" not in said
     return said.strip().splitlines()[-1]
