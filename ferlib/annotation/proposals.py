@@ -104,9 +104,10 @@ def read_proposals(out: Path) -> pd.DataFrame:
     numbers = dict.fromkeys((*whole, "confidence", "margin"), "")
     words = dict.fromkeys(set(COLUMNS) - set(numbers), str)  # a person may be called None
     types = whole | words
-    how = {"keep_default_na": False, "na_values": numbers, "encoding_errors": "surrogateescape"}
     try:
-        table = pd.read_csv(path, dtype=types, **how)
+        table = pd.read_csv(
+            path, dtype=types, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape"
+        )
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a table ({error}); restore it, or choose another --out") from error
     if missing := [name for name in COLUMNS if name not in table]:

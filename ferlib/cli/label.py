@@ -34,15 +34,13 @@ def run_label(options: argparse.Namespace) -> int:
     table = propose_labels(options.photos, options.out, predictor, options.classes)
     inside = search_pictures(options.photos)
     known = sum(path.relative_to(options.photos).as_posix() in before for path in inside.pictures)
-    skipped = inside.skipped
-    skipped = [(path, kind) for path, kind in skipped if options.out not in path.parents]
-    slips = {name: guess for name in options.classes if (guess := labels.near_miss(name))}
-    left = [f"{known:,} photos stand in {PROPOSALS} by their path below {options.photos}, and were left as they are"]
-    for note in (
-        *skipped_note(skipped),
-        *left[: bool(known)],
-        *(f"did you mean {guess} by {name!r}?" for name, guess in slips.items()),
-    ):
+    notes = skipped_note([(path, kind) for path, kind in inside.skipped if options.out not in path.parents])
+    if known:
+        notes.append(
+            f"{known:,} photos stand in {PROPOSALS} by their path below {options.photos}, and were left as they are"
+        )
+    notes += [f"did you mean {guess} by {name!r}?" for name in options.classes if (guess := labels.near_miss(name))]
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     found, problems = table[table["file"] != ""], table[table["problem"] != ""]
     people = found["person"].where(found["person"] != "").nunique()
