@@ -1,8 +1,9 @@
-"""Tables of very many photos: photos a second, kills, and a long run in pieces. Into results/bulk.json.
+"""Tables of very many photos: photos a second, kills, a long run in pieces, and sizes. Into results/bulk.json.
 
     python benchmarks/bulk.py rates
     python benchmarks/bulk.py kills
     python benchmarks/bulk.py long --photos 1000000 --work runs/bulk --seconds 800   # again, until it is done
+    python benchmarks/bulk.py sizes --photos 1000000
 
 The photos are those of facial_expressions, or of --photos-from FOLDER, by hard links, over and over where more are
 asked for.
@@ -18,6 +19,8 @@ photos stand in the work folder, one file a piece, written every second; so does
 pages counted once (PSS, Linux). Work that a kill undid costs time like any other. Photos that were done while nobody
 looked at the clock (this program itself was killed) are not counted in the rate. The last piece compares every row with
 those of the same photo in a table that one process made, and writes into --out.
+`sizes`: bytes a photo of a table of one shard, plain and with all that can be added, and of its list of photos;
+processor time to list all the photos, from their folder and from a .txt list.
 """
 
 import argparse
@@ -40,11 +43,12 @@ from bulk_runs import ONE_THREAD, Photos, alive, compare, link, memory, run
 from machine import machine
 from photo_files import facial_expressions
 
+from ferlib.bulk.photos import LIST, Listing, write_list
 from ferlib.utils.atomic import write_json
 from ferlib.utils.files import find_pictures
 
 WORKERS = 2
-PARTS = ("rates", "kills", "long")
+PARTS = ("rates", "kills", "long", "sizes")
 EVERY = 120.0  # seconds between two samples of memory that are kept
 
 
@@ -216,6 +220,35 @@ def piece(options: argparse.Namespace, photos: Photos, note: Path) -> dict:
     return found
 
 
+def sizes(options: argparse.Namespace, work: Path) -> dict:
+    photos, count = linked(options, work), options.shard_size
+    shard = Photos(work / "shard", work / "table", count)
+    link(sorted((work / "originals").iterdir()), shard.folder, count)
+    table: dict[str, float] = {}
+    for name, words in (("plain", ()), ("with landmarks and sets", ("--landmarks", "--coverage", "0.9"))):
+        shutil.rmtree(shard.table, ignore_errors=True)
+        run([*shard.command(1), *words])
+        (part,) = shard.parts()
+        table[name] = round(part.stat().st_size / count, 1)
+    names = work / "list.txt"
+    names.write_text("".join(f"{path}\n" for path in find_pictures(photos.folder)))
+    return {
+        "photos": count,
+        "bytes_a_photo": table,
+        "bytes_of_the_list_a_photo": round((shard.table / LIST).stat().st_size / count, 1),
+        "photos_listed": options.photos,
+        "seconds_to_list": {"folder": listed(photos.folder, count), "txt": listed(names, count)},
+    }
+
+
+def listed(source: Path, shard_size: int) -> float:
+    """Seconds of processor time that it takes to list a source's photos."""
+    began = time.process_time()
+    with tempfile.TemporaryFile() as file:
+        write_list(Listing([str(source)]), file, shard_size)
+    return round(time.process_time() - began, 2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
@@ -239,7 +272,7 @@ def main() -> None:
         found = long(options, options.work)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            found = {"rates": rates, "kills": kills}[options.part](options, Path(folder))
+            found = {"rates": rates, "kills": kills, "sizes": sizes}[options.part](options, Path(folder))
     if found:
         report = json.loads(options.out.read_text()) if options.out.exists() else {}
         command = shlex.join(["python", "benchmarks/bulk.py", *sys.argv[1:]])

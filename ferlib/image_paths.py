@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ferlib.utils.files import search_pictures
+from ferlib.utils.files import UNREADABLE, walk_pictures
 
 _PATTERN = "*?["  # characters of which a pattern has one
 
@@ -19,14 +19,16 @@ def expand(source: Any) -> list:
             match, and in them `**` any folders. `~` is the home folder. Anything else is returned as it is.
 
     Returns:
-        Paths, at least one; the source itself where there is nothing to be found, for `read_image` to say so.
+        Paths, at least one; the source itself where there is nothing to be found, and folders that cannot be read, for
+        `read_image` to say so.
     """
     if not isinstance(source, str | PathLike) or (isinstance(source, str) and source[:5].lower() == "data:"):
         return [source]
     path = os.path.expanduser(os.fsdecode(source))
     try:
         if os.path.isdir(path):
-            return [str(found) for found in search_pictures(Path(path)).pictures] or [source]
+            inside = walk_pictures(Path(path))
+            return [str(found) for found, kind in inside if kind in (None, UNREADABLE)] or [source]
         if not os.path.lexists(path) and any(character in path for character in _PATTERN):
             return sorted(filter(os.path.isfile, glob.glob(path, recursive=True))) or [source]
     except OSError:  # a folder that may not be read

@@ -152,7 +152,8 @@ def _from_path(source: str | PathLike) -> np.ndarray:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
-            raise ImageError(f"{path} is a folder, not a picture.")
+            readable = os.access(path, os.R_OK | os.X_OK)
+            raise ImageError(f"{path} is a folder{', not a picture' if readable else ' that cannot be read'}.")
         if not stat.S_ISREG(info.st_mode):
             raise ImageError(f"{path} is not an ordinary file.")
         if info.st_size == 0:

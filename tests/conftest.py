@@ -1,8 +1,9 @@
 """Fixtures shared by all tests. Tests run offline, on the CPU, and keep their files to themselves."""
 
+import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,19 @@ def astronaut() -> np.ndarray:
     import skimage.data
 
     return skimage.data.astronaut()
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder one that may not be read, for whoever runs the tests: a superuser may read all."""
+    folders: set[str] = set()
+    scandir, access = os.scandir, os.access
+
+    def refusing(path: str | os.PathLike = ".") -> Iterator[os.DirEntry]:
+        if os.fspath(path) in folders:
+            raise PermissionError(errno.EACCES, "you may not", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "access", lambda path, *rest: os.fspath(path) not in folders and access(path, *rest))
+    return lambda folder: folders.add(os.fspath(folder))

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ferlib.image_paths import expand, name_of
+from ferlib.images import ImageError, read_image
 
 
 @pytest.fixture
@@ -32,6 +33,18 @@ def test_a_pattern_is_the_files_that_match(folder):
     assert names(folder, expand(f"{folder}/**/?")) == ["below/deeper/d"]
     assert names(folder, expand(f"{folder}/*")) == ["[odd].jpg", "a.png", "b.jpg", "notes.txt"]
     assert names(folder, expand(f"{folder}/[odd].jpg")) == ["[odd].jpg"]  # a file that is there is no pattern
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_read(folder, closed):
+    closed(folder / "below" / "deeper")
+    found = expand(folder)
+    assert names(folder, found) == ["[odd].jpg", "a.png", "b.jpg", "below/c.jfif", "below/deeper"]
+    with pytest.raises(ImageError, match=r"below/deeper is a folder that cannot be read\."):
+        read_image(found[-1])
+    closed(folder)
+    assert expand(folder) == [folder]
+    with pytest.raises(ImageError, match=r"is a folder that cannot be read\."):
+        read_image(folder)
 
 
 def test_the_home_folder(folder, monkeypatch):

@@ -106,8 +106,6 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
             trouble = reader.trouble
     except UserError as error:
         raise UserError(f"{str(error).replace(str(path), name)}.") from error
-    except UnicodeDecodeError as error:  # PyAV's, of damaged names in it
-        raise UserError(f"{name} is damaged and cannot be read.") from error
     table.end()
     table.smooth()
     if trouble:

@@ -11,6 +11,7 @@ from ferlib.bulk.photos import LIST, Listing, write_list
 from ferlib.bulk.storage import open_store
 from ferlib.errors import UserError
 from ferlib.runtime.released import model_folder
+from ferlib.utils.atomic import parse_json
 
 NAME = "_manifest.json"
 _FORM = 1  # of table and list
@@ -51,16 +52,6 @@ class Manifest:
         return -(-self.photos // self.shard_size)
 
 
-def _stored(content: bytes, job: Job) -> dict:
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise UserError(f"{NAME} in {job.out} is damaged ({error}); {_WAYS_OUT}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{NAME} in {job.out} is damaged; {_WAYS_OUT}")
-    return found
-
-
 def begin(job: Job, sources: Iterable[str]) -> Manifest:
     """The manifest of a run: written with the list of its photos, or found to be that of the run to take up.
 
@@ -71,7 +62,7 @@ def begin(job: Job, sources: Iterable[str]) -> Manifest:
     names = store.names()
     if NAME in names:
         with store.open(NAME) as file:
-            found = _stored(file.read(), job)
+            found = parse_json(file.read(), f"{NAME} in {job.out}")
         for _ in listing:  # counted and hashed
             pass
         manifest = _of(job, listing)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from ferlib.bulk.storage import file_system, is_address, local_path, open_store
 from ferlib.errors import UserError
 from ferlib.images import SUFFIXES
-from ferlib.utils.files import walk_pictures
+from ferlib.utils.files import UNREADABLE, walk_pictures
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -26,8 +26,8 @@ def photos_of(source: str) -> Iterator[bytes]:
     """Paths and addresses of a source's photos, in order, as the bytes the system has them in; local ones absolute.
 
     Args:
-        source: a folder (all pictures in it and below), a list of paths (.txt with one a line, or .parquet), a photo;
-            or an address of one of these that fsspec reaches.
+        source: a folder (all pictures in it and below, and folders there that cannot be read), a list of paths (.txt
+            with one a line, or .parquet), a photo; or an address of one of these that fsspec reaches.
 
     Raises:
         UserError: there is no such source, or a list that cannot be read.
@@ -39,7 +39,7 @@ def photos_of(source: str) -> Iterator[bytes]:
         raise UserError("an empty name is no folder, list or photo")
     path = Path(local_path(source))
     if path.is_dir():
-        yield from (os.fsencode(picture) for picture, kind in walk_pictures(path) if kind is None)
+        yield from (os.fsencode(found) for found, kind in walk_pictures(path) if kind in (None, UNREADABLE))
     elif not path.is_file():
         raise UserError(f"there is no folder, list or photo {source}")
     elif path.suffix.lower() in _LISTS:
@@ -136,9 +136,14 @@ def write_list(photos: Iterable[bytes], file: IO[bytes], shard_size: int) -> Non
 
 
 def shard_of(out: str, number: int, digest: str) -> list[str]:
-    """Paths and addresses of a shard's photos, in the list with this digest."""
-    table = _opened(out, digest).read_row_group(number)
-    return [os.fsdecode(name) for name in table.column(0).to_pylist()]
+    """Paths and addresses of a shard's photos, in the list with this digest; `UserError` where it is damaged."""
+    import pyarrow
+
+    try:
+        names = _opened(out, digest).read_row_group(number).column(0).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{LIST} in {out} is damaged ({error}); choose another folder") from error
+    return [os.fsdecode(name) for name in names]
 
 
 @lru_cache(1)

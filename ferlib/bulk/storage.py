@@ -90,7 +90,11 @@ class _Folder:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # a power cut leaves no empty file with the final name
-            partial.replace(self.path / name)
+            try:
+                partial.replace(self.path / name)
+            except FileNotFoundError:
+                if not (self.path / name).exists():  # else another run of the same table ended first, and tidied up
+                    raise
         finally:
             partial.unlink(missing_ok=True)
 

@@ -258,4 +258,7 @@ def quick(study: Study, table: str) -> Study:
     tiny = {"widths": (4, 8, 8, 8), "hidden": 16} if table.startswith("ivsa") else {}
     rows = study.rows or (QUICK_ROWS if table.endswith("noise") else None)  # the other methods are in "methods"
     settings = tiny | dict(study.settings)
-    return replace(study, epochs=1, seeds=study.seeds[:1], train_faces=QUICK_FACES, settings=settings, rows=rows)
+    faces = study.train_faces or QUICK_FACES
+    return replace(
+        study, epochs=study.epochs or 1, seeds=study.seeds[:1], train_faces=faces, settings=settings, rows=rows
+    )

@@ -38,13 +38,23 @@ def write_json(path: Path, content: object, indent: int | None = 1) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; `UserError` where it holds something else."""
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(content: bytes, name: str) -> dict[str, Any]:
+    """The JSON object in a file's content; `UserError` where it is something else.
+
+    Args:
+        content: of the file.
+        name: of the file, for people.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        found = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: it holds no JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object")
-    return content
+        raise UserError(f"{name} is damaged: it holds no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{name} is damaged: it holds no JSON object")
+    return found
 
 
 def require_writable(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ferlib.images import SUFFIXES, is_picture
 
+UNREADABLE = "folder that cannot be read"
 _FOLDER = "folder"
 
 
@@ -34,6 +35,9 @@ def search_pictures(folder: Path) -> Found:
 
     Args:
         folder: to search; nothing is found where there is none.
+
+    Raises:
+        OSError: the folder itself cannot be read; one below is passed over.
     """
     found = Found()
     for path, kind in _visit(folder, ()) if folder.is_dir() else ():
@@ -78,7 +82,7 @@ def find_path(folder: Path, name: str) -> Path | None:
 def walk_pictures(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """All that is in a folder and below, in order, each with why it is passed over; None for a picture.
 
-    Folders are left out, and memory holds the names of one folder at a time.
+    Folders that can be read are left out, and memory holds the names of one folder at a time.
     """
     return (pair for pair in _visit(folder, ()) if pair[1] != _FOLDER)
 
@@ -95,8 +99,14 @@ def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[P
         return
     if above:
         yield folder, _FOLDER
-    with os.scandir(folder) as entries:
-        inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    except OSError:
+        if not above:
+            raise
+        yield folder, UNREADABLE
+        return
     for name, is_folder in inside:
         path = folder / name
         suffix = path.suffix.lower()

@@ -50,6 +50,15 @@ def assert_whole(found: dict) -> None:
     assert found["rows"] == COUNT + COUNT // 6
 
 
+def test_sizes(benchmark, few):
+    found = benchmark("sizes", "--different", "2")
+    plain, whole = found["bytes_a_photo"].values()
+    assert whole > plain > 100  # a part of two photos is nearly all names of columns
+    assert found["photos"] == SHARD and found["photos_listed"] == COUNT
+    assert found["bytes_of_the_list_a_photo"] > 10
+    assert found["seconds_to_list"].keys() == {"folder", "txt"}
+
+
 def test_a_run_in_pieces(benchmark, tmp_path):
     """Killed after a second, then after a little more, until it is done; every piece is in the sum."""
     calls, began, report = 0, time.monotonic(), None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ferlib.bulk.manifest import begin
 from ferlib.bulk.photos import photos_of
 from ferlib.bulk.progress import Progress
 from ferlib.bulk.run import predict_table
+from ferlib.bulk.storage import open_store
 from ferlib.cli import main
 from ferlib.errors import MissingPackage, UserError
 from ferlib.predict import Predictor
@@ -90,6 +92,37 @@ def test_finished_parts_stay_and_the_rest_is_made(photos, table, tmp_path, capsy
     assert parts_of(out) == parts_of(table) and not list(out.glob("*.partial"))
     assert all((out / name).stat().st_mtime_ns == time for name, time in before.items())
     assert main(command) == 0 and capsys.readouterr().out.endswith("23 photos, 23 of them before\n")
+
+
+def test_a_run_goes_on_where_another_of_the_same_table_ended_first(tmp_path):
+    """The other finds all parts there, and removes the unfinished file of this one."""
+    this, other = open_store(str(tmp_path)), open_store(str(tmp_path))
+    with this.write("part") as file:
+        file.write(b"whole")
+        with other.write("part") as same:
+            same.write(b"whole")
+        other.remove_partial()
+    assert (tmp_path / "part").read_bytes() == b"whole" and this.names() == {"part"}
+    with pytest.raises(FileNotFoundError), this.write("lost") as file:
+        this.remove_partial()
+
+
+@pytest.mark.parametrize("name", ["_manifest.json", "_photos.parquet"])
+def test_damaged_notes_of_a_run_are_told_in_a_sentence(name, photos, table, tmp_path, capsys):
+    out = tmp_path / "table"
+    shutil.copytree(table, out)
+    (out / "part-000001.parquet").unlink()
+    (out / name).write_bytes(b"neither JSON nor Parquet")
+    command = ["predict", "--recursive", str(photos), "--out", str(out), "--shard-size", "5", "--workers", "1"]
+    assert main(command) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and f"{name} in {out} is damaged" in line
+
+
+def test_a_folder_that_cannot_be_read_is_a_row(photos, tmp_path, closed):
+    closed(photos / "b")
+    found = [os.fsdecode(photo) for photo in photos_of(str(photos))]
+    assert str(photos / "b") in found and not any(photo.startswith(f"{photos}/b/") for photo in found)
 
 
 def test_other_inputs_are_refused_in_a_sentence(photos, table, tmp_path, capsys):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ferlib.cli import build_parser, main, reproduce
 from ferlib.experiments import runner
-from ferlib.experiments.reproduce import TABLES
+from ferlib.experiments.reproduce import QUICK_FACES, TABLES, Study, quick
 
 SMALL = [
     "--backbone",
@@ -152,6 +152,16 @@ def test_the_noted_command_says_how_the_data_were_read():
     noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), "ladder", "folder")
     assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
     assert "--backbone-weights face.safetensors" in noted
+
+
+def test_a_quick_study_is_small_where_nothing_else_was_said():
+    def study(*given: str) -> Study:
+        words = ["reproduce", "ladder", "--quick", "--out", "x.json", *given]
+        return quick(reproduce._study(build_parser().parse_args(words)), "ladder")
+
+    usual, own = study(), study("--epochs", "2", "--train-faces", "40", "--seeds", "5")
+    assert (usual.epochs, usual.train_faces, usual.seeds) == (1, QUICK_FACES, [0])
+    assert (own.epochs, own.train_faces, own.seeds) == (2, 40, [5])
 
 
 @pytest.mark.slow

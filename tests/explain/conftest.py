@@ -1,5 +1,7 @@
 """Small models for the tests of explanations."""
 
+import copy
+
 import pytest
 import torch
 
@@ -21,6 +23,16 @@ def tiny() -> FaceModel:
         model(torch.randn(8, 1, 40, 40))
         model.classifier.get_parameter("weight").mul_(20)
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def exact(tiny, noise) -> tuple[FaceModel, torch.Tensor]:
+    """Network and pictures in double precision, for two ways to one gradient.
+
+    In single precision a value close to a ReLU's zero, or two close values below max-pooling, may fall to either side
+    as the number of pictures or threads changes the order of a sum, and the gradient then jumps.
+    """
+    return copy.deepcopy(tiny).double(), noise.double()
 
 
 @pytest.fixture(scope="session")

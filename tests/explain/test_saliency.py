@@ -1,7 +1,5 @@
 """Gradients against finite differences, SmoothGrad and integrated gradients against naive loops and their promises."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -9,8 +7,8 @@ from torch import nn
 from ferlib.explain.saliency import input_gradients, integrated_gradients, saliency_map, smooth_gradients
 
 
-def test_gradients_are_slopes(tiny, noise):
-    model, x = copy.deepcopy(tiny).double(), noise.double()
+def test_gradients_are_slopes(exact):
+    model, x = exact
     _, gradients = input_gradients(model, x, 4)
     for place in ((0, 0, 20, 20), (2, 0, 5, 30)):
         step = torch.zeros_like(x)
@@ -20,19 +18,20 @@ def test_gradients_are_slopes(tiny, noise):
         assert gradients[place] == pytest.approx(float(slope), rel=1e-3)
 
 
-def test_smooth_gradients_equal_a_naive_loop(tiny, noise):
-    logits, smooth = smooth_gradients(tiny, noise, copies=3, noise=0.2)
+def test_smooth_gradients_equal_a_naive_loop(exact):
+    model, x = exact
+    logits, smooth = smooth_gradients(model, x, copies=3, noise=0.2)
     random = torch.Generator().manual_seed(0)
-    wobbles = [torch.randn(1, 40, 40, generator=random) for _ in range(3)]
-    for i, image in enumerate(noise):
+    wobbles = [torch.randn(1, 40, 40, generator=random).double() for _ in range(3)]
+    for i, image in enumerate(x):
         total = 0
         for wobble in wobbles:
             one = (image + 0.2 * (image.max() - image.min()) * wobble)[None].requires_grad_()
-            tiny(one)[0, logits[i].argmax()].backward()
+            model(one)[0, logits[i].argmax()].backward()
             total = total + one.grad[0]
-        assert torch.allclose(smooth[i], total / 3, atol=1e-4 * total.abs().max())
-    tiny.zero_grad(set_to_none=True)
-    assert torch.allclose(smooth_gradients(tiny, noise, noise=0.0)[1], input_gradients(tiny, noise)[1], atol=1e-5)
+        assert torch.allclose(smooth[i], total / 3, atol=1e-8 * total.abs().max())
+    model.zero_grad(set_to_none=True)
+    assert torch.allclose(smooth_gradients(model, x, noise=0.0)[1], input_gradients(model, x)[1], atol=1e-8)
 
 
 class Quadratic(nn.Module):
@@ -55,9 +54,9 @@ def test_integrated_gradients_are_complete(noise):
     assert torch.allclose(attributions[:, 0, 1:], 3 * x[:, 0, 1:].square())  # from 0: every pixel's own square
 
 
-def test_and_nearly_so_on_a_network(tiny, noise):
+def test_and_nearly_so_on_a_network(exact):
     """Max-pooling and a small, jagged network make the way long: its gradients are many times the gain."""
-    model, x = copy.deepcopy(tiny).double(), noise[:1].double()
+    model, x = exact[0], exact[1][:1]
     logits, attributions = integrated_gradients(model, x, 3, baseline=0.5 * x, steps=128)
     with torch.no_grad():
         gain = float((logits - model(0.5 * x))[0, 3])
@@ -66,16 +65,17 @@ def test_and_nearly_so_on_a_network(tiny, noise):
     assert abs(float(few.sum()) - gain) > abs(float(attributions.sum()) - gain)
 
 
-def test_integrated_gradients_equal_a_naive_loop_and_start_anywhere(tiny, noise):
-    start = noise.flip(0) * 0.5
-    _, attributions = integrated_gradients(tiny, noise, 1, baseline=start, steps=4)
-    total = torch.zeros_like(noise[0])
+def test_integrated_gradients_equal_a_naive_loop_and_start_anywhere(exact):
+    model, x = exact
+    start = x.flip(0) * 0.5
+    _, attributions = integrated_gradients(model, x, 1, baseline=start, steps=4)
+    total = torch.zeros_like(x[0])
     for position in (0.125, 0.375, 0.625, 0.875):
-        point = (start[0] + position * (noise[0] - start[0]))[None].requires_grad_()
-        tiny(point)[0, 1].backward()
+        point = (start[0] + position * (x[0] - start[0]))[None].requires_grad_()
+        model(point)[0, 1].backward()
         total += point.grad[0] / 4
-    tiny.zero_grad(set_to_none=True)
-    assert torch.allclose(attributions[0], total * (noise[0] - start[0]), atol=1e-5)
+    model.zero_grad(set_to_none=True)
+    assert torch.allclose(attributions[0], total * (x[0] - start[0]), atol=1e-8)
 
 
 def test_no_trace(tiny, noise):

@@ -37,6 +37,18 @@ def test_links_in_a_circle_end(tmp_path):
     assert Counter(kind for _, kind in found.skipped) == {"link back to a folder above": 2, "link to nothing": 1}
 
 
+def test_a_folder_that_cannot_be_read_is_counted(tmp_path, closed):
+    write_picture(tmp_path / "a" / "1.png")
+    write_picture(tmp_path / "b" / "2.png")
+    closed(tmp_path / "b")
+    found = search_pictures(tmp_path)
+    assert names(found.pictures, tmp_path) == ["a/1.png"]
+    assert found.skipped == [(tmp_path / "b", "folder that cannot be read")]
+    closed(tmp_path)
+    with pytest.raises(OSError, match="may not"):
+        search_pictures(tmp_path)
+
+
 def test_a_folder_that_two_links_lead_to_is_read_twice(tmp_path):
     write_picture(tmp_path / "disk" / "a.png")
     for name in ("happy", "joy"):
