@@ -9,7 +9,7 @@ PORT ?= 7860
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/app-ready ## the app in your browser, http://127.0.0.1:7860 (HOST=, PORT=)
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)

@@ -45,9 +45,9 @@ def released(before: bool = True) -> str:
     models = {
         "convcut_ferplus": "**`convcut_ferplus`**, the default: EfficientNet-Lite0 fine-tuned",
         "convcut_ferplus_clean": "the same, duplicates removed",
-        "convcut_ferplus_mirror": "**`convcut_ferplus_mirror`**: trained on at 128 px, mean over both sides of a face",
+        "convcut_ferplus_mirror": "**`convcut_ferplus_mirror`**: trained on at 128 px, with the mirror image",
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
-        "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, both sides of a face",
+        "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, with the mirror image",
         "ferlib-l_clean": "the same, duplicates removed",
         "ferlib-m": "**`ferlib-m`**: `ferlib-l` in eight bits, τ = 0.3",
         "ferlib-m_clean": "the same, duplicates removed",
@@ -158,7 +158,7 @@ def gpu_cell(gpu: dict) -> str:
     if "no GPU" in gpu:
         return gpu["no GPU"]
     runs = {row["compile"]: row for row in gpu["ivsa training"] if row["batch"] == 64}
-    names = {"no": "step by step", "reduce-overhead": "with recorded steps"}
+    names = {"no": "step by step", "reduce-overhead": "with compiled steps (`torch.compile`, recorded as CUDA graphs)"}
     cells = [
         f"{runs[mode]['100 epochs, s']:,.0f} s {how} ({runs[mode]['images a second']:,} images a second)"
         for mode, how in names.items()

@@ -55,7 +55,7 @@ ALLOWED = {
 #: Parameters for which a notebook runs in seconds, by the first two letters of its name: its figures mean nothing then.
 SMALL: dict[str, dict[str, object]] = {
     "01": {"SETS": ("ferplus",) if os.environ.get("FERLIB_DATA") else ()},
-    "02": {"SEEDS": (0,), "TRUNKS": ("convnext_base",)},
+    "02": {"SEEDS": (0,), "BACKBONES": ("convnext_base",)},
     "03": {"FACES": 20, "EPOCHS": 1, "RUN_EPOCHS": 2, "STEPS": 1},
     "04": {"FACES": 30, "EPOCHS": 2, "SEEDS": (0,)},
     "05": {"DRAWN": 60, "EPOCHS": 2, "LIMIT": 2000},
@@ -192,7 +192,7 @@ def files_to_name(number: str, folder: Path) -> dict[str, object]:
         return {"PHOTOS": (str(photo),), "RESULTS": str(ROOT / "results")}
     if number == "03":
         weights = ROOT / "ferlib" / "weights" / "convcut_ferplus_mirror" / "model.safetensors"
-        return {"TRUNK_WEIGHTS": str(weights), "RESULTS": str(ROOT / "results")}
+        return {"BACKBONE_WEIGHTS": str(weights), "RESULTS": str(ROOT / "results")}
     if number in ("05", "06"):
         return {
             "DATA" if number == "05" else "PHOTOS": str(drawn_folder(folder / "drawn")),

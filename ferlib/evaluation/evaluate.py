@@ -11,7 +11,7 @@ from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours
 from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
-from ferlib.evaluation.bootstrap import ece_with_interval, summary_with_intervals
+from ferlib.evaluation.bootstrap import ece_with_interval, people_in, summary_with_intervals
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class
@@ -58,17 +58,22 @@ def predict_dataset(
         return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
 
 
-def report_metrics(truth: np.ndarray, probabilities: np.ndarray, temperature: float) -> dict[str, Estimate]:
+def report_metrics(
+    truth: np.ndarray, probabilities: np.ndarray, temperature: float, people: np.ndarray | None = None
+) -> dict[str, Estimate]:
     """The metrics of a report with their intervals.
 
     Args:
         truth: true classes (N,).
         probabilities: (N, classes), a model's.
         temperature: the model's; where it is not 1, the calibration error without it is among the metrics.
+        people: the person of each face (N,), who is drawn whole for the intervals, or None.
     """
-    metrics = summary_with_intervals(truth, probabilities)
+    metrics = summary_with_intervals(truth, probabilities, people)
     if temperature != 1:
-        metrics["ece_uncalibrated"] = ece_with_interval(truth, temperature_scaled(probabilities, 1 / temperature))
+        metrics["ece_uncalibrated"] = ece_with_interval(
+            truth, temperature_scaled(probabilities, 1 / temperature), people
+        )
     return metrics
 
 
@@ -106,8 +111,8 @@ def evaluate(
 
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
-        bootstrap intervals (of a calibrated model also "ece_uncalibrated", at temperature 1), per_class, confusion
-        (rows true), commit; with `columns` also slices.
+        bootstrap intervals, for which people are drawn whole where they are known (of a calibrated model also
+        "ece_uncalibrated", at temperature 1), per_class, confusion (rows true), commit; with `columns` also slices.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -131,7 +136,7 @@ def evaluate(
             mixes = mixes_neighbours(pixel_logits(model, part, ten_crop, classes), truth)
         batch_order = "single" if mixes else "stored"
     probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
-    predicted = probabilities.argmax(axis=1)
+    predicted, people = probabilities.argmax(axis=1), people_in(part)
     report: Report = {
         "model": asdict(model.config),
         "data": dataset.name,
@@ -141,13 +146,13 @@ def evaluate(
         "ten_crop": ten_crop,
         "protocol": PROTOCOLS[protocol].format(batch=batch) + _use_of(split, selected_on),
         "faces": len(part),
-        "metrics": report_metrics(truth, probabilities, model.config.temperature),
+        "metrics": report_metrics(truth, probabilities, model.config.temperature, people),
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
     if about is not None:
-        report["slices"] = slices(truth, predicted, about)
+        report["slices"] = slices(truth, predicted, about, people=people)
     return report
 
 

@@ -41,18 +41,37 @@ def confusion_cells(labels: np.ndarray, predicted: np.ndarray, classes: int) -> 
     return cells
 
 
-def from_confusion(matrices: np.ndarray) -> np.ndarray:
-    """`METRICS` (R, 3) of R confusion matrices (R, K, K), rows the true classes."""
-    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
-    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
-    present = true > 0
-    recall = np.divide(hits, true, out=np.zeros_like(hits), where=present)
-    f1 = np.divide(2 * hits, true + predicted, out=np.zeros_like(hits), where=(true + predicted) > 0)
+def from_confusion(matrices: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
+    """`METRICS` (R, 3) of R confusion matrices (R, K, K), rows the true classes.
+
+    Args:
+        matrices: of R sets of faces.
+        observed: the matrix (K, K) that they are resamples of, or None. A class that a resample happens to have no face
+            of has its recall and F1 of there, else the mean would be over other classes than the value's.
+    """
+    present, recall, f1 = _by_class(matrices)
+    if observed is not None:
+        there, own_recall, own_f1 = _by_class(observed[None])
+        recall, f1 = np.where(present, recall, own_recall), np.where(present, f1, own_f1)
+        present = there
+    hits, true = np.diagonal(matrices, axis1=1, axis2=2).astype(float), matrices.sum(axis=2)
     classes = present.sum(axis=1)
     return np.stack(
-        [hits.sum(axis=1) / true.sum(axis=1), recall.sum(axis=1) / classes, (f1 * present).sum(axis=1) / classes],
+        [
+            hits.sum(axis=1) / true.sum(axis=1),
+            (recall * present).sum(axis=1) / classes,
+            (f1 * present).sum(axis=1) / classes,
+        ],
         axis=1,
     )
+
+
+def _by_class(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether each class has faces, its recall and its F1, (R, K) each; 0 where there is nothing to divide by."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
+    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    recall = np.divide(hits, true, out=np.zeros_like(hits), where=true > 0)
+    return true > 0, recall, np.divide(2 * hits, true + predicted, out=np.zeros_like(hits), where=true + predicted > 0)
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

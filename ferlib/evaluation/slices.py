@@ -5,8 +5,10 @@ No model here guesses anybody's age, sex or origin. Slices are made from what ca
 
 Parts of a split differ in their classes, and some classes are harder than others: turned faces with more surprise among
 them fare worse for that alone. So a slice is compared with what its faces would get if only their classes counted, and
-the difference is tested within classes (Mantel and Haenszel 1959). Where many slices are looked at, some differ by
-chance: the tests of all of them are adjusted together (Benjamini and Hochberg 1995).
+the difference is tested within classes (Mantel and Haenszel 1959). Faces of one person are alike: where people are
+known, intervals draw them whole, and the test takes what a person's faces have in common into its variance (Liang and
+Zeger 1986). Where many slices are looked at, some differ by chance: the tests of all of them are adjusted together
+(Benjamini and Hochberg 1995).
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from scipy.stats import chi2, false_discovery_control
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample
+from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample, sums_over_people
 from ferlib.evaluation.report_format import Estimate, Slice
 from ferlib.utils.progress import progress
 
@@ -33,7 +35,12 @@ FALSE_DISCOVERIES = 0.05  # expected fraction of noise among the differences tha
 
 
 def slices(
-    labels: np.ndarray, predicted: np.ndarray, columns: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    columns: pd.DataFrame,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    people: np.ndarray | None = None,
 ) -> list[Slice]:
     """Accuracy by every column, group by group; groups of fewer than `LEAST_FACES` faces are left out.
 
@@ -43,6 +50,7 @@ def slices(
         columns: (N, columns). What is made of their values, `grouped` says.
         resamples: of the intervals.
         seed: of their draws.
+        people: the person of each face (N,), see `ferlib.evaluation.bootstrap.clusters`; None: nobody is there twice.
 
     Raises:
         UserError: the columns are not as long as the labels, or there is none.
@@ -53,14 +61,14 @@ def slices(
     found: list[Slice] = []
     for name in columns:
         groups = grouped(columns[name])
-        faces, good = (np.bincount(groups.cat.codes[part], minlength=len(groups.cat.categories))
-                       for part in (groups.notna(), right & groups.notna()))  # fmt: skip
-        low, high = _accuracy_intervals(faces, good, resamples, seed)
+        inside = np.stack([(groups == group).to_numpy() for group in groups.cat.categories], axis=1)  # (N, groups)
+        faces, good = inside.sum(axis=0), (inside & right[:, None]).sum(axis=0)
+        low, high = _accuracy_intervals(inside, right, people, resamples, seed)
         for i, group in enumerate(groups.cat.categories):
             if faces[i] < LEAST_FACES:
                 continue
             accuracy = Estimate(value=float(good[i] / faces[i]), low=float(low[i]), high=float(high[i]))
-            expected, p = mantel_haenszel(labels, right, (groups == group).to_numpy())
+            expected, p = mantel_haenszel(labels, right, inside[:, i], people)
             found.append(
                 Slice(column=str(name), group=group, faces=int(faces[i]), accuracy=accuracy, expected=expected,
                       difference=accuracy["value"] - expected, p=p, adjusted_p=p, more_than_noise=False)
@@ -71,34 +79,58 @@ def slices(
     return found
 
 
-def _accuracy_intervals(faces: np.ndarray, good: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Low and high ends (2, groups) of the fraction of right answers in each group, faces of the split drawn again."""
+def _accuracy_intervals(
+    inside: np.ndarray, right: np.ndarray, people: np.ndarray | None, resamples: int, seed: int
+) -> np.ndarray:
+    """Low and high ends (2, groups) of the fraction of right answers in each group, faces or people drawn again.
 
-    def accuracies(cells: np.ndarray) -> np.ndarray:
-        right, wrong = np.split(cells, 2, axis=1)
-        return right / np.maximum(right + wrong, 1)
+    Args:
+        inside: which faces are in which group, (N, groups) bool.
+        right: (N,) bool.
+        people, resamples, seed: see `slices`.
+    """
+    cells = np.concatenate([inside & right[:, None], inside & ~right[:, None]], axis=1).astype(float)  # (N, 2 groups)
+    if people is None:  # faces of a cell are alike: how many of each are drawn is enough
+        counts, cells = cells.sum(axis=0), np.eye(cells.shape[1])
+    else:
+        cells = sums_over_people(cells, people)
+        counts = np.ones(len(cells))
 
-    return percentiles(resample(np.concatenate([good, faces - good]), accuracies, resamples, seed))
+    def accuracies(drawn: np.ndarray) -> np.ndarray:
+        good, bad = np.split(drawn @ cells, 2, axis=1)
+        return good / np.maximum(good + bad, 1)
+
+    return percentiles(resample(counts, accuracies, resamples, seed))
 
 
-def mantel_haenszel(strata: np.ndarray, right: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+def mantel_haenszel(
+    strata: np.ndarray, right: np.ndarray, inside: np.ndarray, people: np.ndarray | None = None
+) -> tuple[float, float]:
     """Expected fraction of right answers inside a group, and the p of its difference, if within strata all are alike.
 
     If it makes no difference within a stratum c, the group's n_gc faces are drawn from its n_c faces, m_c of which are
     answered rightly. The number of right ones among them has the mean n_gc m_c / n_c and the variance
     n_gc (n_c - n_gc) m_c (n_c - m_c) / (n_c² (n_c - 1)); the test is that of their sums (Mantel and Haenszel 1959),
-    without a continuity correction.
+    without a continuity correction. The difference is also the sum over the faces of (inside - its mean in the class)
+    (right - its mean in the class); of people who are drawn, the variance of that sum is Σ over the P of them of
+    (their faces' terms together)², times P / (P - 1) (Liang and Zeger 1986).
 
     Args:
         strata: (N,) int, here the classes.
         right: (N,) bool.
         inside: (N,) bool, at least one true.
+        people: the person of each face (N,), or None: every face is drawn alone.
     """
     faces, good, group = (np.bincount(strata, weights).astype(float) for weights in (None, right, inside))
     faces, good, group = faces[faces > 0], good[faces > 0], group[faces > 0]
     mean = (group * good / faces).sum()
-    variance = (group * (faces - group) * good * (faces - good) / (faces**2 * np.maximum(faces - 1, 1))).sum()
     difference = right[inside].sum() - mean
+    if people is None:
+        variance = (group * (faces - group) * good * (faces - good) / (faces**2 * np.maximum(faces - 1, 1))).sum()
+    else:
+        of = np.unique(strata, return_inverse=True)[1]
+        terms = sums_over_people((inside - (group / faces)[of]) * (right - (good / faces)[of]), people)
+        variance = (terms**2).sum() * len(terms) / max(len(terms) - 1, 1)
     p = float(chi2.sf(difference**2 / variance, 1)) if variance else 1.0
     return float(mean / inside.sum()), p
 

@@ -184,11 +184,11 @@ def imbalance_table(sets: dict[str, dict]) -> pd.DataFrame:
     )
 
 
-def _measures(matrices: np.ndarray, rarest: np.ndarray) -> np.ndarray:
-    """`MEASURES` (R, 4) of confusion matrices (R, K, K); NaN where a resample has no face of the rarest classes."""
+def _measures(matrices: np.ndarray, observed: np.ndarray, rarest: np.ndarray) -> np.ndarray:
+    """`MEASURES` (R, 4) of confusion matrices (R, K, K), resamples of one (K, K); NaN without the rarest classes."""
     with np.errstate(invalid="ignore"):
         recall = matrices[:, rarest, rarest].sum(axis=1) / matrices.sum(axis=2)[:, rarest].sum(axis=1)
-    return np.column_stack([from_confusion(matrices), recall])
+    return np.column_stack([from_confusion(matrices, observed), recall])
 
 
 def _verdict(gain: Any) -> str:

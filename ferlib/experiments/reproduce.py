@@ -171,7 +171,7 @@ def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
         seed, rival = wanted[place]
         runs.setdefault(rival.name, {})[seed] = run
         if number == len(wanted) or (rivals.PLAIN in runs and time.monotonic() - told > TOLD_EVERY):
-            yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data)}
+            yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data, rows=rows)}
             told = time.monotonic()
 
 

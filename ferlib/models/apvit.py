@@ -8,7 +8,9 @@ block; neither has parameters. How many are kept depends on the size of the map 
 every face.
 
 Departures: the authors' ViT is pretrained, with eight blocks of 768, and its positions are learned. Ours is small and
-starts from random weights: it says what the pooling gives, not what their network gives.
+starts from random weights: it says what the pooling gives, not what their network gives. ATP ranks tokens by the mean
+of the class token's attention over the heads, and rounds their number; they take the sum before the softmax, and round
+down.
 """
 
 from dataclasses import dataclass

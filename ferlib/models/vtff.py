@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ferlib.errors import UserError
 from ferlib.models.backbone import Backbone
 from ferlib.models.base import Normalisation
 from ferlib.models.heads import Head, HeadModel
@@ -68,6 +69,13 @@ class TwoStreamBackbone(Backbone):
         grey = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
         codes = local_binary_patterns((255 * grey).round())
         return (codes.unsqueeze(1) / 255 - mean) / std
+
+    @property
+    def last_stage(self) -> nn.Sequential:
+        """None that would make the map alone: always a `UserError`."""
+        raise UserError(
+            "a map of two streams is not made by the last stage of one backbone; take another model than vtff"
+        )
 
     def load(self, weights: str | Path) -> None:
         """Load pretrained weights into both, see `Backbone.load`."""

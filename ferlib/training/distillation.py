@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
@@ -23,7 +24,8 @@ def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | P
     """Targets with a teacher's answers mixed in: (1 - share) t + share p, (N, classes).
 
     Several teachers answer with the mean of their probabilities. Departure: the paper raises the temperature of teacher
-    and student; here it stays 1, since the votes that the answers are mixed with are as soft as the answers.
+    and student; here both stay at 1, also where a teacher has a fitted one, since the votes that the answers are
+    mixed with are as soft as the answers.
 
     Args:
         targets: class indices (N,) or distributions (N, classes), in the data set's order.
@@ -34,13 +36,15 @@ def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | P
 
     Raises:
         DataError: a teacher's classes are not the data set's, in its order.
-        ValueError: there is no such model.
+        UserError: there is no such model, or its attention mixes the faces of a batch.
     """
     models = {name: load_model(name) for name in str(teacher).split(",")}
     for name, model in models.items():
         to_device(model, choose_device())
         if model.config.classes != dataset.classes:
             raise DataError(f"the teacher {name} has the classes {model.config.classes}, the data {dataset.classes}")
+        if model.mixes_batch:
+            raise UserError(f"the teacher {name} answers for a batch, not for a face; take one without batch attention")
     answers = [teacher_answers(model, dataset) for model in models.values()]
     if targets.ndim == 1:
         targets = torch.nn.functional.one_hot(targets, len(dataset.classes)).float()

@@ -37,7 +37,7 @@ from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.distillation import distillation_targets
-from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method
+from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
@@ -74,8 +74,8 @@ def fit(
         recipe: how to train.
         out: run folder; what it gets stands in `ferlib.training.checkpoint`.
         resume: continue the run in `out` after its last finished epoch.
-        select_by: what decides the best epoch: a validation metric (a key of `ferlib.evaluation.metrics.summary`), or a
-            name that `observe` returns.
+        select_by: what decides the best epoch, the higher the better: a validation metric (a key of
+            `ferlib.evaluation.metrics.summary`, but for "ece"), or a name that `observe` returns.
         observe: called with the model, in evaluation mode, after the validation of every epoch; what it returns goes
             into the history. For watching a run, e.g. what another protocol would have said.
 
@@ -86,7 +86,8 @@ def fit(
     Raises:
         DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
         ValueError: the recipe's method does not fit the data or the model, there is no such teacher, the run to resume
-            had another recipe, or the batch cannot be shared by the processes.
+            had another recipe, a batch cannot be shared by the processes or leaves one too few faces for the method, or
+            `select_by` is lower where a model is better.
         FileExistsError: `out` holds a run and `resume` is not set.
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
@@ -146,6 +147,8 @@ class _Run:
         observe: Callable[[FaceModel], Mapping[str, float]] | None,
     ) -> "_Run":
         """Check everything that can be checked before the work, then build what the epochs need; arguments of `fit`."""
+        if select_by == "ece":
+            raise UserError("the epoch is kept that has the highest score; ece is lower where a model is better")
         recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
         train, judged = _training_and_judged(data, model, recipe)
         targets = targets_of(train, recipe.target_kind)
@@ -158,6 +161,10 @@ class _Run:
         device, processes = accelerator.device, accelerator.num_processes
         if recipe.batch_size % processes:
             raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+        least = method_settings(recipe.method, recipe.method_settings).least_batch
+        faces = min(recipe.batch_size, len(train)) // processes
+        if faces < least:
+            raise UserError(f"the method {recipe.method} needs {least} faces in a batch of a process, not {faces}")
         if processes > 1 and method.group > 1:
             raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
         folder = RunFolder(out)

@@ -44,7 +44,8 @@ class Recipe:
             "two_phases", see `ferlib.training.schedules`.
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
-        max_grad_norm: gradients are scaled down to this norm, or None.
+        max_grad_norm: the network's gradients are scaled down to this norm, or None; those of a method's own parameters
+            are not.
         teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
             targets, or several, joined by commas, or None; see `ferlib.training.distillation`.
         teacher_fraction: of the teachers' answers in the targets, 0..1.
@@ -65,7 +66,7 @@ class Recipe:
         first_epoch: number of the first epoch: counts in `epochs` and in the schedule. `fit_phases` sets it.
         protocol: "honest": the epoch is chosen on the validation split, and a model that mixes the faces of a batch is
             judged one face at a time. "published": it is chosen on the *test* split in class-sorted batches of the
-            training's size, as the code of Conv-cut and PAtt-Lite does; no figure of such a run says how good the
+            training's size, as the code of Conv-cut does; no figure of such a run says how good the
             model is.
         precision: of forward and backward pass: "float32", "bfloat16" (autocast), or "auto", bfloat16 on a GPU. Some
             processors have no instructions for bfloat16 and take many times as long with it, with a warning.
@@ -199,7 +200,8 @@ CONVCUT_FERPLUS = Recipe(
 
 # PAtt-Lite's head, trained in one run of two phases with its own batch size of 8. Its second phase trains the backbone
 # too, or not, depending on the version of Keras (see pattlite.py), with more dropout; here the backbone stays frozen,
-# and the dropout as it was.
+# and the dropout as it was. Its notebook also starts the second phase from the first one's best epoch, leaves the class
+# weights out there, and may go on for 500 epochs; here there are 60 in all, with class weights.
 PATTLITE = Recipe(
     config=PAttLiteConfig(),
     epochs=60,

@@ -9,7 +9,7 @@ from ferlib.training.methods import Method
 
 @torch.no_grad()
 def share_rows(method: Method, order: Tensor, faces: int, accelerator: Accelerator) -> None:
-    """Exchange the rows of the method's saved buffers that have a row a face, (N, ...): each from who last drew it.
+    """Exchange the rows of the method's own saved buffers with a row a face, (N, ...): each from who last drew it.
 
     Args:
         method: of this process.
@@ -23,7 +23,7 @@ def share_rows(method: Method, order: Tensor, faces: int, accelerator: Accelerat
         owner[step] = torch.arange(len(step)) % processes
     mine = (owner == accelerator.process_index).to(accelerator.device)
     saved = method.state_dict(keep_vars=True)
-    for name, buffer in method.named_buffers():
+    for name, buffer in method.named_buffers(recurse=False):  # a part's batch norm may have N channels
         if name in saved and buffer.ndim and len(buffer) == faces:
             own = torch.where(mine.view(-1, *[1] * (buffer.ndim - 1)), buffer, torch.zeros_like(buffer))
             buffer.copy_(accelerator.reduce(own, "sum"))

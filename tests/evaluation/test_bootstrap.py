@@ -10,15 +10,19 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from ferlib.evaluation import bootstrap
 from ferlib.evaluation.bootstrap import (
     Resampling,
+    bootstrap_intervals,
     clusters,
     difference_estimate,
+    ece_with_interval,
     face_draws,
     intervals,
     mean_estimate,
     mean_intervals,
     resample,
     seed_draws,
+    summary_with_intervals,
 )
+from ferlib.evaluation.compare import paired_differences
 from ferlib.evaluation.metrics import METRICS
 
 R = 25
@@ -59,18 +63,21 @@ def test_figures_are_those_of_loops(part):
     exact, resampled = Resampling(part, 2, R).measure(predicted, kept)
     draws, picks = face_draws(part, R).astype(int), seed_draws(2, R)
 
-    def naive(true, guess):
-        present = sorted(set(true))
-        return (
-            accuracy_score(true, guess),
-            recall_score(true, guess, labels=present, average="macro", zero_division=0),
-            f1_score(true, guess, labels=present, average="macro", zero_division=0),
-        )
+    def naive(true, guess, seed):
+        """A class that no face was drawn of has the recall and F1 of all faces."""
+        present, whole = sorted(set(labels[kept])), (labels[kept], predicted[seed][kept])
+        recall, f1 = [], []
+        for each in present:
+            faces = (true, guess) if each in true else whole
+            recall.append(recall_score(*faces, labels=[each], average="macro", zero_division=0))
+            f1.append(f1_score(*faces, labels=[each], average="macro", zero_division=0))
+        return accuracy_score(true, guess), np.mean(recall), np.mean(f1)
 
-    assert exact == pytest.approx(np.array([naive(labels[kept], guess[kept]) for guess in predicted]), abs=1e-12)
+    expected = [naive(labels[kept], guess[kept], seed) for seed, guess in enumerate(predicted)]
+    assert exact == pytest.approx(np.array(expected), abs=1e-12)
     for r in range(R):
         rows = np.repeat(np.arange(len(labels)), draws[r] * kept)
-        expected = np.mean([naive(labels[rows], predicted[seed][rows]) for seed in picks[r]], axis=0)
+        expected = np.mean([naive(labels[rows], predicted[seed][rows], seed) for seed in picks[r]], axis=0)
         assert resampled[r] == pytest.approx(expected, abs=1e-6)
     found = intervals(exact.mean(axis=0), resampled)
     assert list(found) == list(METRICS)
@@ -120,3 +127,37 @@ def test_nothing_else_draws_faces_again():
         if re.search(r"\.multinomial\(|nanquantile|default_rng\(.*\)\.choice", file.read_text())
     ]
     assert [name for name in drawing if not name.startswith("training/")] == ["evaluation/bootstrap.py"]
+
+
+def test_a_class_that_is_not_drawn_does_not_change_what_is_measured():
+    """Always the first class: balanced accuracy is half, whatever is drawn of the one face of the second."""
+    labels, predicted = np.array([0] * 9 + [1]), np.zeros(10, int)
+    low, high = bootstrap_intervals(labels, predicted, 3)["balanced_accuracy"]
+    assert low == high == 0.5
+    assert paired_differences(labels, predicted, 1 - labels, 3)["difference"]["balanced_accuracy"] == -0.5
+
+
+def test_people_are_drawn_whole_for_every_metric():
+    """Of forty people ten have a model that is always wrong and says it is sure: the spread is that of people."""
+    rng = np.random.default_rng(0)
+    people, labels = np.repeat(np.arange(40), 25), rng.integers(2, size=1000)
+    right = people >= 10
+    probabilities = np.where((np.stack([labels, 1 - labels], axis=1) == 0) == right[:, None], 0.9, 0.1)
+    alone, whole = (summary_with_intervals(labels, probabilities, who) for who in (None, people))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
+        widths = [found[name]["high"] - found[name]["low"] for found in (alone, whole)]
+        assert widths[1] > 3.5 * widths[0] and alone[name]["value"] == whole[name]["value"], name
+    assert whole["accuracy"]["high"] - whole["accuracy"]["low"] == pytest.approx(
+        3.92 * np.sqrt(0.75 * 0.25 / 40), abs=0.02
+    )
+    each = summary_with_intervals(labels, probabilities, np.arange(1000))
+    assert each["accuracy"]["low"] == pytest.approx(alone["accuracy"]["low"], abs=0.005)
+
+
+def test_the_interval_of_the_calibration_error_holds_its_value():
+    confidence = np.random.default_rng(0).uniform(0.6, 0.98, 200)
+    labels = np.zeros(200, int)
+    for _ in range(50):  # perfectly calibrated: all there is, is chance
+        labels = (np.random.default_rng(_).random(200) > confidence).astype(int)
+        found = ece_with_interval(labels, np.stack([confidence, 1 - confidence], axis=1))
+        assert 0 <= found["low"] <= found["value"] <= found["high"]

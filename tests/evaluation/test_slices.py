@@ -131,3 +131,31 @@ def test_what_is_measured_follows_the_picture(synthetic_faces):
     assert len(before) == 6 and (after["brightness"] < 0.5 * before["brightness"]).all()
     assert set(before["landmarks"]) <= {"found", "not found"}
     assert (before.filter(["yaw", "pitch", "roll"]).fillna(0) >= 0).to_numpy().all()
+
+
+def test_what_three_people_are_is_not_what_their_light_is():
+    """A few people whom the model does not know, all in the dark: faces say "more than noise", people do not."""
+    rng = np.random.default_rng(0)
+    people, labels = np.repeat(np.arange(60), 40), np.tile([0, 1], 1200)
+    dark = (people < 3) | (rng.random(2400) < 0.2)
+    wrong = np.where(people < 3, rng.random(2400) < 0.6, rng.random(2400) < 0.1)
+    columns = pd.DataFrame({"dark": dark})
+    faces, whole = (slices(labels, np.where(wrong, 1 - labels, labels), columns, people=who) for who in (None, people))
+    assert all(one["more_than_noise"] for one in faces) and not any(one["more_than_noise"] for one in whole)
+    for one, other in zip(faces, whole, strict=True):
+        assert one["accuracy"]["value"] == other["accuracy"]["value"] and one["difference"] == other["difference"]
+    widths = [[one["accuracy"]["high"] - one["accuracy"]["low"] for one in found] for found in (faces, whole)]
+    assert widths[1][1] > 1.5 * widths[0][1]
+
+
+def test_people_of_one_face_each_are_faces(answers):
+    labels, predicted, group = answers
+    columns = pd.DataFrame({"group": group})
+    for one, other in zip(
+        slices(labels, predicted, columns),
+        slices(labels, predicted, columns, people=np.arange(len(labels))),
+        strict=True,
+    ):
+        assert other["p"] == pytest.approx(one["p"], rel=0.1) and other["expected"] == one["expected"]
+        for end in ("low", "high"):
+            assert other["accuracy"][end] == pytest.approx(one["accuracy"][end], abs=0.01)

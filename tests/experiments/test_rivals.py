@@ -1,6 +1,7 @@
 """The rivals' table on tiny runs: every figure against a recomputation from the kept networks and histories."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -172,3 +173,13 @@ def test_rows_are_those_that_the_data_and_the_table_allow(synthetic_faces, tmp_p
         assert table in TABLES
         with pytest.raises(ValueError, match=f"{table} has no row prayer; it has plain, "):
             check_study(table, Study(BACKBONE, 1, [0], tmp_path, rows=["prayer"]), synthetic_faces)
+
+
+def test_rows_with_wrong_labels_say_how_they_were_trained(runs, synthetic_faces):
+    """LTNet without the other annotator is another row than LTNet with: their figures are never set side by side."""
+    rows = [replace(rival, changes={**rival.changes, "seed": 7}) for rival in rivals.RIVALS if rival.name in runs]
+    told = rivals.compare_rivals(runs, synthetic_faces, 200, rows)
+    assert [row["name"] for row in told] == [rival.name for rival in rows]
+    assert all(row["changes"]["seed"] == 7 for row in told)
+    (noisy,) = [row for row in rivals.rivals_for(synthetic_faces, True, True) if row.name == "LTNet"]
+    assert noisy.changes == {"method": "ltnet", "other_annotators": False}

@@ -69,6 +69,13 @@ def test_a_teacher_must_know_the_same_classes(synthetic_faces):
         distillation_targets(synthetic_faces.labels(), synthetic_faces, "convcut_ferplus", 0.5)
 
 
+def test_a_teacher_that_answers_for_a_batch_is_refused(synthetic_faces, tmp_path):
+    settings = {"classes": synthetic_faces.classes, "grey": True, "input_size": 64, "width": 16, "attention": "batch"}
+    create_model("convcut", backbone="test_convnext", keep_stages=2, **settings).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match="answers for a batch, not for a face"):
+        distillation_targets(synthetic_faces.labels(), synthetic_faces, tmp_path, 0.5)
+
+
 def test_a_method_for_hard_targets_takes_no_teacher():
     with pytest.raises(ValueError, match="no teacher"):
         RECIPES["convcut"].override({"teacher": "convcut_ferplus", "method": "ldam"})

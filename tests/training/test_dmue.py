@@ -265,6 +265,9 @@ def test_models_that_do_not_fit_are_refused_before_any_work(synthetic_faces, tmp
 def test_other_combinations_that_make_no_sense_are_refused(synthetic_faces):
     with pytest.raises(ValueError, match=r"copies the last stage of a timm backbone, .*; ivsa has none"):
         create_method("dmue", synthetic_faces, create_model("ivsa"))
+    two_streams = create_model("vtff", backbone="test_convnext", keep_stages=2, input_size=64, freeze_backbone=False)
+    with pytest.raises(ValueError, match="take another model than vtff"):
+        create_method("dmue", synthetic_faces, two_streams)
     for settings, message in (
         ({"targets": "soft"}, "the method dmue needs one true class a face"),
         ({"teacher": "convcut_ferplus"}, "the method dmue needs one true class a face"),

@@ -113,6 +113,20 @@ def test_data_that_does_not_fit_is_refused(faces, tmp_path):
         train(recipe(faces, targets="soft"), faces, tmp_path)
 
 
+def test_what_is_lower_in_a_better_model_chooses_no_epoch(faces, tmp_path):
+    with pytest.raises(ValueError, match="ece is lower where a model is better"):
+        train(recipe(faces), faces, tmp_path / "run", select_by="ece")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_faces_for_a_method_are_refused(faces, tmp_path):
+    one = faces.subset(np.flatnonzero((faces.frame["split"] != "train") | ~faces.frame["split"].duplicated()))
+    assert len(one.split("train")) == 1
+    with pytest.raises(ValueError, match="the method scn needs 2 faces in a batch of a process, not 1"):
+        train(recipe(faces, method="scn"), one, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_explodes_is_said(faces, tmp_path):
     with pytest.raises(RuntimeError, match="lower the learning rate"):
         train(recipe(faces, lr=1e30, optimizer="sgd"), faces, tmp_path)

@@ -11,6 +11,7 @@ from torch import nn
 from ferlib.models.registry import build_model
 from ferlib.training.methods import Batch, Outputs, TrainedNetwork, TrainingSet, create_method
 from ferlib.training.methods.ltnet import LEAST, annotator_loss, near_identity, read_matrices, row_stochastic
+from ferlib.training.methods.neighbour_labels import neighbour_mean
 from ferlib.training.recipes import RECIPES
 
 STATE = {"scn": "labels", "neighbour_labels": "bank", "ltnet": "confusion.second"}
@@ -306,3 +307,11 @@ def test_vector_size_is_that_of_the_vector(part, network):
     vectors = network(torch.randn(2, network.model.backbone.channels, 8, 8)).vector
     counts = np.bincount(part.labels())
     assert TrainingSet(part, part.labels().numpy(), counts, network.model).vector_size == vectors.shape[1]
+
+
+def test_neighbours_are_the_same_in_half_precision():
+    """Vectors after a ReLU all point in about the same direction: their cosines differ in the third digit."""
+    vectors, values = torch.randn(64, 32) + 8, torch.eye(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = neighbour_mean(vectors, values, 8)
+    assert torch.equal(found, neighbour_mean(vectors, values, 8))

@@ -198,6 +198,13 @@ def test_a_token_that_is_only_its_own_class_weighs_most():
     assert cross_weights(own, negative, own, 0.0)[0].tolist() == pytest.approx([1 / 3] * 3)
 
 
+def test_weights_of_a_token_keep_their_digits_in_half_precision():
+    tokens = [torch.randn(2, 16, 8) + 4 for _ in range(3)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cross_weights(*tokens, 10.0)
+    assert torch.equal(found, cross_weights(*tokens, 10.0))
+
+
 def test_what_qcs_cannot_do_is_refused(synthetic_faces, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="qcs needs a batch_size that is a multiple of 4"):
         plan_of(synthetic_faces, "qcs", batch_size=18)

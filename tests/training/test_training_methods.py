@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ferlib.training.features import FeatureCache
 from ferlib.training.methods import METHODS, Method, TrainingSet, create_method, register_method
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.shared_rows import share_rows
 
 
 def test_sampler_draws_all_classes_equally_often():
@@ -224,3 +226,23 @@ def test_no_setting_of_a_method_has_the_name_of_another_setting():
         taken |= {field.name for field in fields(entry.config)}
     for name, method in METHODS.items():
         assert not taken & {field.name for field in fields(method.Settings)}, name
+
+
+def test_of_a_method_only_its_own_rows_are_exchanged_between_processes():
+    """A part's batch norm may happen to have as many channels as there are faces."""
+
+    class Rows(Method):
+        def __init__(self):
+            nn.Module.__init__(self)
+            self.register_buffer("seen", torch.zeros(6))
+            self.part = nn.BatchNorm1d(6)
+
+    def doubled(rows, how):
+        return 2 * rows
+
+    method = Rows()
+    method.seen += 1
+    other = SimpleNamespace(num_processes=2, process_index=1, device=torch.device("cpu"), reduce=doubled)
+    share_rows(method, torch.tensor([[0, 1], [2, 3], [5, 4]]), 6, other)
+    assert method.seen.tolist() == [0, 2, 0, 2, 2, 0]
+    assert method.part.running_var.tolist() == [1] * 6

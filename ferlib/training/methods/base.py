@@ -136,7 +136,7 @@ class Method(nn.Module):
     anything that decides the next step must be one of them, so that a resumed run goes where an uninterrupted one goes.
     A step may draw from PyTorch's global generators, which the loop seeds for every epoch, and from no other.
     Under SAM a step is computed twice, see `ferlib.training.sam`; buffers are what the first time makes of them. With
-    several processes the rows of a buffer with a row a face (N, ...) are exchanged at the end of every epoch.
+    several processes the rows of its own buffers with a row a face (N, ...) are exchanged at the end of every epoch.
 
     Args:
         training: the training split.

@@ -8,12 +8,12 @@ All faces, those of the large classes too, teach about the rare ones: through th
     t_y  = 1 - ε for the face's class y, and ε w_k / Σ_{j ≠ y} w_j for every other class k
     loss = CE(z(x), t) + λ R          ε = 0.3, λ = 0.1
 
-Unlike EAC's, the maps move W too, so a frozen backbone makes sense; then the two views may come from its cached maps.
 Both views go through the network one after the other, as in the authors' code.
 
-Departures: their code divides by 10 n_c whatever the number of classes, which is a matter of λ alone. Soft targets are
-smoothed as the mixtures of classes that they are. Their AdamW (5e-4 · batch / 512, weight decay 0.05, cosine with
-warm-up, gradients clipped at 5) is the recipe's to set.
+Departures: here the maps move W too, so a frozen backbone can be had, and the two views may come from its cached maps;
+their code holds W fixed in the maps, as EAC does. It divides by 10 n_c whatever the number of classes, a matter of λ
+alone. Soft targets are smoothed as the mixtures of classes that they are. Their AdamW (5e-4 · batch / 512, weight decay
+0.05, cosine with warm-up, gradients clipped at 5) is the recipe's to set.
 """
 
 import math

@@ -68,7 +68,7 @@ class NeighbourLabels(Method):
     def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
         out, momentum = network(batch.views[0]), self.settings.bank_momentum
         logits = out.logits.float()
-        answers = neighbour_mean(out.vector.detach().float(), logits.detach().softmax(dim=1), self.settings.neighbours)
+        answers = neighbour_mean(out.vector.detach(), logits.detach().softmax(dim=1), self.settings.neighbours)
         targets = momentum * self.bank[batch.rows] + (1 - momentum) * answers
         self.bank[batch.rows] = targets
         return losses.cross_entropy(logits, targets), logits
@@ -79,7 +79,8 @@ def neighbour_mean(vectors: Tensor, values: Tensor, neighbours: int) -> Tensor:
 
     With fewer other faces than `neighbours` it is the mean over all of them.
     """
-    unit = F.normalize(vectors, dim=1)
-    alike = (unit @ unit.T).fill_diagonal_(-2.0)  # below every cosine
+    with torch.autocast(vectors.device.type, enabled=False):  # cosines that are close need all their digits
+        unit = F.normalize(vectors.float(), dim=1)
+        alike = (unit @ unit.T).fill_diagonal_(-2.0)  # below every cosine
     nearest = alike.topk(min(neighbours, len(alike) - 1), dim=1).indices  # (B, K)
     return values[nearest].mean(dim=1)

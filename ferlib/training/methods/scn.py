@@ -10,8 +10,8 @@ With f the vector before the classifier, W and c the classifier, y the label sto
 
 A label that was changed stays changed, and is judged again whenever its face is drawn. Departures: the paper's text
 relabels faces of L alone, the authors' code any face; here `low_only` says which. Relabelling starts at a fraction of
-the run in place of an epoch, the paper's tenth of seventy. The model that is judged and kept answers W f + c, without
-a: the same class, since a > 0, but with more confidence than the z it was trained on.
+the run in place of an epoch: by default after nine epochs of seventy, as in the authors' code. The model that is judged
+and kept answers W f + c, without a: the same class, since a > 0, but with more confidence than the z it was trained on.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class SelfCure(MethodSettings):
     margin: float = 0.15
     share: float = 0.7
     threshold: float = 0.2
-    relabel_from: float = 10 / 70
+    relabel_from: float = 9 / 70
     low_only: bool = False
 
     def __post_init__(self) -> None:
