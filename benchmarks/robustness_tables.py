@@ -24,15 +24,21 @@ KINDS = {"clear": "clear faces", "noise": "noise", "blur": "blur", "weather": "w
 OTHERS = {"dark": "too dark", "tilted": "tilted by 10° to 60°", "sunglasses": "sunglasses", "mask": "mask"}
 
 
+LARGEST = 6  # differences, where none is more than noise
+
+
 def slices(name: str) -> str:
-    """The slices in results/slices_{name}.json that differ by more than noise, and their number."""
+    """The slices in results/slices_{name}.json that differ by more than noise, and their number; or the largest."""
     found = read(f"slices_{name}")["slices"]
-    lines = ["| slice | | faces | right, % | expected, % | difference, points |", "|---" * 6 + "|"]
-    for one in (one for one in found if one["more_than_noise"]):
+    told = [one for one in found if one["more_than_noise"]]
+    shown = told or sorted(found, key=lambda one: -abs(one["difference"]))[:LARGEST]
+    lines = ["| slice | | faces | right, % | expected, % | difference, points | adjusted p |", "|---" * 7 + "|"]
+    for one in shown:
         cells = [COLUMNS[one["column"]], one["group"], f"{one['faces']:,}", in_percent(one["accuracy"])]
-        cells += [f"{100 * one['expected']:.1f}", f"{100 * one['difference']:+.1f}"]
+        cells += [f"{100 * one['expected']:.1f}", f"{100 * one['difference']:+.1f}", f"{one['adjusted_p']:.2g}"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"{len(lines) - 2} of {len(found)} slices."])
+    rest = "" if told else f"; these have the largest differences of all {len(found)}"
+    return "\n".join([*lines, "", f"{len(told)} of {len(found)} slices differ by more than noise{rest}."])
 
 
 def rows_of(entry: dict) -> dict[str, dict]:
