@@ -3,6 +3,7 @@
 #: How data sets, models, backbones, metrics and tables are called where a reader sees them; others by their own names.
 NAMES = {
     "ferplus": "FERPlus",
+    "ferplus_most_votes": "FERPlus by most votes",
     "fer2013": "FER2013",
     "rafdb": "RAF-DB",
     "ckplus": "CK+",
