@@ -17,6 +17,7 @@ from ferlib.errors import RunError
 WORKERS = Path(__file__).with_name("peer_workers")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 WARM_UP = 5  # faces
+SAME = 1e-3  # probabilities of one model for one face, on any machine
 
 
 def environment(peer: Peer, folder: Path) -> list[str]:
@@ -99,6 +100,8 @@ class Worker:
 def answers(worker: Worker, rows: Mapping[int, int], kept: Path) -> dict[int, list[float]]:
     """Probabilities of faces, one at a time; those in the file `kept` are not asked for again.
 
+    But for one of them: where the worker says something else of it, the file is another model's, and is begun anew.
+
     Args:
         worker: that is asked.
         rows: names of the faces, which go into the file, and their positions among the worker's faces.
@@ -106,6 +109,12 @@ def answers(worker: Worker, rows: Mapping[int, int], kept: Path) -> dict[int, li
     """
     lines = kept.read_text().splitlines() if kept.exists() else []
     found: dict[int, list[float]] = dict(map(json.loads, lines))
+    known = next((row for row in rows if row in found), None)
+    if known is not None:
+        told = worker.ask([rows[known]])[0][0]
+        if len(told) != len(found[known]) or not np.allclose(told, found[known], atol=SAME):
+            found = {}
+            kept.unlink()
     with kept.open("a") as file:
         for row in rows:
             if row not in found:

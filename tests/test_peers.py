@@ -91,14 +91,20 @@ def test_a_worker_gets_the_faces_it_is_asked_for(start):
     assert 0 <= seconds < 5
 
 
-def test_answers_are_kept_and_not_asked_for_again(start, process, tmp_path):
-    kept, rows = tmp_path / "answers.jsonl", {100: 0, 101: 1}
-    kept.write_text("[101, [0.5, 0.5]]\n")
+@pytest.mark.parametrize("other", [[0.5, 0.5], [0.125] * 8])
+def test_answers_are_kept_and_not_asked_for_again(start, process, tmp_path, monkeypatch, other):
+    """But for one, which another model would answer otherwise: then its answers are not taken for this one's."""
+    kept, rows = tmp_path / "answers.jsonl", {100: 0, 101: 1, 102: 2}
+    kept.write_text(json.dumps([101, other]) + "\n")
     with start() as worker:
-        first = process.answers(worker, rows, kept)
-        assert first[101] == [0.5, 0.5] and len(first[100]) == 8
+        first, asked = process.answers(worker, rows, kept), []
+        assert first.keys() == rows.keys() and all(len(one) == 8 for one in first.values()) and first[101] != other
+        lines = kept.read_text()
+        assert [json.loads(line)[0] for line in lines.splitlines()] == [100, 101, 102]
+        ask = worker.ask
+        monkeypatch.setattr(worker, "ask", lambda places: asked.append(places) or ask(places))
         assert process.answers(worker, rows, kept) == first
-    assert [json.loads(line)[0] for line in kept.read_text().splitlines()] == [101, 100]
+    assert asked == [[0]] and kept.read_text() == lines
 
 
 @pytest.mark.parametrize(("others", "moved"), [("0", False), ("faces.mean() / 8", True)])
