@@ -44,8 +44,7 @@ class Recipe:
             "two_phases", see `ferlib.training.schedules`.
         augment: see `ferlib.data.augmentation.augmentation`.
         targets: "hard" (class labels) or "soft" (vote shares, FERPlus).
-        max_grad_norm: the network's gradients are scaled down to this norm, or None; those of a method's own parameters
-            are not.
+        max_grad_norm: the network's gradients, not a method's own, are scaled down to this norm, or None.
         teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
             targets, or several, joined by commas, or None; see `ferlib.training.distillation`.
         teacher_fraction: of the teachers' answers in the targets, 0..1.
