@@ -67,7 +67,7 @@ def from_confusion(matrices: np.ndarray, observed: np.ndarray | None = None) -> 
 
 
 def _by_class(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether each class has faces, its recall and its F1, (R, K) each; 0 where there is nothing to divide by."""
+    """Presence (bool), recall and F1 of every class, (R, K) each; 0 where there is nothing to divide by."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(float)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     recall = np.divide(hits, true, out=np.zeros_like(hits), where=true > 0)
