@@ -22,8 +22,6 @@ COLUMNS = {
 KINDS = {"clear": "clear faces", "noise": "noise", "blur": "blur", "weather": "weather", "digital": "digital",
          "all fifteen": "all fifteen corruptions"}  # fmt: skip
 OTHERS = {"dark": "too dark", "tilted": "tilted by 10° to 60°", "sunglasses": "sunglasses", "mask": "mask"}
-
-
 LARGEST = 6  # differences, where none is more than noise
 
 

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ferlib.utils.files import UNREADABLE, walk_pictures
+from ferlib.utils.files import walk_pictures
 
 _PATTERN = "*?["  # characters of which a pattern has one
 
@@ -27,8 +27,7 @@ def expand(source: Any) -> list:
     path = os.path.expanduser(os.fsdecode(source))
     try:
         if os.path.isdir(path):
-            inside = walk_pictures(Path(path))
-            return [str(found) for found, kind in inside if kind in (None, UNREADABLE)] or [source]
+            return list(map(str, walk_pictures(Path(path)))) or [source]
         if not os.path.lexists(path) and any(character in path for character in _PATTERN):
             return sorted(filter(os.path.isfile, glob.glob(path, recursive=True))) or [source]
     except OSError:  # a folder that may not be read

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from ferlib.bulk.storage import file_system, is_address, local_path, open_store
 from ferlib.errors import UserError
 from ferlib.images import SUFFIXES
-from ferlib.utils.files import UNREADABLE, walk_pictures
+from ferlib.utils.files import walk_pictures
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -39,7 +39,7 @@ def photos_of(source: str) -> Iterator[bytes]:
         raise UserError("an empty name is no folder, list or photo")
     path = Path(local_path(source))
     if path.is_dir():
-        yield from (os.fsencode(found) for found, kind in walk_pictures(path) if kind in (None, UNREADABLE))
+        yield from map(os.fsencode, walk_pictures(path))
     elif not path.is_file():
         raise UserError(f"there is no folder, list or photo {source}")
     elif path.suffix.lower() in _LISTS:

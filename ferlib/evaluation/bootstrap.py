@@ -75,11 +75,7 @@ def bootstrap_intervals(
         people: the person of each face (N,), who is drawn whole, see `clusters`; None: every face is drawn alone.
     """
     observed = confusion(labels, predicted, classes)
-    if people is None:
-        counts, cells = observed.ravel(), np.eye(classes**2)
-    else:
-        cells = sums_over_people(confusion_cells(labels, predicted, classes), people)
-        counts = np.ones(len(cells))
+    counts, cells = drawn_together(confusion_cells(labels, predicted, classes), people)
 
     def scores(drawn: np.ndarray) -> np.ndarray:
         return from_confusion((drawn @ cells).reshape(-1, classes, classes), observed)
@@ -107,11 +103,8 @@ def calibration_interval(
     confidence, faces = probabilities.max(axis=1), len(labels)
     gaps = np.zeros((faces, BINS))
     gaps[np.arange(faces), bin_of(confidence, BINS)] = confidence - (probabilities.argmax(axis=1) == labels)
-    gaps, size = (
-        (gaps, np.ones(faces))
-        if people is None
-        else (sums_over_people(gaps, people), sums_over_people(np.ones(faces), people))
-    )
+    who = np.arange(faces) if people is None else people
+    gaps, size = sums_over_people(gaps, who), sums_over_people(np.ones(faces), who)
     errors = resample(
         np.ones(len(size)), lambda drawn: np.abs(drawn @ gaps).sum(axis=1) / (drawn @ size), resamples, seed
     )
@@ -185,6 +178,19 @@ def people_in(part: FaceDataset) -> np.ndarray | None:
     """`clusters`, or None where no two faces are known to be one person's: then every face is drawn alone."""
     found = clusters(part)
     return None if len(np.unique(found)) == len(found) else found
+
+
+def drawn_together(cells: np.ndarray, people: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (K,) for `resample`, and the cells (K, C) that come with one draw of each: of a person, or of one cell.
+
+    Args:
+        cells: the cell of a table that each face falls into, one-hot (N, C), or none.
+        people: the person of each face (N,), or None: faces of a cell are alike, and drawn by their number.
+    """
+    if people is None:
+        return cells.sum(axis=0, dtype=float), np.eye(cells.shape[1])
+    sums = sums_over_people(cells, people)
+    return np.ones(len(sums)), sums
 
 
 def sums_over_people(values: np.ndarray, people: np.ndarray) -> np.ndarray:

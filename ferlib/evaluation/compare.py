@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample
-from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion
+from ferlib.evaluation.metrics import METRICS, confusion_cells, from_confusion
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,11 @@ def paired_differences(
         See `Comparison.differences`.
     """
     cells, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
+    both = [confusion_cells(cells[0], predicted, classes) for predicted in cells[1:]]
 
     def scores(drawn: np.ndarray) -> np.ndarray:  # (r, cells) -> (r, 2, metrics)
-        matrices = [drawn @ confusion_cells(cells[0], called, classes) for called in cells[1:]]
-        return np.stack(
-            [
-                from_confusion(found.reshape(-1, classes, classes), confusion(labels, predicted, classes))
-                for found, predicted in zip(matrices, (first, second), strict=True)
-            ],
-            axis=1,
-        )
+        matrices = ((times.reshape(-1, classes, classes) for times in (drawn @ own, counts @ own)) for own in both)
+        return np.stack([from_confusion(found, observed[0]) for found, observed in matrices], axis=1)
 
     exact, resampled = scores(counts[None])[0], resample(counts, scores, resamples, seed)
     low, high = percentiles(resampled[:, 1] - resampled[:, 0], level)

@@ -54,16 +54,9 @@ def from_confusion(matrices: np.ndarray, observed: np.ndarray | None = None) -> 
         there, own_recall, own_f1 = _by_class(observed[None])
         recall, f1 = np.where(present, recall, own_recall), np.where(present, f1, own_f1)
         present = there
-    hits, true = np.diagonal(matrices, axis1=1, axis2=2).astype(float), matrices.sum(axis=2)
+    accuracy = np.trace(matrices, axis1=1, axis2=2, dtype=float) / matrices.sum(axis=(1, 2))
     classes = present.sum(axis=1)
-    return np.stack(
-        [
-            hits.sum(axis=1) / true.sum(axis=1),
-            (recall * present).sum(axis=1) / classes,
-            (f1 * present).sum(axis=1) / classes,
-        ],
-        axis=1,
-    )
+    return np.stack([accuracy, (recall * present).sum(axis=1) / classes, (f1 * present).sum(axis=1) / classes], axis=1)
 
 
 def _by_class(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

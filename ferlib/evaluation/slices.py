@@ -21,7 +21,7 @@ from scipy.stats import chi2, false_discovery_control
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample, sums_over_people
+from ferlib.evaluation.bootstrap import RESAMPLES, drawn_together, percentiles, resample, sums_over_people
 from ferlib.evaluation.report_format import Estimate, Slice
 from ferlib.utils.progress import progress
 
@@ -89,12 +89,7 @@ def _accuracy_intervals(
         right: (N,) bool.
         people, resamples, seed: see `slices`.
     """
-    cells = np.concatenate([inside & right[:, None], inside & ~right[:, None]], axis=1).astype(float)  # (N, 2 groups)
-    if people is None:  # faces of a cell are alike: how many of each are drawn is enough
-        counts, cells = cells.sum(axis=0), np.eye(cells.shape[1])
-    else:
-        cells = sums_over_people(cells, people)
-        counts = np.ones(len(cells))
+    counts, cells = drawn_together(np.concatenate([inside & right[:, None], inside & ~right[:, None]], axis=1), people)
 
     def accuracies(drawn: np.ndarray) -> np.ndarray:
         good, bad = np.split(drawn @ cells, 2, axis=1)

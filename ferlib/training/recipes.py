@@ -65,8 +65,7 @@ class Recipe:
         first_epoch: number of the first epoch: counts in `epochs` and in the schedule. `fit_phases` sets it.
         protocol: "honest": the epoch is chosen on the validation split, and a model that mixes the faces of a batch is
             judged one face at a time. "published": it is chosen on the *test* split in class-sorted batches of the
-            training's size, as the code of Conv-cut does; no figure of such a run says how good the
-            model is.
+            training's size, as the code of Conv-cut does; no figure of such a run says how good the model is.
         precision: of forward and backward pass: "float32", "bfloat16" (autocast), or "auto", bfloat16 on a GPU. Some
             processors have no instructions for bfloat16 and take many times as long with it, with a warning.
         compile: mode of torch.compile for the training step, or "no".

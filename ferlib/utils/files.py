@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ferlib.images import SUFFIXES, is_picture
 
-UNREADABLE = "folder that cannot be read"
+_UNREADABLE = "folder that cannot be read"
 _FOLDER = "folder"
 
 
@@ -79,12 +79,12 @@ def find_path(folder: Path, name: str) -> Path | None:
     return folder
 
 
-def walk_pictures(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """All that is in a folder and below, in order, each with why it is passed over; None for a picture.
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """Every picture file in a folder and below, in order, and folders there that cannot be read, to be told of.
 
-    Folders that can be read are left out, and memory holds the names of one folder at a time.
+    Memory holds the names of one folder at a time.
     """
-    return (pair for pair in _visit(folder, ()) if pair[1] != _FOLDER)
+    return (path for path, kind in _visit(folder, ()) if kind in (None, _UNREADABLE))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -105,7 +105,7 @@ def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[P
     except OSError:
         if not above:
             raise
-        yield folder, UNREADABLE
+        yield folder, _UNREADABLE
         return
     for name, is_folder in inside:
         path = folder / name
