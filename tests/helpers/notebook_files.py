@@ -63,8 +63,8 @@ def parameters(notebook: "NotebookNode") -> Iterator[tuple[str, object, str]]:
     (cell,) = tagged(notebook, "parameters")
     lines = cell.source.splitlines()
     for node in ast.parse(cell.source).body:
-        comment = lines[node.lineno - 1].partition("#")[2].strip()
-        yield node.targets[0].id, ast.literal_eval(node.value), comment
+        comments = [line.partition("#")[2].strip() for line in lines[node.lineno - 1 : node.end_lineno]]
+        yield node.targets[0].id, ast.literal_eval(node.value), " ".join(filter(None, comments))
 
 
 def advertised(comment: str) -> list[object]:
