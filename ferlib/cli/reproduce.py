@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ferlib.cli.data_options import add_reading_options, load_from
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
-from ferlib.utils.atomic import atomic_write, write_json
+from ferlib.utils.atomic import atomic_write, require_writable, write_json
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
@@ -184,12 +184,8 @@ def _entries(path: Path) -> list[dict]:
 
     if path.suffix == ".csv":
         raise UserError(f"--out {path}: the results are JSON, and a .csv of the same name goes beside them")
-    path.parent.mkdir(parents=True, exist_ok=True)
     for file in (path, path.with_suffix(".csv")):
-        new = not file.exists()
-        file.open("a").close()  # the system's own error says what is wrong: a folder, no rights
-        if new:
-            file.unlink()
+        require_writable(file)
     if not path.exists():
         return []
     try:

@@ -61,6 +61,8 @@ def slices(
     found: list[Slice] = []
     for name in columns:
         groups = grouped(columns[name])
+        if not len(groups.cat.categories):  # numbers, all of them missing
+            continue
         inside = np.stack([(groups == group).to_numpy() for group in groups.cat.categories], axis=1)  # (N, groups)
         faces, good = inside.sum(axis=0), (inside & right[:, None]).sum(axis=0)
         low, high = _accuracy_intervals(inside, right, people, resamples, seed)

@@ -17,7 +17,7 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.release.gradcam_graph import TRACED, trace
 from ferlib.release.onnx_int8 import store_in_int8
 from ferlib.runtime.session import open_session
-from ferlib.utils.atomic import atomic_write
+from ferlib.utils.atomic import atomic_write, require_writable
 from ferlib.utils.devices import device_of
 
 if TYPE_CHECKING:
@@ -59,11 +59,9 @@ def export_onnx(model: FaceModel, path: Path) -> Path:
         ImportError: onnx or onnxscript is missing.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
     try:
+        require_writable(path)  # found out before the work
         with atomic_write(path) as partial:
-            partial.touch()  # what cannot be written is found out before the work
             _program(model).save(partial, external_data=False)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error})") from error

@@ -94,6 +94,12 @@ def test_small_groups_are_left_out(answers):
     assert [one["group"] for one in slices(labels, predicted, few)] == ["a", "b"]
 
 
+def test_a_column_of_which_nothing_is_known_has_no_slices(answers):
+    labels, predicted, group = answers
+    columns = pd.DataFrame({"age": np.nan, "height": np.inf, "group": group})
+    assert {one["column"] for one in slices(labels, predicted, columns)} == {"group"}
+
+
 def test_columns_of_ones_own_are_matched_by_name(synthetic_faces: FaceDataset, tmp_path):
     faces = synthetic_faces.split("test")
     rows = faces.frame["row"].to_numpy()
