@@ -164,7 +164,8 @@ class Session:
 
     def step(self, part: str, name: str, words: list[str], seconds: float) -> bool:
         """Run a command unless it is done; whether it was run. When its time is up it is interrupted, then killed."""
-        steps = self.done.setdefault(part, {})
+        with self.lock:
+            steps = self.done.setdefault(part, {})
         if steps.get(name, {}).get("code") == 0 or seconds <= 0:
             return False
         run, log = self.options.work / part, self.options.work / f"{part}-{name}.log"
@@ -181,14 +182,16 @@ class Session:
                 except subprocess.TimeoutExpired:
                     process.send_signal(stop)
                     stopped = True
-        steps[name] = {
+        done = {
             "command": " ".join(["python", *command[1:]]).replace(f"{self.options.work}/", ""),
             "seconds": round(time.monotonic() - began, 1),
             "code": process.wait(),
             "stopped": stopped,
             "last words": log.read_text().splitlines()[-3:],
         }
-        print(f"{part} {name}: {json.dumps(steps[name])}", flush=True)
+        with self.lock:
+            steps[name] = done
+        print(f"{part} {name}: {json.dumps(done)}", flush=True)
         self.tell()
         return True
 
@@ -221,7 +224,8 @@ class Session:
             return
         short = ["epochs=2"] if self.options.batches else []
         if self.step(name, "train", [*words, *short, "--out", str(run), "--resume"], self.left(part.until)):
-            self.done[name] = {"train": self.done[name]["train"]}  # the model is another one
+            with self.lock:
+                self.done[name] = {"train": self.done[name]["train"]}  # the model is another one
             if part.kept and (run / "best" / "model.safetensors").exists():
                 shrink(run / "best")
         if part.kept:
@@ -249,8 +253,10 @@ class Session:
                 if free:
                     waiting.remove(free)
             if free:
-                self.run(free)
-                self.ended.add(free)
+                try:
+                    self.run(free)
+                finally:
+                    self.ended.add(free)  # others wait for it, in vain if it failed
             else:
                 time.sleep(0.5)
 

@@ -67,9 +67,11 @@ def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
         Every file's size in bytes, by its name.
 
     Raises:
-        UserError: onnxruntime-web is not to be had.
+        UserError: onnxruntime-web is not to be had, or the folder holds something else than a page built before.
     """
     ort = package("onnxruntime-web", patience)
+    if output.exists() and any(output.iterdir()) and not (output / "version.js").exists():
+        raise UserError(f"{output} holds something else than the page, and would be emptied")
     shutil.rmtree(output, ignore_errors=True)
     (output / "js").mkdir(parents=True)
     for name in COPIED:

@@ -127,7 +127,8 @@ def _faces(table: VideoTable, clearest: dict[int, tuple[float, np.ndarray]]) -> 
     for track, places in table.tracks().items():
         own = np.array(rows[places])
         labels = own["smoothed"].argmax(axis=1)
-        starts = np.flatnonzero(np.diff(labels, prepend=-1))  # of every run of one expression
+        came_back = own["time"][1:] > own["time"][:-1] + own["seconds"][:-1] + 1e-3
+        starts = np.flatnonzero(np.diff(labels, prepend=-1) | np.append(True, came_back))  # of one expression, unbroken
         ends = [*starts[1:], len(own)]
         spans = tuple(
             (float(own["time"][i]), float(own["time"][j - 1] + own["seconds"][j - 1]), table.classes[labels[i]])

@@ -95,7 +95,8 @@ def _accuracy_intervals(
 
     def accuracies(drawn: np.ndarray) -> np.ndarray:
         good, bad = np.split(drawn @ cells, 2, axis=1)
-        return good / np.maximum(good + bad, 1)
+        faces = good + bad
+        return np.divide(good, faces, out=np.full(faces.shape, np.nan), where=faces > 0)  # none drawn: nothing known
 
     return percentiles(resample(counts, accuracies, resamples, seed))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.evaluation.report_format import Estimate
 from ferlib.explain.faithfulness import area_under, deletion_curve, insertion_curve, randomised, rank_correlations, road
-from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
+from ferlib.explain.heat_maps import heat_maps, predicted_classes
 from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess
 
@@ -68,14 +68,10 @@ def sanity_table(model: FaceModel, pixels: Tensor, methods: Sequence[str]) -> di
         pixels: faces (N, C, S, S) uint8.
         methods: see `table_methods`.
     """
-    faces, targets = Preprocess.of(model.config).scale(pixels), predicted_classes(model, pixels)
+    preprocess = Preprocess.of(model.config)
+    faces, targets, seen = preprocess.scale(pixels), predicted_classes(model, pixels), preprocess.looked_at
     copies = {part: randomised(model, part, faces) for part in ("classifier", "all")}
-    config = model.config
     table: dict[str, dict[str, Estimate]] = {}
-    edge = 0
-    if config.centre_crop and config.downscale_to:
-        edge = (config.downscale_to - config.input_size) // 2  # never seen: zero in all maps
-    seen = slice(edge, SIDE - edge)
     for method in methods:
         first = heat_maps(model, pixels, method, targets)
         table[method] = {

@@ -65,7 +65,7 @@ class Preprocess:
         """uint8 (B, 1 or 3, H, W) -> (10, B, channels, S, S), S the input size: corners, centre, all mirrored.
 
         Raises:
-            ValueError: the model sees whole faces, there is nothing to crop from.
+            UserError: the model sees whole faces, there is nothing to crop from.
         """
         if not self.centre_crop:
             raise UserError("ten-crop evaluation is for models with centre_crop, which see a part of the face")
@@ -73,5 +73,14 @@ class Preprocess:
 
     def whole_face(self, maps: Tensor) -> Tensor:
         """Maps over the model's input (B, S, S) -> over the whole face, with zeros where the model did not look."""
-        edge = (self.downscale_to - self.input_size) // 2 if self.centre_crop and self.downscale_to else 0
-        return F.pad(maps, (edge,) * 4)
+        if not (self.centre_crop and self.downscale_to):
+            return maps
+        return F.pad(maps, (self.looked_at.start, self.downscale_to - self.looked_at.stop) * 2)
+
+    @property
+    def looked_at(self) -> slice:
+        """The rows, and the columns, of the scaled face that the model sees."""
+        if not (self.centre_crop and self.downscale_to):
+            return slice(None)
+        start = round((self.downscale_to - self.input_size) / 2)  # as `center_crop` cuts
+        return slice(start, start + self.input_size)

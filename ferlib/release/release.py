@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -39,7 +38,7 @@ from ferlib.release.card import card, check_licence
 from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
-from ferlib.training.checkpoint import best_epoch, selected_on
+from ferlib.training.checkpoint import selected_on
 from ferlib.training.methods import create_method
 from ferlib.training.methods.logit_shift import output_layer
 from ferlib.utils.atomic import read_json, write_json
@@ -143,15 +142,14 @@ def adopt_run(run: Path, folder: Path) -> None:
     recipe, starts, metrics = (
         renamed_fields(json.loads((run / f"{name}.json").read_text())) for name in ("recipe", "environment", "metrics")
     )
-    history, start = pd.read_csv(run / "history.csv"), starts[-1]
-    best = history.loc[best_epoch(history, metrics["select_by"])]
+    start, best = starts[-1], metrics["best"]
     weights = start.get("backbone_weights")
     training = {
         "command": command_of(start["arguments"]),
         "data": start.get("data"),
         "backbone_weights": weights and {"about": _known(weights.get("sha256"))} | weights,
         "best_epoch": int(best["epoch"]) + 1,
-        "epochs": len(history),
+        "epochs": metrics["epochs"],
         "selected": {
             "split": "test" if metrics["protocol"] == "published" else "validation",
             "by": metrics["select_by"],
@@ -213,7 +211,7 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
         weights = quantised(dequantised(weights))  # of a model that is stored so already, the same again
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
-        config = json.loads((folder / "config.json").read_text()) | {"flip_tta": True}
+        config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
 
 

@@ -43,8 +43,11 @@ class Preprocessing:
 
     def whole_face(self, maps: np.ndarray) -> np.ndarray:
         """Maps over the model's input `(N, S, S)` -> over the whole face, with zeros where the model did not look."""
-        edge = (self.downscale_to - self.input_size) // 2 if self.centre_crop and self.downscale_to else 0
-        return np.pad(maps, ((0, 0), (edge, edge), (edge, edge))) if edge else maps
+        if not (self.centre_crop and self.downscale_to):
+            return maps
+        before = round((self.downscale_to - self.input_size) / 2)  # as `_middle` cuts
+        after = self.downscale_to - self.input_size - before
+        return np.pad(maps, ((0, 0), (before, after), (before, after)))
 
     def _middle(self, x: np.ndarray) -> np.ndarray:
         top, left = (round((side - self.input_size) / 2) for side in x.shape[2:])

@@ -20,6 +20,7 @@ const SHOWN = 3; // bars over the picture
 export class Webcam {
   #predictor;
   #stream = null;
+  #starts = 0; // each start and each stop makes the starts before it void
   #boxes = new Map();
   #times = [];
   answers = 0; // so far
@@ -45,26 +46,34 @@ export class Webcam {
     byId("live-problem").hidden = true;
     byId("live-start").hidden = true;
     say("Waiting for the camera …");
+    const start = ++this.#starts;
     try {
       const video = { width: { ideal: 640 }, facingMode: "user" };
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
+      const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
+      if (start !== this.#starts) return stream.getTracks().forEach((track) => track.stop()); // allowed too late
+      this.#stream = stream;
+      await this.#show(stream);
     } catch (error) {
-      return this.stop(reasonOf(error));
+      if (start === this.#starts) this.stop(reasonOf(error));
     }
+  }
+
+  async #show(stream) {
     const [track] = this.#stream.getVideoTracks();
     track.addEventListener("ended", () => this.stop("The camera was switched off."));
     const view = byId("video");
-    view.srcObject = this.#stream;
+    view.srcObject = stream;
     const mirrored = track.getSettings().facingMode !== "environment";
     view.classList.toggle("mirrored", mirrored);
     await view.play();
-    if (!this.running) return; // stopped while it began
+    if (this.#stream !== stream) return; // stopped while it began
     byId("live").hidden = false;
-    await this.#run(view, this.#stream, mirrored);
+    await this.#run(view, stream, mirrored);
   }
 
   /** Let the camera go, and say why. */
   stop(reason = "") {
+    this.#starts++;
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     byId("video").srcObject = null;

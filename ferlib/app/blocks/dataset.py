@@ -12,9 +12,9 @@ import torch
 from ferlib import plots
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_duplicates
+from ferlib.evaluation.calibration import temperature_scaled
+from ferlib.explain.embed import penultimate
 from ferlib.models.base import FaceModel
-from ferlib.models.inference import run_model
-from ferlib.models.preprocess import Preprocess
 
 ALL = "all classes"
 VOTES, MODEL, STORED = "people disagree most", "the model is least sure", "as stored"
@@ -54,17 +54,10 @@ class Album:
         """
         count = len(data)
         rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-        preprocess = Preprocess.of(model.config)
-
-        def judged(pixels: torch.Tensor) -> torch.Tensor:
-            features = model.forward_features(preprocess(pixels))
-            scores = model.forward_head(features).div(model.config.temperature).softmax(dim=1)
-            return torch.cat([scores, model.forward_head(features, pre_logits=True)], dim=1)
-
-        found = torch.cat(list(run_model(model, judged, data.subset(rows).pixels))).cpu()
-        classes = tuple(model.config.classes)
-        vectors = torch.nn.functional.normalize(found[:, len(classes) :], dim=1)
-        return cls(data, rows, find_duplicates(data), vectors, found[:, : len(classes)].numpy(), classes)
+        features, probabilities = penultimate(model, data.subset(rows).pixels)
+        vectors = torch.nn.functional.normalize(torch.from_numpy(features), dim=1)
+        scores = temperature_scaled(probabilities, model.config.temperature)
+        return cls(data, rows, find_duplicates(data), vectors, scores, tuple(model.config.classes))
 
     @property
     def orders(self) -> list[str]:
