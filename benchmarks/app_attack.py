@@ -33,7 +33,7 @@ from statistics import median
 
 import httpx
 from app_load import PATIENCE, Server, ask, serve
-from machine import machine
+from machine import machine, typed_command
 from photo_files import portraits
 from PIL import Image
 
@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    report: dict = {"command": "python benchmarks/app_attack.py --out results/app_attack.json"} | machine()
+    report: dict = {"command": typed_command()} | machine()
     with tempfile.TemporaryDirectory() as folder:
         photo, secret = portraits(Path(folder))
         with serve() as server:

@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from machine import machine
+from machine import machine, typed_command
 from photo_files import facial_expressions, portraits
 from PIL import Image
 
@@ -180,7 +180,7 @@ def main() -> None:
         MTCNN: lambda photo: fer.ask("mtcnn", photo),
     }
     report = {
-        "command": "python benchmarks/app_latency.py --fer runs/fer/bin/python --out results/app_latency.json",
+        "command": typed_command(),
         "model": options.model,
         "fer": fer.versions,
         "rounds": options.rounds,

@@ -35,7 +35,7 @@ from statistics import median
 
 import httpx
 import numpy as np
-from machine import machine
+from machine import machine, typed_command
 from photo_files import facial_expressions, portraits
 
 ROOT = Path(__file__).parents[1]
@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    report: dict = {"command": "python benchmarks/app_load.py --out results/app_load.json"} | machine()
+    report: dict = {"command": typed_command()} | machine()
     with tempfile.TemporaryDirectory() as folder:
         known = portraits(Path(folder))
         photos = [*known, *facial_expressions(options.requests + options.more - len(known))]

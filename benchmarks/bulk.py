@@ -28,7 +28,6 @@ import importlib.util
 import json
 import random
 import resource
-import shlex
 import shutil
 import subprocess
 import sys
@@ -40,7 +39,7 @@ from statistics import median
 from typing import Any
 
 from bulk_runs import ONE_THREAD, Photos, alive, compare, link, memory, run
-from machine import machine
+from machine import machine, typed_command
 from photo_files import facial_expressions
 
 from ferlib.bulk.photos import LIST, Listing, write_list
@@ -275,8 +274,7 @@ def main() -> None:
             found = {"rates": rates, "kills": kills, "sizes": sizes}[options.part](options, Path(folder))
     if found:
         report = json.loads(options.out.read_text()) if options.out.exists() else {}
-        command = shlex.join(["python", "benchmarks/bulk.py", *sys.argv[1:]])
-        report[options.part] = {"command": command, "machine": machine(), **found}
+        report[options.part] = {"command": typed_command(), "machine": machine(), **found}
         write_json(options.out, {name: report[name] for name in PARTS if name in report})
 
 

@@ -8,16 +8,13 @@ that is chosen.
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
-from machine import machine
+from machine import machine, typed_command
 
-from ferlib.app.blocks.adjusted_logits import adjusted
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.calibration import temperature_scaled
+from ferlib.evaluation.calibration import adjusted, temperature_scaled
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import summary
 from ferlib.models.int8 import dequantised, quantised
@@ -44,7 +41,7 @@ def main() -> None:
     found = {tau: summary(truth, adjusted(plain, prior / prior.sum(), tau, 1)) for tau in TAUS}
     write_json(
         options.out,
-        {"command": shlex.join(["python", "benchmarks/chosen_tau.py", *sys.argv[1:]]), **machine()}
+        {"command": typed_command(), **machine()}
         | {"model": options.model, "int8": options.int8, "data": options.data, "split": "validation"}
         | {"faces": len(part), "taus": {str(tau): {name: one[name] for name in names} for tau, one in found.items()}},
     )

@@ -13,7 +13,6 @@ its own settings. Milliseconds are medians a picture of the processor's time, wh
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from statistics import median
 
 import numpy as np
 from detection_pictures import CURVES, Case, Place
-from machine import machine
+from machine import machine, typed_command
 
 from ferlib.detection.crop import Face
 from ferlib.detection.faces import detect_faces
@@ -117,7 +116,7 @@ def main() -> None:
         detectors[f"{options.name}, min_face {SMALL}"] = ours_small
     if options.mtcnn:
         detectors[MTCNN_NAME] = mtcnn(options.mtcnn)
-    command = shlex.join(["python", "benchmarks/detection.py", *sys.argv[1:]])
+    command = typed_command()
     for name, detector in detectors.items():
         for curve in options.only:
             if detector is ours_small and curve not in SMALL_CURVES:

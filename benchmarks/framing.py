@@ -1,4 +1,4 @@
-"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/detection/faces.py` and prints what
+"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/detection/crop.py` and prints what
 they reach.
 
     FERLIB_DATA=… python benchmarks/framing.py

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from machine import typed_command
 
 from ferlib.data.registry import load_dataset
 from ferlib.models.registry import build_model
@@ -69,8 +70,7 @@ def main() -> None:
                 | {key: float(last[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "train_loss")}
             )
             result = {
-                "command": f"python benchmarks/ivsa_readings.py --epochs {options.epochs} "
-                f"--widths {' '.join(map(str, options.widths))}",
+                "command": typed_command(),
                 "split": "PublicTest (validation), last epoch, centre crop",
                 "recipe": base.to_json(),
                 "faces": {"train": len(data.split("train")), "validation": len(data.split("validation"))},

@@ -24,6 +24,7 @@ from typing import Any
 import dlib
 import face_recognition_models
 import numpy as np
+from machine import typed_command
 from PIL import Image
 
 from ferlib.data.facial_expressions import read_legend
@@ -140,7 +141,7 @@ def main() -> None:
     faces = found_faces(options.faces)
     between = np.array([np.linalg.norm(face.keypoints[1] - face.keypoints[0]) for _, face in faces])[:, None]
     result: dict[str, Any] = {
-        "command": f"python benchmarks/landmarks.py --faces {options.faces} --out results/landmarks.json",
+        "command": typed_command(),
         "commit": commit(),
         "data": "facial_expressions, photos of 176 px, the largest face of each",
         "faces": len(faces),

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import typed_command
 from PIL import Image
 
 from ferlib.utils.atomic import write_json
@@ -106,7 +107,7 @@ def main() -> None:
         [sys.executable, *sys.argv, "--measure"], env=environment, capture_output=True, text=True, check=True
     )
     result = {
-        "command": f"python benchmarks/large_dataset.py --out results/{options.out.name}",
+        "command": typed_command(),
         "files": f"{options.faces:,} JPEG files of {options.size} px, hard links to {7 * DRAWN} synthetic faces",
         "model": "ivsa, widths 4 8 8 8, 40 of 48 px grey; one epoch, batches of 64",
         **json.loads(answer.stdout.splitlines()[-1]),

@@ -1,13 +1,21 @@
-"""What a measurement was made on, to be written beside it."""
+"""What a measurement was made with and on, to be written beside it."""
 
 import os
 import platform
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import torch
 
 from ferlib.utils.commit import commit
+
+
+def typed_command() -> str:
+    """The command that runs, as one would type it in the repository's folder; of absolute paths the last part."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def machine() -> dict:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from machine import typed_command
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.metrics import METRICS
@@ -57,7 +58,7 @@ def main() -> None:
                 | {key: float(last[key]) for key in METRICS}
             )
             result = {
-                "command": "python benchmarks/members.py",
+                "command": typed_command(),
                 "split": "PublicTest (validation), last epoch",
                 "settings": {name: VARIANTS[name] for name in options.variants},
                 "rows": rows,

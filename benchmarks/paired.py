@@ -6,11 +6,9 @@ What is resampled is the faces (or people, where they are known), for both model
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
-from machine import machine
+from machine import machine, typed_command
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
@@ -30,10 +28,9 @@ def main() -> None:
     first, second = (predict_dataset(load_model(name), test).argmax(axis=1) for name in options.models)
     draws = Resampling(test, 1, RESAMPLES)
     (before, before_drawn), (after, after_drawn) = draws.measure([first]), draws.measure([second])
-    command = shlex.join(["python", "benchmarks/paired.py", *sys.argv[1:]])
     write_json(
         options.out,
-        {"command": command, **machine(), "models": options.models, "data": options.data, "faces": len(test)}
+        {"command": typed_command(), **machine(), "models": options.models, "data": options.data, "faces": len(test)}
         | {"second_minus_first": intervals((after - before).mean(axis=0), after_drawn - before_drawn)}
         | {"mcnemar": mcnemar(*disagreements(test.labels().numpy(), first, second))},
     )

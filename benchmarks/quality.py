@@ -4,11 +4,10 @@
     python benchmarks/quality.py --out results/quality.json
 
 Faces of FERPlus's validation split (PublicTest), drawn at random with a fixed seed, are changed more and more, and the
-default model's accuracy is taken together with the median of what `ferlib.detection.quality` measures on
-them. A threshold is the
-measure from which on accuracy is five points lower, interpolated between the steps. Tilted faces go the whole way: the
-face is put on a larger canvas, turned, found again and cut out. Averted faces cannot be made: all faces of the split
-are sorted by their yaw, accuracy is taken in groups of equal size, and compared with that of all.
+default model's accuracy is taken together with the median of what `ferlib.detection.quality` measures on them. A
+threshold is the measure from which on accuracy is five points lower, interpolated between the steps. Tilted faces go
+the whole way: the face is put on a larger canvas, turned, found again and cut out. Averted faces cannot be made: all
+faces of the split are sorted by their yaw, accuracy is taken in groups of equal size, and compared with that of all.
 """
 
 import argparse

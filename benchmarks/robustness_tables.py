@@ -55,14 +55,16 @@ def robustness() -> str:
 
 
 def robustness_sets() -> str:
-    """Prediction sets and calibration of our models by kind of corruption."""
-    columns: dict[str, dict[str, str]] = {}
-    for name, entry in read("robustness")["entries"].items():
-        if "coverage" not in entry["clear"]:
-            continue
-        for title, key in (("in the 90 % set, %", "coverage"), ("cannot say, %", "cannot say"), ("ECE, %", "ece")):
-            columns[f"`{name}`: {title}"] = {what: f"{100 * row[key]:.1f}" for what, row in rows_of(entry).items()}
-    return written("faces", columns, [*KINDS.values(), *OTHERS.values()])
+    """Prediction sets and calibration of our models by kind of corruption, a table each."""
+    entries = {name: entry for name, entry in read("robustness")["entries"].items() if "coverage" in entry["clear"]}
+    tables = []
+    for title, key in (("in the 90 % set, %", "coverage"), ("cannot say, %", "cannot say"), ("ECE, %", "ece")):
+        columns = {
+            f"`{name}`": {what: f"{100 * row[key]:.1f}" for what, row in rows_of(entry).items()}
+            for name, entry in entries.items()
+        }
+        tables.append(written(title, columns, [*KINDS.values(), *OTHERS.values()]))
+    return "\n\n".join(tables)
 
 
 def robustness_conditions(model: str = "convcut_ferplus") -> str:

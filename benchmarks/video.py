@@ -16,7 +16,6 @@ as they come (by time constant) and with the whole film known.
 import argparse
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -261,7 +260,7 @@ def main() -> None:
         return looked_through(options.film, options.search_every)
     if not options.out:
         parser.error("--out FILE is needed")
-    from machine import machine
+    from machine import machine, typed_command
 
     report = json.loads(options.out.read_text()) if options.out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -272,8 +271,7 @@ def main() -> None:
                 found = memory(Path(folder), options.minutes or 60)
             else:
                 found = crossing(options.films)
-            command = shlex.join(["python", "benchmarks/video.py", *sys.argv[1:]])
-            report[part] = {"command": command, "commit": commit(), "machine": machine(), **found}
+            report[part] = {"command": typed_command(), "commit": commit(), "machine": machine(), **found}
             report = {name: report[name] for name in PARTS if name in report}
             write_json(options.out, report)
             print(json.dumps(report[part], indent=1))

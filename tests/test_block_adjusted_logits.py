@@ -8,7 +8,8 @@ pytest.importorskip("plotly")
 
 from block_client import asking, figure_of, values
 
-from ferlib.app.blocks.adjusted_logits import adjusted, adjusted_logits, sentence
+from ferlib.app.blocks.adjusted_logits import adjusted_logits, sentence
+from ferlib.evaluation.calibration import adjusted
 
 PRIOR, CLASSES = np.array([0.7, 0.2, 0.1]), ("common", "less common", "rare")
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,25 @@ def test_two_runs_into_one_folder_keep_all_heat_maps(grace, tmp_path, capsys):
         main(["predict", str(grace), "--explain", "gradcam", "--out", str(tmp_path), "--format", "json"])
     first, second = (row["faces"][0]["overlay"] for row in results(capsys))
     assert first != second and sorted(map(str, tmp_path.iterdir())) == sorted([first, second])
+
+
+def test_heat_maps_below_the_photos_are_no_photos(grace, tmp_path, capsys, monkeypatch):
+    shutil.copy(grace, tmp_path / "one.jpg")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        main(["predict", ".", "--explain", "gradcam", "--format", "json"])
+        assert len(results(capsys)) == 1
+    assert len(list(Path("overlays").iterdir())) == 2
+    main(["predict", "overlays", "--explain", "gradcam", "--format", "json"])  # they were asked for
+    assert len(results(capsys)) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_no_name_breaks_a_row_of_the_table(grace, tmp_path, capsys):
+    shutil.copy(grace, tmp_path / "two\nlines\x1b[31m.jpg")
+    main(["predict", str(tmp_path)])
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 1 and "\x1b" not in rows[0] and "neutral" in rows[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")

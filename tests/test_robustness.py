@@ -1,9 +1,11 @@
 """Hard faces: what is drawn on them, and the figures made of answers, beside what is counted by hand."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +51,16 @@ def test_the_corruptions_are_asked_for_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     faces = np.arange(2 * 48 * 48, dtype=np.uint32).reshape(2, 48, 48).astype(np.uint8)
     assert np.array_equal(robustness.corrupted(faces, Path("runs"))["same 1"], faces)
+
+
+def test_the_noise_of_a_face_is_as_strong_as_that_of_one_channel(face, monkeypatch):
+    """The package gives three channels, each with noise of its own; their mean would be quieter."""
+    noisy = np.random.default_rng(0).normal(128, 40, (48, 48, 3)).clip(0, 255).astype(np.uint8)
+    package = SimpleNamespace(corrupt=lambda face, strength, name: noisy, get_corruption_names=lambda: [])
+    monkeypatch.setitem(sys.modules, "imagecorruptions", package)
+    monkeypatch.delitem(sys.modules, "corrupt_faces", raising=False)
+    corrupted = importlib.import_module("corrupt_faces").corrupted
+    assert corrupted(face, "gaussian_noise", 3).std() > 0.95 * noisy[..., 0].std()
 
 
 def test_stronger_is_darker_and_more_tilted(face):

@@ -108,6 +108,14 @@ def test_what_npm_gives_must_be_what_was_pinned(tmp_path, monkeypatch):
         package("onnxruntime-web")
 
 
+def test_a_folder_of_something_else_is_not_emptied(tmp_path, monkeypatch):
+    monkeypatch.setattr("web.build.package", lambda *_: {})
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="something else than the page"):
+        build(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
 # ---------------------------------------------------------------- in a real browser
 
 
@@ -322,6 +330,29 @@ def test_a_webcam_is_answered_and_stops_with_the_tab(first):
     page.wait_for_selector("#live-boxes .box")
     page.locator("#look-closer").click()  # the moment becomes a photo
     page.wait_for_selector("#face-1")
+    assert page.locator("#video").evaluate("video => video.srcObject === null")
+
+
+@pytest.mark.browser
+def test_a_camera_that_is_allowed_after_a_stop_is_let_go(first):
+    page = first.page
+    page.evaluate(
+        """() => {
+          const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+          media.getUserMedia = async (wanted) => {
+            delete media.getUserMedia;
+            const stream = await ask(wanted);
+            await new Promise((allow) => { window.allow = allow; });
+            window.late = stream;
+            return stream;
+          };
+        }"""
+    )
+    page.locator("#use-webcam").click()
+    page.wait_for_function("() => window.allow")
+    page.locator("#use-webcam").click()
+    page.evaluate("() => window.allow()")
+    page.wait_for_function("() => window.late?.getTracks()[0].readyState === 'ended'")
     assert page.locator("#video").evaluate("video => video.srcObject === null")
 
 

@@ -48,7 +48,7 @@ def propose_labels(
 
     A face becomes `out/<proposed class>/<person>--<photo>-<number>.png`; the person is the first folder below `photos`,
     and photos that lie in none have nobody's name. Photos that stand in `proposals.csv` already are left alone, so new
-    photos can be added later, and a face that was moved or deleted stays so.
+    photos can be added later, and a face that was moved or deleted stays so; also after an interruption.
 
     Args:
         photos: folder with photos, best one folder a person.
@@ -71,7 +71,7 @@ def propose_labels(
         raise DataError(f"{out} holds the photos; the faces need a folder of their own")
     for name in (folder_of(label) for label in (*classes, UNSORTED)):
         (out / name).mkdir(parents=True, exist_ok=True)
-    found = [path for path in find_pictures(photos) if not path.resolve().is_relative_to(out.resolve())]
+    found = [path for path in find_pictures(photos) if not _is_below(path, out)]
     if not found:
         raise DataError(f"no photos in {photos}")
     names = pd.Series(found, index=[_face_name(path.relative_to(photos)) for path in found])
@@ -80,14 +80,26 @@ def propose_labels(
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
     known = set(table["photo"])
     new = [path for path in found if path.relative_to(photos).as_posix() not in known]
-    rows = [row for path in progress(new, "faces", " photos") for row in _cut(path, photos, out, predictor)]
-    if rows:
-        fresh = pd.DataFrame(rows, columns=list(COLUMNS))
-        table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
-    table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
-    with atomic_write(out / PROPOSALS) as partial:
-        table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
+    there = {path.name for path in find_pictures(out)}  # faces of a run that was killed, perhaps moved since
+    rows: list[dict] = []
+    try:
+        for path in progress(new, "faces", " photos"):
+            rows += _cut(path, photos, out, predictor, there)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"the same command goes on after {len(rows):,} new faces") from stop
+    finally:
+        if rows:
+            fresh = pd.DataFrame(rows, columns=list(COLUMNS))
+            table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
+        table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
+        with atomic_write(out / PROPOSALS) as partial:
+            table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
     return read_proposals(out)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """True if a file lies in a folder or below it; links are followed, those to themselves left."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 @any_names
@@ -206,8 +218,8 @@ def _short(word: str) -> str:
     return word if len(os.fsencode(word)) <= LONGEST else short_key(word)
 
 
-def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None") -> list[dict]:
-    """Write the faces of a photo; a row each, or one that says what is wrong."""
+def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None", there: set[str]) -> list[dict]:
+    """Write the faces of a photo, but those whose files are `there`; a row each, or one that says what is wrong."""
     photo = path.relative_to(photos)
     row = {"photo": photo.as_posix(), "file": "", "person": person_of(_face_name(photo)), "problem": ""}
     try:
@@ -221,9 +233,10 @@ def _cut(path: Path, photos: Path, out: Path, predictor: "Predictor | None") -> 
     for number, (crop, proposal) in enumerate(zip(crops, _proposals(crops, predictor), strict=True), start=1):
         x0, y0, x1, y1 = crop.box
         name, label = f"{_face_name(photo)}-{number}.png", folder_of(proposal["proposed"] or UNSORTED)
-        (out / label).mkdir(exist_ok=True)
-        with atomic_write(out / label / name) as partial:
-            Image.fromarray(crop.resized(min(SIDE, x1 - x0))).save(partial, "PNG")
+        if name not in there:
+            (out / label).mkdir(exist_ok=True)
+            with atomic_write(out / label / name) as partial:
+                Image.fromarray(crop.resized(min(SIDE, x1 - x0))).save(partial, "PNG")
         rows.append(row | {"face": number, "x0": x0, "y0": y0, "x1": x1, "y1": y1, "file": name} | proposal)
     return rows
 

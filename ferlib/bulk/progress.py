@@ -13,12 +13,11 @@ class Progress:
     Args:
         photos: in all.
         finished: of them before this run.
-        shard_size: photos a shard.
         visible: False says nothing.
     """
 
-    def __init__(self, photos: int, finished: int, shard_size: int, visible: bool = True):
-        self.photos, self.finished, self.shard_size, self.visible = photos, finished, shard_size, visible
+    def __init__(self, photos: int, finished: int, visible: bool = True):
+        self.photos, self.finished, self.visible = photos, finished, visible
         self.done = 0
         self._reached: dict[int, int] = {}  # photos of shards that are being done
         self._lock, self._terminal = threading.Lock(), sys.stderr.isatty()

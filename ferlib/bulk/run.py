@@ -88,7 +88,7 @@ def predict_table(
     names = store.names()
     left = [number for number in range(manifest.shards) if part_name(number) not in names]
     photos_left = sum(min(shard_size, manifest.photos - number * shard_size) for number in left)
-    progress = Progress(manifest.photos, manifest.photos - photos_left, shard_size, visible)
+    progress = Progress(manifest.photos, manifest.photos - photos_left, visible)
     total = Counts()
     try:
         for number, counts in zip(left, _engine(job, left, workers, engine, address, progress), strict=True):

@@ -1,7 +1,6 @@
 """`python -m ferlib calibrate`: a model's temperature and prediction sets, fitted on validation faces."""
 
 import argparse
-from pathlib import Path
 
 from ferlib.cli.data_options import add_data_options, load_for
 
@@ -17,14 +16,11 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
-    from ferlib.errors import UserError
-    from ferlib.models.registry import load_model, released_models
-    from ferlib.release.release import calibrate, in_checkout
+    from ferlib.models.registry import load_model
+    from ferlib.release.release import calibrate, changeable
     from ferlib.runtime.prediction_sets import FILE, stored_coverages
 
-    folder = released_models().get(options.model, Path(options.model))
-    if options.model in released_models() and not in_checkout():
-        raise UserError(f"{options.model} is part of the installed package; copy {folder} and calibrate the copy")
+    folder = changeable(options.model)
     data = load_for(options, load_model(folder).config)
     temperature, before, after = calibrate(folder, data, options.device)
     print(

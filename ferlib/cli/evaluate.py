@@ -151,18 +151,22 @@ def _print_table(options: argparse.Namespace, result: "Report") -> None:
     table = pd.DataFrame(result["per_class"]).T
     print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
     if "slices" in result:
-        _print_slices(result["slices"])
+        _print_slices(result["slices"], result["slice_notes"])
 
 
-def _print_slices(found: "list[Slice]") -> None:
+def _print_slices(found: "list[Slice]", notes: list[str]) -> None:
     from ferlib.evaluation.slices import FALSE_DISCOVERIES, slice_lines
 
-    print("\naccuracy by slices, beside what is expected from the classes in them")
-    print(slice_lines(found).to_string(index=False))
-    many = sum(one["more_than_noise"] for one in found)
-    print(
-        f"{many} of {len(found)} differences are more than noise (at a false discovery rate of {FALSE_DISCOVERIES:g})"
-    )
+    if found:
+        print("\naccuracy by slices, beside what is expected from the classes in them")
+        print(slice_lines(found).to_string(index=False))
+        many = sum(one["more_than_noise"] for one in found)
+        print(
+            f"{many} of {len(found)} differences are more than noise "
+            f"(at a false discovery rate of {FALSE_DISCOVERIES:g})"
+        )
+    for note in notes:
+        print(f"note: {note}")
 
 
 def _print_audit(report: "AuditReport") -> None:

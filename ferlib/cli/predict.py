@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 STDIN = "-"
+OVERLAYS = "overlays"  # where heat maps go
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -63,7 +65,7 @@ def run_predict(options: argparse.Namespace) -> int:
     if options.recursive:
         return run_bulk(options)
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
-    folder = Path(options.out or "overlays")
+    folder = Path(options.out or OVERLAYS)
     if options.explain:
         folder.mkdir(parents=True, exist_ok=True)
     start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
@@ -119,7 +121,14 @@ def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[I
             yield replace(result, name=STDIN)
         else:
             for path in expand(given):
-                yield predictor.predict(path, *how)
+                if not (options.explain and _is_overlay(path, given, options)):
+                    yield predictor.predict(path, *how)
+
+
+def _is_overlay(path: "str | Path", given: str, options: argparse.Namespace) -> bool:
+    """True for a heat map of this or an earlier run that lies in a folder of photos."""
+    folder, photo, asked = (Path(os.path.realpath(name)) for name in (options.out or OVERLAYS, path, given))
+    return photo.is_relative_to(folder) and not asked.is_relative_to(folder)
 
 
 def _short(name: str) -> str:
@@ -174,7 +183,8 @@ def _write_table(classes: Sequence[str], coverage: float | None, landmarks: bool
     print(form.format("image", "face", "label", "score", "margin", heading, "box, warnings / error"))
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        name = result.name if len(result.name) <= 40 else "…" + result.name[-39:]
+        name = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in result.name)
+        name = name if len(name) <= 40 else "…" + name[-39:]
         for i, face in enumerate(result.faces):
             box = " ".join(map(str, face.box)) + "".join(f", {warning}" for warning in face.warnings)
             box += "".join(f", {name} {getattr(face.measures, name):.2f}" for name in MEASURES if face.measures)

@@ -37,8 +37,8 @@ def add_release(commands: argparse._SubParsersAction) -> None:
 
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
-    from ferlib.models.registry import load_model, released_models
-    from ferlib.release.release import calibrate_sets, in_checkout, release
+    from ferlib.models.registry import load_model
+    from ferlib.release.release import calibrate_sets, changeable, release
 
     run, source = options.run_folder, options.source
     if run and source:
@@ -55,9 +55,7 @@ def run_release(options: argparse.Namespace) -> int:
     else:
         data = load_from(options)
     if options.sets_only:
-        folder = released_models().get(options.name, Path(options.name))
-        if options.name in released_models() and not in_checkout():
-            raise UserError(f"{options.name} is part of the installed package; copy {folder} and calibrate the copy")
+        folder = changeable(options.name)
         calibrate_sets(folder, data, options.device)
         print(folder)
         return 0

@@ -24,7 +24,7 @@ class FaceDataset(Dataset):
     """Labelled faces; their pixels in memory or, of sets too large for it, in a file.
 
     Attributes:
-        name: the data set's name in the catalogue, e.g. "ferplus".
+        name: the data set's name in the registry, e.g. "ferplus".
         classes: class names; a label is an index into them.
         frame: one row a face, with at least the columns `label` (int), `split` (one of "train", "validation",
             "test"), `group` (person or source the face belongs to; faces of one group never cross splits, -1 when

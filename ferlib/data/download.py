@@ -34,7 +34,7 @@ def obtain(name: str, root: str | Path | None = None, address: str | None = None
     """Downloads a data set unless it is there, and returns its folder.
 
     Args:
-        name: one of the catalogue's sets on disk.
+        name: one of the registry's sets on disk.
         root: the folder to put it below; default: the first place where `load_dataset` looks.
         address: where to download from instead of `ADDRESSES[name]`.
 

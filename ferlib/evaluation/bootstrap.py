@@ -96,9 +96,9 @@ def calibration_interval(
 
     The error counts chance gaps in every bin, and those of a resample come on top of the sample's. So resampled errors
     are too high by about what the sample's is too high, and the interval, ± z standard deviations of theirs, stands
-    around 2 e - their mean. Of 95 % intervals of 3,000 faces about as many as promised hold an error of 0.08. Near 0 the
-    interval says little more than "small": where there is no error at all, about half of them begin above 0, so a lower
-    end above 0 does not show that there is one.
+    around 2 e - their mean. Of 95 % intervals of 3,000 faces about as many as promised hold an error of 0.08. Near 0
+    the interval says little more than "small": where there is no error at all, about half of them begin above 0, so a
+    lower end above 0 does not show that there is one.
     """
     confidence, faces = probabilities.max(axis=1), len(labels)
     gaps = np.zeros((faces, BINS))

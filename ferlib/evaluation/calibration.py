@@ -7,7 +7,8 @@ predictions it gives with confidence 0.8 (its highest probability), 80 % are rig
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
+
+from ferlib.evaluation.wilson import wilson
 
 BINS = 15  # as in the paper's tables
 TEMPERATURES = (0.05, 20.0)  # the range that is searched; of a model that is never wrong, the best would be 0
@@ -33,10 +34,7 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
     )
     filled = faces > 0
     shares = [np.divide(total, faces, out=np.full(bins, np.nan), where=filled) for total in (sums, right)]
-    intervals = [
-        binomtest(int(hits), int(n)).proportion_ci(method="wilson") if n else (np.nan, np.nan)
-        for hits, n in zip(right, faces, strict=True)
-    ]
+    intervals = [wilson(hits, n) if n else (np.nan, np.nan) for hits, n in zip(right, faces, strict=True)]
     edges = np.arange(bins + 1) / bins
     return pd.DataFrame(
         {"start": edges[:-1], "end": edges[1:], "faces": faces, "confidence": shares[0], "accuracy": shares[1]}
@@ -67,6 +65,21 @@ def temperature_scaled(probabilities: np.ndarray, temperature: float) -> np.ndar
     scaled = np.log(_positive(probabilities)) / temperature
     scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def adjusted(probabilities: np.ndarray, prior: np.ndarray, tau: float, temperature: float) -> np.ndarray:
+    """Probabilities (N, classes) after logit adjustment and temperature scaling, softmax((z - τ log π) / T).
+
+    Menon et al. 2021 (https://arxiv.org/abs/2007.07314), section 4.1; Guo et al. 2017 for the temperature.
+
+    Args:
+        probabilities: (N, classes), a model's.
+        prior: π, the fractions of the classes (classes,) among the training faces.
+        tau: 0 leaves the answers, 1 takes the prior out of them.
+        temperature: above 1 for less confidence, below for more.
+    """
+    shifted = probabilities * prior**-tau
+    return temperature_scaled(shifted / shifted.sum(axis=1, keepdims=True), temperature)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:

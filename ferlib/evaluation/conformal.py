@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ferlib.evaluation.bootstrap import percentiles
 from ferlib.evaluation.report_format import Estimate
+from ferlib.evaluation.wilson import wilson
 from ferlib.results import MOST_NAMED
 from ferlib.runtime.prediction_sets import ConformalScore, PredictionSets
 
@@ -138,7 +138,7 @@ def cross_validated(
     short = [
         group
         for group in np.unique(tested)
-        if _wilson(covered[tested[order] == group].mean(), (tested == group).sum())[1] < coverage
+        if wilson(round(covered[tested[order] == group].mean() * (n := (tested == group).sum())), n)[1] < coverage
     ]
     return {
         "coverage": float(covered.mean()),
@@ -148,12 +148,6 @@ def cross_validated(
         "empty": float((size == 0).mean()),
         "size": float(size.mean()),
     }
-
-
-def _wilson(share: float, faces: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a fraction of some faces."""
-    interval = binomtest(round(share * faces), int(faces)).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def choose_rule(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> tuple[SetRule, list[dict]]:
@@ -219,8 +213,8 @@ def measure_sets(
     for place, name in enumerate(classes):
         own = labels == place
         if own.any():
-            share, faces = float(covered[own].mean()), int(own.sum())
-            low, high = _wilson(share, faces)
+            low, high = wilson(covered[own].sum(), faces := int(own.sum()))
+            share = float(covered[own].mean())
             found["per_class"][name] = {"faces": faces, "coverage": share, "low": low, "high": high}
     return found
 

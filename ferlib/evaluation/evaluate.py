@@ -16,7 +16,7 @@ from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.metrics import confusion, per_class
 from ferlib.evaluation.report_format import Estimate, Report
-from ferlib.evaluation.slices import slice_columns, slices
+from ferlib.evaluation.slices import slice_columns, slice_notes, slices
 from ferlib.models.base import evaluating
 from ferlib.utils.commit import commit
 
@@ -112,7 +112,8 @@ def evaluate(
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals, for which people are drawn whole where they are known (of a calibrated model also
-        "ece_uncalibrated", at temperature 1), per_class, confusion (rows true), commit; with `columns` also slices.
+        "ece_uncalibrated", at temperature 1), per_class, confusion (rows true), commit; with `columns` also slices and
+        slice_notes.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -153,6 +154,7 @@ def evaluate(
     }
     if about is not None:
         report["slices"] = slices(truth, predicted, about, people=people)
+        report["slice_notes"] = slice_notes(about)
     return report
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 from ferlib.evaluation.calibration import calibration_error
+from ferlib.evaluation.wilson import wilson
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")  # what a confusion matrix gives
 
@@ -81,9 +81,6 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
     values = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0)
     table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)), index=list(classes))
     hits = np.bincount(labels[labels == predicted], minlength=len(classes))
-    intervals = [
-        binomtest(int(right), int(faces)).proportion_ci(method="wilson") if faces else (0.0, 1.0)
-        for right, faces in zip(hits, table["support"], strict=True)
-    ]
+    intervals = [wilson(right, faces) for right, faces in zip(hits, table["support"], strict=True)]
     table["recall_low"], table["recall_high"] = np.transpose(intervals)
     return table

@@ -91,6 +91,7 @@ class Report(TypedDict):
         commit: of the code.
         audit: `ferlib.evaluation.audit.AuditReport.to_json`, where the model was audited too.
         slices: accuracy on parts of the split, see `ferlib.evaluation.slices`, where it was asked for.
+        slice_notes: sentences about columns and faces that the slices say nothing of.
     """
 
     name: NotRequired[str]
@@ -108,6 +109,7 @@ class Report(TypedDict):
     commit: str
     audit: NotRequired[dict[str, Any]]
     slices: NotRequired[list[Slice]]
+    slice_notes: NotRequired[list[str]]
 
 
 _KINDS = {

@@ -11,6 +11,7 @@ Zeger 1986). Where many slices are looked at, some differ by chance: the tests o
 (Benjamini and Hochberg 1995).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -133,25 +134,51 @@ def mantel_haenszel(
     return float(mean / inside.sum()), p
 
 
+def slice_notes(columns: pd.DataFrame) -> list[str]:
+    """Sentences about what `slices` of these columns says nothing of: columns that are left out, faces without any."""
+    notes = []
+    for name in columns:
+        groups = grouped(columns[name])
+        if groups.value_counts().max() >= LEAST_FACES:
+            continue
+        different = columns[name].nunique()
+        notes.append(
+            f"column {name} is left out, no value of it has {LEAST_FACES} faces: {different} different values, "
+            + (f"e.g. {columns[name].dropna().iloc[0]!r}" if different else "all of them missing")
+        )
+    if nothing := int(columns.isna().all(axis=1).sum()):
+        notes.append(f"the columns say nothing about {nothing:,} of the {len(columns):,} faces")
+    return notes
+
+
 def grouped(values: pd.Series) -> pd.Series:
     """The group of each value, as words in a categorical: numbers in their order; without one where they are missing.
 
-    Of words, those that are missing are the group `UNKNOWN`.
+    Of more than `MOST_VALUES` different numbers `GROUPS` groups of about equal size are made; a number that many faces
+    have is a group by itself. A group is called by the least and the greatest number in it. Of words, those that are
+    missing are the group `UNKNOWN`.
     """
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        known = values[np.isfinite(values.astype(float))]
-        if known.nunique() <= MOST_VALUES:
-            order = [f"{value:.15g}" for value in sorted(known.unique())]
-            words = known.map("{:.15g}".format)
-        else:
-            parts = pd.qcut(known, GROUPS, duplicates="drop")
-            ends = [(max(part.left, known.min()), part.right) for part in parts.cat.categories]
-            digits = next(n for n in range(3, 18) if len({f"{b:.{n}g}" for a, b in ends}) == len(ends))
-            order = [f"{a:.{digits}g} to {b:.{digits}g}" for a, b in ends]
-            words = parts.astype(object).map(dict(zip(parts.cat.categories, order, strict=True)))
-    else:
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         words = values.astype(object).where(values.notna(), UNKNOWN).astype(str)
         order = sorted(words.unique(), key=lambda word: (word == UNKNOWN, word))
+        return pd.Series(pd.Categorical(words, order), values.index)
+    known = values[np.isfinite(values.astype(float))]
+    faces = known.value_counts()
+    alone = faces.index if len(faces) <= MOST_VALUES else faces.index[faces > len(known) / GROUPS]
+    rest = known[~known.isin(alone)]
+    place = known.copy()  # the least number of every group
+    if len(rest):
+        parts = max(GROUPS - len(alone), 2)
+        ends = np.quantile(rest, np.arange(1, parts) / parts)
+        place[rest.index] = rest.groupby(np.searchsorted(ends, rest)).transform("min")
+    least = place.groupby(place).first().index
+    greatest = known.groupby(place).max()
+    for digits in range(3, 18):
+        pairs = zip(least, greatest, strict=True)
+        order = [" to ".join(dict.fromkeys(f"{end:.{digits}g}" for end in pair)) for pair in pairs]
+        if len(set(order)) == len(order):
+            break
+    words = place.map(dict(zip(least, order, strict=True)))
     return pd.Series(pd.Categorical(words.reindex(values.index), order), values.index)
 
 
@@ -160,7 +187,13 @@ def slice_columns(faces: FaceDataset, asked: str | Path) -> pd.DataFrame:
     if asked == MEASURED:
         return measured_columns(faces)
     try:
-        table = pd.read_csv(asked)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(asked, index_col=False)
+    except UnicodeError as error:
+        raise UserError(f"{asked} is not in UTF-8; save it as that") from error
+    except pd.errors.ParserWarning as error:
+        raise UserError(f"{asked} has lines with more values than names of columns in its first line") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{asked} is not a table of columns that can be read ({error})") from error
     return matched_columns(faces, table)
@@ -172,20 +205,31 @@ def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
     Args:
         faces: those that are measured.
         table: with a column `file`, the picture's name as the data set has it, or `row`, its row in the source file.
+            Lines that name no face are left out.
 
     Raises:
         UserError: there is neither, or a face is named twice, or none of the faces is named, or no column is left.
     """
+    names = {name: str(name).strip() for name in table}
+    table = table.rename(columns={old: new.lower() if new.lower() in KEYS else new for old, new in names.items()})
     keys = [key for key in KEYS if key in table and key in faces.frame]
     if not keys:
         has = [key for key in KEYS if key in faces.frame]
-        raise UserError(f"the table needs a column {' or '.join(has)} that says which face of {faces.name} is meant")
-    key = keys[0]
+        raise UserError(
+            f"the table needs a column {' or '.join(has)} that says which face of {faces.name} is meant; it has "
+            f"{', '.join(map(repr, table))}. Was it saved with other separators than commas?"
+        )
+    key, *others = keys
+    table = table.dropna(subset=[key]).drop(columns=others)
     if (twice := table.loc[table[key].duplicated(), key]).size:
         raise UserError(f"the table names {key} {twice.iloc[0]} twice")
     found = table.set_index(key).reindex(faces.frame[key])
     if not faces.frame[key].isin(table[key]).any():
-        raise UserError(f"the table's column {key} names none of the {len(faces):,} faces")
+        raise UserError(
+            f"the table's column {key} names none of the {len(faces):,} faces; it has "
+            f"{', '.join(map(repr, table[key].head(1).tolist())) or 'nothing'}, where {faces.name} has "
+            f"{faces.frame[key].iloc[0]!r}"
+        )
     if found.empty:
         raise UserError(f"the table has no column beside {key}")
     return found.reset_index(drop=True)

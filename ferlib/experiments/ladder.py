@@ -25,7 +25,7 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_flaws
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
 from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
@@ -196,12 +196,12 @@ def ladder_entry(
 
 def _confusion(rung: Rung, runs: Mapping[tuple[int, str], WatchedRun], classes: int) -> list[list[int]]:
     """Confusion matrix (rows true) of a rung, summed over the seeds."""
-    counts = np.zeros(classes**2, np.int64)
+    counts = np.zeros((classes, classes), np.int64)
     for (_, network), run in runs.items():
         if network == rung.network:
             predicted = run.predicted["test", str(rung.batching)][run.best_epoch(rung.selected_on, rung.batching)]
-            counts += np.bincount(run.labels["test"] * classes + predicted, minlength=classes**2)
-    return counts.reshape(classes, classes).tolist()
+            counts += confusion(run.labels["test"], predicted, classes)
+    return counts.tolist()
 
 
 def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:

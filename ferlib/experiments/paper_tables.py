@@ -288,6 +288,8 @@ def pattern(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     for row in own[own["minus_previous_value"].notna() & own["paper"].notna()].itertuples():
         before = printed.index[printed.index.get_loc(row.row) - 1]
         theirs = 100 * (printed[row.row] - printed[before])
+        if not theirs:  # the paper has no figure for the row before, or shows no step
+            continue
         ours, low, high = (100 * getattr(row, f"minus_previous_{name}") for name in ("value", "low", "high"))
         same = low > 0 if theirs > 0 else high < 0
         opposite = high < 0 if theirs > 0 else low > 0

@@ -14,6 +14,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from ferlib.data.stored_pixels import Pixels
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, mean_of
 from ferlib.models.inference import run_model
@@ -22,7 +23,7 @@ from ferlib.models.preprocess import Preprocess
 PROJECTIONS = ("pca", "tsne", "umap")
 
 
-def penultimate(model: FaceModel, pixels: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def penultimate(model: FaceModel, pixels: Pixels, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Features before the last layer (N, D), and probabilities (N, classes) at temperature 1.
 
     Of a model that looks at both sides of a face the features are their mean, from which the last layer, being affine,

@@ -1,4 +1,4 @@
-"""Profile of a model, part by part: parameters, multiply-adds, stride and receptive field.
+"""Profile of a model, part by part: parameters, floating-point operations, stride and receptive field.
 
 A part is a stage of the backbone or a block of the head (`parts`). Conv-cut, IVSA and PAtt-Lite are divided alike, so
 that they can be laid side by side.
@@ -29,7 +29,7 @@ HEADS = ("attention", "dense layer", "dense layers", "LBP backbone", "head", "cl
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters and multiply-adds of one part.
+    """Parameters and floating-point operations of one part.
 
     Attributes:
         part: its name, see `parts`.
@@ -128,9 +128,10 @@ def backbone_stages(backbone: Backbone) -> dict[str, list[nn.Module]]:
 
 
 def costs(model: FaceModel) -> list[Cost]:
-    """Parameters and multiply-adds of every part; the sums are `parameter_count(model)` and `count_flops(model)`.
+    """Parameters and floating-point operations of every part.
 
-    Nothing is computed: a copy of the model runs on the meta device. Its state is left alone.
+    The sums are `parameter_count(model)` and `count_flops(model)`. Nothing is computed: a copy of the model runs on the
+    meta device. Its state is left alone.
     """
     copy = deepcopy(model).to("meta")
     found = parts(copy)

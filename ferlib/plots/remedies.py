@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from ferlib.evaluation.metrics import METRICS
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
 from ferlib.plots.data import METRIC_COLOURS
 from ferlib.plots.forest import differences, forest
 from ferlib.plots.style import METRIC_NAMES, legend_above, styled
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1")  # metrics that are compared with each other
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 
 
@@ -20,7 +20,7 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
 
     Args:
         table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
-        metrics: those to show. Panels of `SCORES` have one scale, others one in both rows.
+        metrics: those to show. Panels of `METRICS` have one scale, others one in both rows.
     """
     named = table.assign(remedy=table["remedy"].map(display_name))
     panels = [
@@ -32,7 +32,7 @@ def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         for metric in metrics
     ]
     figure = forest(panels, len(metrics), VERDICT_COLOURS, "What remedies add to plain training, 95 % intervals")
-    scores = [metric for metric in metrics if metric in SCORES]
+    scores = [metric for metric in metrics if metric in METRICS]
     for column, metric in enumerate(metrics, 1):
         alike = table[table["metric"].isin(scores if metric in scores else [metric])]
         low, high = 100 * alike["minus_none_low"].min(), 100 * alike["minus_none_high"].max()

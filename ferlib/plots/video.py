@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy.stats import binomtest
 
+from ferlib.evaluation.wilson import wilson
 from ferlib.labels import COLOURS
 from ferlib.plots.style import GRID, INK, KEPT, OTHER_COLOUR, legend_above, styled
 from ferlib.video.table import VideoTable
@@ -130,7 +130,11 @@ def faces_by_size(sizes: Sequence[int], counts: Mapping[str, Sequence[tuple[int,
     figure = go.Figure()
     colours = (KEPT, OTHER_COLOUR, COLOURS["happiness"], COLOURS["disgust"])
     for number, ((name, pairs), colour) in enumerate(zip(counts.items(), colours, strict=False)):
-        found = [(size, 100 * np.array(_wilson(*pair))) for size, pair in zip(sizes, pairs, strict=True) if pair[1]]
+        found = [
+            (size, 100 * np.array([hits / faces, *wilson(hits, faces)]))
+            for size, (hits, faces) in zip(sizes, pairs, strict=True)
+            if faces
+        ]
         value, low, high = np.array([row for _, row in found]).T
         figure.add_scatter(
             x=[size * (1 + 0.012 * number) for size, _ in found],  # side by side
@@ -145,12 +149,6 @@ def faces_by_size(sizes: Sequence[int], counts: Mapping[str, Sequence[tuple[int,
     figure.update_xaxes(title_text="size of a synthetic face (pixels, log)", type="log", tickvals=list(sizes))
     figure.update_yaxes(title_text="faces (%)", range=[-3, 103])
     return styled(figure, "How small a face may be", 420, legend=legend_above("left"))
-
-
-def _wilson(hits: int, total: int) -> tuple[float, float, float]:
-    """A fraction and its 95 % Wilson interval."""
-    interval = binomtest(hits, total).proportion_ci(method="wilson")
-    return hits / total, interval.low, interval.high
 
 
 def _colour(name: str) -> str:

@@ -1,7 +1,7 @@
 """The prediction sets of a released model: conformal.json in its folder, and their figures on a test split.
 
 conformal.json has the score, the thresholds of every coverage for both truths (`ferlib.runtime.prediction_sets` reads
-these), the faces they were calibrated on, the rules that were compared, and after `measure` the test figures.
+these), the faces they were calibrated on, the rules that were compared, and after `write_test_figures` those figures.
 """
 
 import json

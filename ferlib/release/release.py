@@ -351,6 +351,18 @@ def in_checkout() -> bool:
     return (ROOT / "pyproject.toml").is_file()
 
 
+def changeable(name: str) -> Path:
+    """The folder of a model that may be calibrated: of a user's own, or of a released one where we run from source.
+
+    Raises:
+        UserError: the model is part of an installed package.
+    """
+    folder = released_models().get(name, Path(name))
+    if name in released_models() and not in_checkout():
+        raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")
+    return folder
+
+
 def _folder(name: str, new: bool, out: Path | None) -> Path:
     """The folder that is released into, of which a model may be there; nothing is made or changed."""
     home = out or (WEIGHTS if in_checkout() else Path())

@@ -126,7 +126,7 @@ class FaceGeometry:
     """All curves of one face.
 
     Args:
-        units: intensities of all action units, 0..1 (`face_parameters.complete`).
+        units: intensities of all action units, 0..1 (`ferlib.synthetic.parameters.complete`).
         who: the person.
     """
 

@@ -33,7 +33,8 @@ def fit_phases(
 ) -> tuple[FaceModel, pd.DataFrame]:
     """Train a new model by one recipe after the other; the model of the last one's best epoch, and its history.
 
-    As in the authors' code, a phase counts its epochs on from the best one of the phase before, not from its last.
+    As in the authors' code, a phase counts its epochs on from `patience` epochs before the end of the one before, which
+    is that one's best epoch if patience ended it.
 
     Args:
         recipes: see `ferlib.training.recipes.phases`; one alone is a plain run.

@@ -7,7 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ferlib.annotation.proposals import LabelFile, apply_labels, folder_of, propose_labels, read_proposals, tree_labels
+from ferlib.annotation.proposals import (
+    PROPOSALS,
+    LabelFile,
+    apply_labels,
+    folder_of,
+    propose_labels,
+    read_proposals,
+    tree_labels,
+)
 from ferlib.data.dataset import DataError
 from ferlib.data.registry import load_dataset
 from ferlib.detection.crop import crop_face
@@ -86,6 +94,40 @@ def test_what_people_moved_or_deleted_stays_so_when_photos_are_added(photos, pre
     assert tree_labels(out)["grace--1.png-1.png"] == "laughing"
     assert not list(out.rglob("eileen*")) and len(list(out.rglob("grace--2.png-*.png"))) == 2
     assert propose_labels(more, out, predictor).equals(second)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_people_moved_stays_so_after_an_interruption(photos, tmp_path, monkeypatch, killed):
+    """Ctrl-C keeps the table of the photos before; a kill keeps the faces alone."""
+    out, more = tmp_path / "faces", tmp_path / "more"
+    more.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.open(photos / "eileen.png").save(more / name)
+
+    def stopped(path):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return read_image(path)
+
+    monkeypatch.setattr("ferlib.annotation.proposals.read_image", stopped)
+    with pytest.raises(KeyboardInterrupt, match="goes on after 1 new faces"):
+        propose_labels(more, out, None, ["happy"])
+    if killed:
+        (out / PROPOSALS).unlink()
+    apply_labels(out, {"a.png-1.png": "happy"})
+    monkeypatch.undo()
+    assert len(propose_labels(more, out, None, ["happy"])) == 2
+    assert tree_labels(out).to_dict() == {"a.png-1.png": "happiness"}
+    assert sorted(path.name for path in out.rglob("*.png")) == ["a.png-1.png", "b.png-1.png"]
+
+
+def test_a_link_to_itself_is_left(tmp_path, portrait):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(portrait).save(photos / "one.png")
+    (photos / "loop.jpg").symlink_to("loop.jpg")
+    table = propose_labels(photos, tmp_path / "faces", None, ["happy"])
+    assert "one.png-1.png" in set(table["file"])
 
 
 def test_own_classes_from_photos_to_a_prediction(tmp_path):

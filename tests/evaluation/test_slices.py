@@ -1,5 +1,7 @@
 """Slices of a split: intervals beside fairlearn's, the test within classes beside permutations, one's own columns."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from ferlib.evaluation.slices import (
     matched_columns,
     measured_columns,
     slice_columns,
+    slice_notes,
     slices,
 )
 
@@ -81,17 +84,59 @@ def test_nothing_is_said_of_a_group_that_decides_nothing():
 def test_groups_of_numbers_words_and_what_is_missing():
     ages = pd.Series([*range(40), np.nan])
     parts = grouped(ages)
-    assert list(parts.cat.categories) == ["0 to 9.75", "9.75 to 19.5", "19.5 to 29.2", "29.2 to 39"]
+    assert list(parts.cat.categories) == ["0 to 9", "10 to 19", "20 to 29", "30 to 39"]
     assert parts.value_counts().tolist() == [10, 10, 10, 10] and parts.isna().sum() == 1
     assert list(grouped(pd.Series([2, 1, 2, 10])).cat.categories) == ["1", "2", "10"]
     words = grouped(pd.Series(["x", None, "a", "zz"]))
     assert list(words.cat.categories) == ["a", "x", "zz", UNKNOWN] and words.iloc[1] == UNKNOWN
 
 
+def test_a_number_that_many_faces_have_is_a_group_by_itself():
+    rng = np.random.default_rng(0)
+    mostly_none = pd.Series(np.where(np.arange(1000) < 800, 0, rng.uniform(0.1, 0.9, 1000)))
+    parts = grouped(mostly_none).value_counts(sort=False)
+    assert parts.index[0] == "0" and parts.tolist() == [800, 66, 67, 67]
+    full = grouped(pd.Series(np.where(np.arange(1000) % 2, 5.0, rng.uniform(0, 10, 1000))))
+    assert "5" in full.cat.categories and full.value_counts()["5"] == 500 and full.notna().all()
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1.0, 1e306])
+def test_numbers_of_any_size_are_grouped(unit):
+    parts = grouped(pd.Series(np.arange(1, 101) * unit))
+    assert parts.value_counts().tolist() == [25, 25, 25, 25] and parts.notna().all()
+
+
+def test_groups_of_numbers_are_those_of_their_quarters():
+    values = pd.Series(np.random.default_rng(0).normal(size=401))
+    expected = pd.qcut(values, 4).cat.codes
+    assert (grouped(values).cat.codes == expected).all()
+
+
 def test_small_groups_are_left_out(answers):
     labels, predicted, group = answers
     few = pd.DataFrame({"group": np.where(np.arange(900) < 19, "few", group)})
     assert [one["group"] for one in slices(labels, predicted, few)] == ["a", "b"]
+
+
+def test_columns_and_faces_of_which_nothing_is_said_are_named(answers):
+    labels, predicted, group = answers
+    ages = [*map(str, np.random.default_rng(0).normal(40, 9, 899)), "?"]
+    columns = pd.DataFrame({"age": ages, "height": np.nan, "group": group})
+    columns.loc[:9] = np.nan
+    notes = slice_notes(columns)
+    assert "age is left out" in notes[0] and "890 different values" in notes[0]
+    assert "height is left out" in notes[1] and "all of them missing" in notes[1]
+    assert notes[2:] == ["the columns say nothing about 10 of the 900 faces"]
+    assert {one["column"] for one in slices(labels, predicted, columns)} == {"group"}
+    assert slice_notes(pd.DataFrame({"group": group})) == []
+
+
+def test_a_slice_of_one_person_has_no_accuracy_where_nobody_was_drawn():
+    people = np.r_[np.zeros(25, int), np.arange(1, 101)]
+    labels, columns = np.zeros(125, int), pd.DataFrame({"who": np.where(people, "others", "one")})
+    predicted = np.r_[np.ones(2, int), np.zeros(123, int)]
+    (one,) = [found for found in slices(labels, predicted, columns, people=people) if found["group"] == "one"]
+    assert one["accuracy"] == {"value": 0.92, "low": 0.92, "high": 0.92}
 
 
 def test_a_column_of_which_nothing_is_known_has_no_slices(answers):
@@ -107,6 +152,29 @@ def test_columns_of_ones_own_are_matched_by_name(synthetic_faces: FaceDataset, t
     table.to_csv(tmp_path / "columns.csv", index=False)
     found = slice_columns(faces, tmp_path / "columns.csv")["glasses"]
     assert found.iloc[:-1].tolist() == np.where(rows[:-1] % 2, "yes", "no").tolist() and found.isna().iloc[-1]
+
+
+def test_a_comma_at_the_end_of_lines_moves_no_column(synthetic_faces, tmp_path):
+    rows = synthetic_faces.frame["row"]
+    lines = [" Row,age,sex", *(f"{row},{20 + row % 9},{'fm'[row % 2]}," for row in rows), ",,"]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    found = slice_columns(synthetic_faces, tmp_path / "table.csv")
+    assert (found["age"] == 20 + rows.to_numpy() % 9).all() and set(found["sex"]) == {"f", "m"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"row;age\n1;2\n", "it has 'row;age'. Was it saved with other separators"),
+        (b"row,name\n1,Zo\xeb\n", "not in UTF-8"),
+        (b"row,name\n1,a,b\n", "more values than names of columns"),
+        (b"row,name\n999999,a\n", "it has 999999, where synthetic has"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_one_sentence(synthetic_faces, tmp_path, content, sentence):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        slice_columns(synthetic_faces, tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize(

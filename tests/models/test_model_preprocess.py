@@ -1,5 +1,7 @@
 """From pixels to model input."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from PIL import Image
 from ferlib.data.augmentation import AUGMENTATIONS, augmentation
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 from ferlib.models.preprocess import Preprocess
+from ferlib.runtime.preprocess import Preprocessing
 
 
 def test_grey_equals_pillow_and_channels_are_equal(astronaut):
@@ -40,6 +43,18 @@ def test_a_centre_crop_is_the_middle_of_the_face_and_maps_go_back_there():
     whole = preprocess.whole_face(torch.ones(1, 40, 40))
     assert whole.shape == (1, 48, 48) and whole.sum() == 40 * 40 and whole[0, 4:44, 4:44].all()
     assert torch.equal(Preprocess(40, 48, True, (0.0,), (1.0,)).whole_face(whole), whole)
+
+
+@pytest.mark.parametrize("side", [48, 45, 43])
+def test_maps_stand_where_the_crop_was_cut_also_if_it_has_no_middle(side):
+    pixels = torch.arange(side**2).view(1, 1, side, side).remainder(251).to(torch.uint8)
+    preprocess = Preprocess(40, side, True, (0.0,), (1.0,), centre_crop=True)
+    x = preprocess(pixels)
+    whole = preprocess.whole_face(x[:, 0])
+    assert whole.shape == (1, side, side)
+    assert torch.equal(whole[:, preprocess.looked_at, preprocess.looked_at], x[:, 0])
+    assert torch.equal(whole[whole > 0], (pixels[0] / 255)[whole > 0])
+    assert np.array_equal(Preprocessing(**asdict(preprocess)).whole_face(x[:, 0].numpy()), whole.numpy())
 
 
 def test_ten_crops_are_corners_centre_and_their_mirror_images():

@@ -85,6 +85,19 @@ def test_a_run_is_released_with_its_mirror_image_and_adjusted_logits(run, synthe
         release("both", synthetic_faces, mirror=True)
 
 
+def test_the_epoch_that_was_kept_is_named_not_one_that_was_better_by_less_than_counts(run, synthetic_faces):
+    settings = json.loads((run / "recipe.json").read_text())
+    change(run / "recipe.json", least_gain=0.003, patience=5, patience_on="score")
+    history = pd.read_csv(run / "history.csv")
+    assert len(history) == 2 and settings["patience_on"] != "none"
+    history["accuracy"] = [0.8, 0.801]
+    history.to_csv(run / "history.csv", index=False)
+    change(run / "metrics.json", best=history.loc[0].to_dict())  # as `fit` writes it
+    folder = release("gain", synthetic_faces, run)
+    training = json.loads((folder / "training.json").read_text())
+    assert (training["best_epoch"], training["selected"]["value"]) == (1, 0.8)
+
+
 def test_another_form_of_a_released_model_has_eight_bits_and_adjusted_logits(run, synthetic_faces, capsys):
     release("plain", synthetic_faces, run, licence="Apache-2.0", tau=0.5)
     folder = release("small", synthetic_faces, source="plain", tau=0.25, int8=True)

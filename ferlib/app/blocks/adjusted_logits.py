@@ -4,24 +4,9 @@ import gradio as gr
 import numpy as np
 import plotly.graph_objects as go
 
-from ferlib.evaluation.calibration import calibration_error, reliability, temperature_scaled
+from ferlib.evaluation.calibration import adjusted, calibration_error, reliability
 from ferlib.evaluation.metrics import per_class, summary
 from ferlib.plots.adjusted import adjusted_figure
-
-
-def adjusted(probabilities: np.ndarray, prior: np.ndarray, tau: float, temperature: float) -> np.ndarray:
-    """Probabilities (N, classes) after logit adjustment and temperature scaling, softmax((z - τ log π) / T).
-
-    Menon et al. 2021 (https://arxiv.org/abs/2007.07314), section 4.1; Guo et al. 2017 for the temperature.
-
-    Args:
-        probabilities: (N, classes), a model's.
-        prior: π, the fractions of the classes (classes,) among the training faces.
-        tau: 0 leaves the answers, 1 takes the prior out of them.
-        temperature: above 1 for less confidence, below for more.
-    """
-    shifted = probabilities * prior**-tau
-    return temperature_scaled(shifted / shifted.sum(axis=1, keepdims=True), temperature)
 
 
 def adjusted_logits(

@@ -15,10 +15,9 @@ The first annotator is the data set itself; others are those that it carries, se
 FERPlus carries FER2013's labels of the same faces. With the data's own labels alone the matrix is a model of their
 noise.
 
-Departures: the loss is the paper's; the authors' code applies a second softmax to T_j p, and their minimum is
-0.01, not 0.001. The division by the sums is
-part of what is differentiated; without it all entries of a row rise together, and Adam, which steps by the sign,
-would draw every matrix towards the uniform one (they use SGD).
+Departures: the loss is the paper's; the authors' code applies a second softmax to T_j p, and their minimum is 0.01, not
+0.001. The division by the sums is part of what is differentiated; without it all entries of a row rise together, and
+Adam, which steps by the sign, would draw every matrix towards the uniform one (they use SGD).
 """
 
 from collections.abc import Callable
