@@ -87,7 +87,7 @@ def test_two_faces(client, service, portrait, astronaut, tmp_path):
     both = np.concatenate([portrait[:512], astronaut], axis=1)
     Image.fromarray(both).save(tmp_path / "both.png")
     data, annotated, overlays = client.predict(handle_file(tmp_path / "both.png"), api_name="/predict")
-    assert data["error"] is None and data["size"] == [1024, 512]
+    assert data["error"] is None and data["size"] == [1024, 512] and data["image"] == "both.png"
     assert [one["number"] for one in data["faces"]] == [1, 2]
     with service.look(both) as (truths,):
         faces = truths.faces
@@ -149,8 +149,15 @@ def test_a_model_and_a_method_of_ones_choice(client, astronaut, tmp_path):
 def test_two_models_side_by_side(client, photos):
     both = client.predict(handle_file(photos / "cmyk.jpg"), "convcut_ferplus", "ivsa_fer2013", api_name="/compare")
     assert both.keys() == {"convcut_ferplus", "ivsa_fer2013"}
+    assert [one["image"] for one in both.values()] == ["cmyk.jpg"] * 2
     boxes = [one["faces"][0]["box"] for one in both.values()]
     assert boxes[0] == boxes[1] and [len(one["faces"][0]["scores"]) for one in both.values()] == [8, 7]
+
+
+@pytest.mark.parametrize(("model", "other"), [("", ""), ("ivsa_fer2013", ""), ("ivsa_fer2013", "ivsa_fer2013")])
+def test_a_model_is_compared_with_another_one(client, photos, model, other):
+    said = client.predict(handle_file(photos / "cmyk.jpg"), model, other, api_name="/compare")
+    assert said == {"error": "Name two different models; /models lists them."}
 
 
 def test_many_files_of_which_one_is_bad(client, photos):
@@ -201,7 +208,7 @@ def test_a_full_queue_is_a_sentence_and_then_it_goes_on(url, service, photos):
             refused = visitor.post("gradio_api/upload", files={"files": (photos / "cmyk.jpg").open("rb")})
             assert refused.status_code == 503 and refused.text == FULL  # before a byte of it is kept
             answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
-            assert answer.json()["data"][0] == {"image": "image", "size": None, "error": FULL, "faces": []}
+            assert answer.json()["data"][0] == {"image": "cmyk.jpg", "size": None, "error": FULL, "faces": []}
         answer = visitor.post("gradio_api/run/predict", json={"data": [{"path": path}, "", ""]})
         assert len(answer.json()["data"][0]["faces"]) == 1
 

@@ -8,7 +8,8 @@ import pytest
 from test_app import folder, served, service, url  # noqa: F401 - fixtures
 from test_app_browser import WELCOME, browser, sync_api  # noqa: F401 - a fixture
 
-from ferlib.app.translations import TEXTS, WEBCAM_TEXTS
+from ferlib.app.notes import NOTES
+from ferlib.app.translations import LEAD, TEXTS, WEBCAM_TEXTS
 from ferlib.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -165,13 +166,18 @@ def test_the_page_speaks_the_browsers_language(browser, url, locale, language, c
     sync_api.expect(page.locator("#examples")).to_contain_text(texts["Or click an example"])
     assert page.evaluate("document.documentElement.lang") == language
     page.get_by_role("tab").nth(1).click()
-    start, lead, stop, heat = (text[column] for text in WEBCAM_TEXTS)
+    start, lead, stop, heat = (text[column] for text in WEBCAM_TEXTS[:4])
     sync_api.expect(page.get_by_role("button", name=start)).to_be_visible()
     sync_api.expect(page.locator("#live")).to_contain_text(lead)
     assert page.locator(".live-stop").text_content() == stop and page.get_by_label(heat).count() == 1
+    page.get_by_role("tab").nth(2).click()
+    sync_api.expect(page.locator("#many .prose.lead")).to_contain_text(texts[LEAD].split(".")[0])
+    sync_api.expect(page.locator("#notes")).to_contain_text(texts[NOTES].split("**")[1])
     page.get_by_role("tab").first.click()
     page.get_by_role("button", name="Example: a portrait of Eileen Collins").click()
     sync_api.expect(page.locator("#report .face")).to_have_count(1)
+    for answer in ("#report", "#boxed", "#model-notes"):
+        sync_api.expect(page.locator(answer)).to_have_attribute("lang", "en")
     context.close()
 
 

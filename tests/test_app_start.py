@@ -34,9 +34,10 @@ def test_gradio_is_imported_without_its_type_stubs():
     assert alone > 50 and page < alone / 5
 
 
-def test_examples_are_the_pictures_in_files(tmp_path):
+def test_examples_are_the_pictures_in_files_that_are_soon_loaded(tmp_path):
     files = example_files(tmp_path / "examples")
     assert [Path(file).stem for file in files] == list(examples())
     for file, pixels in zip(files, examples().values(), strict=True):
         with Image.open(file) as picture:
-            assert np.array_equal(np.asarray(picture), pixels)
+            assert np.abs(np.asarray(picture, float) - pixels).mean() < 4
+    assert sum(Path(file).stat().st_size for file in files) < 1_000_000

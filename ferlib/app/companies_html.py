@@ -63,13 +63,15 @@ def _panel(found: Companies, row: Company) -> str:
     """One batch as a picture, and what both models say of its first face."""
     title = _among(row).capitalize()
     others = "".join(f'<img src="{data_url(pixels)}" alt="">' for pixels in row.pictures)
+    unseen = COMPANY - len(row.pictures)
+    more = f"<span>and {unseen} more</span>" if row.expression and unseen else ""
     said = "".join(
         f'<tr><th scope="row">{name}</th><td>{_tag(scores)}</td></tr>'
         for name, scores in (("published", row.published), ("ours", row.honest))
     )
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><div class="batch"><img class="you" '
-        f'src="{data_url(found.face)}" alt="The face">{others}</div><table>{said}</table></figure>'
+        f'src="{data_url(found.face)}" alt="The face">{others}{more}</div><table>{said}</table></figure>'
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from ferlib.app.messages import shown_as
-from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
+from ferlib.app.messages import is_undecided
+from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import colour, draw_boxes, ink
 
 SIDES = 800, 1600  # the long side of the boxed picture, in pixels: small ones are enlarged, large ones reduced
@@ -32,20 +32,24 @@ def annotate(result: ImagePrediction) -> Image.Image | None:
     scale = min(max(max(width, height), SIDES[0]), SIDES[1]) / max(width, height)
     picture = Image.fromarray(result.image).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     boxes = [np.multiply(face.box, scale) for face in result.faces]
-    classes = [shown_as(face) for face in result.faces]
-    labels = ["?" if name == CANNOT_SAY else name for name in classes]
-    draw_boxes(picture, boxes, labels, range(1, len(boxes) + 1), classes)
+    classes = [_named(face) for face in result.faces]
+    draw_boxes(picture, boxes, [name or "?" for name in classes], range(1, len(boxes) + 1), classes)
     return picture
 
 
 def colour_of(face: FacePrediction) -> str:
-    """The colour of a face's first class; grey for an undecided one."""
-    return colour(shown_as(face))
+    """The colour of a face's first class; white for an undecided one."""
+    return colour(_named(face))
 
 
 def ink_of(face: FacePrediction) -> str:
     """Black or white, whichever can be read on `colour_of`."""
-    return ink(shown_as(face))
+    return ink(_named(face))
+
+
+def _named(face: FacePrediction) -> str:
+    """The expression that a face is said to show; "" for an undecided one."""
+    return "" if is_undecided(face) else face.label
 
 
 def data_url(pixels: np.ndarray) -> str:
@@ -83,15 +87,15 @@ def example_pictures() -> list[np.ndarray]:
 
 
 def example_files(folder: Path) -> list[str]:
-    """Write `examples` into a folder; their files, named for what they show.
+    """Write `examples` into a folder as JPEG, as every visitor's browser loads them all; named for what they show.
 
     (Gradio compares pictures in memory for seconds.)
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for title, pixels in examples().items():
-        files.append(str(folder / f"{title}.png"))
-        Image.fromarray(pixels).save(files[-1], compress_level=1)
+        files.append(str(folder / f"{title}.jpg"))
+        Image.fromarray(pixels).save(files[-1], quality=92, optimize=True)
     return files
 
 

@@ -1,5 +1,7 @@
 """The endpoints for programs that use gradio_client; the docstrings of the public ones document them."""
 
+from dataclasses import replace
+
 import gradio as gr
 from PIL import Image
 
@@ -7,7 +9,7 @@ from ferlib.app.batch_table import COLUMNS, as_csv, table_rows
 from ferlib.app.drawing import annotate
 from ferlib.app.messages import as_data, whole_sentence
 from ferlib.app.service import NoAnswer
-from ferlib.app.tabs.base import RAW
+from ferlib.app.tabs.base import RAW, file_name
 from ferlib.app.tabs.many import ManyTab, without_pixels
 from ferlib.app.tabs.photo import PhotoTab
 from ferlib.errors import UserError
@@ -51,7 +53,7 @@ class Endpoints:
             faces, annotated, overlays = client.predict(handle_file("photo.jpg"), api_name="/predict")
 
         Args:
-            image: a picture file: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, of at most 52 megapixels.
+            image: a picture file: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF, of at most 52 megapixels.
             model: one of those that /models lists; the first of them if empty.
             method: the explanation, one of the model's; Grad-CAM if empty.
 
@@ -68,12 +70,13 @@ class Endpoints:
             annotated: the picture with the faces boxed and numbered, or null without a face.
             overlays: for each face, in the same order, 224 x 224 pixels: what the model looked at.
         """
+        name = file_name(image) or "image"
         try:
             with self.service.look(self.uploads.sent(image), model, explain=method or "gradcam") as (result,):
                 overlays = [(face.overlay(), whole_sentence(i, face)) for i, face in enumerate(result.faces, start=1)]
-                return as_data(result), annotate(result), overlays
+                return as_data(replace(result, name=name)), annotate(result), overlays
         except (NoAnswer, UserError) as error:
-            return ImagePrediction("image", (), str(error)).to_dict(), None, []
+            return ImagePrediction(name, (), str(error)).to_dict(), None, []
 
     def compare(self, image: dict | None, model: str, other: str) -> dict:
         """Two models on the same faces.
@@ -86,9 +89,13 @@ class Endpoints:
         Returns:
             {model: as /predict's faces, other: the same}, or {"error": one sentence}.
         """
+        if not model or not other or model == other:
+            return {"error": "Name two different models; /models lists them."}
+        name = file_name(image) or "image"
         try:
             with self.service.look(self.uploads.sent(image), model, other) as results:
-                return dict(zip((model, other), map(as_data, results), strict=True))
+                named = (replace(result, name=name) for result in results)
+                return dict(zip((model, other), map(as_data, named), strict=True))
         except (NoAnswer, UserError) as error:
             return {"error": str(error)}
 

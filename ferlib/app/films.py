@@ -1,5 +1,6 @@
 """A film among many photos: its faces followed, and the expression of each over time."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,11 @@ from ferlib.video.predictor import FramePrediction, VideoPredictor
 from ferlib.video.reading import VideoReader
 from ferlib.video.table import VideoTable
 
-ENDINGS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"),
+    *(".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".vob", ".ts", ".mts", ".m2ts"),
+)
+_READABLE = "MP4, MOV, WebM, MKV and AVI can be read"
 # what films begin with: FFmpeg also reads lists of other files and addresses, and they must not be followed
 _BEGINNINGS = ((4, b"ftyp"), (4, b"moov"), (4, b"wide"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "))
 LOOKS = 10  # at most, at a second of film
@@ -74,7 +79,7 @@ def require_film(file: BinaryIO, name: str) -> None:
     begins = file.read(12)
     file.seek(0)
     if not any(begins[place:].startswith(mark) for place, mark in _BEGINNINGS):
-        raise UserError(f"{name} is not a film that can be read." if begins else f"{name} is empty: it holds 0 bytes.")
+        raise UserError(f"{name} is not a film ({_READABLE})." if begins else f"{name} is empty: it holds 0 bytes.")
 
 
 def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], bool]) -> Iterator[float | Film]:
@@ -93,7 +98,7 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
     try:
         following = VideoPredictor(predictor)
         with VideoReader(path, live=False) as reader:
-            for frame in following.frames(reader, max(1, round(reader.rate / LOOKS))):
+            for frame in following.frames(reader, math.ceil(round(reader.rate / LOOKS, 1))):
                 if frame.time >= MOST_SECONDS:
                     remark = f"Only its first {MOST_SECONDS:.0f} seconds were looked at."
                     break

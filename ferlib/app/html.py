@@ -15,6 +15,7 @@ from ferlib.app.messages import (
     agreement,
     doubts,
     percent,
+    points,
     ranked,
     sentence,
     set_in_words,
@@ -95,7 +96,7 @@ def report(results: Sequence[ImagePrediction], names: Sequence[str], method: str
 def card(number: int, faces: Sequence[FacePrediction], names: Sequence[str], method: str | None, unfolded: bool) -> str:
     """One face, as one or several models judge it: the sentence; below it what each saw, where it looked, scores."""
     face = faces[0]
-    more = f" {agreement(faces)}" if len(faces) == 2 else ""
+    more = f" {agreement(faces, names)}" if len(faces) == 2 else ""
     small = np.asarray(Image.fromarray(face.face).resize((THUMBNAIL, THUMBNAIL)))
     marks = "".join(f"<em>{escape(name)}</em>" for name in face.warnings)
     judgements = "".join(
@@ -113,7 +114,7 @@ def judgement(number: int, face: FacePrediction, name: str | None, method: str |
     """One model's result for a face as HTML: pictures, the probability of every class; folded, what else is known."""
     figures = picture(face.face, f"Face {number}", "what the model saw")
     second = ranked(face)[1][0]
-    words = [f"It is {face.margin * 100:.0f} percentage points ahead of the second class, {second}."]
+    words = [f"It is {points(face.margin)} ahead of the second class, {second}."]
     words += [*set_in_words(face), *doubts(face)]
     if face.heatmap is not None and method:
         figures += picture(face.face, f"Heat map over face {number}", SCALE, over=face.overlay(opacity=1))
@@ -159,11 +160,14 @@ def bars(face: FacePrediction) -> str:
 
 def classes_table(report: "Report") -> str:
     """Recall, precision and number of faces of each class as HTML, from a released model's report."""
+    confusion = report["confusion"]
+    named = dict(zip(confusion["classes"], map(sum, zip(*confusion["counts"], strict=True)), strict=True))
     head = "".join(f'<th scope="col">{title}</th>' for title in ("found", "right when named", "test faces"))
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
         f'<td><i style="width:{row["recall"]:.1%};background:{colour(name)}"></i></td>'
-        f"<td>{percent(row['recall'])}</td><td>{percent(row['precision'])}</td><td>{row['support']:.0f}</td></tr>"
+        f"<td>{unbroken(percent(row['recall']))}</td>"
+        f"<td>{unbroken(percent(row['precision']))} of {named[name]:,}</td><td>{row['support']:,.0f}</td></tr>"
         for name, row in sorted(report["per_class"].items(), key=lambda item: -item[1]["recall"])
     )
     return (

@@ -61,8 +61,8 @@ class LiveCamera:
         """The faces of a frame; `coarse` finds large ones alone.
 
         Raises:
-            NoAnswer: the queue is full, or the frame cannot be read.
-            UserError: there is no such model or explanation.
+            NoAnswer: the queue is full, or the service is closed.
+            UserError: the frame cannot be read, or there is no such model or explanation.
         """
         service, search = self.service, partial(largest_faces, side=COARSE if coarse else SIDE)
         with service.place(), service.find(Upload(Path(), None, frame), search) as found:

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ferlib.app.drawing import colour_of, data_url, ink_of, shown_as
-from ferlib.app.messages import doubts, is_undecided, percent, ranked, sentence
-from ferlib.results import FacePrediction, ImagePrediction
+from ferlib.app.drawing import colour_of, data_url, ink_of
+from ferlib.app.html import unbroken
+from ferlib.app.messages import doubts, is_undecided, percent, ranked, sentence, shown_as
+from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import colour
 
 SHOWN = 1000  # rows on the page; files have all
@@ -33,8 +34,8 @@ def _row(name: str, number: int, face: FacePrediction) -> str:
         f'<img src="{data_url(face.crop)}" alt=""></button>'  # fmt: skip
     score, said = face.scores[face.label], "" if face.prediction_set is None else face.answer
     cells = [
-        (picture, None), (escape(name), None), (str(number), number), (tag, None), (percent(score), score),
-        (percent(face.margin), face.margin), (escape(said), None), (escape(" ".join(doubts(face))), None),
+        (picture, None), (escape(name), None), (str(number), number), (tag, None), (unbroken(percent(score)), score),
+        (unbroken(percent(face.margin)), face.margin), (escape(said), None), (escape(" ".join(doubts(face))), None),
     ]  # fmt: skip
     cells_html = "".join(
         f"<td>{text}</td>" if key is None else f'<td data-key="{key:.4f}">{text}</td>' for text, key in cells
@@ -60,8 +61,8 @@ def totals_chart(counts: Counter[str]) -> str:
     """Number of faces of each expression as bars, the most frequent first."""
     most = max(counts.values(), default=1)
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td><i style="width:{count / most:.1%};background:{colour(name)}"></i>'
-        f"</td><td>{count}</td></tr>"
+        f'<tr><th scope="row">{escape(name)}</th><td><i style="width:{count / most:.1%};'
+        f'background:{colour("" if name == CANNOT_SAY else name)}"></i></td><td>{count}</td></tr>'
         for name, count in counts.most_common()
     )
     return f'<table class="totals">{rows}</table>' if rows else ""

@@ -40,6 +40,12 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f} %"
 
 
+def points(difference: float) -> str:
+    """0.43 -> "43 percentage points", rounded as `percent` does."""
+    number = percent(difference).removesuffix(" %")
+    return f"{number} percentage point{'s' * (number not in ('1', 'under 1'))}"
+
+
 def ranked(face: FacePrediction) -> list[tuple[str, float]]:
     """The classes of a face with their probabilities, the most probable first."""
     return sorted(face.scores.items(), key=lambda item: -item[1])
@@ -106,10 +112,15 @@ def where_it_looked(face: FacePrediction) -> str | None:
     return f"Looked at most, for its size: {name}, {percent(share)} of the heat map on {percent(area)} of the picture."
 
 
-def agreement(faces: Sequence[FacePrediction]) -> str:
-    """Of one face judged by two models: whether they agree."""
-    first, second = (face.label for face in faces)
-    return f"Both say {first}." if first == second else f"They disagree: {first} and {second}."
+def agreement(faces: Sequence[FacePrediction], names: Sequence[str]) -> str:
+    """Two models on one face: "Both say fear.", or "Standard is undecided, IVSA says disgust." """
+    said = ["" if is_undecided(face) else face.label for face in faces]
+    if said[0] == said[1]:
+        return f"Both say {said[0]}." if said[0] else "Both are undecided."
+    if all(said):
+        return f"They disagree: {' and '.join(said)}."
+    words = (f"{name} {f'says {label}' if label else 'is undecided'}" for name, label in zip(names, said, strict=True))
+    return f"{', '.join(words)}."
 
 
 def in_brief(title: str, report: "Report") -> list[str]:
@@ -120,8 +131,9 @@ def in_brief(title: str, report: "Report") -> list[str]:
     best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
     return [
         f"**{title}** knows {len(recalls)} expressions and looks at one face at a time.",
-        f"It is right for **{percent(values['accuracy'])}** of {report['faces']:,} test faces that it was not trained "
-        f"on ({percent(accuracy['low'])} to {percent(accuracy['high'])} with 95 % confidence).",
+        f"It is right for **{percent(values['accuracy'])}** of {report['faces']:,} test faces of "
+        f"{display_name(report['data'])} that it was not trained on "
+        f"({percent(accuracy['low'])} to {percent(accuracy['high'])} with 95 % confidence).",
         f"Each expression counting alike it is {percent(values['balanced_accuracy'])}: best at {best} "
         f"({percent(recalls[best])} found), worst at {worst} ({percent(recalls[worst])}).",
         f"Its probabilities are {values['ece'] * 100:.1f} percentage points off on average (calibration error).",

@@ -1,4 +1,4 @@
-"""The notes at the foot of the page."""
+"""The notes at the foot of the page: on what an answer means and what happens to a photo, and on the model."""
 
 from ferlib.app.model_choices import model_title
 from ferlib.app.service import Service
@@ -11,7 +11,8 @@ Do not use it to judge anybody.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, nothing about a face is stored.
-
+"""
+MODEL = """
 <details><summary>What the model can answer</summary>
 
 **The model** ({title}, `{name}`) sees one face at a time, {side} × {side} pixels, and shares 100 % among its
@@ -23,15 +24,16 @@ classes: {classes}. It cannot answer "none of these".{sets}
 SETS = f"""
 
 **At 90 % coverage** the model names as many expressions as it takes to have the right one among them for nine faces in
-ten. Where that takes more than {MOST_NAMED}, it cannot say. This was fitted on small grey web photos that the model was
-not trained on; on pictures of another kind it can fall short."""
+ten. Where that takes more than {MOST_NAMED}, it cannot say. The threshold for being named differs by expression and is
+lowest for the rarest: a rare expression can be among them, and a more probable common one not. This was fitted on small
+grey web photos that the model was not trained on; on pictures of another kind it can fall short."""
 
 
-def notes(service: Service, model: str | None = None) -> str:
-    """Notes on the meaning of an answer, the model that gives it, and what happens to a photo (Markdown)."""
+def model_notes(service: Service, model: str | None = None) -> str:
+    """The note on a model: the size at which it sees a face, its classes and its prediction sets (Markdown)."""
     name = model or next(iter(service.models))
     chosen = service.predictor(name)
-    return NOTES.format(
+    return MODEL.format(
         title=model_title(name),
         name=name,
         side=chosen.classifier.side,

@@ -43,8 +43,16 @@
     target.closest(".opacity")?.closest(".report").style.setProperty("--opacity", target.value);
   });
 
+  // a format that the browser does not show, as TIFF, is read all the same
+  for (const kind of ["error", "load"]) {
+    const mark = ({ target }) => target.matches?.(":is(#photo, #face) img") && target.classList.toggle("broken", kind === "error");
+    document.addEventListener(kind, mark, true);
+  }
+
   // an example's file is named for what it shows; the field for a photo, by its own words; wide code can be scrolled
+  const english = ["#boxed", "#report", "#done", "#table", "#batch .answer", "#about .answer", "#brief", "#card", "#model-notes", "#programs"];
   const name = () => {
+    for (const answer of all(`:is(${english}):not([lang])`)) answer.lang = "en"; // the page's language is the visitor's
     for (const field of all("button[aria-dropeffect][aria-label]"))
       if (field.textContent.trim()) field.removeAttribute("aria-label"); // one without words keeps its name
     for (const outer of all("button:has(button):not([role])")) { // Gradio's "more files": a button in a button

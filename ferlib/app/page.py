@@ -8,7 +8,7 @@ from gradio.utils import get_upload_folder
 from ferlib.app.api.guide import GUIDE, WITH_ADDRESS
 from ferlib.app.drawing import example_files
 from ferlib.app.endpoints import Endpoints
-from ferlib.app.notes import notes
+from ferlib.app.notes import NOTES, model_notes
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.tabs.about import AboutTab
@@ -50,9 +50,11 @@ def build_app(service: Service) -> Page:
             for tab in tabs:
                 tab.build(examples)
                 tab.tab.label = say(str(tab.tab.label))
-        foot = gr.Markdown(elem_id="notes")
+        with gr.Column(elem_id="notes"):
+            gr.Markdown(say(NOTES))
+            foot = gr.Markdown(elem_id="model-notes")
         photo.model.input(
-            lambda model: notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
+            lambda model: model_notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
         )
         with gr.Accordion("For programs", open=False, elem_id="programs"):
             guide = gr.Markdown(GUIDE)
@@ -60,7 +62,7 @@ def build_app(service: Service) -> Page:
 
         def begin() -> list:
             """Fill what depends on the models, once they are loaded."""
-            return [notes(service), *(value for tab in tabs for value in tab.begin())]
+            return [model_notes(service), *(value for tab in tabs for value in tab.begin())]
 
         filled = [foot, *(component for tab in tabs for component in tab.filled)]
         app.load(begin, None, filled, show_progress="hidden", concurrency_limit=None, **PRIVATE)

@@ -31,7 +31,7 @@ READING = 2  # photos that are decoded and searched at a time
 UNFOLDED = MAX_PIXELS + 12_000_000  # pixels of all photos inside: a poster and a telephone's photo, but not two posters
 UNFOLDING = 60  # seconds that a photo waits until it may be unfolded
 FULL = "Many people are asking right now, and the queue is full. Please try again in a moment."
-WATCHING = "Somebody else's film is being looked at right now. Please try again in a moment."
+WATCHING = "Another film is being looked at right now. Please try again in a moment."
 CLOSED = "The page is shutting down. Please try again later."
 ROUNDS = 5  # in which a model's time is taken
 COVERAGE = 0.9  # of the prediction sets of models that have them
@@ -43,6 +43,16 @@ Search = Callable[[Any], FoundFaces]
 
 class NoAnswer(RuntimeError):
     """A request that cannot be answered; the message is a sentence for a visitor."""
+
+
+class Busy(NoAnswer):
+    """A request for which there is no place now; later there is."""
+
+    @property
+    def reason(self) -> str:
+        """The message's first sentence, to be put into another: "another film is being looked at right now"."""
+        first = str(self).partition(".")[0]
+        return first[:1].lower() + first[1:]
 
 
 class Service:
@@ -160,12 +170,13 @@ class Service:
         """Look at a film, one film at a time, see `ferlib.app.films.watch`.
 
         Raises:
-            NoAnswer: the queue is full, or another film is being looked at.
+            Busy: the queue is full, or another film is being looked at.
+            NoAnswer: the service is closed.
             UserError: it cannot be read.
         """
         with self.place():
             if not self._watching.acquire(blocking=False):
-                raise NoAnswer(WATCHING)
+                raise Busy(WATCHING)
             try:
                 yield from watch(source.film(name), name, self.predictor(model), stopped)
             finally:
@@ -224,14 +235,14 @@ class Service:
         except ImageError as error:
             return FoundFaces("image", error=str(error))
         except TimeoutError as error:
-            raise NoAnswer(FULL) from error
+            raise Busy(FULL) from error
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place inside while the `with` lasts; raises `NoAnswer` where there is none."""
+        """A place inside while the `with` lasts; raises `Busy` where there is none, `NoAnswer` once it is closed."""
         with self._changed:
             if self.full():
-                raise NoAnswer(CLOSED if self.closed else FULL)
+                raise NoAnswer(CLOSED) if self.closed else Busy(FULL)
             self.inside += 1
         try:
             yield

@@ -3,13 +3,25 @@
 import gradio as gr
 from gradio.i18n import I18nData
 
+from ferlib.app.batch_table import MOST_FILES
+from ferlib.app.films import MOST_SECONDS
 from ferlib.app.html import WELCOME
+from ferlib.app.notes import NOTES
 
 TITLE = """
 # Facial expressions
 Choose a photo. Every face in it is found, and a neural network says which expression it takes it for, how sure it is,
 and where it looked.
 """
+LEAD, LEAD_DE, LEAD_ZH = (
+    f"Up to {MOST_FILES} photos at once: a row for every face. Click a header to sort, a row for its details. "
+    "Bad files do not stop the rest.",
+    f"Bis zu {MOST_FILES} Fotos auf einmal: eine Zeile für jedes Gesicht. Ein Klick auf einen Spaltenkopf sortiert, "
+    "auf eine Zeile zeigt Einzelheiten. Schlechte Dateien halten den Rest nicht auf.",
+    f"一次最多 {MOST_FILES} 张照片：每张脸一行。点击表头排序，点击一行查看详情。坏文件不影响其余文件。",
+)
+MINUTES = f"{MOST_SECONDS / 60:.0f}"
+LEAD_WITH_FILMS = f"{LEAD} Of a film, up to {MINUTES} minutes: a timeline of every face."
 NEIGHBOURS = "## Can the neighbours change the answer?"
 TEXTS = (
     (
@@ -30,6 +42,31 @@ sicher es ist und wohin es geschaut hat.
         "oder klick auf ein Beispiel: Jedes Gesicht wird umrahmt, nummeriert und erklärt.</div>",
         '<div class="note"><b>结果显示在这里。</b><br>'
         "拖入、粘贴或拍摄一张照片，或点击一个示例：每张脸都会被框出、编号并加以说明。</div>",
+    ),
+    (
+        NOTES,
+        """
+**Ein Ausdruck auf einem Bild ist kein Gefühl.** Das Modell benennt, wonach ein Gesicht für es aussieht, nicht, was
+jemand fühlt, denkt oder wie jemand ist; Menschen zeigen dasselbe Gefühl verschieden, und das Modell irrt sich, bei
+manchen Menschen öfter als bei anderen. Beurteile damit niemanden.
+
+**Dein Foto** bleibt auf dem Rechner, auf dem diese Seite läuft: Es wird im Arbeitsspeicher angesehen, etwa zehn Minuten
+lang behalten, damit die Seite es zeigen kann, und dann gelöscht. Nichts wird anderswohin geschickt, nichts über ein
+Gesicht gespeichert.
+""",
+        """
+**图片中的表情不等于感受。** 模型说的是一张脸在它看来像什么，而不是一个人感受到什么、在想什么或是怎样的人；
+人们表达同一种感受的方式各不相同，模型也会出错，对某些人错得更多。请不要用它来评判任何人。
+
+**你的照片**只留在运行本页面的机器上：在内存中查看，保留约十分钟以便页面显示，随后删除。不会发送到别处，
+也不会存储任何关于人脸的信息。
+""",
+    ),
+    (LEAD, LEAD_DE, LEAD_ZH),
+    (
+        LEAD_WITH_FILMS,
+        f"{LEAD_DE} Von einem Film bis zu {MINUTES} Minuten: eine Zeitleiste für jedes Gesicht.",
+        f"{LEAD_ZH}影片最多看 {MINUTES} 分钟：每张脸一条时间轴。",
     ),
     (NEIGHBOURS, "## Können die Nachbarn die Antwort ändern?", "## 旁边的脸会改变答案吗？"),
     ("A photo", "Ein Foto", "照片"),
@@ -65,6 +102,26 @@ WEBCAM_TEXTS = (
     ),
     ("Stop", "Ausschalten", "停止"),
     ("Show where the model looks", "Zeigen, wohin das Modell schaut", "显示模型看哪里"),
+    ("answers a second", "Antworten pro Sekunde", "次回答每秒"),
+    (
+        "The camera was switched off when you left it.",
+        "Die Kamera wurde ausgeschaltet, als du weggegangen bist.",
+        "你离开后，摄像头已关闭。",
+    ),
+    ("The camera was switched off.", "Die Kamera wurde ausgeschaltet.", "摄像头已关闭。"),
+    ("The server does not answer.", "Der Server antwortet nicht.", "服务器没有响应。"),
+    (
+        "A webcam needs an address that begins with https.",
+        "Eine Webcam braucht eine Adresse, die mit https beginnt.",
+        "使用摄像头需要以 https 开头的地址。",
+    ),
+    (
+        "The browser was not allowed to use a camera.",
+        "Der Browser durfte keine Kamera benutzen.",
+        "浏览器未获准使用摄像头。",
+    ),
+    ("No camera was found.", "Es wurde keine Kamera gefunden.", "没有找到摄像头。"),
+    ("The camera could not be started", "Die Kamera konnte nicht gestartet werden", "无法启动摄像头"),
 )
 LANGUAGES = ("en", "de", "zh")
 _KEYS = {text[0]: f"ferlib_{number}" for number, text in enumerate(TEXTS)}

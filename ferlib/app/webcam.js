@@ -27,7 +27,11 @@ let searched = 0; // when the frame was last searched finely
 
 const translated = words[document.documentElement.lang.slice(0, 2)] ?? {};
 for (const one of [start, element.querySelector(".live-lead"), stopping, heat.nextElementSibling]) {
-  one.textContent = translated[one.textContent] ?? one.textContent;
+  one.textContent = word(one.textContent);
+}
+
+function word(english) {
+  return translated[english] ?? english;
 }
 
 start.addEventListener("click", async () => {
@@ -62,7 +66,7 @@ function stop(reason = "") {
   stream = video.srcObject = null;
   [tracks, times] = [[], []];
   boxes.replaceChildren();
-  problem.textContent = reason;
+  problem.textContent = word(reason);
   show(false);
 }
 
@@ -156,7 +160,7 @@ function draw(shown) {
       make("div", { className: "live-bars" }, ...bars.flat()),
     );
   }
-  rate.textContent = `${Math.round(times.length / 2)} answers a second`;
+  rate.textContent = `${Math.round(times.length / 2)} ${word("answers a second")}`;
   say(shown.map(inWords).join(" ") || "No face was found in front of the camera.");
 }
 
@@ -188,5 +192,5 @@ function reasonOf(error) {
   if (!navigator.mediaDevices) return "A webcam needs an address that begins with https.";
   if (error.name === "NotAllowedError") return "The browser was not allowed to use a camera.";
   if (error.name === "NotFoundError") return "No camera was found.";
-  return `The camera could not be started (${error.message}).`;
+  return `${word("The camera could not be started")} (${error.message}).`;
 }

@@ -352,11 +352,7 @@ def in_checkout() -> bool:
 
 
 def changeable(name: str) -> Path:
-    """The folder of a model that may be calibrated: of a user's own, or of a released one where we run from source.
-
-    Raises:
-        UserError: the model is part of an installed package.
-    """
+    """The folder of a model that may be calibrated; UserError for a released one of an installed package."""
     folder = released_models().get(name, Path(name))
     if name in released_models() and not in_checkout():
         raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")

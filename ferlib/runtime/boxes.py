@@ -24,14 +24,14 @@ def draw_boxes(
         boxes: (x0, y0, x1, y1) in its pixels; may reach beyond its edge.
         labels: words for each: its expression.
         numbers: of each.
-        classes: the expression whose colour each has; None: its label.
+        classes: the expression whose colour each has, "" for none; None: its label.
     """
     draw = ImageDraw.Draw(picture)
     line = max(3, round(max(picture.size) / 220))
     inside = [np.asarray(box).clip(line, np.tile(picture.size, 2) - line - 1) for box in boxes]
     classes = labels if classes is None else classes
     for name, box in zip(classes, inside, strict=True):
-        draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline="white", width=line + 2)
+        draw.rectangle([*(box[:2] - 1), *(box[2:] + 1)], outline=_edge(name), width=line + 2)
         draw.rectangle(list(box), outline=colour(name), width=line)
     few = len(inside) <= MANY_FACES
     size = max(picture.size) / (34 if few else 42)
@@ -52,13 +52,18 @@ def _draw_tag(
     width = draw.textlength(text, font) + 2 * pad
     left = max(0, min(x0, draw.im.size[0] - width))
     top = y0 - height if y0 >= height else y0
-    draw.rectangle([left, top, left + width, top + height], fill=colour(name))
+    draw.rectangle([left, top, left + width, top + height], fill=colour(name), outline=None if name else "black")
     draw.text((left + pad, top + height / 2), text, ink(name), font, anchor="lm")
 
 
 def colour(label: str) -> str:
-    """The colour of an expression; grey for one that is not in ferlib.labels."""
-    return COLOURS.get(label, "#7f7f7f")
+    """The colour of an expression; white for "", which is none, and grey for one that is not in ferlib.labels."""
+    return COLOURS.get(label, "#7f7f7f") if label else "#ffffff"
+
+
+def _edge(label: str) -> str:
+    """The colour around that of an expression: a white box has a black edge, any other a white one."""
+    return "white" if label else "black"
 
 
 def ink(label: str) -> str:

@@ -36,6 +36,7 @@ def test_a_face_that_flips_is_told_in_one_sentence_and_one_picture():
     html = companies_report(found)
     assert f'<h2 role="status">To the published model {said}</h2>' in html
     seen, folded = html.split('<details class="more">')
+    assert seen.count("<span>and 14 more</span>") == 1  # a face alone has none
     assert seen.count('class="tag"') == 4 and folded.count('class="tag"') == 8 and "attend to the" in folded
     assert not Balanced(html).open
 

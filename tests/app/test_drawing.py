@@ -36,7 +36,7 @@ def test_a_box_beyond_the_edge_is_still_drawn():
 
 
 def test_the_tag_and_the_card_say_the_same():
-    """The picture's tag has the first class and its colour, or "?" and grey, as the card's sentence says."""
+    """The picture's tag has the first class and its colour, or "?" and white, as the card's sentence says."""
     one = face((60, 200, 340, 480), sadness=0.55, neutral=0.4)
     pictures = {}
     for names in (("sadness",), ("sadness", "neutral"), ("sadness", "neutral", "fear")):
@@ -52,7 +52,9 @@ def test_the_tag_and_the_card_say_the_same():
     assert (alone == np.asarray(annotate(result_of(one, size=(600, 400))))).all()  # as without a set
     undecided = face((60, 200, 340, 480), sadness=0.42, neutral=0.4)
     assert (three == np.asarray(annotate(result_of(undecided, size=(600, 400))))).all()  # as between two
-    assert colour_of(one) == COLOURS["sadness"] != colour_of(undecided)
+    assert colour_of(one) == COLOURS["sadness"] and colour_of(undecided) not in COLOURS.values()
+    dark = (three < 30).all(axis=2)  # an edge around white, on the grey photo
+    assert dark.sum(axis=1).max() > 250 and dark.sum(axis=0).max() > 250
 
 
 def test_writing_can_be_read_on_every_colour():

@@ -15,6 +15,8 @@ from ferlib.app.films import Film, is_film, require_film, watch
 from ferlib.app.films_html import film_html
 from ferlib.errors import UserError
 from ferlib.predict import Predictor
+from ferlib.video.predictor import VideoPredictor
+from ferlib.video.reading import VideoReader
 
 pytest.importorskip("av")
 
@@ -122,3 +124,23 @@ def test_lists_of_other_files_are_not_followed(tmp_path, text):
 
 def test_films_are_known_by_their_names():
     assert is_film("A.MP4") and is_film("b.webm") and not is_film("mp4.jpg")
+
+
+@pytest.mark.parametrize("name", ["film.MPG", "film.wmv", "film.mts"])
+def test_a_film_that_cannot_be_read_is_told_which_can(name):
+    assert is_film(name)
+    with pytest.raises(UserError, match=rf"^{name} is not a film \(MP4, MOV, WebM, MKV and AVI can be read\)\.$"):
+        require_film(io.BytesIO(b"\x00\x00\x01\xba and what follows"), name)
+
+
+@pytest.mark.parametrize(("rate", "every"), [(24, 3), (25, 3), (29.97, 3), (10.01, 1), (5, 1), (60, 6)])
+def test_a_film_is_looked_at_no_more_than_ten_times_a_second(path, predictor, monkeypatch, rate, every):
+    def enter(reader):
+        reader.rate = rate
+        return reader
+
+    steps = []
+    monkeypatch.setattr(VideoReader, "__enter__", enter)
+    monkeypatch.setattr(VideoPredictor, "frames", lambda _, __, step: steps.append(step) or iter(()))
+    list(watch(path, "my film.mp4", predictor, lambda: False))
+    assert steps == [every]

@@ -19,7 +19,7 @@ def test_a_card_shows_all_classes_sorted_the_margin_and_the_method():
     assert html.count("data:image/jpeg") == 4 and "One face found" in html  # a thumbnail, the face twice, its heat map
     assert 'id="face-1"' in html and " open>" in html
     seen, folded = html.split('<details class="more">')
-    assert "20 percentage points" in folded and "(Layer-CAM)" in folded and "percentage" not in seen
+    assert "It is 20 percentage points ahead" in folded and "(Layer-CAM)" in folded and "percentage" not in seen
     assert 'class="scale"' in seen and 'type="range"' in seen and "--turbo:linear-gradient(90deg,rgb(48,18,59)," in seen
     assert not Balanced(html).open
 
@@ -34,6 +34,8 @@ def test_two_models_stand_one_below_the_other():
     html = module.report(results, ["first", "second"], "gradcam")
     assert html.count('class="face"') == 1 and re.findall("<h3>(.*?)</h3>", html) == ["first", "second"]
     assert "They disagree: sadness and anger." in html and not Balanced(html).open
+    html = module.report([results[0], result_of(face(fear=0.4, anger=0.38))], ["first", "second"], "gradcam")
+    assert "first says sadness, second is undecided." in html
 
 
 def test_many_faces_are_folded():
@@ -69,8 +71,14 @@ def test_a_file_name_cannot_inject_html():
     assert "<script" not in html and "&lt;script" in html
 
 
-def test_the_classes_of_a_report_stand_by_recall():
-    row = {"precision": 0.5, "f1": 0.4, "support": 40.0}
-    html = module.classes_table({"per_class": {"fear": row | {"recall": 0.2}, "anger": row | {"recall": 0.7}}})
-    assert re.findall(r'<th scope="row">(\w+)</th>', html) == ["anger", "fear"] and "70 %" in html
-    assert not Balanced(html).open
+def test_the_classes_of_a_report_stand_by_recall_with_numbers_of_faces():
+    per_class = {
+        "fear": {"precision": 1.0, "recall": 0.3, "f1": 0.46, "support": 10.0},
+        "anger": {"precision": 0.9961, "recall": 1.0, "f1": 0.998, "support": 1790.0},
+    }
+    confusion = {"classes": ["fear", "anger"], "counts": [[3, 7], [0, 1790]]}
+    html = module.classes_table({"per_class": per_class, "confusion": confusion})
+    assert re.findall(r'<th scope="row">(\w+)</th>', html) == ["anger", "fear"]
+    cells = re.findall(r"<td>([^<]+)</td>", html.replace("&nbsp;", " "))
+    assert cells == ["100 %", "over 99 % of 1,797", "1,790", "30 %", "100 % of 3", "10"]
+    assert " %" not in html and not Balanced(html).open

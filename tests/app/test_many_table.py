@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from people import face, result_of
 
+from ferlib.app.drawing import colour_of
 from ferlib.app.many_table import SHOWN, face_rows, faces_table, totals, totals_chart
 from ferlib.predict import ImagePrediction
 from ferlib.results import CANNOT_SAY
@@ -40,8 +41,8 @@ class Cells(HTMLParser):
 
 def test_a_row_says_what_was_found_and_brings_its_card_along():
     first, second = map(Cells, face_rows(TWO))
-    assert first.cells == ["", ODD, "1", "fear", "60 %", "40 %", "", ""]
-    assert second.cells[2:5] == ["2", "happiness", "90 %"] and first.tags.count("img") == 1
+    assert first.cells == ["", ODD, "1", "fear", "60\xa0%", "40\xa0%", "", ""]
+    assert second.cells[2:5] == ["2", "happiness", "90\xa0%"] and first.tags.count("img") == 1
     assert Cells(face_rows(result_of(UNSURE))[0]).cells[3] == "fear?"
     card = json.loads(first.row["data-card"])
     assert card["words"].startswith("Face 1: fear, 60 %")
@@ -67,4 +68,4 @@ def test_totals_count_faces_and_those_of_which_nothing_can_be_said():
     assert counts == {"fear": 2, "happiness": 1, CANNOT_SAY: 1}
     html = totals_chart(counts)
     assert unescape(html).index("fear") < html.index("happiness") and "width:100.0%" in html and "width:50.0%" in html
-    assert totals_chart(totals([])) == ""
+    assert f"background:{colour_of(UNSURE)}" in html and totals_chart(totals([])) == ""

@@ -11,6 +11,7 @@ from ferlib.app.messages import (
     agreement,
     as_data,
     in_brief,
+    points,
     sentence,
     summary,
     where_it_looked,
@@ -70,15 +71,35 @@ def test_where_it_looked_is_said_for_the_size_of_a_part():
 
 
 def test_two_models_agree_or_not():
-    assert agreement([face(fear=0.5), face(fear=0.9)]) == "Both say fear."
-    assert agreement([face(fear=0.5), face(anger=0.9)]) == "They disagree: fear and anger."
+    fear, anger, undecided = face(fear=0.5), face(anger=0.9), face(fear=0.4, anger=0.38)
+    for faces, said in (
+        ([fear, face(fear=0.9)], "Both say fear."),
+        ([fear, anger], "They disagree: fear and anger."),
+        ([undecided, fear], "Standard is undecided, IVSA says fear."),
+        ([anger, undecided], "Standard says anger, IVSA is undecided."),
+        ([undecided, undecided], "Both are undecided."),
+    ):
+        assert agreement(faces, ["Standard", "IVSA"]) == said
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (0.204, "20 percentage points"),
+        (0.9999, "over 99 percentage points"),
+        (0.002, "under 1 percentage point"),
+        (0.01, "1 percentage point"),
+    ],
+)
+def test_differences_are_rounded_as_probabilities_are(difference, said):
+    assert points(difference) == said
 
 
 def test_a_model_in_five_lines():
     report = read_report(released_models()["convcut_ferplus"] / "report.json")
     lines = in_brief("Standard", report)
     assert len(lines) == 5 and "**Standard** knows 8 expressions" in lines[0]
-    assert "**87 %** of 3,153 test faces" in lines[1] and "(86 % to 88 % with 95 % confidence)" in lines[1]
+    assert "**87 %** of 3,153 test faces of FERPlus" in lines[1] and "(86 % to 88 % with 95 % confidence)" in lines[1]
     assert (
         "best at happiness (92 % found), worst at contempt (19 %)" in lines[2] and "1.8 percentage points" in lines[3]
     )

@@ -95,7 +95,7 @@ def test_a_number_that_many_faces_have_is_a_group_by_itself():
     rng = np.random.default_rng(0)
     mostly_none = pd.Series(np.where(np.arange(1000) < 800, 0, rng.uniform(0.1, 0.9, 1000)))
     parts = grouped(mostly_none).value_counts(sort=False)
-    assert parts.index[0] == "0" and parts.tolist() == [800, 66, 67, 67]
+    assert parts.index[0] == "0" and sorted(parts) == [66, 67, 67, 800]
     full = grouped(pd.Series(np.where(np.arange(1000) % 2, 5.0, rng.uniform(0, 10, 1000))))
     assert "5" in full.cat.categories and full.value_counts()["5"] == 500 and full.notna().all()
 

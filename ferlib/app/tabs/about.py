@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from ferlib.app.html import classes_table
+from ferlib.app.html import classes_table, unbroken
 from ferlib.app.messages import in_brief
 from ferlib.app.model_choices import model_title
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab
@@ -36,4 +36,4 @@ class AboutTab(Tab):
         if report is None:
             return f"**{model_title(name)}**: there are no test figures of this model.", "", card
         lines = in_brief(f"{model_title(name)} (`{name}`)", report)
-        return "\n".join(f"- {line}" for line in lines), classes_table(report), card
+        return unbroken("\n".join(f"- {line}" for line in lines)), classes_table(report), card

@@ -1,6 +1,7 @@
 """A tab of the page."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,12 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # what is wrong with it, ferlib.images says in a sentence. How many may ask at a time is the service's business.
 RAW: dict[str, Any] = {"preprocess": False, "concurrency_limit": None}
 AGAIN = "Please try again."
+
+
+def file_name(file: dict | None) -> str:
+    """The name of a file as a client sent it, without folders; "" where it has none."""
+    sent = file or {}
+    return Path(str(sent.get("orig_name") or sent.get("path") or "")).name
 
 
 class Tab(ABC):

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,26 +12,24 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app.batch_table import MOST_FILES, as_csv, as_parquet
-from ferlib.app.films import MOST_SECONDS, Film, is_film
+from ferlib.app.films import Film, is_film
 from ferlib.app.films_html import film_html
 from ferlib.app.many_table import face_rows, faces_table, totals, totals_chart
-from ferlib.app.service import NoAnswer
-from ferlib.app.tabs.base import PRIVATE, RAW, Tab
+from ferlib.app.service import Busy, NoAnswer
+from ferlib.app.tabs.base import PRIVATE, RAW, Tab, file_name
 from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
-from ferlib.app.translations import say
+from ferlib.app.translations import LEAD, LEAD_WITH_FILMS, say
 from ferlib.errors import UserError
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.utils.packages import is_installed
 
-LEAD = (
-    f"Up to {MOST_FILES} photos at once: a row for every face. Click a header to sort, a row for its details. "
-    "Bad files do not stop the rest."
-)
-FILMS = f" Of a film, up to {MOST_SECONDS / 60:.0f} minutes: a timeline of every face."
 TOLD = 0.5  # seconds between two words on the progress of a film
-QUEUED = 30  # seconds that one of many photos waits for a place
+PHOTO_WAITS, FILM_WAITS = 30, 300  # seconds for a place; a film before it may take minutes
+PAUSE = 0.2  # seconds between two questions for a place
 ANEW = 2.0  # seconds between two tables while photos are looked at, or a fifth of the time that it has taken so far
 THUMBNAIL = 96  # side of a row's face in pixels
+Stopped = Callable[[], bool]
+Step = str | ImagePrediction | Film  # what is being done, or what was seen
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -45,7 +43,7 @@ class ManyTab(Tab):
         """Lay the tab out and connect its listeners."""
         self.looking = set()
         with gr.Tab("Many photos and videos", elem_id="many") as self.tab:
-            gr.Markdown(LEAD + FILMS * is_installed("av", "scipy"), elem_classes="lead")
+            gr.Markdown(say(LEAD_WITH_FILMS if is_installed("av", "scipy") else LEAD), elem_classes="lead")
             self.files = gr.File(file_count="multiple", label=say("Photos and videos"), height=180, elem_id="files")
             with gr.Row():
                 model = gr.Dropdown(label=say("Model"), interactive=True)
@@ -99,22 +97,20 @@ class ManyTab(Tab):
         files_of = (as_csv(results, classes), as_parquet(results, classes)) if results else ("", "")
         yield work.outcome(len(files)), faces_table(work.rows), *files_of
 
-    def looked_at(self, file: dict, model: str | None, work: "Work", stopped: Callable[[], bool]) -> Iterator[str]:
+    def looked_at(self, file: dict, model: str | None, work: "Work", stopped: Stopped) -> Iterator[str]:
         """Look at a photo or a film and put what it shows into `work`; the progress as HTML, now and then."""
-        name = _name(file)
-        if not is_film(name):
-            result = self._patiently(file, model)
-            work.add(result)
-            yield work.progress(name)
-            return
+        name, told = file_name(file), time.monotonic()
+        film = is_film(name)
+        look = partial(self._film, file, model, stopped) if film else partial(self._photo, file, model)
         try:
-            told = time.monotonic()
-            for step in self._film(file, name, model, stopped):
+            for step in _patiently(look, name, FILM_WAITS if film else PHOTO_WAITS, stopped):
                 if isinstance(step, Film):
                     work.films.append(step)
+                elif isinstance(step, ImagePrediction):
+                    work.add(step)
                 elif time.monotonic() - told > TOLD:
                     told = time.monotonic()
-                    yield work.progress(f"{name}, {step:.0f} s of it")
+                    yield work.progress(step)
         except (NoAnswer, UserError) as error:
             work.add(ImagePrediction(name, (), str(error)))
         yield work.progress(name)
@@ -126,34 +122,43 @@ class ManyTab(Tab):
     def judged(self, files: list[dict], model: str | None) -> Iterator[ImagePrediction]:
         """The faces of one photo after the other, with small pictures of them; a full queue is waited for."""
         for file in files[:MOST_FILES]:
-            yield self._patiently(file, model)
-
-    def _patiently(self, file: dict, model: str | None) -> ImagePrediction:
-        name = _name(file)
-        for _ in range(QUEUED):
+            name = file_name(file)
+            steps = _patiently(partial(self._photo, file, model), name, PHOTO_WAITS)
             try:
-                with self.service.look(self.uploads.sent(file), model) as (result,):
-                    return ImagePrediction(name, tuple(map(_reduced, result.faces)), result.error, None)
+                yield from (step for step in steps if isinstance(step, ImagePrediction))
             except NoAnswer as error:
-                said = str(error)
-                time.sleep(1)
-        return ImagePrediction(name, (), said)
+                yield ImagePrediction(name, (), str(error))
 
-    def _film(self, file: dict, name: str, model: str | None, stopped: Callable[[], bool]) -> Iterator[float | Film]:
-        upload = self.uploads.sent(file)
+    def _photo(self, file: dict, model: str | None) -> Iterator[Step]:
+        with self.service.look(self.uploads.sent(file), model) as (result,):
+            reduced = ImagePrediction(file_name(file), tuple(map(_reduced, result.faces)), result.error, None)
+        yield reduced
+
+    def _film(self, file: dict, model: str | None, stopped: Stopped) -> Iterator[Step]:
+        name, upload = file_name(file), self.uploads.sent(file)
         if upload is None:
             raise NoAnswer(f"{name} was not sent.")
-        for left in reversed(range(QUEUED)):
-            try:
-                return (yield from self.service.watch(upload, name, model, stopped))
-            except NoAnswer:
-                if not left:
-                    raise
-                time.sleep(1)
+        for step in self.service.watch(upload, name, model, stopped):
+            yield step if isinstance(step, Film) else f"{name}, {step:.0f} s of it"
 
 
-def _name(file: dict) -> str:
-    return Path(file.get("orig_name") or file.get("path") or "").name
+def _patiently(
+    look: Callable[[], Iterator[Step]], name: str, patience: float, stopped: Stopped = lambda: False
+) -> Iterator[Step]:
+    """The steps of `look` as soon as it has a place; until then, that `name` waits, and for what.
+
+    Raises:
+        Busy: there was no place for `patience` seconds.
+    """
+    end = time.monotonic() + patience
+    while not stopped():
+        try:
+            return (yield from look())
+        except Busy as busy:
+            if time.monotonic() > end:
+                raise
+            yield f"{name} waits: {busy.reason}"
+            time.sleep(PAUSE)
 
 
 def _reduced(face: FacePrediction) -> FacePrediction:
@@ -177,7 +182,7 @@ class Work:
 
     Attributes:
         number: of files.
-        results: of photos, and of films that cannot be read.
+        results: of photos, and of files that cannot be read.
         rows: of the table.
         films: that could be read.
         began: when.
@@ -204,13 +209,19 @@ class Work:
 
     def outcome(self, sent: int) -> str:
         """The outcome of the work as HTML: how many faces show which expression, and the films' timelines."""
-        counts, films = totals(self.results), len(self.films)
-        bad = sum(result.error is not None for result in self.results)
-        said = [_number(len(self.results), "photo"), _number(counts.total(), "face")] if self.results else []
-        said += [_number(films, "film")] if films else []
-        said += [f"{bad} without a result"] if bad else []
-        text = ", ".join(said)
-        left = self.number - len(self.results) - films
-        text += f". Stopped: {left} were not looked at" if left else ""
-        text += f". Only the first {MOST_FILES} files were looked at" if sent > MOST_FILES else ""
-        return f'<p role="status">{text}.</p>{totals_chart(counts)}{"".join(map(film_html, self.films))}'
+        left = self.number - len(self.results) - len(self.films)
+        said = [
+            self._seen(),
+            f"Stopped: {_number(left, 'file')} {'was' if left == 1 else 'were'} not looked at" if left else "",
+            f"Only the first {MOST_FILES} files were looked at" if sent > MOST_FILES else "",
+        ]
+        text, chart = ". ".join(filter(None, said)), totals_chart(totals(self.results))
+        return f'<p role="status">{text}.</p>{chart}{"".join(map(film_html, self.films))}'
+
+    def _seen(self) -> str:
+        """ "9 photos, 10 faces, 3 films; 2 files without a result"; "" where nothing was looked at."""
+        photos = sum(result.error is None for result in self.results)
+        faces, films, bad = totals(self.results).total(), len(self.films), len(self.results) - photos
+        seen = [_number(photos, "photo"), _number(faces, "face")] if photos else []
+        seen += [_number(films, "film")] if films else []
+        return "; ".join(filter(None, [", ".join(seen), f"{_number(bad, 'file')} without a result" if bad else ""]))

@@ -25,11 +25,11 @@ LIVE_HTML = f"""<div class="live" data-settings="{escape(json.dumps(SETTINGS))}"
 <p class="live-problem" role="alert"></p></div>
 <div class="live-running" hidden>
 <div class="screen"><video class="live-video" muted playsinline aria-label="What the camera sees"></video>
-<div class="live-boxes" aria-hidden="true"></div></div>
+<div class="live-boxes" aria-hidden="true" lang="en"></div></div>
 <p class="under"><button type="button" class="live-stop">Stop</button>
 <label><input type="checkbox" class="live-heat"> <span>Show where the model looks</span></label>
 <span class="live-rate"></span></p>
-<p class="live-said" role="status"></p></div></div>"""
+<p class="live-said" role="status" lang="en"></p></div></div>"""
 #: Tells the script which model was chosen.
 CHOOSE = "model => { document.querySelector('#live .live').dataset.model = model; }"
 
