@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ferlib.data.augmentation import AUGMENTATIONS, augmentation
+from ferlib.data.augmentation import AUGMENTATIONS, Spoil, augmentation
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 from ferlib.models.preprocess import Preprocess
 from ferlib.runtime.preprocess import Preprocessing
@@ -86,6 +86,23 @@ def test_augmentations_keep_shape_and_range(name, synthetic_faces):
     y = augmentation(name)(x)
     assert y.shape == x.shape and y.min() >= 0 and y.max() <= 1
     assert torch.equal(x, y) == (name == "none")
+
+
+def test_half_of_the_images_are_spoilt_each_in_one_way(synthetic_faces):
+    torch.manual_seed(0)
+    x = synthetic_faces.pixels[:1].float().expand(800, -1, -1, -1) / 255
+    y = Spoil()(x)
+    as_it_was = (y == x).flatten(1).all(dim=1)
+    assert 340 < as_it_was.sum() < 460 and y.min() >= 0 and y.max() <= 1
+
+    def edges(images):
+        return images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
+
+    change = (y - x)[~as_it_was]
+    smoother, noisier = edges(y) < 0.9 * edges(x), edges(y) > 1.5 * edges(x)
+    lighter = (y.mean(dim=(1, 2, 3)) - x.mean(dim=(1, 2, 3))).abs() > 0.05
+    assert min(smoother.sum(), noisier.sum(), lighter.sum()) > 40  # of some hundred each
+    assert change.flatten(1).abs().mean(dim=1).unique().numel() > 300  # every one of a strength of its own
 
 
 def test_every_image_gets_its_own_flip():
