@@ -106,7 +106,7 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
     out.mkdir() if content is None else out.write_text(content)
     assert main(command("ladder", tmp_path)) == 1
     message = capsys.readouterr().err
-    assert "not a results file of this command" in message or "Is a directory" in message
+    assert "not a results file of this command" in message or "is a folder" in message
     assert content is None or out.read_text() == content
 
 
