@@ -114,11 +114,8 @@ def main() -> None:
     for seed in options.seeds:
         for augment in options.augment:
             right(trained(augment, seed, options.backbone_weights, options.work, options.epochs), conditions)
-            arms = {
-                arm: np.stack([np.load(path) for path in sorted(options.work.glob(f"{arm}-[0-9]*/right-*.npy"))])
-                for arm in ARMS
-                if [*options.work.glob(f"{arm}-[0-9]*/right-*.npy")]
-            }
+            kept = {arm: sorted(options.work.glob(f"{arm}-[0-9]*/right-{conditions.digest}.npy")) for arm in ARMS}
+            arms = {arm: np.stack([np.load(path) for path in paths]) for arm, paths in kept.items() if paths}
             write_json(
                 options.out,
                 {"command": typed_command(), **machine(), "epochs": options.epochs, "faces": len(conditions.truth)}

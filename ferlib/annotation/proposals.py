@@ -28,7 +28,7 @@ from ferlib.detection.faces import detect_faces
 from ferlib.images import ImageError, read_image
 from ferlib.utils.atomic import atomic_write
 from ferlib.utils.cache import short_key
-from ferlib.utils.files import find_pictures
+from ferlib.utils.files import find_pictures, is_below
 from ferlib.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def propose_labels(
         raise DataError(f"{out} holds the photos; the faces need a folder of their own")
     for name in (folder_of(label) for label in (*classes, UNSORTED)):
         (out / name).mkdir(parents=True, exist_ok=True)
-    found = [path for path in find_pictures(photos) if not _is_below(path, out)]
+    found = [path for path in find_pictures(photos) if not is_below(path, out)]
     if not found:
         raise DataError(f"no photos in {photos}")
     names = pd.Series(found, index=[_face_name(path.relative_to(photos)) for path in found])
@@ -95,11 +95,6 @@ def propose_labels(
         with atomic_write(out / PROPOSALS) as partial:
             table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
     return read_proposals(out)
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    """True if a file lies in a folder or below it; links are followed, those to themselves left."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 @any_names

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -127,8 +126,10 @@ def _results(predictor: "Predictor", options: argparse.Namespace) -> "Iterator[I
 
 def _is_overlay(path: "str | Path", given: str, options: argparse.Namespace) -> bool:
     """True for a heat map of this or an earlier run that lies in a folder of photos."""
-    folder, photo, asked = (Path(os.path.realpath(name)) for name in (options.out or OVERLAYS, path, given))
-    return photo.is_relative_to(folder) and not asked.is_relative_to(folder)
+    from ferlib.utils.files import is_below
+
+    folder = options.out or OVERLAYS
+    return is_below(path, folder) and not is_below(given, folder)
 
 
 def _short(name: str) -> str:

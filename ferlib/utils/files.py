@@ -27,6 +27,11 @@ class Found:
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
 
+def is_below(path: str | Path, folder: str | Path) -> bool:
+    """True if a file is a folder, or lies in it or below it; links are followed, those to themselves left."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def search_pictures(folder: Path) -> Found:
     """Every picture file in a folder and below, and all that was passed over.
 
