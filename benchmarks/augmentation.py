@@ -25,7 +25,7 @@ from peers import common
 from robustness import CLEAR, COMMON, KINDS, OTHERS, Conditions
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.bootstrap import mean_intervals
+from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.experiments.rivals import FINE_TUNED, PLAIN, RIVALS, SELECT_BY, rival_recipe
 from ferlib.experiments.runner import BackboneChoice, computed_once
 from ferlib.models.inference import run_model
@@ -84,18 +84,21 @@ def together(answers: np.ndarray, conditions: Conditions) -> dict[str, np.ndarra
 
 
 def compared(arms: Mapping[str, np.ndarray], conditions: Conditions) -> dict[str, dict]:
-    """Accuracy of every arm under every kind of condition, and less that of `REFERENCE`, with intervals."""
+    """Accuracy of every arm under every kind of condition, and less that of `REFERENCE`, with intervals over faces.
+
+    Args:
+        arms: right or not, (S, faces) for S seeds; they may differ in S.
+        conditions: the faces.
+    """
     shares = {name: together(answers, conditions) for name, answers in arms.items()}
+    reference = shares.get(REFERENCE)
     table: dict[str, dict] = {}
     for name, kinds in shares.items():
         table[name] = {"seeds": len(arms[name]), "kinds": {}}
         for kind, own in kinds.items():
-            other = shares.get(REFERENCE, kinds)[kind]
-            accuracy, change = mean_intervals(np.stack([own, own - other], axis=1)).T
-            table[name]["kinds"][kind] = {
-                key: dict(zip(("value", "low", "high"), map(float, one), strict=True))
-                for key, one in (("accuracy", accuracy), (f"less {REFERENCE}", change))
-            }
+            table[name]["kinds"][kind] = {"accuracy": mean_estimate(own)}
+            if reference and name != REFERENCE:
+                table[name]["kinds"][kind][f"less {REFERENCE}"] = mean_estimate(own - reference[kind])
     return table
 
 

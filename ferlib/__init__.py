@@ -43,7 +43,7 @@ _HOME = {
     "Recipe": "ferlib.training.recipes",
     "fit": "ferlib.training.loop",
     # evaluation
-    "Guest": "ferlib.evaluation.external_model",
+    "ExternalModel": "ferlib.evaluation.external_model",
     "predict_dataset": "ferlib.evaluation.evaluate",
     "evaluate": "ferlib.evaluation.evaluate",
     "audit": "ferlib.evaluation.audit",

@@ -57,7 +57,7 @@ def test_a_model_of_ones_own_is_created_saved_and_loaded(tiny, tmp_path):
 
 def test_a_data_set_of_ones_own_is_found_and_loaded(synthetic_faces, tmp_path, monkeypatch):
     monkeypatch.setattr(data_registry, "SOURCES", dict(data_registry.SOURCES))
-    register_dataset("mine", lambda folder: synthetic_faces, needs=("faces.csv",), obtain="ask me")
+    register_dataset("mine", lambda folder: synthetic_faces, needs=("faces.csv",), how_to_get="ask me")
     with pytest.raises(ValueError, match=r"mine was not found .* ask me"):
         load_dataset("mine", tmp_path)
     (tmp_path / "mine").mkdir()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LIST = "_photos.parquet"  # readers of a Parquet folder pass over names with _
 _COLUMNS = ("image", "path", "file")  # of a Parquet list, the first of these that is there, or its only column
 _LISTS = (".txt", ".parquet")
+_NEITHER = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")  # tables, but no photo and no list of paths alone
 
 
 def photos_of(source: str) -> Iterator[bytes]:
@@ -30,7 +31,7 @@ def photos_of(source: str) -> Iterator[bytes]:
             with one a line, or .parquet), a photo; or an address of one of these that fsspec reaches.
 
     Raises:
-        UserError: there is no such source, or a list that cannot be read.
+        UserError: there is no such source, it is a table of another kind, or a list that cannot be read.
     """
     if is_address(source):
         yield from _of_address(source)
@@ -46,7 +47,7 @@ def photos_of(source: str) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from _of_list(file, source)
     else:
-        yield os.fsencode(path)
+        yield from _of_one(source, os.fsencode(path))
 
 
 def _of_address(source: str) -> Iterator[bytes]:
@@ -64,9 +65,15 @@ def _of_address(source: str) -> Iterator[bytes]:
             with system.open(path, "rb") as file:
                 yield from _of_list(file, source)
         else:
-            yield os.fsencode(source)
+            yield from _of_one(source, os.fsencode(source))
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error})") from error
+
+
+def _of_one(source: str, photo: bytes) -> Iterator[bytes]:
+    if source.lower().endswith(_NEITHER):
+        raise UserError(f"{source} is no photo; a list of paths is a .txt with one a line, or a .parquet")
+    yield photo
 
 
 def _of_list(file: IO[bytes], name: str) -> Iterator[bytes]:

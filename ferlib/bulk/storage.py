@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
@@ -83,6 +83,7 @@ class _Folder:
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         partial = self.path / f"_{name}.{uuid4().hex}.partial"
         try:
@@ -95,8 +96,12 @@ class _Folder:
             except FileNotFoundError:
                 if not (self.path / name).exists():  # else another run of the same table ended first, and tidied up
                     raise
-        finally:
+        except BaseException:
             partial.unlink(missing_ok=True)
+            with suppress(OSError):  # one that is not empty stays
+                for folder in made:
+                    folder.rmdir()
+            raise
 
     def remove_partial(self) -> None:
         for partial in self.path.glob("_*.partial"):

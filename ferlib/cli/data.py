@@ -28,7 +28,7 @@ def run_data(options: argparse.Namespace) -> int:
 
     for name, source in SOURCES.items():
         folder = find_dataset(name, options.root)
-        print(f"{name:<20} {f'found in {folder}' if folder else f'not found; to get it: {source.obtain}'}")
+        print(f"{name:<20} {f'found in {folder}' if folder else f'not found; to get it: {source.how_to_get}'}")
     print(f"{'folder':<20} pictures of your own in DIR/[<split>/]<class>/*: --data folder --root DIR")
     print(f"{'synthetic':<20} synthetic faces, always there")
     return 0
@@ -43,12 +43,12 @@ def run_data_check(options: argparse.Namespace) -> int:
 
 def run_data_get(options: argparse.Namespace) -> int:
     """`ferlib data get`."""
-    from ferlib.data.download import obtain
+    from ferlib.data.download import download_dataset
     from ferlib.data.registry import SOURCES, find_dataset
 
     folder = find_dataset(options.name, options.root) if options.name in SOURCES else None
     if folder:
         print(f"{options.name} is already there, complete, in {folder}")
     else:
-        print(f"{options.name} is now in {obtain(options.name, options.root, options.address)}")
+        print(f"{options.name} is now in {download_dataset(options.name, options.root, options.address)}")
     return 0

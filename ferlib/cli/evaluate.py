@@ -73,7 +73,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
-    from ferlib.evaluation.external_model import load_guest
+    from ferlib.evaluation.external_model import load_external_model
     from ferlib.labels import canonical
     from ferlib.models.base import to_device
     from ferlib.models.registry import load_model, released_models
@@ -91,7 +91,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     settings, without = parse_settings(options.set), [canonical(name) for name in options.without]
     if ":" in options.model:
         data = load_from(options)
-        model = load_guest(options.model, data.classes, settings)
+        model = load_external_model(options.model, data.classes, settings)
     elif settings:
         raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
     else:

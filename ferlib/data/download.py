@@ -30,7 +30,7 @@ TIMEOUT = 15  # seconds without an answer
 CHUNK = 1 << 16  # bytes
 
 
-def obtain(name: str, root: str | Path | None = None, address: str | None = None) -> Path:
+def download_dataset(name: str, root: str | Path | None = None, address: str | None = None) -> Path:
     """Downloads a data set unless it is there, and returns its folder.
 
     Args:
@@ -56,7 +56,7 @@ def obtain(name: str, root: str | Path | None = None, address: str | None = None
         _get_votes(address or ADDRESSES[name], folder)
     else:
         raise DataError(
-            f"{name} needs a licence and cannot be downloaded for you. To get it: {SOURCES[name].obtain}; "
+            f"{name} needs a licence and cannot be downloaded for you. To get it: {SOURCES[name].how_to_get}; "
             f"all below {base}"
         )
     return folder
@@ -103,7 +103,7 @@ def _get_votes(address: str, folder: Path) -> None:
     if find_dataset("ferplus", folder) is None:
         raise DataError(
             f"FERPlus's labels are in {target}, its pictures are FER2013's and cannot be downloaded for you. "
-            f"To get them: {SOURCES['fer2013'].obtain}; all below {folder.parent}"
+            f"To get them: {SOURCES['fer2013'].how_to_get}; all below {folder.parent}"
         )
 
 

@@ -28,14 +28,14 @@ class Source:
         load_published: reads it as the code of Conv-cut and PAtt-Lite does, where that is another way.
         folder: the folder's name below a data root.
         needs: the files that tell it is there, each with its alternatives.
-        obtain: how to get it, one sentence.
+        how_to_get: how to get it, one sentence.
         resizes: whether its pictures can be loaded at any size.
     """
 
     load: Callable[..., FaceDataset]
     folder: str
     needs: tuple[tuple[str, ...], ...]
-    obtain: str
+    how_to_get: str
     resizes: bool = False
     load_published: Callable[..., FaceDataset] | None = None
 
@@ -88,7 +88,7 @@ NAMES = (*SOURCES, *RELABELLED, "folder", "synthetic")
 
 
 def register_dataset(
-    name: str, load: Callable[[Path], FaceDataset], needs: tuple[str, ...] = (), obtain: str = "it is your own"
+    name: str, load: Callable[[Path], FaceDataset], needs: tuple[str, ...] = (), how_to_get: str = "it is your own"
 ) -> None:
     """Make a data set of one's own known by a name: for `load_dataset` and the command line.
 
@@ -96,14 +96,14 @@ def register_dataset(
         name: of the set, and of its folder below a data root.
         load: reads it from its folder, or raises a `DataError`.
         needs: files or folders in it that tell it is there.
-        obtain: how to get it, for the message where it is not found.
+        how_to_get: how to get it, for the message where it is not found.
 
     Raises:
         UserError: the name is taken.
     """
     if name in NAMES or name in SOURCES:
         raise UserError(f"there is a data set {name} already")
-    SOURCES[name] = Source(lambda folder, **_: load(folder), name, tuple((file,) for file in needs), obtain)
+    SOURCES[name] = Source(lambda folder, **_: load(folder), name, tuple((file,) for file in needs), how_to_get)
 
 
 def data_roots(root: str | Path | None = None) -> list[Path]:
@@ -131,7 +131,7 @@ def dataset_folder(name: str, root: str | Path | None = None) -> Path:
     folder = find_dataset(name, root)
     if folder is None:
         looked = ", ".join(str(base / SOURCES[name].folder) for base in data_roots(root))
-        raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].obtain}")
+        raise DataError(f"{name} was not found (looked in {looked}). To get it: {SOURCES[name].how_to_get}")
     return folder
 
 

@@ -12,7 +12,7 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, ModelConfig
 
 
-class Guest(nn.Module):
+class ExternalModel(nn.Module):
     """Somebody else's module beside what the evaluation has to know about it.
 
     Args:
@@ -34,10 +34,10 @@ class Guest(nn.Module):
         return logits
 
 
-AnyModel = FaceModel | Guest  #: what can be evaluated and audited
+AnyModel = FaceModel | ExternalModel  #: what can be evaluated and audited
 
 
-def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> AnyModel:
+def load_external_model(name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> AnyModel:
     """Load a model by calling the function of this name, in evaluation mode. **This runs the code of that module.**
 
     A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
@@ -75,4 +75,4 @@ def load_guest(name: str, classes: Sequence[str], settings: Mapping[str, Any] | 
     known = [field.name for field in fields(ModelConfig) if field.name != "architecture"]
     if unknown := sorted(settings.keys() - set(known)):
         raise UserError(f"no setting {', '.join(unknown)}; a model has {', '.join(known)}")
-    return Guest(model, ModelConfig(name, **{"classes": tuple(classes)} | settings)).eval()
+    return ExternalModel(model, ModelConfig(name, **{"classes": tuple(classes)} | settings)).eval()

@@ -24,7 +24,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, mean_estimate
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.ladder import ladder_recipes
-from ferlib.experiments.prediction_logger import WatchedRun
+from ferlib.experiments.prediction_logger import LoggedRun
 from ferlib.experiments.rivals import chosen_epoch, metrics_table, predicted_classes, verdict
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.labels import mapping
@@ -136,7 +136,7 @@ def row_recipes(
 
 
 def compare_annotators(
-    runs: Mapping[str, Mapping[int, WatchedRun]], data: FaceDataset, resamples: int = RESAMPLES
+    runs: Mapping[str, Mapping[int, LoggedRun]], data: FaceDataset, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """The rows of the table, the matrices, and what the annotators' own labels score, JSON-ready.
 
@@ -198,7 +198,7 @@ def compare_annotators(
     }
 
 
-def _learnt_matrices(runs: Sequence[WatchedRun], names: Sequence[str]) -> dict[str, np.ndarray]:
+def _learnt_matrices(runs: Sequence[LoggedRun], names: Sequence[str]) -> dict[str, np.ndarray]:
     """Annotator -> matrices (seeds, classes, classes of the annotator), for those of these names that were learnt."""
     every = [read_matrices(run.folder / "last.safetensors") for run in runs]
     keys = {name: parameter_name(name) for name in names}

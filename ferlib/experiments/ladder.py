@@ -26,7 +26,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_flaws
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.metrics import METRICS, confusion
-from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, WatchedRun
+from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, LoggedRun
 from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.convcut import ConvCutConfig
@@ -122,7 +122,7 @@ def ladder_recipes(
 
 
 def climb(
-    runs: Mapping[tuple[int, str], WatchedRun], data: FaceDataset, resamples: int = RESAMPLES
+    runs: Mapping[tuple[int, str], LoggedRun], data: FaceDataset, resamples: int = RESAMPLES
 ) -> dict[str, list[dict]]:
     """The ladder of some watched runs.
 
@@ -159,7 +159,7 @@ def ladder_entry(
     model: str,
     backbone: BackboneChoice,
     recipes: Mapping[tuple[int, str], Recipe],
-    runs: Mapping[tuple[int, str], WatchedRun],
+    runs: Mapping[tuple[int, str], LoggedRun],
     data: FaceDataset,
     whole: FaceDataset | None = None,
 ) -> dict:
@@ -194,7 +194,7 @@ def ladder_entry(
     }
 
 
-def _confusion(rung: Rung, runs: Mapping[tuple[int, str], WatchedRun], classes: int) -> list[list[int]]:
+def _confusion(rung: Rung, runs: Mapping[tuple[int, str], LoggedRun], classes: int) -> list[list[int]]:
     """Confusion matrix (rows true) of a rung, summed over the seeds."""
     counts = np.zeros((classes, classes), np.int64)
     for (_, network), run in runs.items():

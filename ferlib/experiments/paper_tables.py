@@ -24,7 +24,7 @@ from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
 from ferlib.experiments.ladder import on_backbone, with_head_norm
-from ferlib.experiments.prediction_logger import FINAL, SINGLE, SORTED, Batching, WatchedRun
+from ferlib.experiments.prediction_logger import FINAL, SINGLE, SORTED, Batching, LoggedRun
 from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
@@ -152,7 +152,7 @@ def row_config(
 
 def judge(
     table: str,
-    runs: Mapping[str, Mapping[tuple[int, str], WatchedRun]],
+    runs: Mapping[str, Mapping[tuple[int, str], LoggedRun]],
     data: FaceDataset,
     resamples: int = RESAMPLES,
 ) -> list[dict]:
@@ -215,7 +215,7 @@ def table_entry(
     table: str,
     backbone: BackboneChoice,
     recipes: Mapping[str, Mapping[tuple[int, str], Recipe]],
-    runs: Mapping[str, Mapping[tuple[int, str], WatchedRun]],
+    runs: Mapping[str, Mapping[tuple[int, str], LoggedRun]],
     data: FaceDataset,
 ) -> dict:
     """One table with everything that tells how it was made, JSON-ready."""

@@ -49,7 +49,7 @@ BATCHINGS = (SORTED, SHUFFLED, SINGLE, WIDE, FINAL)
 
 
 @dataclass(frozen=True)
-class WatchedRun:
+class LoggedRun:
     """Predictions of a run after every epoch.
 
     Attributes:
@@ -79,7 +79,7 @@ class WatchedRun:
         return int(len(accuracy) - 1 - accuracy[::-1].argmax())
 
 
-class Watch:
+class PredictionLogger:
     """For `fit(observe=...)`: predicts the validation and test faces after every epoch, and keeps what it sees on disk.
 
     A model without batch attention sees every face alone however they are batched; it is asked once for all batchings.
@@ -142,14 +142,14 @@ class Watch:
             cuts = {b: ordered_batches(self.labels[split], b.batch_order, b.size, self.seed) for b in self.batchings}
             return {b: predict_batches(logits, cut).argmax(axis=1).astype(np.uint8) for b, cut in cuts.items()}
 
-    def run(self, history: pd.DataFrame) -> WatchedRun:
+    def run(self, history: pd.DataFrame) -> LoggedRun:
         """Everything seen in the run with this history."""
         epochs = []
         for seen in history["seen"]:
             with np.load(self.folder / f"{int(seen):04d}.npz", allow_pickle=False) as file:
                 epochs.append({tuple(key.split("/")): file[key] for key in file.files})
         predicted = {key: np.stack([epoch[key] for epoch in epochs]) for key in epochs[0]}
-        return WatchedRun(history, predicted, self.labels, self.folder.parent)
+        return LoggedRun(history, predicted, self.labels, self.folder.parent)
 
 
 @torch.inference_mode()

@@ -30,7 +30,7 @@ from ferlib.experiments.prediction_logger import (
     SINGLE,
     SORTED,
     WIDE,
-    WatchedRun,
+    LoggedRun,
     attention_inputs,
 )
 from ferlib.experiments.runner import judge_runs
@@ -182,7 +182,7 @@ def with_random_labels(data: FaceDataset, seed: int = 0) -> FaceDataset:
 def measure_purity(
     attending: Mapping[int, AttentionModel],
     plain: Sequence[AttentionModel],
-    misled: Mapping[int, WatchedRun],
+    misled: Mapping[int, LoggedRun],
     data: FaceDataset,
     relabelled: FaceDataset,
     resamples: int = RESAMPLES,
@@ -255,7 +255,7 @@ def _accuracy(predicted: Sequence[np.ndarray], draws: Resampling, counted: np.nd
 def _controls(
     readers: Mapping[int, BatchReader],
     plain: Sequence[AttentionModel],
-    misled: Mapping[int, WatchedRun],
+    misled: Mapping[int, LoggedRun],
     part: FaceDataset,
     relabelled: FaceDataset,
     draws: Resampling,

@@ -18,7 +18,7 @@ from ferlib.data.label_noise import with_flipped_labels
 from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
 from ferlib.experiments import annotators, ladder, paper_tables, purity, rivals
-from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
+from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
 from ferlib.experiments.runner import (
     BackboneChoice,
     check_splits,
@@ -60,7 +60,7 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[str] | None = None
 
-    def run(self, recipes: Sequence[Recipe], data: FaceDataset) -> list[WatchedRun]:
+    def run(self, recipes: Sequence[Recipe], data: FaceDataset) -> list[LoggedRun]:
         """The runs of these recipes, trained or read."""
         return watched_runs(recipes, data, self.work, self.backbone.weights)
 
@@ -164,7 +164,7 @@ def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
         for seed, rival in wanted
     ]
     made = paper_tables.how_made(study.backbone, study.seeds, data, {(study.seeds[0], rivals.PLAIN): recipes[0]})
-    runs: dict[str, dict[int, WatchedRun]] = {}
+    runs: dict[str, dict[int, LoggedRun]] = {}
     told = time.monotonic()
     ended = runs_as_they_end(recipes, data, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY)
     for number, (place, run) in enumerate(ended, start=1):

@@ -30,7 +30,7 @@ from ferlib.evaluation.calibration import calibration_error
 from ferlib.evaluation.compare import disagreements, mcnemar
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
-from ferlib.experiments.prediction_logger import SINGLE, WatchedRun
+from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
 from ferlib.experiments.published import read_rivals
 from ferlib.experiments.runner import BackboneChoice, computed_once
 from ferlib.models.backbone import BackboneModelConfig
@@ -174,7 +174,7 @@ def rival_recipe(
 
 
 def compare_rivals(
-    runs: Mapping[str, Mapping[int, WatchedRun]],
+    runs: Mapping[str, Mapping[int, LoggedRun]],
     data: FaceDataset,
     resamples: int = RESAMPLES,
     rows: Sequence[Rival] = RIVALS,
@@ -261,12 +261,12 @@ def metrics_table(entries: Sequence[dict], difference: str) -> pd.DataFrame:
     )
 
 
-def chosen_epoch(run: WatchedRun) -> int:
+def chosen_epoch(run: LoggedRun) -> int:
     """The epoch (from 0) that is best on validation by `SELECT_BY`."""
     return best_epoch(run.history, SELECT_BY)
 
 
-def predicted_classes(run: WatchedRun) -> np.ndarray:
+def predicted_classes(run: LoggedRun) -> np.ndarray:
     """Classes (N,) of the test faces, each alone, in the chosen epoch."""
     return run.predicted["test", str(SINGLE)][chosen_epoch(run)]
 
@@ -278,7 +278,7 @@ def test_probabilities(run: Path, test: FaceDataset) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _milliseconds(runs: Mapping[str, WatchedRun], repeats: int = 15) -> dict[str, float]:
+def _milliseconds(runs: Mapping[str, LoggedRun], repeats: int = 15) -> dict[str, float]:
     """Time of one face alone through every row's network, milliseconds: medians of runs in turns."""
     models: dict[str, FaceModel] = {name: load_model(run.folder / "best").eval() for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in models}

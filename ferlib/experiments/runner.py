@@ -16,7 +16,7 @@ from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import Resampling, intervals
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
-from ferlib.experiments.prediction_logger import BATCHINGS, Batching, Watch, WatchedRun
+from ferlib.experiments.prediction_logger import BATCHINGS, Batching, LoggedRun, PredictionLogger
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, build_model, load_model, with_normalisation
 from ferlib.training.batch_sources import uses_cache
@@ -87,7 +87,7 @@ def watched_run(
     backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
     select_by: str = "accuracy",
-) -> WatchedRun:
+) -> LoggedRun:
     """A run of this recipe, watched after every epoch; a finished one is read, a stopped one goes on.
 
     Args:
@@ -107,13 +107,13 @@ def watched_run(
     known = folder / "recipe.json"
     if known.exists() and renamed_fields(json.loads(known.read_text())) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
-    watch = Watch(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
+    logger = PredictionLogger(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     path = folder / "history.csv"
     history = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if len(history) < recipe.epochs:
         model = untrained(recipe, backbone_weights)
-        history = fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=watch)
-    run = watch.run(history)
+        history = fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
+    run = logger.run(history)
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
 
 
@@ -150,7 +150,7 @@ def watched_runs(
     backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
     select_by: str = "accuracy",
-) -> list[WatchedRun]:
+) -> list[LoggedRun]:
     """`watched_run` of every recipe, in the order of the recipes; see `runs_as_they_end`."""
     runs = dict(runs_as_they_end(recipes, data, work, backbone_weights, batchings, select_by))
     return [runs[place] for place in range(len(recipes))]
@@ -163,7 +163,7 @@ def runs_as_they_end(
     backbone_weights: str | Path | None = None,
     batchings: Sequence[Batching] = BATCHINGS,
     select_by: str = "accuracy",
-) -> Iterator[tuple[int, WatchedRun]]:
+) -> Iterator[tuple[int, LoggedRun]]:
     """`watched_run` of every recipe and its place among them, each in a folder of its own.
 
     Processes with one work folder share the work: a run that another process is at is left to it and waited for at the
@@ -189,7 +189,7 @@ def runs_as_they_end(
 
 
 def judge_runs(
-    runs: Mapping[int, WatchedRun],
+    runs: Mapping[int, LoggedRun],
     selected_on: str,
     batching: Batching,
     draws: Resampling,

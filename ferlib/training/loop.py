@@ -43,7 +43,7 @@ from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
 from ferlib.training.schedules import epochs_without_gain, schedule
 from ferlib.training.shared_rows import share_rows
-from ferlib.training.tensorboard import Board
+from ferlib.training.tensorboard import TensorBoardLog
 from ferlib.utils.devices import choose_device
 from ferlib.utils.progress import progress
 
@@ -132,7 +132,7 @@ class _Run:
     folder: RunFolder
     select_by: str
     observe: Callable[[FaceModel], Mapping[str, float]] | None
-    board: Board | None
+    tensorboard: TensorBoardLog | None
     history: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
@@ -181,12 +181,12 @@ class _Run:
         ema_model = ModelEmaV3(model, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         history = folder.load_last(model, ema_model, method, optimizer) if folder.last.exists() else []
         accelerator.wait_for_everyone()  # all have looked into the folder
-        board = None
+        tensorboard = None
         if accelerator.is_main_process:
             facts = {"data": described(data), "backbone_weights": model.started_from, "device": str(device)}
             precision = precision_of(recipe, device)
             folder.start(recipe, **facts, processes=processes, precision=precision, epoch=len(history))
-            board = Board(out / "tensorboard", len(history))
+            tensorboard = TensorBoardLog(out / "tensorboard", len(history))
 
         with accelerator.local_main_process_first():  # a cache is built by one process a machine, found by the others
             train_source = create_source(model, train, recipe.augment, device)
@@ -209,7 +209,7 @@ class _Run:
             folder=folder,
             select_by=select_by,
             observe=observe,
-            board=board,
+            tensorboard=tensorboard,
             history=history,
         )
 
@@ -311,15 +311,15 @@ class _Run:
 
     def save(self, epoch: int) -> None:
         """Write the state to go on from, and the curves."""
-        if self.board:
+        if self.tensorboard:
             self.folder.save_last(self.model, self.ema_model, self.method, self.optimizer, epoch + 1, self.history)
-            self.board.add(self.history[-1])
+            self.tensorboard.add(self.history[-1])
 
     def finish(self) -> pd.DataFrame:
         """Close the run and give the model the weights of the best epoch; the history as a table."""
         frame = pd.DataFrame(self.history)
-        if self.board:
-            self.board.close()
+        if self.tensorboard:
+            self.tensorboard.close()
             self.folder.finish(frame, self.select_by, self.recipe)
         self.accelerator.wait_for_everyone()
         self.model.load_state_dict(type(self.model).from_pretrained(str(self.folder.best)).state_dict())

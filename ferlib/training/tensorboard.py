@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class Board:
+class TensorBoardLog:
     """Curves of one run.
 
     Args:

@@ -178,6 +178,7 @@ def test_lists_of_paths(photos, tmp_path, monkeypatch):
         ("text.parquet", b"text", "not a readable list"),
         ("two.parquet", {"a": ["x"], "b": ["y"]}, "has no column image, path or file"),
         ("numbers.parquet", {"path": [1, 2]}, "not a readable list"),
+        ("list.csv", b"image\na.jpg\n", "is no photo; a list of paths is a .txt"),
     ],
 )
 def test_what_is_no_list_is_refused_in_a_sentence(tmp_path, capsys, name, content, said):
@@ -186,9 +187,9 @@ def test_what_is_no_list_is_refused_in_a_sentence(tmp_path, capsys, name, conten
         pyarrow.parquet.write_table(pyarrow.table(content), path)
     elif content is not None:
         path.write_bytes(content)
-    assert main(["predict", "--recursive", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["predict", "--recursive", str(path), "--out", str(tmp_path / "new" / "out")]) == 1
     line = capsys.readouterr().err
-    assert said in line and line.count("\n") == 1 and not list((tmp_path / "out").glob("[!_]*"))
+    assert said in line and line.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

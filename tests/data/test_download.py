@@ -11,7 +11,7 @@ from trees import write_facial_expressions
 
 from ferlib import cli
 from ferlib.data.dataset import DataError
-from ferlib.data.download import obtain
+from ferlib.data.download import download_dataset
 from ferlib.data.fer2013 import ROWS, VOTE_COLUMNS
 from ferlib.data.registry import load_dataset
 
@@ -109,7 +109,7 @@ def test_clone_of_nothing(tmp_path, address):
     with pytest.raises(
         DataError, match=r"git could not clone file:///nowhere|127.* cannot be reached; is this machine"
     ):
-        obtain("facial_expressions", tmp_path, address)
+        download_dataset("facial_expressions", tmp_path, address)
     assert not any(tmp_path.iterdir())
 
 
@@ -119,7 +119,7 @@ def test_clone_of_something_else(tmp_path):
     (other / "images" / "A_1.jpg").write_bytes(b"")
     commit(other)
     with pytest.raises(DataError, match=r"no data/legend\.csv"):
-        obtain("facial_expressions", tmp_path / "data", f"file://{other}")
+        download_dataset("facial_expressions", tmp_path / "data", f"file://{other}")
     assert not any((tmp_path / "data").iterdir())
 
 
@@ -128,7 +128,7 @@ def test_clone_does_not_overwrite(repository, tmp_path):
     mine.parent.mkdir()
     mine.write_text("mine")
     with pytest.raises(DataError, match="is there but is not the whole data set; move it away"):
-        obtain("facial_expressions", tmp_path, repository)
+        download_dataset("facial_expressions", tmp_path, repository)
     assert mine.read_text() == "mine"
 
 
@@ -157,7 +157,7 @@ def test_votes_go_where_fer2013_is_whatever_its_folder_is_called(site, tmp_path)
     write_votes(folder)
     (tmp_path / "FER2013").mkdir()
     (tmp_path / "FER2013" / "FER2013.csv").write_text("")
-    assert obtain("ferplus", tmp_path, f"{address}/fer2013new.csv") == tmp_path / "FER2013"
+    assert download_dataset("ferplus", tmp_path, f"{address}/fer2013new.csv") == tmp_path / "FER2013"
     assert (tmp_path / "FER2013" / "fer2013new.csv").is_file() and not (tmp_path / "fer2013").exists()
 
 
@@ -166,7 +166,7 @@ def test_votes_without_fer2013_say_what_is_left_to_do(site, tmp_path):
     write_votes(folder)
     for _ in range(2):  # the second time without a download
         with pytest.raises(DataError, match=r"labels are in .*fer2013new\.csv, its pictures are FER2013's .* Kaggle"):
-            obtain("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
+            download_dataset("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
         (folder / "fer2013new.csv").unlink(missing_ok=True)
 
 
@@ -183,7 +183,7 @@ def test_something_else_than_votes(site, tmp_path, text, message):
     folder, address = site
     (folder / "fer2013new.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        obtain("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
+        download_dataset("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
     assert not files_below(tmp_path / "data")
 
 
@@ -197,7 +197,7 @@ def test_no_download(site, serve, tmp_path, monkeypatch, way):
         "closed": (CLOSED, "cannot be reached; is this machine online"),
     }[way]
     with pytest.raises(DataError, match=message):
-        obtain("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
+        download_dataset("ferplus", tmp_path / "data", f"{address}/fer2013new.csv")
     assert not files_below(tmp_path / "data")
 
 
@@ -225,7 +225,7 @@ def test_sets_with_a_licence(tmp_path, capsys, name, where):
 @pytest.mark.parametrize("name", ["synthetic", "folder", "imagenet"])
 def test_nothing_to_get(name):
     with pytest.raises(DataError, match=f"'{name}'; sets to get are fer2013, ferplus, rafdb"):
-        obtain(name)
+        download_dataset(name)
 
 
 def test_list(tmp_path, capsys):

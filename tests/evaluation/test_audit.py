@@ -14,7 +14,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.audit import TOLERANCE, audit, audit_batches, audit_duplicates, mixes_neighbours, selection_bias
 from ferlib.evaluation.batches import pixel_logits
 from ferlib.evaluation.evaluate import evaluate
-from ferlib.evaluation.external_model import Guest
+from ferlib.evaluation.external_model import ExternalModel
 from ferlib.models.base import ModelConfig
 from ferlib.models.baselines import Baseline
 from ferlib.models.convcut import ConvCut
@@ -118,16 +118,16 @@ class Noisy(nn.Module):
         return 20 * self.linear(F.dropout(x.mean(dim=(2, 3))))
 
 
-def guest(model, faces, **settings):
-    return Guest(model, ModelConfig("theirs", faces.classes, input_size=32, **settings))
+def external(model, faces, **settings):
+    return ExternalModel(model, ModelConfig("theirs", faces.classes, input_size=32, **settings))
 
 
 def test_flags_batch_norm_that_uses_the_statistics_of_the_batch(faces):
     torch.manual_seed(0)
-    model = guest(BatchStatistics(spatial=True), faces).eval()
+    model = external(BatchStatistics(spatial=True), faces).eval()
     report = audit(model, faces, batch_sizes=(4, 16))
     assert report.alone and report.depends_on_neighbours and not report.passed
-    report = audit(guest(BatchStatistics(spatial=False), faces), faces, batch_sizes=(4, 16))
+    report = audit(external(BatchStatistics(spatial=False), faces), faces, batch_sizes=(4, 16))
     assert not report.alone and report.depends_on_neighbours and not report.passed
     assert "cannot predict a face alone" in report.verdict
     assert {row.batch_order for row in report.batches} == {"sorted", "shuffled"}
@@ -148,7 +148,7 @@ def test_flags_a_batch_norm_left_in_training_mode(faces):
             return 5 * self.linear(self.net(x).flatten(1))
 
     torch.manual_seed(0)
-    model = guest(Forgotten(), faces)
+    model = external(Forgotten(), faces)
     model.model.linear.eval()
     before = [module.training for module in model.modules()]
     report = audit(model, faces, batch_sizes=(16,))
@@ -157,7 +157,7 @@ def test_flags_a_batch_norm_left_in_training_mode(faces):
 
 
 def test_a_random_model_fails_for_what_it_is(faces):
-    report = audit(guest(Noisy(), faces), faces, batch_sizes=(16,))
+    report = audit(external(Noisy(), faces), faces, batch_sizes=(16,))
     assert not report.passed and not report.deterministic and not report.depends_on_neighbours
     assert "another answer the second time" in report.verdict
 
@@ -226,7 +226,7 @@ def test_duplicates_by_hand(faces):
     assert (found.in_train, found.left_out, found.accuracy_on_them) == (3, 4, 1.0)
     others = np.delete(right, [0, 1, 2, 4])
     assert found.accuracy == right.mean() and found.accuracy_without == others.mean()
-    report = audit(guest(BatchStatistics(spatial=True), faces), dataset, batch_sizes=(4,))
+    report = audit(external(BatchStatistics(spatial=True), faces), dataset, batch_sizes=(4,))
     assert "3 of the faces also stand in training, and without all 4 flawed ones" in report.verdict
 
 
@@ -242,7 +242,7 @@ def test_selection_by_hand():
 
 def test_classes_may_be_left_out(faces):
     known = tuple(name for name in faces.classes if name != "fear")
-    model = Guest(nn.Sequential(nn.Flatten(), nn.LazyLinear(6)), ModelConfig("six", known, input_size=8))
+    model = ExternalModel(nn.Sequential(nn.Flatten(), nn.LazyLinear(6)), ModelConfig("six", known, input_size=8))
     with pytest.raises(DataError, match="does not know fear"):
         audit(model, faces)
     report = audit(model, faces, without=["fear"], batch_sizes=(8,))

@@ -131,17 +131,17 @@ def test_a_finished_run_is_read_not_trained(runs, recipes, faces, work, monkeypa
 
 def test_a_stopped_run_goes_on_to_the_same_end(runs, recipes, faces, tmp_path, monkeypatch):
     recipe = recipes[0, "batch"]
-    watch = runner.Watch.__call__
+    logged = runner.PredictionLogger.__call__
     calls = []
 
     def stop(self, model):
         calls.append(0)
-        row = watch(self, model)  # what was seen is on disk already, the epoch is not: it is seen again
+        row = logged(self, model)  # what was seen is on disk already, the epoch is not: it is seen again
         if len(calls) == 2:
             raise KeyboardInterrupt
         return row
 
-    monkeypatch.setattr(runner.Watch, "__call__", stop)
+    monkeypatch.setattr(runner.PredictionLogger, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         watched_run(recipe, faces, tmp_path)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments import paper_tables, runner
 from ferlib.experiments.ladder import ladder_recipes
-from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, WatchedRun
+from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, LoggedRun
 from ferlib.experiments.published import read_published
 from ferlib.experiments.runner import BackboneChoice, run_name
 from ferlib.models.registry import load_model
@@ -27,7 +27,7 @@ def made_up(faces, seed, share):
             level = share + 0.2 * (batching.batch_order == "sorted") + 0.02 * np.arange(3)[:, None]
             hit = rng.random((3, len(labels[split]))) < level
             predicted[split, str(batching)] = np.where(hit, labels[split], 6 - labels[split]).astype(np.uint8)
-    return WatchedRun(pd.DataFrame(), predicted, labels)
+    return LoggedRun(pd.DataFrame(), predicted, labels)
 
 
 def test_rows_under_both_protocols_beside_the_paper(synthetic_faces):

@@ -7,7 +7,7 @@ import torch
 
 from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
-from ferlib.experiments.prediction_logger import SINGLE, Batching, Watch, WatchedRun, attending_logits
+from ferlib.experiments.prediction_logger import SINGLE, Batching, LoggedRun, PredictionLogger, attending_logits
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
@@ -33,9 +33,9 @@ def network(name, faces, **settings):
 @pytest.mark.parametrize("name", ["convcut_batch", "convcut_published", "pattlite_published", "convcut"])
 def test_predictions_are_those_of_the_whole_model_batch_by_batch(synthetic_faces, tmp_path, name):
     model = network(name, synthetic_faces, **({"cut": "stage"} if name.startswith("pattlite") else {}))
-    watch = Watch(synthetic_faces, tmp_path, BATCHINGS, seed=5)
-    row = watch(model)
-    run = watch.run(pd.DataFrame([row]))
+    logger = PredictionLogger(synthetic_faces, tmp_path, BATCHINGS, seed=5)
+    row = logger(model)
+    run = logger.run(pd.DataFrame([row]))
     differing = 0
     for split in ("validation", "test"):
         part = synthetic_faces.split(split)
@@ -68,7 +68,7 @@ def test_the_short_way_gives_the_same_logits_and_leaves_the_model_as_it_was(synt
 
 def test_best_epoch_is_the_last_of_the_best():
     predicted = np.array([[0, 1, 1], [0, 0, 1], [1, 0, 0], [0, 0, 1]], np.uint8)
-    run = WatchedRun(pd.DataFrame(), {("test", "single"): predicted}, {"test": np.array([0, 0, 1])})
+    run = LoggedRun(pd.DataFrame(), {("test", "single"): predicted}, {"test": np.array([0, 0, 1])})
     assert run.accuracy("test", SINGLE) == pytest.approx([2 / 3, 1, 1 / 3, 1])
     assert run.best_epoch("test", SINGLE) == 3
 
@@ -77,7 +77,7 @@ def test_best_epoch_is_the_last_of_the_best():
 def test_batch_attention_over_pixels(synthetic_faces, tmp_path):
     model = network("pattlite_published", synthetic_faces, cut="stage")
     cached, uncached = (
-        Watch(synthetic_faces, tmp_path / str(way), BATCHINGS, cached=way)(model) for way in (True, False)
+        PredictionLogger(synthetic_faces, tmp_path / str(way), BATCHINGS, cached=way)(model) for way in (True, False)
     )
     for name, value in cached.items():
         assert uncached[name] == pytest.approx(value, abs=0.03), name
@@ -87,7 +87,7 @@ def test_pixels_where_nothing_is_cached(synthetic_faces, tmp_path):
     torch.manual_seed(0)
     sizes = {"widths": (4, 4, 8, 8), "hidden": 8}
     model = create_model("ivsa_plain", classes=synthetic_faces.classes, **sizes).eval()
-    row = Watch(synthetic_faces, tmp_path, cached=False)(model)
+    row = PredictionLogger(synthetic_faces, tmp_path, cached=False)(model)
     part = synthetic_faces.split("test")
     expected = predict_dataset(model, part).argmax(axis=1)
     assert (

@@ -8,7 +8,7 @@ import torch
 from ferlib.data.dataset import DataError
 from ferlib.evaluation.batches import ordered_batches
 from ferlib.experiments import purity
-from ferlib.experiments.prediction_logger import SORTED, WatchedRun
+from ferlib.experiments.prediction_logger import SORTED, LoggedRun
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
@@ -75,7 +75,7 @@ def test_networks_are_taken_apart(attending, synthetic_faces):
     relabelled = purity.with_random_labels(synthetic_faces)
     labels = {split: relabelled.split(split).labels().numpy() for split in ("validation", "test")}
     said = {(split, str(SORTED)): np.stack([own, (own + 1) % 7]).astype(np.uint8) for split, own in labels.items()}
-    misled = WatchedRun(pd.DataFrame(), said, labels)
+    misled = LoggedRun(pd.DataFrame(), said, labels)
     found = purity.measure_purity({0: attending}, [plain], {0: misled}, synthetic_faces, relabelled, resamples=20)
     assert [point["own"] for point in found["curve"]] == list(range(1, 17))
     shares = [point["on_class"] for point in found["curve"]]

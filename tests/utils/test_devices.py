@@ -11,7 +11,7 @@ from fake_device import FAKE, FarTensor, fake_device
 from ferlib.cli import main
 from ferlib.evaluation.audit import audit
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
-from ferlib.experiments.prediction_logger import BATCHINGS, Watch
+from ferlib.experiments.prediction_logger import BATCHINGS, PredictionLogger
 from ferlib.explain.embed import penultimate
 from ferlib.explain.faithfulness import deletion_curve, insertion_curve, randomised, road
 from ferlib.explain.methods import explain, methods_of
@@ -84,13 +84,13 @@ def test_a_cache_is_built_where_the_model_is_and_leaves_it_as_it_was(faces, monk
 def test_watching_leaves_the_model_where_it_is_trained(faces, tmp_path, monkeypatch, name, cached):
     """And sees there what it sees on the CPU, in the second epoch too."""
     model = network(faces, name)
-    here = [Watch(faces, tmp_path / "here", BATCHINGS[:2], cached=cached)(model) for _ in range(2)]
+    here = [PredictionLogger(faces, tmp_path / "here", BATCHINGS[:2], cached=cached)(model) for _ in range(2)]
     with fake_device(monkeypatch) as device:
         to_device(model, device)
-        watch = Watch(faces, tmp_path / "there", BATCHINGS[:2], cached=cached)
+        logger = PredictionLogger(faces, tmp_path / "there", BATCHINGS[:2], cached=cached)
         there = []
         for _ in range(2):
-            there.append(watch(model))
+            there.append(logger(model))
             assert {value.device for value in model.state_dict().values()} == {device}
             model.train()(torch.zeros(2, 3, 64, 64, device=device)).sum().backward()  # the next step works
     assert there == here
@@ -100,11 +100,11 @@ def test_watching_leaves_the_model_where_it_is_trained(faces, tmp_path, monkeypa
 def test_a_watched_training_runs_on_the_device(faces, tmp_path, monkeypatch):
     """As the ladder and the ablations train: they failed at the second epoch."""
     recipe = RECIPES["convcut"].override(SMALL | {"classes": faces.classes, "epochs": 2, "attention": "none"})
-    watch = Watch(faces, tmp_path / "seen", BATCHINGS[:1])
+    logger = PredictionLogger(faces, tmp_path / "seen", BATCHINGS[:1])
     seen = []
 
     def observe(model: FaceModel) -> dict[str, float]:
-        seen.append(watch(model))
+        seen.append(logger(model))
         assert {value.device for value in model.state_dict().values()} == {FAKE}
         return seen[-1]
 
