@@ -46,9 +46,8 @@ def trained(augment: str, seed: int, weights: Path, work: Path, epochs: int) -> 
     settings = FACES_OF | {"augment": augment, "precision": "float32"}
     recipe = rival_recipe(plain, data, BackboneChoice(*BACKBONE, str(weights)), epochs, seed, settings)
     folder = work / f"{augment}-{seed}"
-    if not (folder / "metrics.json").exists():
-        torch.manual_seed(seed)
-        fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, select_by=SELECT_BY)
+    torch.manual_seed(seed)
+    fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, select_by=SELECT_BY)
     return folder
 
 

@@ -11,6 +11,7 @@ random ones.
 
 import argparse
 import json
+import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
 from ferlib.experiments.rivals import test_probabilities
-from ferlib.experiments.runner import untrained
+from ferlib.experiments.runner import name_of, untrained
 from ferlib.training.recipes import read_recipe
 
 CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
@@ -45,12 +46,21 @@ def pack(work: Path, target: Path) -> None:
 
 
 def unpack(source: Path, work: Path) -> None:
-    """Lay the runs into a work folder, with networks of random weights."""
-    with zipfile.ZipFile(source) as file:
-        file.extractall(work)
-    for recipe in work.glob("*/recipe.json"):
-        if not (best := recipe.parent / "best").exists():
-            untrained(read_recipe(recipe), None).save_pretrained(best)
+    """Lay the runs into a work folder, under the names that `reproduce` looks for, with networks of random weights."""
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work) as folder, zipfile.ZipFile(source) as file:
+        file.extractall(folder)
+        for run in Path(folder).iterdir():
+            if not (target := work / name_from(run)).exists():
+                untrained(read_recipe(run / "recipe.json"), None).save_pretrained(run / "best")
+                run.rename(target)
+
+
+def name_from(run: Path) -> str:
+    """The name of a finished run's folder, from what the run recorded."""
+    start, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("environment", "metrics"))
+    first = start[0]
+    return name_of(read_recipe(run / "recipe.json"), first["data"], first["backbone_weights"], metrics["select_by"])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
-"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/detection/crop.py` and prints what
-they reach.
+"""How a photo is cut so that it looks like FER2013: fits the constants of `ferlib/detection/crop.py`, and measures
+what they reach.
 
-    FERLIB_DATA=… python benchmarks/framing.py
+    python benchmarks/framing.py --out results/framing.json
 
 Training rows of FER2013, drawn at random with a fixed seed, are shown to the detector: as they are, and at a random
 size and place on a black canvas. Where one face is found, the square that FER2013 has is known. From half of the rows
 each rule's side and shift are fitted (medians, in its own unit); on the other half the overlap (IoU) of its square with
-the true one is taken. Also printed: where eyes and mouth lie in the 48 x 48 pixels, and how tilted the heads are.
+the true one is taken. Measured, too: where eyes and mouth lie in the 48 x 48 pixels, and how tilted the heads are.
 
 Last, what a rule is worth: photos of facial_expressions, up to --photos of every class, are cut by it (not turned), and
 the released models' labels compared with the given ones.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
+from machine import machine, typed_command
 from PIL import Image
 
 from ferlib.data.facial_expressions import read_legend
@@ -27,6 +29,7 @@ from ferlib.images import read_image
 from ferlib.labels import FACIAL_EXPRESSIONS
 from ferlib.models.registry import released_models
 from ferlib.predict import Predictor
+from ferlib.utils.atomic import write_json
 
 Anchor = tuple[np.ndarray, float]  # a point and a length, in pixels of the picture
 EYES, MOUTH = (list(LEFT_EYE), list(RIGHT_EYE)), list(LIPS)
@@ -75,12 +78,8 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return common / (a[:, 2] ** 2 + b[:, 2] ** 2 - common)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1060)
-    parser.add_argument("--photos", type=int, default=700, help="of a class")
-    options = parser.parse_args()
-    rows = options.rows
+def framing(rows: int) -> dict:
+    """Where FER2013's faces stand in its squares, and how well every rule finds such a square on a canvas."""
     rng = np.random.default_rng(0)
     train = load_dataset("fer2013").split("train")
     faces, true, marks, rolls = [], [], [], []
@@ -99,29 +98,33 @@ def main() -> None:
         if len(found) == 1:
             faces.append((found[0], find_landmarks(np.asarray(canvas), found[0]).points[:, :2]))
             true.append((x + side / 2, y + side / 2, side))
-    squares, half = np.array(true), len(true) // 2
-    print(f"{rows} rows: one face in {len(marks) / rows:.1%} as they are, in {len(faces) / rows:.1%} on a canvas")
     middles = np.array(marks)
-    print("median centres of eyes and mouth:", np.median(middles, axis=0).round(1).tolist())
-    print("eyes apart:", np.median(np.linalg.norm(middles[:, 1] - middles[:, 0], axis=1)).round(1))
-    print(f"tilt within 15 degrees: {np.mean(np.abs(rolls) <= 15):.1%}")
-    squares_by = {}
-    for name, rule in RULES.items():
-        anchors = [rule(*face) for face in faces]
-        points, units = np.array([point for point, _ in anchors]), np.array([[unit] for _, unit in anchors])
-        side = np.median(squares[:half, 2:] / units[:half])
-        shift = np.median((squares[:half, :2] - points[:half]) / units[:half], axis=0)
-        made = np.hstack([points + shift * units, side * units])
-        squares_by[name] = side, shift
-        print(f"{name:45} side {side:.3f}, shift {shift.round(3).tolist()}, IoU {iou(made, squares)[half:].mean():.3f}")
-    agreement(squares_by, options.photos)
+    return {
+        "rows": rows,
+        "one face": len(marks) / rows,
+        "one face on a canvas": len(faces) / rows,
+        "centres": dict(zip(("left eye", "right eye", "mouth"), np.median(middles, axis=0).tolist(), strict=True)),
+        "eyes apart": float(np.median(np.linalg.norm(middles[:, 1] - middles[:, 0], axis=1))),
+        "tilt within 15 degrees": float(np.mean(np.abs(rolls) <= 15)),
+        "rules": {name: fitted(rule, faces, np.array(true)) for name, rule in RULES.items()},
+    }
 
 
-def agreement(squares: dict[str, tuple[float, np.ndarray]], per_class: int) -> None:
-    """Print in how many photos the models agree with the label, by rule: name -> side and shift in the rule's unit."""
+def fitted(rule: Callable[[Face, np.ndarray], Anchor], faces: list[tuple[Face, np.ndarray]], true: np.ndarray) -> dict:
+    """A rule's side and shift, in its own unit, from the first half of the faces; the overlap is of the second."""
+    anchors, half = [rule(*face) for face in faces], len(true) // 2
+    points, units = np.array([point for point, _ in anchors]), np.array([[unit] for _, unit in anchors])
+    side = np.median(true[:half, 2:] / units[:half])
+    shift = np.median((true[:half, :2] - points[:half]) / units[:half], axis=0)
+    made = np.hstack([points + shift * units, side * units])
+    return {"side": float(side), "shift": shift.tolist(), "iou": float(iou(made, true)[half:].mean())}
+
+
+def agreement(rules: Mapping[str, dict], per_class: int) -> dict[str, dict]:
+    """In which part of the photos every released model agrees with the label, by rule."""
     folder = dataset_folder("facial_expressions")
     shuffled = read_legend(folder).sample(frac=1, random_state=0)
-    crops: dict[str, list[np.ndarray]] = {name: [] for name in squares}
+    crops: dict[str, list[np.ndarray]] = {name: [] for name in rules}
     given = []
     for row in shuffled.groupby("label").head(per_class).itertuples():
         image = read_image(folder / "images" / row.file)
@@ -131,20 +134,33 @@ def agreement(squares: dict[str, tuple[float, np.ndarray]], per_class: int) -> N
         face = max(found, key=lambda one: one.side)
         landmarks = find_landmarks(image, face).points[:, :2]
         given.append(FACIAL_EXPRESSIONS[row.label])
-        for name, (side, shift) in squares.items():
+        for name, rule in rules.items():
             point, unit = RULES[name](face, landmarks)
-            x, y = point + unit * shift
-            reach = unit * side / 2
+            x, y = point + unit * np.array(rule["shift"])
+            reach = unit * rule["side"] / 2
             box = tuple(round(value) for value in (x - reach, y - reach, x + reach, y + reach))
             crop = Image.fromarray(image).crop(box).resize((48, 48), Image.Resampling.BICUBIC)
             crops[name].append(np.asarray(crop))
+    told: dict[str, dict] = {}
     for model in released_models():
         predictor = Predictor.load(model)
         known = np.isin(given, predictor.classes)
-        print(f"{model}, {known.sum()} photos")
+        told[model] = {"photos": int(known.sum()), "agrees": {}}
         for name, faces in crops.items():
-            said = np.array(predictor.classes)[predictor.classify(faces)[0].argmax(axis=1)]
-            print(f"    {name:45} {np.mean((said == given)[known]):.1%}")
+            predicted = np.array(predictor.classes)[predictor.classify(faces)[0].argmax(axis=1)]
+            told[model]["agrees"][name] = float(np.mean((predicted == given)[known]))
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1060)
+    parser.add_argument("--photos", type=int, default=700, help="of a class")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    found = framing(options.rows)
+    told = {"command": typed_command(), **machine()} | found
+    write_json(options.out, told | {"models": agreement(found["rules"], options.photos)})
 
 
 if __name__ == "__main__":

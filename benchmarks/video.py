@@ -217,7 +217,7 @@ def crossing(films: int) -> dict:
         strangers += int((actors < 0).sum())
         shown, found_rows = shown + sum(map(len, film.truth)), found_rows + len(rows)
         acted += 2 * (int(np.ceil(seconds / ACTED)) - 1)
-        rates.append(table.rate)
+        rates.append(table.changes_a_second)
         answers = {"single frames": rows["raw"].argmax(axis=1), "whole film": rows["smoothed"].argmax(axis=1)}
         answers |= {f"as they come, {constant} s": as_they_come(rows, constant) for constant in CONSTANTS}
         true = np.array(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -306,6 +307,12 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
     accuracy = {row["batch_order"]: row["accuracy"] for row in found["audit"]["batches"]}
     assert found["metrics"]["accuracy"]["value"] == accuracy["single"]  # the honest protocol
     assert main(command) == 1 and "--history is for the audit" in capsys.readouterr().err
+    assert main([*command, "--audit", "--ten-crop"]) == 1 and "whole faces" in capsys.readouterr().err
+    history.write_text("epoch,accuracy,test_accuracy\n0,,0.6\n1,0.6,0.55\n")
+    assert main([*command, "--audit"]) == 1 and "lacks a number in accuracy" in capsys.readouterr().err
+    everything = ["--without", *SYNTHETIC]
+    assert main(["evaluate", "theirs:Plain", *rest, *everything]) == 1
+    assert "nothing is left of the classes" in capsys.readouterr().err
     assert (
         main(["evaluate", "convcut_ferplus", *rest]) == 1
         and "--set is for a MODULE:CALLABLE" in capsys.readouterr().err
@@ -331,6 +338,23 @@ def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
     assert "--batch-size is for --protocol published" in capsys.readouterr().err
     assert main(["evaluate", *rest, "--audit"]) == 1
     assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]
+
+
+def test_the_audit_too_is_of_the_clean_faces(face_folder, their_models, tmp_path, capsys):
+    shutil.copytree(face_folder, tmp_path / "faces")
+    picture = next((tmp_path / "faces").rglob("*.png"))
+    for split in ("train", "test"):  # a test face that stands in training too
+        folder = tmp_path / "faces" / split / picture.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder / "twice.png")
+    rest = ["--data", "folder", "--root", str(tmp_path / "faces"), "--set", "input_size=16", "grey=true"]
+    command = ["evaluate", "theirs:Plain", *rest, "mean=[0.5]", "std=[1]", "--audit", "--format", "json"]
+    found = []
+    for clean in ([], ["--clean"]):
+        main([*command, *clean])
+        found.append(json.loads(capsys.readouterr().out))
+    assert [one["faces"] for one in found] == [one["audit"]["faces"] for one in found]
+    assert found[1]["faces"] < found[0]["faces"]
 
 
 def test_label_proposes_and_train_reads_it(photos, tmp_path, capsys):

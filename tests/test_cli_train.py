@@ -56,6 +56,41 @@ def test_what_is_said_of_the_faces_changes_nothing_in_training(few_faces, tmp_pa
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("ivsa", "dropout=2", "dropout must be at least 0 and at most 1"),
+        ("convcut", "head_dropout=-1", "head_dropout must be at least 0"),
+        ("ivsa", "widths=[]", "widths must be whole numbers above 0"),
+        ("ivsa", "widths=[0,8,8,8]", "widths must be whole numbers above 0"),
+        ("convcut", "width=0", "width must be at least 1"),
+        ("ivsa", "hidden=0", "hidden must be at least 1"),
+        ("ivsa", "std=[0]", "std above 0"),
+        ("ivsa", "mean=[1e999]", "must be finite"),
+        ("ivsa", "seed=99999999999999999999", "seed must be at least 0 and at most"),
+        ("ivsa", "architecture=convcut", "no setting architecture"),
+        ("ivsa", "after=ivsa", "would come after itself"),
+        ("ivsa", 'classes=["a","b"]', "classes come from the data"),
+        ("ivsa", "first_epoch=1", "first_epoch follows from the phases"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(few_faces, tmp_path, capsys, recipe, setting, said):
+    assert train(tmp_path / "run", recipe, setting) == 1
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_where_there_is_no_run_to_go_on_with_it_says_so(few_faces, tmp_path, capsys):
+    command = ["train", "ivsa", "--data", "synthetic", "--resume", "--out"]
+    small = ["--set", "epochs=1", "widths=[4,4,8,8]", "hidden=8"]
+    for told in (True, False):
+        assert main([*command, str(tmp_path / "run"), *small]) == 0
+        assert ("there is no run in" in capsys.readouterr().out) == told
+    (tmp_path / "file").touch()
+    assert main([*command, str(tmp_path / "file"), *small]) == 1
+    assert "is a file; a run needs a folder" in capsys.readouterr().err
+
+
 def test_help_names_the_recipes(capsys):
     with pytest.raises(SystemExit) as end:
         main(["train", "--help"])

@@ -10,7 +10,8 @@ from ferlib.data import registry as data_registry
 from ferlib.data.registry import load_dataset, register_dataset
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.registry import MODELS, create_model, load_model, register_model
-from ferlib.training.recipes import RECIPES, phases
+from ferlib.training.phases import phases
+from ferlib.training.recipes import RECIPES
 
 
 class Tiny(FaceModel):

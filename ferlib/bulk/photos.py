@@ -130,8 +130,8 @@ class Listing:
         return self._hash.hexdigest()
 
 
-def write_list(photos: Iterable[bytes], file: IO[bytes], shard_size: int) -> None:
-    """Write the list, a row group a shard."""
+def write_list(photos: Listing, file: IO[bytes], shard_size: int) -> None:
+    """Write the list, a row group a shard, and its digest."""
     import pyarrow
     from pyarrow import parquet
 
@@ -140,6 +140,7 @@ def write_list(photos: Iterable[bytes], file: IO[bytes], shard_size: int) -> Non
         left = iter(photos)
         while shard := list(islice(left, shard_size)):
             writer.write_table(pyarrow.table([pyarrow.array(shard, pyarrow.binary())], schema=schema))
+        writer.add_key_value_metadata({"digest": photos.digest})
 
 
 def shard_of(out: str, number: int, digest: str) -> list[str]:
@@ -147,7 +148,10 @@ def shard_of(out: str, number: int, digest: str) -> list[str]:
     import pyarrow
 
     try:
-        names = _opened(out, digest).read_row_group(number).column(0).to_pylist()
+        listed = _opened(out, digest)
+        if (listed.metadata.metadata or {}).get(b"digest", digest.encode()) != digest.encode():  # older lists have none
+            raise UserError(f"{LIST} in {out} is of other photos than its manifest; choose another folder")
+        names = listed.read_row_group(number).column(0).to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{LIST} in {out} is damaged ({error}); choose another folder") from error
     return [os.fsdecode(name) for name in names]

@@ -48,7 +48,11 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "exit code 1 when the answer for a face depends on the others",
     )
     evaluate.add_argument(
-        "--history", type=Path, metavar="CSV", help="of the training, for the audit: what choosing on test would claim"
+        "--history",
+        type=Path,
+        metavar="CSV",
+        help="for the audit: what choosing on test would claim; a row an epoch, "
+        "with accuracy (of validation) and test_accuracy, which `fit(observe=…)` can write",
     )
     evaluate.add_argument(
         "--slices",
@@ -71,6 +75,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
+    from ferlib.data.duplicates import without_flaws
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
     from ferlib.evaluation.external_model import load_external_model
@@ -81,10 +86,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from ferlib.utils.devices import choose_device
 
     device = choose_device(options.device)
-    if options.batch_size is not None and options.protocol != "published":
-        raise UserError("--batch-size is for --protocol published; an honest figure does not depend on it")
-    if options.history and not options.audit:
-        raise UserError("--history is for the audit: give --audit too")
+    _check(options)
     history = _history(options.history) if options.history else None
     if options.out:
         require_writable(options.out)
@@ -113,7 +115,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     result: Report = {"name": str(options.model), **measured}
     report = None
     if options.audit:
-        report = audit(model, data, options.split, without=without, history=history)
+        audited = without_flaws(data, options.split) if options.clean else data
+        report = audit(model, audited, options.split, without=without, history=history)
         result["audit"] = report.to_json()
     if options.out:
         write_json(options.out, result)
@@ -124,6 +127,16 @@ def run_evaluate(options: argparse.Namespace) -> int:
         if report:
             _print_audit(report)
     return int(report is not None and not report.passed)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Assert that the options go together; raises a UserError where they do not."""
+    if options.batch_size is not None and options.protocol != "published":
+        raise UserError("--batch-size is for --protocol published; an honest figure does not depend on it")
+    if options.history and not options.audit:
+        raise UserError("--history is for the audit: give --audit too")
+    if options.audit and options.ten_crop:
+        raise UserError("the audit looks at whole faces: give --audit and --ten-crop one at a time")
 
 
 def _history(path: Path) -> "pd.DataFrame":

@@ -8,6 +8,7 @@ from typing import Any
 
 from ferlib.cli.data_options import add_data_options, load_from
 from ferlib.cli.settings import parse_settings
+from ferlib.errors import UserError
 
 
 class Help(argparse.Action):
@@ -49,10 +50,13 @@ def run_train(options: argparse.Namespace) -> int:
 
     from ferlib.models.registry import MODELS
     from ferlib.training.checkpoint import best_epoch
-    from ferlib.training.phases import fit_phases
-    from ferlib.training.recipes import fitted_config, phases
+    from ferlib.training.phases import fit_phases, phases
+    from ferlib.training.recipes import fitted_config
 
     settings = parse_settings(options.set)
+    for name, source in (("classes", "come from the data"), ("first_epoch", "follows from the phases")):
+        if name in settings:
+            raise UserError(f"{name} {source} and cannot be set")
     recipes = phases(options.recipe, settings)
     recipe = recipes[-1]
     size = recipe.config.side if options.data == "folder" else None
@@ -67,6 +71,8 @@ def run_train(options: argparse.Namespace) -> int:
         "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
     )
     out = options.out or Path("runs") / options.recipe
+    if options.resume and not (out / "recipe.json").exists() and not (out / "phase1").exists():
+        say(f"there is no run in {out} to go on with; a new one begins")
     try:
         model, history = fit_phases(recipes, data, out, None if weights == "none" else weights, resume=options.resume)
     except KeyboardInterrupt as stop:

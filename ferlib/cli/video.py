@@ -196,7 +196,7 @@ def _print_summary(table: "VideoTable", reader: "VideoReader", form: str) -> Non
         "source": reader.name,
         "seconds": round(table.seconds, 3),
         "frames": {"read": reader.read, "looked_at": table.frames, "dropped": reader.dropped},
-        "changes_a_second": table.rate,
+        "changes_a_second": table.changes_a_second,
         "tracks": tracks,
     }
     if form == "json":

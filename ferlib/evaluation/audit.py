@@ -324,12 +324,14 @@ def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: st
         test: the column of the test metric.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: a column is missing, or a number in it.
     """
     if missing := [name for name in (validation, test) if name not in history]:
         raise UserError(f"the history has no column {', '.join(missing)}; it has {', '.join(map(str, history))}")
     if not len(history) or not all(pd.api.types.is_numeric_dtype(history[name]) for name in (validation, test)):
         raise UserError(f"the history needs a row an epoch, with numbers in {validation} and {test}")
+    if history[[validation, test]].isna().any(axis=None):
+        raise UserError(f"the history lacks a number in {validation} or {test}")
     values = history[[validation, test]].to_numpy()
     last = len(values) - 1
     epoch, claimed = (last - int(values[::-1, column].argmax()) for column in (0, 1))

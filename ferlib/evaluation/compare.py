@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
-from ferlib.evaluation.bootstrap import RESAMPLES, percentiles, resample
+from ferlib.evaluation.bootstrap import RESAMPLES, drawn_together, percentiles, resample, sums_over_people
 from ferlib.evaluation.metrics import METRICS, confusion_cells, from_confusion
 
 
@@ -22,7 +22,7 @@ class Comparison:
         faces: how many both were tested on.
         only_first: faces that the first model alone has right.
         only_second: faces that the second model alone has right.
-        p_value: of McNemar's test, see `mcnemar`.
+        p_value: of McNemar's test, see `mcnemar`; where people are known, see `mcnemar_of_people`.
         differences: one row a metric of `ferlib.evaluation.metrics.METRICS`: `first`, `second`, `difference` (second
             less first) and its bootstrap interval `low` to `high`.
     """
@@ -34,21 +34,25 @@ class Comparison:
     differences: pd.DataFrame
 
 
-def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int) -> Comparison:
+def compare(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int, people: np.ndarray | None = None
+) -> Comparison:
     """Compare the predicted classes of two models.
 
     Args:
         labels: true classes (N,).
         first, second: classes (N,) that each model predicts for the same faces.
         classes: how many there are.
+        people: the person of each face (N,), where several faces are of one: they are no independent witnesses, and the
+            person counts whole. None: all faces are of different people.
     """
     only_first, only_second = disagreements(labels, first, second)
     return Comparison(
         len(labels),
         only_first,
         only_second,
-        mcnemar(only_first, only_second),
-        paired_differences(labels, first, second, classes),
+        p_value_between(labels, first, second, people),
+        paired_differences(labels, first, second, classes, people=people),
     )
 
 
@@ -56,6 +60,15 @@ def disagreements(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     """Faces that the first model alone has right, and those that the second alone has; arguments as of `compare`."""
     one, other = first == labels, second == labels
     return int((one & ~other).sum()), int((~one & other).sum())
+
+
+def p_value_between(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, people: np.ndarray | None = None
+) -> float:
+    """P-value that two models are equally often right, of McNemar's test; arguments as of `compare`."""
+    if people is None:
+        return mcnemar(*disagreements(labels, first, second))
+    return mcnemar_of_people(labels, first, second, people)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -71,6 +84,21 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * binom.cdf(min(only_first, only_second), disagreements, 0.5)))
 
 
+def mcnemar_of_people(labels: np.ndarray, first: np.ndarray, second: np.ndarray, people: np.ndarray) -> float:
+    """P-value of McNemar's test for faces of which some are of one person (Durkalski et al., Stat. Med. 22, 2003).
+
+    With d the faces of a person that the second model alone has right, less those that the first alone has, the sum
+    of d over its root mean square is normal if the models are equally good, for many people.
+
+    Args:
+        labels, first, second: as of `compare`.
+        people: the person of each face (N,).
+    """
+    each = sums_over_people((second == labels).astype(float) - (first == labels), people)
+    spread = np.sqrt((each**2).sum())
+    return float(2 * norm.sf(abs(each.sum()) / spread)) if spread else 1.0
+
+
 def paired_differences(
     labels: np.ndarray,
     first: np.ndarray,
@@ -79,11 +107,12 @@ def paired_differences(
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    people: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Differences of two models' metrics with percentile bootstrap intervals; the models see the same resampled faces.
 
     Drawing N faces with replacement is drawing the counts of all (true, first, second) from a multinomial with the
-    observed shares.
+    observed shares; where people are known, they are drawn whole.
 
     Args:
         labels: true classes (N,).
@@ -92,12 +121,14 @@ def paired_differences(
         level: of the intervals, 0..1.
         resamples: how many.
         seed: of the draws.
+        people: the person of each face (N,), or None.
 
     Returns:
         See `Comparison.differences`.
     """
-    cells, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
-    both = [confusion_cells(cells[0], predicted, classes) for predicted in cells[1:]]
+    cells, cell = np.unique(np.stack([labels, first, second]), axis=1, return_inverse=True)
+    counts, members = drawn_together(np.eye(cells.shape[1])[cell.ravel()], people)
+    both = [members @ confusion_cells(cells[0], predicted, classes) for predicted in cells[1:]]
 
     def scores(drawn: np.ndarray) -> np.ndarray:  # (r, cells) -> (r, 2, metrics)
         matrices = ((times.reshape(-1, classes, classes) for times in (drawn @ own, counts @ own)) for own in both)

@@ -35,25 +35,28 @@ def predict_dataset(
     dataset: FaceDataset,
     batch_size: int = 64,
     ten_crop: bool = False,
-    batch_order: str = "stored",
+    batch_order: str | None = None,
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Class probabilities (N, classes), float64, in the order of the data set.
+    """Class probabilities (N, classes), float64, in the data set's order; of every face alone if no order is named.
 
     Args:
         model: any; its parts are left in the modes they were in.
         dataset: the faces.
         batch_size: faces a batch.
         ten_crop: mean over ten crops of every face (four corners, centre, and their mirror images).
-        batch_order: which faces stand together in a batch, see `ferlib.evaluation.batches.ordered_batches`.
+        batch_order: which faces stand together in a batch, see `ferlib.evaluation.batches.ordered_batches`. None: a
+            model of this project whose answers depend on the batch gets faces one at a time; the order is then no
+            matter, and for any other is the stored one.
         seed: of a shuffled batch_order.
         classes: the classes wanted, in this order, their probabilities scaled to sum to 1; None: all of the model's.
 
     Raises:
         DataError: the model does not know one of the classes.
     """
-    batches = ordered_batches(dataset.frame["label"], batch_order, batch_size, seed)
+    order = batch_order or ("single" if getattr(model, "mixes_batch", False) else "stored")
+    batches = ordered_batches(dataset.frame["label"], order, batch_size, seed)
     with evaluating(model):
         return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
 
@@ -66,7 +69,8 @@ def report_metrics(
     Args:
         truth: true classes (N,).
         probabilities: (N, classes), a model's.
-        temperature: the model's; where it is not 1, the calibration error without it is among the metrics.
+        temperature: that the probabilities were made with; where it is not 1, the calibration error without it is among
+            the metrics. (A mean over crops cannot be taken apart so; give 1.)
         people: the person of each face (N,), who is drawn whole for the intervals, or None.
     """
     metrics = summary_with_intervals(truth, probabilities, people)
@@ -112,8 +116,8 @@ def evaluate(
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals, for which people are drawn whole where they are known (of a calibrated model also
-        "ece_uncalibrated", at temperature 1), per_class, confusion (rows true), commit; with `columns` also slices and
-        slice_notes.
+        "ece_uncalibrated", at temperature 1, but for ten crops), per_class, confusion (rows true), commit; with
+        `columns` also slices and slice_notes.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -125,6 +129,8 @@ def evaluate(
     if unknown := sorted(set(without) - set(dataset.classes)):
         raise UserError(f"{dataset.name} has no class {', '.join(unknown)}; it has {', '.join(dataset.classes)}")
     classes = [name for name in dataset.classes if name not in without]
+    if not classes:
+        raise UserError(f"nothing is left of the classes of {dataset.name} without {', '.join(without)}")
     part = part.of_classes(classes)
     if not len(part):
         raise DataError(f"{dataset.name} has no faces in its {split} split")
@@ -147,7 +153,7 @@ def evaluate(
         "ten_crop": ten_crop,
         "protocol": PROTOCOLS[protocol].format(batch=batch) + _use_of(split, selected_on),
         "faces": len(part),
-        "metrics": report_metrics(truth, probabilities, model.config.temperature, people),
+        "metrics": report_metrics(truth, probabilities, 1 if ten_crop else model.config.temperature, people),
         "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),

@@ -25,9 +25,9 @@ import pandas as pd
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, people_in
 from ferlib.evaluation.calibration import calibration_error
-from ferlib.evaluation.compare import disagreements, mcnemar
+from ferlib.evaluation.compare import p_value_between
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
@@ -190,11 +190,12 @@ def compare_rivals(
     Returns:
         A dict a row: its definition and `paper_accuracy`; `metrics` with intervals (accuracy, balanced accuracy,
         macro-F1) and `ece`, the mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences
-        with intervals and a verdict; `mcnemar`: p-value of every seed; `chosen_on_test`: accuracy of the epochs best
+        with intervals and a verdict; `mcnemar`: p-value of every seed (where
+        people are known, that for people); `chosen_on_test`: accuracy of the epochs best
         on test; `minutes` of training and `ms_per_face`, medians.
     """
     test = data.split("test")
-    truth = test.labels().numpy()
+    truth, people = test.labels().numpy(), people_in(test)
     predicted = {name: {s: predicted_classes(run) for s, run in own.items()} for name, own in runs.items()}
     milliseconds = _milliseconds({name: own[min(own)] for name, own in runs.items()})
     draws = {count: Resampling(test, count, resamples) for count in range(1, max(map(len, runs.values())) + 1)}
@@ -227,7 +228,7 @@ def compare_rivals(
             (theirs, theirs_drawn), (plain, plain_drawn) = both
             gain = intervals((theirs - plain).mean(axis=0), theirs_drawn - plain_drawn)
             entry["minus_plain"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
-            entry["mcnemar"] = [mcnemar(*disagreements(truth, predicted[PLAIN][seed], called[seed])) for seed in shared]
+            entry["mcnemar"] = [p_value_between(truth, predicted[PLAIN][seed], called[seed], people) for seed in shared]
         report.append(entry)
     return report
 

@@ -1,24 +1,26 @@
 """Many runs that are compared: each is done once, watched, kept on disk, and may be shared by several processes."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import Resampling, intervals
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import BATCHINGS, Batching, LoggedRun, PredictionLogger
 from ferlib.models.base import FaceModel
-from ferlib.models.registry import MODELS, build_model, load_model, with_normalisation
+from ferlib.models.pretrained import weights_record
+from ferlib.models.registry import MODELS, build_model, load_model, weights_source, with_normalisation
 from ferlib.training.batch_sources import uses_cache
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
@@ -135,12 +137,27 @@ def computed_once(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     return np.load(path)
 
 
-def run_name(recipe: Recipe, data: FaceDataset, backbone_weights: str | Path | None) -> str:
+def run_name(
+    recipe: Recipe, data: FaceDataset, backbone_weights: str | Path | None, select_by: str = "accuracy"
+) -> str:
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
-    faces = data.frame["split"].value_counts().to_dict()
-    weights = Path(backbone_weights).name if backbone_weights and has_backbone(recipe) else None
-    key = json.dumps([recipe.to_json(), faces, weights], sort_keys=True)
-    return f"{data.name}-{recipe.config.architecture}-{recipe.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    weights = weights_source(backbone_weights) if has_backbone(recipe) else None
+    recipe = replace(recipe, config=with_normalisation(recipe.config, weights))  # as a run records it
+    return name_of(recipe, described(data), weights_record(weights), select_by)
+
+
+def name_of(recipe: Recipe, data: Mapping[str, Any], weights: Mapping[str, str], select_by: str) -> str:
+    """`run_name` from what a run records of itself.
+
+    Args:
+        recipe: of the run.
+        data: name and faces of every split, as `ferlib.training.loop.described` gives them.
+        weights: of the backbone, as `ferlib.models.pretrained.weights_record` gives them; a file counts by its content.
+        select_by: the metric that chose the epoch.
+    """
+    parts = [recipe.to_json(), data["faces"], data.get("digest"), weights.get("sha256", weights["name"]), select_by]
+    key = json.dumps(parts, sort_keys=True)
+    return f"{data['name']}-{recipe.config.architecture}-{recipe.seed}-{sha256(key.encode()).hexdigest()[:8]}"
 
 
 def watched_runs(
@@ -172,7 +189,7 @@ def runs_as_they_end(
     work.mkdir(parents=True, exist_ok=True)
     places: dict[str, list[int]] = {}
     for place, recipe in enumerate(recipes):
-        places.setdefault(run_name(recipe, data, backbone_weights), []).append(place)
+        places.setdefault(run_name(recipe, data, backbone_weights, select_by), []).append(place)
     done = 0
     for patience in (0, -1):  # first what is free, then wait for the rest
         for name in list(places):

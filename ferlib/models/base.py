@@ -79,6 +79,18 @@ class ModelConfig:
                 raise UserError("give both mean and std, or neither for those of the backbone")
         elif len(self.mean) != len(self.std) or len(self.mean) not in ((1, 3) if self.grey else (3,)):
             raise UserError(f"mean and std need 3 numbers each, or 1 if grey, not {self.mean} and {self.std}")
+        if not all(map(math.isfinite, (*(self.mean or ()), *(self.std or ())))) or min(self.std or (1,)) <= 0:
+            raise UserError(f"mean and std must be finite, and std above 0, not {self.mean} and {self.std}")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Assert what settings mean that several architectures have: it is the same in each."""
+        own = {field.name for field in fields(self)}
+        check_range(self, 0, 1, *({"dropout", "head_dropout"} & own))
+        check_range(self, 1, math.inf, *({"width", "hidden", "bottleneck"} & own))
+        widths = getattr(self, "widths", (1,))
+        if not widths or min(widths) < 1:
+            raise UserError(f"widths must be whole numbers above 0, one a stage, not {widths}")
 
     @property
     def channels(self) -> int:

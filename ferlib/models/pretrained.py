@@ -6,6 +6,7 @@ And how the backbone wants its pixels: as it was pretrained, which is not ImageN
 import hashlib
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,7 +83,14 @@ def weights_record(weights: str | Path | None) -> dict[str, str]:
     if weights in (None, "imagenet"):
         return {"name": str(weights).lower()}
     path = Path(weights)
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    about = path.stat()
+    return {"name": path.name, "sha256": _checksum(path, about.st_mtime_ns, about.st_size)}
+
+
+@lru_cache  # a table asks for every run
+def _checksum(path: Path, changed: int, size: int) -> str:
+    """SHA-256 of a file that was changed at that time and has that many bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_timm_weights(

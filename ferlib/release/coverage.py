@@ -45,7 +45,7 @@ def coverage_entries(models: list[str], data: list[str], root: str | Path | None
             if name not in loaded:
                 loaded[name] = load_faces(name, root)
             part, faces = loaded[name]
-            entries.append({"model": folder.name, **measured(folder, part, faces)})
+            entries.append({"model": model, **measured(folder, part, faces)})
     return entries
 
 

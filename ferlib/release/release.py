@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import UserError
 from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
@@ -343,6 +343,8 @@ def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
     training = read_json(folder / "training.json")
     if training["data"] and training["data"]["name"] != dataset.name:
         raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    if training["data"] and training["data"].get("digest") not in (None, described(dataset).get("digest")):
+        raise UserError("the model was trained on another folder than this one, or files in it are others now")
     return training
 
 

@@ -14,12 +14,16 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -57,12 +61,42 @@ class RunFolder:
         """Model folder of the best epoch."""
         return self.path / "best"
 
-    def check(self, recipe: Recipe, model: FaceModel, method: nn.Module, resume: bool) -> None:
+    @contextmanager
+    def used_alone(self) -> Iterator[None]:
+        """Within `with`, no other training writes into the folder; the processes of one training count as one.
+
+        Raises:
+            UserError: another is at work in it.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
+        lock = FileLock(self.path.parent / f".{self.path.name}.lock", timeout=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"another training is at work in {self.path}; choose another folder (--out)") from None
+        try:
+            yield
+        finally:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def check(
+        self, recipe: Recipe, model: FaceModel, method: nn.Module, resume: bool, began: Mapping[str, Any]
+    ) -> None:
         """Assert that the run can be started, before any work is done.
+
+        Args:
+            recipe, model, method: of the run.
+            resume: whether a run that is there may go on.
+            began: what cannot change on the way beside the recipe, as `start` gets it: data, weights, choice of epoch.
 
         Raises:
             FileExistsError: the folder holds a run and `resume` is not set.
-            ValueError: the run to resume was started with another recipe.
+            ValueError: the run to resume was started with another recipe, on other data, from other weights or with
+                another way to choose the epoch.
             OSError: the disk has too little room.
         """
         if self.last.exists() and not resume:
@@ -75,6 +109,10 @@ class RunFolder:
             changes = _differences(before, now)
             if changes:
                 raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
+            if changes := _differences(*self._what_began(began)):
+                raise UserError(f"the run in {self.path} was started otherwise: {', '.join(changes)}")
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; a run needs a folder (--out)")
         self.path.mkdir(parents=True, exist_ok=True)
         whole, own = (sum(value.nbytes for value in part.state_dict().values()) for part in (model, method))
         parameters = [*model.parameters(), *method.parameters()]
@@ -83,6 +121,15 @@ class RunFolder:
         needed, free = 2 * (3 * whole + own + 2 * trained) + 10_000_000, shutil.disk_usage(self.path).free
         if needed > free:
             raise OSError(f"the run needs {needed / 1e6:,.0f} MB, but {self.path} has {free / 1e6:,.0f} MB free")
+
+    def _what_began(self, now: Mapping[str, Any]) -> tuple[dict, dict]:
+        """What the run recorded of the things in `now` when it was started, and these; a file's name does not count."""
+        first = json.loads((self.path / "environment.json").read_text())[0]
+        both = [{key: facts[key] for key in now if key in first} for facts in (first, now)]
+        for facts in both:
+            if "sha256" in (facts.get("backbone_weights") or {}):
+                facts["backbone_weights"] = {"sha256": facts["backbone_weights"]["sha256"]}
+        return both[0], both[1]
 
     def start(self, recipe: Recipe, **setting: object) -> None:
         """Write recipe and environment; clear what a killed process may have left half written.
@@ -158,7 +205,9 @@ class RunFolder:
         return json.loads(metadata["history"])
 
     def finish(self, history: pd.DataFrame, select_by: str, recipe: Recipe) -> None:
-        """Write metrics.json: what the best epoch reached on the faces that chose it."""
+        """Write the history as a table, and metrics.json: what the best epoch reached on the faces that chose it."""
+        with atomic_write(self.path / "history.csv") as partial:  # a kill may have come between it and the last epoch
+            history.to_csv(partial, index=False)
         best = history.loc[best_epoch(history, select_by, recipe.kept_gain)]
         figures = {"epochs": len(history), "select_by": select_by, "protocol": recipe.protocol, "best": best.to_dict()}
         self._write_json("metrics.json", figures)
@@ -181,7 +230,8 @@ def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: f
 def selected_on(folder: str | Path, data: str) -> str | None:
     """The split of a data set that chose a model's epoch: of a run's best/ or of a released folder.
 
-    None where there is no record, or where it was trained on another data set, of whose splits nothing is known.
+    None where there is no record, or where it was trained on another data set or a folder, of whose splits nothing is
+    known.
     """
     folder = Path(folder)
     if (record := folder / "training.json").is_file():
@@ -191,6 +241,8 @@ def selected_on(folder: str | Path, data: str) -> str | None:
         own = json.loads((folder.parent / "environment.json").read_text())[-1].get("data")
         split = "test" if read_json(record)["protocol"] == "published" else "validation"
     else:
+        return None
+    if own and own["name"] == "folder":  # anybody's
         return None
     return split if own is None or own["name"] == data or {own["name"], data} <= SAME_SPLITS else None
 

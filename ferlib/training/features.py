@@ -119,11 +119,13 @@ class FeatureCache:
 
     @staticmethod
     def key(model: FaceModel, dataset: FaceDataset, shape: Sequence[int]) -> str:
-        """Key of a cache: changes with the pixels, the backbone's weights, the input transform and the map's shape.
+        """Key of a cache: changes with the pixels, the backbone and its weights, the input transform, the map's shape.
 
-        The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two.
+        The shape (C, h, w) tells apart what the same weights can give: the map of one depth or of two. The backbone's
+        name does the same for networks that differ in what is no weight, as how they pad.
         """
-        return content_key(model, dataset, model.cam_layer, *shape)
+        backbone = getattr(model.config, "backbone", model.config.architecture)
+        return content_key(model, dataset, model.cam_layer, backbone, *shape)
 
 
 def content_key(model: FaceModel, dataset: FaceDataset, part: nn.Module, *more: object) -> str:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import ordered_batches
 from ferlib.evaluation.metrics import summary
@@ -86,13 +86,18 @@ def fit(
     Raises:
         DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
         ValueError: the recipe's method does not fit the data or the model, there is no such teacher, the run to resume
-            had another recipe, a batch cannot be shared by the processes or leaves one too few faces for the method, or
-            `select_by` is lower where a model is better.
+            had another recipe or data, another training is at work in `out`, a batch cannot be shared by the processes
+            or leaves one too few faces for the method, or `select_by` is lower where a model is better.
         FileExistsError: `out` holds a run and `resume` is not set.
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
     """
-    run = _Run.start(model, data, recipe, out, resume, select_by, observe)
+    with RunFolder(out).used_alone():
+        return _trained(_Run.start(model, data, recipe, out, resume, select_by, observe))
+
+
+def _trained(run: "_Run") -> pd.DataFrame:
+    recipe = run.recipe
     for epoch in range(len(run.history), recipe.epochs - recipe.first_epoch):
         if run.has_stalled():
             break
@@ -168,7 +173,8 @@ class _Run:
         if processes > 1 and method.group > 1:
             raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
         folder = RunFolder(out)
-        folder.check(recipe, model, method, resume)
+        began = {"data": described(data), "backbone_weights": model.started_from, "select_by": select_by}
+        folder.check(recipe, model, method, resume, began)
 
         to_device(model, device)
         to_device(method, device)
@@ -183,9 +189,8 @@ class _Run:
         accelerator.wait_for_everyone()  # all have looked into the folder
         tensorboard = None
         if accelerator.is_main_process:
-            facts = {"data": described(data), "backbone_weights": model.started_from, "device": str(device)}
-            precision = precision_of(recipe, device)
-            folder.start(recipe, **facts, processes=processes, precision=precision, epoch=len(history))
+            facts = {"device": str(device), "processes": processes, "precision": precision_of(recipe, device)}
+            folder.start(recipe, **began, **facts, epoch=len(history))
             tensorboard = TensorBoardLog(out / "tensorboard", len(history))
 
         with accelerator.local_main_process_first():  # a cache is built by one process a machine, found by the others
@@ -356,12 +361,6 @@ def precision_of(recipe: Recipe, device: torch.device) -> str:
             warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
                           "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
     return precision
-
-
-def described(data: FaceDataset) -> dict:
-    """Name, faces of every split and shape of a picture (C, H, W) of the data, to be saved with a run."""
-    faces = data.frame["split"].value_counts(sort=False)
-    return {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
 
 
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:

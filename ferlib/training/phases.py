@@ -7,7 +7,7 @@ Every phase is a run of `fit` in a folder of its own, and what it starts from st
 can be killed at any moment and resumed like any run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +17,40 @@ import pandas as pd
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.errors import RunError
+from ferlib.errors import RunError, UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
-from ferlib.training.recipes import Recipe
+from ferlib.training.methods import METHODS
+from ferlib.training.recipes import RECIPES, Recipe, read_recipe
+
+
+def phases(name: str, settings: Mapping[str, Any] | None = None) -> list[Recipe]:
+    """The recipes that training by this one runs, in order: those that it comes `after`, and itself.
+
+    Args:
+        name: a key of `ferlib.training.recipes.RECIPES`, or a file, see `ferlib.training.recipes.read_recipe`.
+        settings: fields to change in each, see `Recipe.override`.
+
+    Raises:
+        ValueError: there is no such recipe or field, a value is impossible, or a recipe comes after itself.
+    """
+    chain: dict[str, Recipe] = {}  # the last one first
+    changes = dict(settings or {})
+    following: str | None = name
+    while following:
+        if following in chain:
+            raise UserError(f"the recipe {following} would come after itself")
+        if following in RECIPES:
+            recipe = RECIPES[following]
+        elif Path(following).suffix == ".json":
+            recipe = read_recipe(Path(following))
+        else:
+            raise UserError(f"unknown recipe {following!r}, expected one of {', '.join(RECIPES)}, or a recipe.json")
+        chain[following] = recipe.override(changes)
+        following = chain[following].after
+        changes.pop("after", None)  # it is of the last one
+    return [*chain.values()][::-1]
 
 
 def fit_phases(
@@ -34,10 +63,11 @@ def fit_phases(
     """Train a new model by one recipe after the other; the model of the last one's best epoch, and its history.
 
     As in the authors' code, a phase counts its epochs on from `patience` epochs before the end of the one before, which
-    is that one's best epoch if patience ended it.
+    is that one's best epoch if patience ended it. A method that shifts the logits of the finished model (`post_hoc`)
+    does so once, in the last phase.
 
     Args:
-        recipes: see `ferlib.training.recipes.phases`; one alone is a plain run.
+        recipes: see `phases`; one alone is a plain run.
         data: see `fit`.
         out: run folder of the last phase; those before have `phase1` and so on in it.
         backbone_weights: of the first model's pretrained part, see `build_model`.
@@ -51,10 +81,13 @@ def fit_phases(
     first_epoch = 0
     for number, (recipe, following) in enumerate(pairwise(recipes), start=1):
         recipe = replace(recipe, first_epoch=first_epoch)
+        if METHODS[recipe.method].post_hoc:
+            recipe = replace(recipe, method="plain", method_settings={})
         history = fit(model, data, recipe, out / f"phase{number}", **options)
         model = continued(model, following.config)
         first_epoch += max(len(history) - (recipe.patience or 0), 0)
         first_epoch = min(first_epoch, following.epochs - 1)  # one epoch at least
+        torch.manual_seed(following.seed)  # what the method draws at first is the same after a phase that was finished
     return model, fit(model, data, replace(recipes[-1], first_epoch=first_epoch), out, **options)
 
 
@@ -70,4 +103,5 @@ def continued(model: FaceModel, config: ModelConfig) -> FaceModel:
     if unlike:
         raise RunError(f"the next phase's model cannot go on from this one: {unlike[0]} is new or of another shape")
     follower.load_state_dict({key: state[key] for key in own})
+    follower.started_from = model.started_from
     return follower

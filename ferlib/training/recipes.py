@@ -117,7 +117,8 @@ class Recipe:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         check_range(self, 0, math.inf, "lr", "max_grad_norm", "sam_rho", exclusive=True)
         check_range(self, 1, math.inf, "epochs", "batch_size", "patience")
-        check_range(self, 0, math.inf, "weight_decay", "seed", "least_gain")
+        check_range(self, 0, math.inf, "weight_decay", "least_gain")
+        check_range(self, 0, 2**32 - 1, "seed")
         check_range(self, 0, self.epochs - 1, "first_epoch")
         check_range(self, 0, 1, "ema_decay", exclusive=True)
         check_range(self, 0, 1, "teacher_fraction")
@@ -156,7 +157,7 @@ class Recipe:
         """
         method = settings.get("method", self.method)
         own = {f.name for f in fields(self)} - {"config", "method_settings"}
-        model = {f.name for f in fields(self.config)}
+        model = {f.name for f in fields(self.config)} - {"architecture"}  # with another it is another recipe
         of_method = {f.name for f in fields(METHODS[method].Settings)} if method in METHODS else set()
         unknown = sorted(settings.keys() - own - model - of_method)
         if unknown:
@@ -346,26 +347,6 @@ RECIPES = {
         targets="soft",
     ),
 }
-
-
-def phases(name: str, settings: Mapping[str, Any] | None = None) -> list[Recipe]:
-    """The recipes that training by this one runs, in order: those that it comes `after`, and itself.
-
-    Args:
-        name: a key of `RECIPES`, or a file, see `read_recipe`.
-        settings: fields to change in each, see `Recipe.override`.
-
-    Raises:
-        ValueError: there is no such recipe or field, or a value is impossible.
-    """
-    if name in RECIPES:
-        recipe = RECIPES[name]
-    elif Path(name).suffix == ".json":
-        recipe = read_recipe(Path(name))
-    else:
-        raise UserError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}, or a recipe.json")
-    recipe = recipe.override(dict(settings or {}))
-    return [*(phases(recipe.after, settings) if recipe.after else ()), recipe]
 
 
 def read_recipe(file: Path) -> Recipe:

@@ -3,8 +3,8 @@
 **As they come** (`ExponentialSmoother`): the logits are averaged with weights that fall off with a time constant, so
 that the answer does not depend on the frame rate, and lags behind by about that constant.
 
-**With the whole film** (`smooth`): a hidden Markov model whose states are the classes. The expression stays what it is,
-or changes at a constant rate to any of the others, so that two frames dt seconds apart have the same one with
+**With the whole film** (`smooth`): a hidden Markov model whose states are the classes. At a constant rate the
+expression is drawn anew from all K, the old one among them, so that two frames dt seconds apart have the same one with
 
     stay(dt) = 1/K + (1 - 1/K) exp(-rate dt)
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TIME_CONSTANT = 0.2  # seconds; of those in results/video.json the longest that costs hardly any accuracy by its lag
-_RATES = 0.02, 20.0  # changes a second between which the fitted one lies
+_RATES = 0.02, 20.0  # draws of a state a second between which the fitted one lies
 _STEPS = 16  # rates that are tried at once
 _FLOOR = 1e-6  # least probability that counts: no frame alone rules anything out
 
@@ -54,7 +54,7 @@ def smooth(probabilities: np.ndarray, times: np.ndarray, rate: float) -> np.ndar
     Args:
         probabilities: (N, K), of every frame alone.
         times: (N,) in seconds, ascending.
-        rate: changes of expression a second, from `fit_rate`.
+        rate: from `fit_rate`.
     """
     likelihoods = np.maximum(np.asarray(probabilities, float), _FLOOR)
     frames, classes = likelihoods.shape
@@ -75,7 +75,9 @@ def smooth(probabilities: np.ndarray, times: np.ndarray, rate: float) -> np.ndar
 
 
 def fit_rate(tracks: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The rate, in changes a second, that makes the frames of some faces most likely.
+    """The rate, in draws of a state a second, that makes the frames of some faces most likely.
+
+    One draw in K is of the state there was before, so the expression changes rate (1 - 1/K) times a second.
 
     Args:
         tracks: of each face probabilities (N, K) and times (N,), as in `smooth`.

@@ -40,7 +40,7 @@ class VideoTable:
         classes: class names in the order of the probabilities.
         frames: frames that were looked at.
         seconds: time between the first and the end of the last of them.
-        rate: changes of expression a second, once `smooth` has fitted it.
+        rate: draws of a state a second, once `smooth` has fitted it, see `changes_a_second`.
 
     Args:
         classes: class names.
@@ -110,13 +110,18 @@ class VideoTable:
         """Smooth every track with all its frames known, see `ferlib.video.smoothing`.
 
         Args:
-            rate: changes of expression a second; None fits it to these tracks.
+            rate: draws of a state a second; None fits it to these tracks.
         """
         rows, tracks = self.rows, list(self.tracks().values())
         faces = [(np.array(rows["raw"][places]), np.array(rows["time"][places])) for places in tracks]
         self.rate = fit_rate(faces) if rate is None and faces else rate
         for places, (raw, times) in zip(tracks, faces, strict=True):
             rows["smoothed"][places] = smooth(raw, times, self.rate or 0.0)
+
+    @property
+    def changes_a_second(self) -> float | None:
+        """Changes of expression a second by the fitted rate: of K draws of a state one is of that there was before."""
+        return self.rate and self.rate * (1 - 1 / len(self.classes))
 
     def columns(self, rows: np.ndarray) -> dict[str, Any]:
         """Some rows as columns, name -> (N,): what files of a table have."""

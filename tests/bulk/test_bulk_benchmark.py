@@ -59,6 +59,7 @@ def test_sizes(benchmark, few):
     assert found["seconds_to_list"].keys() == {"folder", "txt"}
 
 
+@pytest.mark.slow
 def test_a_run_in_pieces(benchmark, tmp_path):
     """Killed after a second, then after a little more, until it is done; every piece is in the sum."""
     calls, began, report = 0, time.monotonic(), None
@@ -101,6 +102,7 @@ def test_a_piece_waits_for_the_last_one(benchmark, tmp_path):
         benchmark("long", "--work", str(work))
 
 
+@pytest.mark.slow
 def test_one_process_two_and_killed_ones_make_the_same_files(benchmark):
     ways = benchmark("kills", "--kills", "2", "--no-ray")["ways"]
     _, two, parent, workers = ways.values()

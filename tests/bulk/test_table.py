@@ -20,7 +20,7 @@ from worker_tasks import FragileJob
 from ferlib.bulk.job import Counts, Job, Shard
 from ferlib.bulk.local import TRIES, do_locally
 from ferlib.bulk.manifest import begin
-from ferlib.bulk.photos import photos_of
+from ferlib.bulk.photos import photos_of, shard_of
 from ferlib.bulk.progress import Progress
 from ferlib.bulk.run import predict_table
 from ferlib.bulk.storage import open_store
@@ -246,6 +246,15 @@ def test_a_shard_is_the_same_wherever_it_is_done(photos, table, tmp_path):
     assert part[0] == "part-000004.parquet" and len(rows_of(tmp_path / "t")) == len(
         [row for row in rows_of(table) if row["photo"] >= 20]
     )
+
+
+def test_a_list_of_other_photos_than_the_manifest_says_is_refused(photos, tmp_path):
+    """As two runs begun at the same moment in one folder might leave it."""
+    job = Job(str(tmp_path / "t"), 5, "convcut_ferplus")
+    digest = begin(job, [str(photos)]).digest
+    assert shard_of(job.out, 0, digest)
+    with pytest.raises(UserError, match="of other photos than its manifest"):
+        shard_of(job.out, 0, digest[::-1])
 
 
 def test_without_pyarrow_it_says_so(monkeypatch, photos, tmp_path):

@@ -82,6 +82,15 @@ def test_pixels_and_cached_maps_agree_and_the_batch_matters(faces, batch_model):
         assert np.abs(found[batch_order] - found["single"]).max() > 0.05
 
 
+def test_faces_are_asked_alone_where_neighbours_count(faces):
+    """If no order is named; also for the temperature and the prediction sets of a released model."""
+    model = create_model("convcut_batch", backbone="test_convnext", keep_stages=2, input_size=64, width=16, grey=True)
+    few = faces.subset(range(12))
+    alone = np.concatenate([predict_dataset(model, few.subset([row])) for row in range(12)])
+    np.testing.assert_allclose(predict_dataset(model, few), alone, atol=1e-6)
+    assert np.abs(predict_dataset(model, few, batch_order="stored") - alone).max() > 1e-4
+
+
 def test_ten_crops_are_the_mean_of_the_crops(faces):
     model = create_model("ivsa", widths=(8, 8, 8, 8), hidden=8, classes=faces.classes).eval()
     few = faces.subset(range(5))

@@ -80,3 +80,29 @@ def test_differences_cover_the_truth():
         covered += (found["low"] <= truth["difference"]) & (truth["difference"] <= found["high"])
     print(dict(zip(METRICS, covered / 500, strict=True)))
     assert (covered / 500 >= 0.93).all()
+
+
+def test_faces_of_one_person_are_no_witnesses_of_their_own():
+    """30 people of 20 faces, and models that are equally good but differ by person: 95 % of intervals hold 0."""
+    rng = np.random.default_rng(0)
+    held, told = np.zeros(2), np.zeros(2)
+    people, labels = np.repeat(np.arange(30), 20), np.zeros(600, int)
+    for _ in range(200):
+        better = rng.normal(0, 0.15, 30)[people]
+        first, second = ((rng.random(600) > 0.7 + sign * better).astype(int) for sign in (1, -1))
+        for way, known in enumerate((None, people)):
+            found = compare(labels, first, second, 2, known)
+            low, high = found.differences.loc["accuracy", ["low", "high"]]
+            held[way] += low <= 0 <= high
+            told[way] += found.p_value < 0.05
+    assert held[0] / 200 < 0.85 and held[1] / 200 > 0.9
+    assert told[0] / 200 > 0.15 and told[1] / 200 < 0.09
+
+
+def test_people_of_one_face_each_are_faces(predictions):
+    labels, first, second = predictions
+    alone = compare(labels, first, second, 4)
+    each = compare(labels, first, second, 4, np.arange(300))
+    assert each.p_value == pytest.approx(alone.p_value, abs=0.02)  # a normal for a binomial
+    np.testing.assert_allclose(each.differences, alone.differences, atol=0.01)
+    assert compare(labels, first, first, 4, np.arange(300)).p_value == 1

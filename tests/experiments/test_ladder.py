@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ferlib.data.duplicates import clean_split, find_flaws
 from ferlib.evaluation.batches import ordered_batches
@@ -158,15 +159,20 @@ def test_a_folder_of_another_recipe_is_refused(recipes, faces, tmp_path):
         watched_run(recipes[0, "batch"], faces, tmp_path)
 
 
-def test_a_run_has_one_name_and_other_runs_have_others(recipes, faces):
+def test_a_run_has_one_name_and_other_runs_have_others(recipes, faces, tmp_path):
     names = [run_name(recipe, faces, None) for recipe in recipes.values()]
     assert len(set(names)) == len(recipes)
     again = ladder_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
     assert names == [run_name(recipe, faces, None) for recipe in again.values()]
     recipe = recipes[0, "batch"]
     assert run_name(recipe, subsampled(faces, 100), None) != run_name(recipe, faces, None)
-    assert run_name(recipe, faces, "a/weights.safetensors") == run_name(recipe, faces, "b/weights.safetensors")
-    assert run_name(recipe, faces, "a/weights.safetensors") != run_name(recipe, faces, None)
+    assert run_name(recipe, faces, None, "macro_f1") != run_name(recipe, faces, None)
+    weights = [tmp_path / name / "model.safetensors" for name in "abc"]
+    for path, seed in zip(weights, (0, 0, 1), strict=True):
+        path.parent.mkdir()
+        save_file({"x": torch.full((1,), seed)}, path)
+    one, same, other = (run_name(recipe, faces, path) for path in weights)
+    assert one == same != other != run_name(recipe, faces, None) != one
 
 
 def test_subsampled_leaves_other_splits_alone(faces):

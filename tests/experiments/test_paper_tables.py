@@ -122,7 +122,9 @@ def test_ivsa_rows_are_trained_from_pixels_and_read_by_ten_crops(synthetic_faces
         recipes = paper_tables.row_recipes("ivsa-table3", rows[name], synthetic_faces, BACKBONE, 1, [0], small)
         (recipe,) = recipes.values()
         assert (recipe.optimizer, recipe.schedule, recipe.lr) == ("sgd", "plateau", 0.01)  # the paper's
-        assert run_name(recipe, synthetic_faces, "backbone.safetensors") == run_name(recipe, synthetic_faces, None)
+        assert run_name(recipe, synthetic_faces, __file__) == run_name(
+            recipe, synthetic_faces, None
+        )  # it has no backbone
         runs[name] = {(0, "model"): runner.watched_run(recipe, synthetic_faces, tmp_path / name)}
     run = runs["sab"][0, "model"]
     assert (run.predicted["test", "single"] == run.predicted["test", "sorted 16"]).all()

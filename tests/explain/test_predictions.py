@@ -29,7 +29,8 @@ def faces(portrait, astronaut) -> torch.Tensor:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name.endswith("mirror") else name for name in released_models()
+        name if name in ("convcut_ferplus", "ivsa_fer2013") else pytest.param(name, marks=pytest.mark.slow)
+        for name in released_models()
     ],
 )
 def released(request) -> FaceModel:

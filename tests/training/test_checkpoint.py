@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ferlib.data.dataset import FaceDataset, described
+from ferlib.errors import UserError
 from ferlib.models.registry import build_model, load_model
 from ferlib.training.checkpoint import RunFolder
+from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 
 
@@ -79,7 +82,7 @@ def test_a_full_disk_is_seen_before_any_work(recipe, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OSError, match=r"the run needs \d+ MB, but .* has 0 MB free"):
-        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), torch.nn.Identity(), resume=False)
+        RunFolder(tmp_path).check(recipe, model_of(recipe, 0), torch.nn.Identity(), resume=False, began={})
     assert not list(tmp_path.iterdir())
 
 
@@ -87,6 +90,69 @@ def test_the_methods_own_state_is_counted(recipe, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=60_000_000))
     folder, model = RunFolder(tmp_path), model_of(recipe, 0)
-    folder.check(recipe, model, torch.nn.Identity(), resume=False)
+    folder.check(recipe, model, torch.nn.Identity(), resume=False, began={})
     with pytest.raises(OSError, match=r"the run needs \d+ MB, but .* has 60 MB free"):
-        folder.check(recipe, model, torch.nn.Linear(2000, 2000), resume=False)  # 16 MB, and two moments of as much
+        folder.check(
+            recipe, model, torch.nn.Linear(2000, 2000), resume=False, began={}
+        )  # 16 MB, and two moments of as much
+
+
+@pytest.fixture
+def begun(recipe, synthetic_faces, tmp_path):
+    """A function that goes on with a run of which one epoch of two is done."""
+    recipe = recipe.override({"epochs": 2, "batch_size": 32, "classes": synthetic_faces.classes})
+
+    def start(faces, select_by="accuracy"):
+        return fit(model_of(recipe, 0), faces, recipe, tmp_path / "run", resume=True, select_by=select_by)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model_of(recipe, 0), synthetic_faces, recipe, tmp_path / "run", observe=_second_time())
+    return start
+
+
+def _second_time():
+    calls = []
+
+    def observe(model):
+        calls.append(model)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    return observe
+
+
+def test_a_run_goes_on_with_its_own_data_and_choice_of_epoch(begun, synthetic_faces):
+    fewer = synthetic_faces.subset(range(0, len(synthetic_faces), 2))
+    with pytest.raises(UserError, match=r"was started otherwise: test \d+ there, \d+ here, train"):
+        begun(fewer)
+    with pytest.raises(UserError, match="select_by accuracy there, macro_f1 here"):
+        begun(synthetic_faces, "macro_f1")
+    assert len(begun(synthetic_faces)) == 2
+
+
+def test_a_folder_with_other_labels_is_other_data(synthetic_faces):
+    frame = synthetic_faces.frame.assign(file=[f"{i}.png" for i in range(len(synthetic_faces))])
+    folder = FaceDataset("folder", synthetic_faces.classes, frame, synthetic_faces.pixels)
+    rotated = FaceDataset(
+        "folder", folder.classes, frame.assign(label=(frame["label"] + 1) % 7), synthetic_faces.pixels
+    )
+    assert described(folder) == described(folder) != described(rotated)
+    assert described(folder)["faces"] == described(rotated)["faces"] and "digest" not in described(synthetic_faces)
+
+
+def test_of_two_trainings_in_one_folder_the_second_is_refused(begun, synthetic_faces, tmp_path):
+    with RunFolder(tmp_path / "run").used_alone(), pytest.raises(UserError, match="another training is at work"):
+        begun(synthetic_faces)
+    begun(synthetic_faces)
+    assert not list(tmp_path.glob(".*.lock"))
+
+
+def test_a_history_that_lacks_its_last_row_is_written_again(begun, synthetic_faces, tmp_path):
+    """As where a kill came between the state and the table."""
+    begun(synthetic_faces)
+    table = tmp_path / "run" / "history.csv"
+    whole = table.read_text()
+    table.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    begun(synthetic_faces)
+    assert table.read_text() == whole

@@ -50,6 +50,9 @@ def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
     with torch.no_grad():
         next(other.backbone.parameters()).add_(1e-3)
     assert FeatureCache.build(other, faces).path != path
+    padded = small(backbone="efficientnet_lite0")  # the same parameters, another way to pad
+    padded.backbone.load_state_dict(small().backbone.state_dict())
+    assert FeatureCache.build(padded, faces).path != path
 
 
 def test_on_a_device_it_reads_the_same(faces):

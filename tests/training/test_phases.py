@@ -3,20 +3,24 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_runs import SMALL
 
+from ferlib.errors import UserError
+from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import create_model, load_model
 from ferlib.training import phases as module
 from ferlib.training.checkpoint import RunFolder, best_epoch
 from ferlib.training.loop import fit
-from ferlib.training.phases import continued, fit_phases
-from ferlib.training.recipes import RECIPES, phases
+from ferlib.training.phases import continued, fit_phases, phases
+from ferlib.training.recipes import RECIPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
+PLACES = ("phase1/environment.json", "environment.json")
 LAYER_NORM = {"detail.blocks.4.weight", "detail.blocks.4.bias"}
 
 
@@ -106,9 +110,10 @@ def test_the_second_phase_stops_on_training_accuracy(faces, tmp_path):
     )
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_killed_in_either_phase_and_resumed_it_ends_with_the_same_weights(faces, tmp_path, monkeypatch, stop):
-    recipes = plan(faces)
+@pytest.mark.parametrize(("stop", "method"), [(1, "plain"), (3, "plain"), (2, "scn")])
+def test_killed_in_either_phase_and_resumed_it_ends_with_the_same_weights(faces, tmp_path, monkeypatch, stop, method):
+    """With parameters of the method's own, too, which the second phase draws."""
+    recipes = plan(faces, method=method)
     whole, expected = fit_phases(recipes, faces, tmp_path / "whole")
     saves, save = [], RunFolder.save_last
 
@@ -127,6 +132,33 @@ def test_killed_in_either_phase_and_resumed_it_ends_with_the_same_weights(faces,
     assert whole.state_dict().keys() == resumed.state_dict().keys()
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
     assert history["train_loss"].tolist() == expected["train_loss"].tolist()
+
+
+def test_where_the_weights_came_from_is_known_after_the_last_phase(faces, tmp_path):
+    weights = tmp_path / "backbone.safetensors"
+    save_file(create_model("convcut", **SMALL).backbone.net.model.state_dict(), weights)
+    fit_phases(plan(faces, (1, 2)), faces, tmp_path / "run", weights)
+    first, last = (json.loads((tmp_path / "run" / name).read_text()) for name in PLACES)
+    assert first[0]["backbone_weights"] == last[0]["backbone_weights"] == weights_record(weights)
+
+
+def test_finished_logits_are_shifted_once(faces, tmp_path):
+    """At a rate of nothing the second phase changes no bias but by the shift."""
+    first, second = plan(faces, (1, 2), method="logit_adjusted_posthoc")
+    fit_phases([first, replace(second, lr=1e-30)], faces, tmp_path)
+    before, after = (load_model(tmp_path / name / "best").classifier.bias for name in ("phase1", "."))
+    counts = np.bincount(faces.split("train").labels().numpy())
+    assert (after - before).tolist() == pytest.approx((-np.log(counts / counts.sum())).tolist(), abs=1e-5)
+
+
+def test_a_recipe_after_itself_is_refused(tmp_path):
+    recipe = tmp_path / "mine.json"
+    recipe.write_text(json.dumps({"config": {"architecture": "ivsa"}, "after": str(recipe)}))
+    with pytest.raises(UserError, match="would come after itself"):
+        phases(str(recipe))
+    with pytest.raises(UserError, match="would come after itself"):
+        phases("ivsa", {"after": "ivsa"})
+    assert len(phases("ivsa", {"after": "convcut"})) == 2  # `after` is of the last one alone
 
 
 def test_a_model_with_more_parameters_cannot_go_on():

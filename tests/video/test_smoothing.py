@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ferlib.video.smoothing import ExponentialSmoother, fit_rate, label_changes, log_likelihood, smooth
+from ferlib.video.table import VideoTable
 
 
 def stay(rate: float, passed: float, classes: int) -> np.ndarray:
@@ -38,18 +39,24 @@ def test_forwards_backwards_is_the_sum_over_every_way():
 def test_the_rate_of_a_made_up_film_is_found():
     """A chain that changes 0.5 times a second, seen through noise."""
     rng = np.random.default_rng(1)
-    tracks = []
+    tracks, changes = [], 0
     for _ in range(3):
         states, state = [], 0
         for _ in range(3000):
             if rng.random() < 1 - np.exp(-0.5 / 25):
                 state = int(rng.integers(5))
             states.append(state)
+        changes += label_changes(np.array(states))
         seen = np.full((3000, 5), 0.1) + 0.5 * np.eye(5)[states]
         wrong = rng.random(3000) < 0.4  # as often as these probabilities say
         seen[wrong] = 0.1 + 0.5 * np.eye(5)[(np.array(states)[wrong] + rng.integers(1, 5, wrong.sum())) % 5]
         tracks.append((seen, np.arange(3000) / 25))
-    assert fit_rate(tracks) == pytest.approx(0.5, rel=0.3)
+    rate = fit_rate(tracks)
+    assert rate == pytest.approx(0.5, rel=0.3)
+    table = VideoTable(["a", "b", "c", "d", "e"])
+    table.rate = rate
+    assert table.changes_a_second == pytest.approx(changes / (3 * 3000 / 25), rel=0.3)  # a draw in five changes nothing
+    assert VideoTable(["a", "b"]).changes_a_second is None
 
 
 def test_a_flicker_goes_and_a_change_stays():

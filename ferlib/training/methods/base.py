@@ -151,6 +151,7 @@ class Method(nn.Module):
         hard_only: true if it needs one true class a face.
         group: faces that belong together in `order`; a batch must hold whole groups.
         sampling: probability (N,) of every face to be drawn, with replacement; None: every face once an epoch.
+        post_hoc: true if training itself is plain, and all it does is the `logit_shift` of the finished model.
         logit_shift: (classes,), added to the logits of the model that is evaluated and saved; None: nothing.
     """
 
@@ -161,6 +162,7 @@ class Method(nn.Module):
     targets: str | None = None
     uses_counts = False
     hard_only = False
+    post_hoc = False
     group = 1
     sampling: Tensor | None = None
     logit_shift: Tensor | None

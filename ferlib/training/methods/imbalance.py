@@ -123,6 +123,7 @@ class LogitAdjustedPostHoc(Method):
 
     Settings = LogitAdjustment
     uses_counts = True
+    post_hoc = True
 
     def __init__(self, training: TrainingSet):
         super().__init__(training)
