@@ -21,6 +21,7 @@ from ferlib.errors import UserError
 from ferlib.models.int8 import dequantised
 from ferlib.runtime.released import model_folder
 from ferlib.utils.old_names import renamed_fields, renamed_parameter
+from ferlib.utils.tensor_files import let_read
 from ferlib.utils.validation import check_range, check_types
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -176,6 +177,10 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
             kwargs["config"] = config_class(**renamed_fields(json.loads((folder / "config.json").read_text())))
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(str(folder), *args, strict=strict, **kwargs)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        let_read(save_directory / "model.safetensors")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in [name for name in state_dict if name.startswith(prefix)]:

@@ -22,7 +22,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import UserError
@@ -44,6 +44,7 @@ from ferlib.training.methods.logit_shift import output_layer
 from ferlib.utils.atomic import read_json, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
+from ferlib.utils.tensor_files import save_tensors
 
 ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
 
@@ -72,7 +73,7 @@ def write_golden(folder: Path) -> None:
     faces = golden_faces()
     probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
     golden = {"faces": torch.from_numpy(faces), "probabilities": torch.from_numpy(probabilities)}
-    save_file(golden, folder / "golden.safetensors")
+    save_tensors(golden, folder / "golden.safetensors")
 
 
 def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
@@ -209,7 +210,7 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
         weights[bias] = weights[bias] + cast(torch.Tensor, shift)
     if int8:
         weights = quantised(dequantised(weights))  # of a model that is stored so already, the same again
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
         config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)

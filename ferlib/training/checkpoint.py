@@ -25,7 +25,6 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
@@ -36,6 +35,7 @@ from ferlib.training.schedules import epochs_without_gain
 from ferlib.utils.atomic import atomic_write, read_json, write_json
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
+from ferlib.utils.tensor_files import save_tensors
 
 #: Data sets of the same faces in the same splits.
 SAME_SPLITS = {"fer2013", "ferplus", "ferplus_most_votes"}
@@ -180,7 +180,7 @@ class RunFolder:
                 if value is not None:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
         with atomic_write(self.last) as partial:
-            save_file(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
+            save_tensors(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
         with atomic_write(self.path / "history.csv") as partial:
             pd.DataFrame(history).to_csv(partial, index=False)
 

@@ -141,6 +141,12 @@ def test_a_folder_with_other_labels_is_other_data(synthetic_faces):
     assert described(folder)["faces"] == described(rotated)["faces"] and "digest" not in described(synthetic_faces)
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_rest(begun, tmp_path):
+    run = tmp_path / "run"
+    modes = {path: path.stat().st_mode & 0o777 for path in run.rglob("*.safetensors")}
+    assert len(modes) == 2 and {*modes.values()} == {(run / "recipe.json").stat().st_mode & 0o777}
+
+
 def test_of_two_trainings_in_one_folder_the_second_is_refused(begun, synthetic_faces, tmp_path):
     with RunFolder(tmp_path / "run").used_alone(), pytest.raises(UserError, match="another training is at work"):
         begun(synthetic_faces)
