@@ -1,24 +1,23 @@
 """Cut a found face out of its photo in the training set's framing.
 
 **Framing.** The networks are trained on FER2013's 48 x 48 crops, so a photo is cut where those were. Measured with
-this very package on 1,060 random training rows (`benchmarks/framing.py`): a face is found in 98 %; median eye centres
-(14.9, 18.8) and (32.6, 18.7), mouth (24.0, 37.8), eyes 17.6 apart, in pixels of the 48; head tilt within ±15° for 85 %.
-The rows were also put on a black canvas at a random size and place; from half of them every candidate rule for the
-square was fitted, and on the other half the overlap (IoU) of its square with the true frame taken (landmarks: the 68
-points that this package had before the mesh):
+this very package on 1,060 random training rows (`benchmarks/framing.py`, `results/framing.json`): a face is found in
+98 %; median eye centres (14.8, 18.7) and (32.9, 18.5), mouth (24.0, 36.9), eyes 17.8 apart, in pixels of the 48; head
+tilt within ±15° for 85 %. The rows were also put on a black canvas at a random size and place; from half of them every
+candidate rule for the square was fitted, and on the other half the overlap (IoU) of its square with the true frame
+taken:
 
-    centroid and RMS radius of the 68 landmarks   0.79
-    landmarks' bounding box                       0.78
     centroid and RMS radius of the 6 keypoints    0.78   <- used; side = 3.50 radii
+    centroid and RMS radius of the 468 landmarks  0.78
+    landmarks' bounding box                       0.77
     eyes, and eye-to-mouth distance               0.76
     the detector's box                            0.75
     eyes, and distance between them               0.75
 
-FER2013's own scatter (about 15 % in scale) bounds all of them, and which rule it is hardly matters to the models: on
-2,289 photos the default one agrees with the label in 69.9 % by the keypoints, in 69.1 to 70.3 % by the others. The
-keypoints cost nothing, where landmarks take as long as the detector. Tilt is left alone up to `MAX_ROLL`, as in
-FER2013, and beyond it reduced to that: no face looks unlike the training set, and none jumps when its tilt passes a
-threshold.
+FER2013's own scatter bounds all of them, and which rule it is hardly matters to the models: on 2,289 photos the default
+one agrees with the label in 69.9 % by the keypoints, in 69.8 to 71.3 % by the others. The keypoints cost nothing,
+where landmarks take as long as the detector. Tilt is left alone up to `MAX_ROLL`, as in FER2013, and beyond it reduced
+to that: no face looks unlike the training set, and none jumps when its tilt passes a threshold.
 """
 
 import math
