@@ -43,6 +43,9 @@ def run_release(options: argparse.Namespace) -> int:
     run, source = options.run_folder, options.source
     if run and source:
         raise UserError("a new model comes from --run or from --from, not from both")
+    if run and (lacking := [name for name in ("recipe.json", "metrics.json", "best") if not (run / name).exists()]):
+        hint = f"; did you mean {run.parent}?" if (run.parent / "recipe.json").exists() else ""
+        raise UserError(f"{run} is not the folder of a finished run: it has no {lacking[0]}{hint}")
     changed = options.int8 or options.mirror or bool(options.tau)
     if options.sets_only and (run or source or options.out):
         raise UserError("--sets-only is for a model that was released before, where it stands")

@@ -292,6 +292,8 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert main(["calibrate", str(folder), "--data", "synthetic"]) == 0
     assert main([*command, "--no-onnx", "--out", str(released.WEIGHTS)]) == 0
     assert not (released.WEIGHTS / "mine" / "model.onnx").exists()
+    assert main(["release", "mine", "--data", "synthetic", "--run", str(run / "best")]) == 1
+    assert f"it has no recipe.json; did you mean {run}?" in capsys.readouterr().err
     (tmp_path / "pyproject.toml").unlink()
     before = (released.WEIGHTS / "mine" / "config.json").read_text()
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
