@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, norm
+from scipy.stats import binom
 
 from ferlib.evaluation.bootstrap import RESAMPLES, drawn_together, percentiles, resample, sums_over_people
 from ferlib.evaluation.metrics import METRICS, confusion_cells, from_confusion
@@ -85,18 +85,23 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def mcnemar_of_people(labels: np.ndarray, first: np.ndarray, second: np.ndarray, people: np.ndarray) -> float:
-    """P-value of McNemar's test for faces of which some are of one person (Durkalski et al., Stat. Med. 22, 2003).
+    """P-value of McNemar's exact two-sided test with people in place of faces, of whom one may have several.
 
-    With d the faces of a person that the second model alone has right, less those that the first alone has, the sum
-    of d over its root mean square is normal if the models are equally good, for many people.
+    A person's surplus is the number of faces that the second model alone has right, less those that the first alone
+    has. If the models are equally good it is as likely the other way round, for every person apart from the others;
+    the p-value is the chance that the sum is at least so far from zero then. With one face a person it is `mcnemar`'s.
 
     Args:
         labels, first, second: as of `compare`.
         people: the person of each face (N,).
     """
-    each = sums_over_people((second == labels).astype(float) - (first == labels), people)
-    spread = np.sqrt((each**2).sum())
-    return float(2 * norm.sf(abs(each.sum()) / spread)) if spread else 1.0
+    surplus = sums_over_people((second == labels).astype(float) - (first == labels), people).round().astype(int)
+    chances = np.ones(1)  # of every sum from -reach to reach, in steps of one
+    for size in np.abs(surplus[surplus != 0]):
+        way = np.zeros(2 * size)
+        chances = (np.concatenate([chances, way]) + np.concatenate([way, chances])) / 2
+    reach = len(chances) // 2
+    return float(min(1.0, chances[np.abs(np.arange(-reach, reach + 1)) >= abs(surplus.sum())].sum()))
 
 
 def paired_differences(

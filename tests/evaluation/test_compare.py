@@ -1,5 +1,6 @@
 """Two models on the same faces: McNemar against scipy, differences against faces resampled one by one."""
 
+from itertools import product
 from math import comb
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_people_of_one_face_each_are_faces(predictions):
     labels, first, second = predictions
     alone = compare(labels, first, second, 4)
     each = compare(labels, first, second, 4, np.arange(300))
-    assert each.p_value == pytest.approx(alone.p_value, abs=0.02)  # a normal for a binomial
+    assert each.p_value == pytest.approx(alone.p_value)
     np.testing.assert_allclose(each.differences, alone.differences, atol=0.01)
     assert compare(labels, first, first, 4, np.arange(300)).p_value == 1
+
+
+def test_a_persons_faces_go_one_way_or_the_other_together():
+    """Three people with surpluses 2, 1 and -1: of the eight ways six are at least as far from zero as their sum, 2."""
+    labels, people = np.zeros(5, int), np.array([0, 0, 1, 2, 2])
+    first, second = np.array([1, 1, 1, 0, 0]), np.array([0, 0, 0, 1, 0])
+    ways = [sum(way) for way in product((2, -2), (1, -1), (1, -1))]
+    expected = sum(abs(one) >= 2 for one in ways) / 8
+    assert compare(labels, first, second, 2, people).p_value == pytest.approx(expected) == 0.75

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.evaluation.bootstrap import people_in
+from ferlib.evaluation.compare import compare
 from ferlib.experiments import rivals
 from ferlib.experiments.prediction_logger import SINGLE
 from ferlib.experiments.reproduce import METHODS_TABLES, TABLES, Study, check_study
@@ -126,11 +127,11 @@ def test_differences_are_paired(runs, rows, synthetic_faces):
         called = {}
         for name in ROWS:
             run = runs[name][seed]
-            called[name] = run.predicted["test", "single"][rows[name]["best_epochs"][place] - 1] == truth
-        one = int((called["plain"] & ~called["twice the epochs"]).sum())
-        other = int((~called["plain"] & called["twice the epochs"]).sum())
-        expected = binomtest(one, one + other).pvalue if one + other else 1.0
-        assert row["mcnemar"][place] == pytest.approx(expected)
+            called[name] = run.predicted["test", "single"][rows[name]["best_epochs"][place] - 1]
+        people = people_in(synthetic_faces.split("test"))
+        assert people is not None  # they count whole
+        expected = compare(truth, called["plain"], called["twice the epochs"], 7, people).p_value
+        assert row["mcnemar"][place] == expected
     assert "minus_plain" not in rows["plain"]
 
 
