@@ -155,6 +155,6 @@ def described(data: FaceDataset) -> dict:
     told = {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
     if data.name == "folder":
         table = data.frame.assign(label=[data.classes[label] for label in data.frame["label"]])
-        listed = table[["file", "split", "label"]].to_csv(index=False)
+        listed = table[[name for name in ("file", "split", "label") if name in table]].to_csv(index=False)
         told["digest"] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return told
