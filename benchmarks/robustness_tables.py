@@ -55,13 +55,13 @@ def robustness() -> str:
 
 
 def robustness_sets() -> str:
-    """Prediction sets and calibration of our models by kind of corruption, a table each."""
-    entries = {name: entry for name, entry in read("robustness")["entries"].items() if "coverage" in entry["clear"]}
-    tables = []
+    """Prediction sets of our models and calibration of all by kind of corruption, a table each."""
+    entries, tables = read("robustness")["entries"], []
     for title, key in (("in the 90 % set, %", "coverage"), ("cannot say, %", "cannot say"), ("ECE, %", "ece")):
         columns = {
             f"`{name}`": {what: f"{100 * row[key]:.1f}" for what, row in rows_of(entry).items()}
             for name, entry in entries.items()
+            if key in entry["clear"]
         }
         tables.append(written(title, columns, [*KINDS.values(), *OTHERS.values()]))
     return "\n\n".join(tables)
