@@ -123,7 +123,7 @@ class RunFolder:
             raise OSError(f"the run needs {needed / 1e6:,.0f} MB, but {self.path} has {free / 1e6:,.0f} MB free")
 
     def _what_began(self, now: Mapping[str, Any]) -> tuple[dict, dict]:
-        """What the run recorded of the things in `now` when it was started, and these; a file's name does not count."""
+        """The things in `now` as the run recorded them at its start, and as they are; a file's name does not count."""
         first = json.loads((self.path / "environment.json").read_text())[0]
         both = [{key: facts[key] for key in now if key in first} for facts in (first, now)]
         for facts in both:
