@@ -68,7 +68,7 @@ def test_what_is_said_of_the_faces_changes_nothing_in_training(few_faces, tmp_pa
         ("ivsa", "std=[0]", "std above 0"),
         ("ivsa", "mean=[1e999]", "must be finite"),
         ("ivsa", "seed=99999999999999999999", "seed must be at least 0 and at most"),
-        ("ivsa", "architecture=convcut", "no setting architecture"),
+        ("ivsa", "architecture=convcut", "architecture must be one of ivsa"),
         ("ivsa", "after=ivsa", "would come after itself"),
         ("ivsa", 'classes=["a","b"]', "classes come from the data"),
         ("ivsa", "first_epoch=1", "first_epoch follows from the phases"),

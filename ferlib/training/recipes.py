@@ -157,11 +157,14 @@ class Recipe:
         """
         method = settings.get("method", self.method)
         own = {f.name for f in fields(self)} - {"config", "method_settings"}
-        model = {f.name for f in fields(self.config)} - {"architecture"}  # with another it is another recipe
+        model = {f.name for f in fields(self.config)}
         of_method = {f.name for f in fields(METHODS[method].Settings)} if method in METHODS else set()
         unknown = sorted(settings.keys() - own - model - of_method)
         if unknown:
             raise UserError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model | of_method))}")
+        alike = [name for name, entry in MODELS.items() if type(entry.config) is type(self.config)]
+        if settings.get("architecture", alike[0]) not in alike:
+            raise UserError(f"architecture must be one of {', '.join(alike)}; for others there are other recipes")
         config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
         kept = dict(self.method_settings) if method == self.method else {}
         kept |= {key: value for key, value in settings.items() if key in of_method}
