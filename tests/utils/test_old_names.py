@@ -64,9 +64,9 @@ def test_a_run_of_the_first_edition_is_the_same_recipe(tmp_path):
     saved["config"] = {OLD.get(key, key): value for key, value in saved["config"].items()}
     path.write_text(json.dumps({OLD.get(key, key): value for key, value in saved.items()}))
     assert "clip_norm" in path.read_text()
-    run.check(recipe, model, plain, resume=True)
+    run.check(recipe, model, plain, resume=True, began={})
     with pytest.raises(ValueError, match=r"max_grad_norm 1\.0 there, 2\.0 here"):
-        run.check(Recipe(model.config, epochs=2, ema_decay=0.9, max_grad_norm=2.0), model, plain, resume=True)
+        run.check(Recipe(model.config, epochs=2, ema_decay=0.9, max_grad_norm=2.0), model, plain, resume=True, began={})
 
 
 def test_commands_noted_by_the_first_edition_still_run():
