@@ -22,7 +22,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
 from ferlib.experiments.rivals import test_probabilities
-from ferlib.experiments.runner import name_of, untrained
+from ferlib.experiments.runner import recorded_name, untrained
 from ferlib.training.recipes import read_recipe
 
 CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
@@ -58,9 +58,9 @@ def unpack(source: Path, work: Path) -> None:
 
 def name_from(run: Path) -> str:
     """The name of a finished run's folder, from what the run recorded."""
-    start, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("environment", "metrics"))
-    first = start[0]
-    return name_of(read_recipe(run / "recipe.json"), first["data"], first["backbone_weights"], metrics["select_by"])
+    (first, *_), metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("environment", "metrics"))
+    recipe = read_recipe(run / "recipe.json")
+    return recorded_name(recipe, first["data"], first["backbone_weights"], metrics["select_by"])
 
 
 if __name__ == "__main__":

@@ -183,7 +183,8 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
     Raises:
         ValueError: there is no such split.
     """
-    return without_flaws(dataset, split, near).split(split)
+    kept = (dataset.frame["split"] == split) & ~find_flaws(dataset, near).any(axis=1)
+    return dataset.subset(kept.to_numpy()).split(split)
 
 
 def without_flaws(dataset: FaceDataset, split: str, near: bool = False) -> FaceDataset:

@@ -46,9 +46,8 @@ def predict_dataset(
         dataset: the faces.
         batch_size: faces a batch.
         ten_crop: mean over ten crops of every face (four corners, centre, and their mirror images).
-        batch_order: which faces stand together in a batch, see `ferlib.evaluation.batches.ordered_batches`. None: a
-            model of this project whose answers depend on the batch gets faces one at a time; the order is then no
-            matter, and for any other is the stored one.
+        batch_order: which faces stand together in a batch, see `ferlib.evaluation.batches.ordered_batches`. None:
+            one face at a time for a model of this project that mixes its batch, the stored order for any other.
         seed: of a shuffled batch_order.
         classes: the classes wanted, in this order, their probabilities scaled to sum to 1; None: all of the model's.
 

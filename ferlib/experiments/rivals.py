@@ -190,9 +190,8 @@ def compare_rivals(
     Returns:
         A dict a row: its definition and `paper_accuracy`; `metrics` with intervals (accuracy, balanced accuracy,
         macro-F1) and `ece`, the mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences
-        with intervals and a verdict; `mcnemar`: p-value of every seed (where
-        people are known, that for people); `chosen_on_test`: accuracy of the epochs best
-        on test; `minutes` of training and `ms_per_face`, medians.
+        with intervals and a verdict; `mcnemar`: p-value of every seed (where people are known, with people
+        whole); `chosen_on_test`: accuracy of the epochs best on test; `minutes` of training and `ms_per_face`, medians.
     """
     test = data.split("test")
     truth, people = test.labels().numpy(), people_in(test)

@@ -143,15 +143,15 @@ def run_name(
     """A folder's name that tells runs apart, and is the same for the same run, whichever table wants it."""
     weights = weights_source(backbone_weights) if has_backbone(recipe) else None
     recipe = replace(recipe, config=with_normalisation(recipe.config, weights))  # as a run records it
-    return name_of(recipe, described(data), weights_record(weights), select_by)
+    return recorded_name(recipe, described(data), weights_record(weights), select_by)
 
 
-def name_of(recipe: Recipe, data: Mapping[str, Any], weights: Mapping[str, str], select_by: str) -> str:
+def recorded_name(recipe: Recipe, data: Mapping[str, Any], weights: Mapping[str, str], select_by: str) -> str:
     """`run_name` from what a run records of itself.
 
     Args:
         recipe: of the run.
-        data: name and faces of every split, as `ferlib.training.loop.described` gives them.
+        data: name and faces of every split, as `ferlib.data.dataset.described` gives them.
         weights: of the backbone, as `ferlib.models.pretrained.weights_record` gives them; a file counts by its content.
         select_by: the metric that chose the epoch.
     """

@@ -15,7 +15,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -80,8 +80,9 @@ class RunFolder:
         try:
             yield
         finally:
+            with suppress(OSError):  # before it is free, or the file of the next one would be removed
+                Path(lock.lock_file).unlink()
             lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
 
     def check(
         self, recipe: Recipe, model: FaceModel, method: nn.Module, resume: bool, began: Mapping[str, Any]
@@ -181,8 +182,7 @@ class RunFolder:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
         with atomic_write(self.last) as partial:
             save_tensors(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
-        with atomic_write(self.path / "history.csv") as partial:
-            pd.DataFrame(history).to_csv(partial, index=False)
+        self._write_history(pd.DataFrame(history))
 
     def load_last(
         self, model: nn.Module, ema_model: nn.Module | None, method: nn.Module, optimizer: Optimizer
@@ -206,11 +206,14 @@ class RunFolder:
 
     def finish(self, history: pd.DataFrame, select_by: str, recipe: Recipe) -> None:
         """Write the history as a table, and metrics.json: what the best epoch reached on the faces that chose it."""
-        with atomic_write(self.path / "history.csv") as partial:  # a kill may have come between it and the last epoch
-            history.to_csv(partial, index=False)
+        self._write_history(history)  # a kill may have come between it and the last epoch
         best = history.loc[best_epoch(history, select_by, recipe.kept_gain)]
         figures = {"epochs": len(history), "select_by": select_by, "protocol": recipe.protocol, "best": best.to_dict()}
         self._write_json("metrics.json", figures)
+
+    def _write_history(self, history: pd.DataFrame) -> None:
+        with atomic_write(self.path / "history.csv") as partial:
+            history.to_csv(partial, index=False)
 
     def _write_json(self, name: str, content: object) -> None:
         write_json(self.path / name, content, indent=2)

@@ -163,7 +163,7 @@ class Recipe:
         if unknown:
             raise UserError(f"no setting {', '.join(unknown)}; there are {', '.join(sorted(own | model | of_method))}")
         alike = [name for name, entry in MODELS.items() if type(entry.config) is type(self.config)]
-        if settings.get("architecture", alike[0]) not in alike:
+        if "architecture" in settings and settings["architecture"] not in alike:
             raise UserError(f"architecture must be one of {', '.join(alike)}; for others there are other recipes")
         config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
         kept = dict(self.method_settings) if method == self.method else {}
