@@ -5,8 +5,9 @@
 In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; teachers,
 networks fine-tuned whole on FERPlus's votes with averaged weights; a tiny ladder, which shows that studies run on the
 card; the rivals' methods on one host, as many as there is time for; students of three sizes, three seeds each, which
-learn from all teachers' answers; IVSA with CBAM and without attention; and, alone on the card, `benchmarks/training.py
---parts gpu`. IVSA without its block is judged here; what comes back whole is judged where the exact test split is.
+learn from all teachers' answers; the recipe of `ferlib-l` with two more seeds; IVSA with CBAM and without attention;
+and, alone on the card, `benchmarks/training.py --parts gpu`. The methods' table goes on from the runs that
+results/methods_runs.zip holds. IVSA without its block is judged here; what comes back whole is judged where the exact test split is.
 
 ROOT is a data root with weights/, where the backbones and two released models, the first teachers, are, and fer2013/
 with fer2013new.csv and fer2013.csv, .csv.gz or fer2013_compact.npz, whose faces may be JPEGs: train on them, but report
@@ -116,12 +117,14 @@ METHODS = (  # the rivals' methods, also whole
     f"reproduce methods --data ferplus --backbone {FACE[0]} --backbone-weights {{weights}}/{FACE[1]}.safetensors "
     f"--keep-stages 4 --input-size 112 --processes 4 --set mean={FACE[2]} std={FACE[3]}"
 )
+METHODS_KEPT = ROOT / "results" / "methods_runs.zip"
 PARTS = {
     "ivsa_sab": Part(f"train ivsa --data fer2013 {GRAPHS} block=sab", kept=True),
     **TEACHERS,
     "ladder": Part(LADDER, trains=False),
     "methods": Part(METHODS, trains=False),
     **STUDENTS,
+    **{f"ferlib_l_{seed}": Part(fine_tuning(160, 10, seed), kept=True) for seed in (2, 3)},
     **{
         name: Part(f"train ivsa --data fer2013 {GRAPHS} {settings}", judged="fer2013", until=0.8)
         for name, settings in (
@@ -216,6 +219,9 @@ class Session:
         words = [self.there(word) for word in command.split()]
         if not part.trains:
             work = [] if part.alone else ["--work", str(run / "runs")]
+            if name == "methods":
+                kept = ["benchmarks/finished_runs.py", "unpack", str(METHODS_KEPT), str(run / "runs")]
+                self.step(name, "unpack", kept, self.left())
             self.step(name, "run", [*words, "--out", str(run / "result.json"), *work], self.left(part.until))
             if name == "methods":
                 pack = ["benchmarks/finished_runs.py", "pack", str(run / "runs"), str(run / "runs.zip")]

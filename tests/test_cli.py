@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -206,6 +208,20 @@ def test_an_interrupted_training_says_how_to_go_on(few_faces, tmp_path, capsys, 
     assert main([*command[:4], "--resume", *command[4:]]) == 0
     out = capsys.readouterr().out
     assert "epoch 1/2" not in out and "epoch 2/2" in out
+
+
+def test_a_training_that_is_terminated_ends_as_by_ctrl_c(few_faces, tmp_path, capsys, monkeypatch):
+    settings = ["widths=[4,8,8,8]", "hidden=16", "epochs=2"]
+    command = ["train", "ivsa", "--data", "synthetic", "--out", str(tmp_path), "--set", *settings]
+    monkeypatch.setattr(sys, "argv", ["ferlib", *command])
+    monkeypatch.setattr(RunFolder, "save_last", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the tests live on if the command does not look after it
+    try:
+        assert main() == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "interrupted; the same command with --resume goes on" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.lock"))
 
 
 @pytest.mark.parametrize(

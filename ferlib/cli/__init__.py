@@ -1,11 +1,12 @@
 """The command line: `python -m ferlib COMMAND`. Every command prints its result to stdout and its complaints to stderr.
 
 Exit codes: 0 done, 1 something could not be done (a sentence says what) or an audit failed, 2 wrong usage, 130
-interrupted. One file a command.
+interrupted, by Ctrl-C or by whoever ends the process (SIGTERM). One file a command.
 """
 
 import argparse
 import io
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None:  # a cluster, a container or `kill`: half-made files are cleared away then as well
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(words)
     options.words = words  # for a command that starts itself again

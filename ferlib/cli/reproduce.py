@@ -159,7 +159,7 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
         yield
     finally:
         for helper in helpers:
-            helper.terminate()  # its runs are all done, or this process could not go on either
+            helper.kill()  # its runs are all done, or this process could not go on either
             helper.wait()
 
 

@@ -9,8 +9,7 @@ from torchvision.transforms.functional import center_crop, ten_crop
 
 from ferlib.errors import UserError
 from ferlib.models.base import ModelConfig
-
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L")
+from ferlib.runtime.preprocess import GREY_WEIGHTS
 
 
 def resize(x: Tensor, side: int) -> Tensor:

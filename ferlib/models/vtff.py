@@ -22,8 +22,8 @@ from ferlib.models.backbone import Backbone
 from ferlib.models.base import Normalisation
 from ferlib.models.heads import Head, HeadModel
 from ferlib.models.lbp import local_binary_patterns
-from ferlib.models.preprocess import GREY_WEIGHTS
 from ferlib.models.tokens import Blocks, ClassToken, TokenConfig, Tokens
+from ferlib.runtime.preprocess import GREY_WEIGHTS
 from ferlib.utils.validation import check_range
 
 

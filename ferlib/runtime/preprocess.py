@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L")
 
 
 @dataclass(frozen=True)
