@@ -4,10 +4,10 @@
 
 In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; teachers,
 networks fine-tuned whole on FERPlus's votes with averaged weights; a tiny ladder, which shows that studies run on the
-card; the rivals' methods on one host, as many as there is time for; students of three sizes, three seeds each, which
-learn from all teachers' answers; the recipe of `ferlib-l` with two more seeds; IVSA with CBAM and without attention;
-and, alone on the card, `benchmarks/training.py --parts gpu`. The methods' table goes on from the runs that
-results/methods_runs.zip holds. IVSA without its block is judged here; what comes back whole is judged where the exact test split is.
+card; the rivals' methods on one host, as many as there is time for, from where results/methods_runs.zip stops; students
+of three sizes, three seeds each, which learn from all teachers' answers; the recipe of `ferlib-l` with two more seeds;
+IVSA with CBAM and without attention; and, alone on the card, `benchmarks/training.py --parts gpu`. IVSA without its
+block is judged here; what comes back whole is judged where the exact test split is.
 
 ROOT is a data root with weights/, where the backbones and two released models, the first teachers, are, and fer2013/
 with fer2013new.csv and fer2013.csv, .csv.gz or fer2013_compact.npz, whose faces may be JPEGs: train on them, but report

@@ -73,7 +73,7 @@ def run(*options: str) -> subprocess.CompletedProcess:
 def test_a_session_of_two_batches_and_its_continuation(compact, tmp_path):
     places = ["--data", str(compact), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     small = [*places, "--batches", "2", "--jobs", "1", "--minutes", "100"]
-    parts = ["teacher_face_112_mixup", "student_s_0", "ivsa_sab", "ivsa_none", "speed"]
+    parts = ["teacher_face_112_mixup", "methods", "student_s_0", "ivsa_sab", "ivsa_none", "speed"]
     done = run(*small, "--parts", *parts)
     assert done.returncode == 1  # the teacher and its student: their backbone's weights are not here
     told = json.loads((tmp_path / "out" / "session.json").read_text())
@@ -84,6 +84,7 @@ def test_a_session_of_two_batches_and_its_continuation(compact, tmp_path):
     assert steps["ivsa_none"] == dict.fromkeys(["train", *tests, *(f"{test}_ten_crop" for test in tests)], 0)
     assert steps["ivsa_sab"] == {"train": 0}  # comes back, and is judged elsewhere
     assert steps["teacher_face_112_mixup"] == steps["student_s_0"] == {"train": 1} and steps["speed"] == {"run": 0}
+    assert steps["methods"] == {"unpack": 0, "run": 1, "pack": 0}  # of the runs that are kept; no further ones
     assert "no weights file" in " ".join(told["parts"]["teacher_face_112_mixup"]["steps"]["train"]["last words"])
     assert told["faces"] == "compact copy" and len(told["parts"]["ivsa_sab"]["history"]) == 3
     with zipfile.ZipFile(tmp_path / "out" / "models_0.zip") as file:
