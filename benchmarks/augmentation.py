@@ -32,6 +32,7 @@ from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import build_model, load_model
 from ferlib.training.loop import fit
+from ferlib.training.recipes import read_recipe
 from ferlib.utils.atomic import write_json
 
 ARMS = ("none", "flip", "flip_affine", "flip_affine_erase", "flip_affine_erase_spoil")
@@ -64,6 +65,12 @@ def right(folder: Path, conditions: Conditions) -> np.ndarray:
         return probabilities.argmax(axis=1) == truth
 
     return computed_once(folder / f"right-{conditions.digest}.npy", found)
+
+
+def answered(augment: str, work: Path, conditions: Conditions, epochs: int) -> np.ndarray:
+    """What `right` found of an augmentation so far, (S, faces): of all runs below `work` of so many epochs."""
+    paths = sorted(work.glob(f"{augment}-[0-9]*/right-{conditions.digest}.npy"))
+    return np.array([np.load(path) for path in paths if read_recipe(path.with_name("recipe.json")).epochs == epochs])
 
 
 def together(answers: np.ndarray, conditions: Conditions) -> dict[str, np.ndarray]:
@@ -116,12 +123,11 @@ def main() -> None:
     for seed in options.seeds:
         for augment in options.augment:
             right(trained(augment, seed, options.backbone_weights, options.work, options.epochs), conditions)
-            kept = {arm: sorted(options.work.glob(f"{arm}-[0-9]*/right-{conditions.digest}.npy")) for arm in ARMS}
-            arms = {arm: np.stack([np.load(path) for path in paths]) for arm, paths in kept.items() if paths}
+            arms = {arm: answered(arm, options.work, conditions, options.epochs) for arm in ARMS}
             write_json(
                 options.out,
                 {"command": typed_command(), **machine(), "epochs": options.epochs, "faces": len(conditions.truth)}
-                | {"arms": compared(arms, conditions)},
+                | {"arms": compared({arm: answers for arm, answers in arms.items() if len(answers)}, conditions)},
             )
 
 

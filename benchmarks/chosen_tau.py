@@ -35,7 +35,7 @@ def main() -> None:
     if options.int8:
         model.load_state_dict(dequantised(quantised(model.state_dict())))
     part = dataset.split("validation")
-    plain = temperature_scaled(predict_dataset(model, part), 1 / model.config.temperature)
+    plain = temperature_scaled(predict_dataset(model, part, classes=part.classes), 1 / model.config.temperature)
     prior = np.bincount(dataset.split("train").labels().numpy(), minlength=plain.shape[1])
     truth, names = part.labels().numpy(), ("accuracy", "balanced_accuracy", "macro_f1")
     found = {tau: summary(truth, adjusted(plain, prior / prior.sum(), tau, 1)) for tau in TAUS}

@@ -16,8 +16,6 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
-
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
@@ -35,11 +33,9 @@ def test_faces(name: str) -> FaceDataset:
 
 
 def pack(work: Path, target: Path) -> None:
-    """Write the zip; a run whose last epoch is not done is left out."""
+    """Write the zip; a run that has not ended is left out."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
-        for run in sorted(path.parent for path in work.glob("*/history.csv")):
-            if len(pd.read_csv(run / "history.csv")) < json.loads((run / "recipe.json").read_text())["epochs"]:
-                continue
+        for run in sorted(path.parent for path in work.glob("*/metrics.json")):  # written when a run has ended
             test_probabilities(run, test_faces(run.name.split("-")[0]))
             for path in (path for pattern in CARRIED for path in run.glob(pattern)):
                 file.write(path, path.relative_to(work))

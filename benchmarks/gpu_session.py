@@ -218,15 +218,7 @@ class Session:
             command = command.replace(place, os.path.relpath(path, ROOT))
         words = [self.there(word) for word in command.split()]
         if not part.trains:
-            work = [] if part.alone else ["--work", str(run / "runs")]
-            if name == "methods":
-                kept = ["benchmarks/finished_runs.py", "unpack", str(METHODS_KEPT), str(run / "runs")]
-                self.step(name, "unpack", kept, self.left())
-            self.step(name, "run", [*words, "--out", str(run / "result.json"), *work], self.left(part.until))
-            if name == "methods":
-                pack = ["benchmarks/finished_runs.py", "pack", str(run / "runs"), str(run / "runs.zip")]
-                self.step(name, "pack", pack, self.left())
-                self.send([path for path in [run / "runs.zip"] if path.exists()])
+            self.study(name, words)
             return
         short = ["epochs=2"] if self.options.batches else []
         if self.step(name, "train", [*words, *short, "--out", str(run), "--resume"], self.left(part.until)):
@@ -242,6 +234,22 @@ class Session:
         for test, how in (TESTS | crops).items():
             judge = ["evaluate", str(run / "best"), "--data", part.judged, *how.split()]
             self.step(name, test, [*judge, "--out", str(run / f"{test}.json")], self.left())
+
+    def study(self, name: str, words: list[str]) -> None:
+        """A part that is no single training; the methods' runs come back."""
+        part, run = PARTS[name], self.options.work / name
+        work = [] if part.alone else ["--work", str(run / "runs")]
+        if name == "methods":
+            kept = ["benchmarks/finished_runs.py", "unpack", str(METHODS_KEPT), str(run / "runs")]
+            self.step(name, "unpack", kept, self.left())
+        new = self.step(name, "run", [*words, "--out", str(run / "result.json"), *work], self.left(part.until))
+        if name == "methods":
+            if new:
+                with self.lock:
+                    self.done[name].pop("pack", None)  # there are more runs now
+            pack = ["benchmarks/finished_runs.py", "pack", str(run / "runs"), str(run / "runs.zip")]
+            self.step(name, "pack", pack, self.left())
+            self.send([path for path in [run / "runs.zip"] if path.exists()])
 
     @staticmethod
     def there(word: str) -> str:

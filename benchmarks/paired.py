@@ -11,8 +11,8 @@ from pathlib import Path
 from machine import machine, typed_command
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
-from ferlib.evaluation.compare import disagreements, mcnemar
+from ferlib.evaluation.bootstrap import people_in
+from ferlib.evaluation.compare import compare
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.registry import load_model
 from ferlib.utils.atomic import write_json
@@ -25,14 +25,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     options = parser.parse_args()
     test = load_dataset(options.data).split("test")
-    first, second = (predict_dataset(load_model(name), test).argmax(axis=1) for name in options.models)
-    draws = Resampling(test, 1, RESAMPLES)
-    (before, before_drawn), (after, after_drawn) = draws.measure([first]), draws.measure([second])
+    answers = (predict_dataset(load_model(name), test, classes=test.classes) for name in options.models)
+    first, second = (probabilities.argmax(axis=1) for probabilities in answers)
+    found = compare(test.labels().numpy(), first, second, len(test.classes), people_in(test))
+    gains = found.differences.rename(columns={"difference": "value"})[["value", "low", "high"]]
     write_json(
         options.out,
         {"command": typed_command(), **machine(), "models": options.models, "data": options.data, "faces": len(test)}
-        | {"second_minus_first": intervals((after - before).mean(axis=0), after_drawn - before_drawn)}
-        | {"mcnemar": mcnemar(*disagreements(test.labels().numpy(), first, second))},
+        | {"second_minus_first": gains.to_dict("index"), "mcnemar": found.p_value},
     )
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from ferlib.data.registry import load_dataset
 from ferlib.experiments import imbalance
-from ferlib.training.methods import METHODS
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
 
-REMEDIES = [imbalance.PLAIN, *(name for name in METHODS if name != "plain")]  # as the table calls them
+REMEDIES = [imbalance.PLAIN, *imbalance.imbalance_names()]  # as the table calls them
 
 
 def main() -> None:
@@ -39,6 +38,8 @@ def main() -> None:
         for method in options.remedies
         if method in imbalance.methods_for(sets[data])
     ]
+    if lacking := sorted(sets.keys() - {data for data, _, _ in plans}):
+        parser.error(f"none of these methods can be had on {', '.join(lacking)}")
     rows = []
     for number, (data, method, seed) in enumerate(plans, start=1):
         began = time.perf_counter()

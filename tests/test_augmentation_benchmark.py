@@ -1,6 +1,7 @@
 """What augmentation buys: one small network trained and asked, and the figures beside what is counted by hand."""
 
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -64,6 +65,11 @@ def test_runs_of_two_calls_are_one_table(synthetic_faces: FaceDataset, tmp_path,
         command += ["--augment", augment, "--work", str(tmp_path / "runs"), "--out", str(out)]
         monkeypatch.setattr(sys, "argv", command)
         augmentation.main()
+    longer = tmp_path / "runs" / "none-9"
+    shutil.copytree(tmp_path / "runs" / "none-0", longer)
+    recipe = json.loads((longer / "recipe.json").read_text())
+    (longer / "recipe.json").write_text(json.dumps(recipe | {"epochs": 5}))
+    assert [len(augmentation.answered("none", tmp_path / "runs", faces, epochs)) for epochs in (1, 5)] == [1, 1]
     told = json.loads(out.read_text())
     assert {*told["arms"]} == {"none", "flip_affine_erase_spoil"} and told["epochs"] == 1
     clear = told["arms"]["none"]["kinds"]

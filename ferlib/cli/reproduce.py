@@ -86,9 +86,8 @@ def run_reproduce(options: argparse.Namespace) -> int:
     with _helpers(options):
         for name, data, own in planned:
             for entry in TABLES[name].make(own, data, name):
-                if not options.only_train:
-                    entry["command"] = _command(options, name, data.name)
-                    _merge(options.out, entry)
+                entry["command"] = _command(options, name, data.name)
+                _merge(options.out, entry)
     return 0
 
 
@@ -117,6 +116,7 @@ def _study(options: argparse.Namespace) -> "Study":
         options.train_faces,
         parse_settings(options.set),
         options.rows,
+        judges=not options.only_train,
     )
 
 

@@ -153,7 +153,7 @@ def described(data: FaceDataset) -> dict:
     """
     faces = data.frame["split"].value_counts(sort=False)
     told = {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
-    if data.name == "folder":
+    if data.name.split("_")[0] == "folder":  # and of what is made of one, with flipped labels say
         table = data.frame.assign(label=[data.classes[label] for label in data.frame["label"]])
         listed = table[[name for name in ("file", "split", "label") if name in table]].to_csv(index=False)
         told["digest"] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]

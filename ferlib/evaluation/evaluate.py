@@ -141,7 +141,12 @@ def evaluate(
         with evaluating(model):
             mixes = mixes_neighbours(pixel_logits(model, part, ten_crop, classes), truth)
         batch_order = "single" if mixes else "stored"
-    probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
+    try:
+        probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
+    except (ValueError, RuntimeError) as error:
+        if batch_order != "single" or isinstance(error, UserError):
+            raise
+        raise UserError(f"the model cannot predict a face alone: {error}") from error
     predicted, people = probabilities.argmax(axis=1), people_in(part)
     report: Report = {
         "model": asdict(model.config),

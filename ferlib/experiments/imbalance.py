@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import FaceDataset, described
 from ferlib.data.imbalance import imbalance_ratio
 from ferlib.errors import UserError
 from ferlib.evaluation.batches import ordered_batches, predict_batches
@@ -31,12 +31,14 @@ from ferlib.evaluation.bootstrap import Resampling, clusters, intervals
 from ferlib.evaluation.metrics import METRICS, confusion, from_confusion, summary
 from ferlib.experiments.runner import untrained
 from ferlib.models.base import evaluating
+from ferlib.models.pretrained import weights_record
+from ferlib.models.registry import weights_source
 from ferlib.training.checkpoint import best_epoch
 from ferlib.training.features import FeatureCache, feature_logits
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
 from ferlib.training.methods import imbalance as imbalance_methods
-from ferlib.training.recipes import RECIPES, Recipe, fitted_config
+from ferlib.training.recipes import RECIPES, Recipe, as_set, fitted_config
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
 
@@ -55,8 +57,12 @@ def without_tiny_classes(dataset: FaceDataset) -> FaceDataset:
 
 def methods_for(dataset: FaceDataset) -> list[str]:
     """Names of the imbalance methods to be compared on a data set, as the table calls them, plain training first."""
-    ours = {name: method for name, method in METHODS.items() if method.__module__ == imbalance_methods.__name__}
-    return [PLAIN, *(name for name, method in ours.items() if dataset.has_votes or not method.targets)]
+    return [PLAIN, *(name for name in imbalance_names() if dataset.has_votes or not METHODS[name].targets)]
+
+
+def imbalance_names() -> list[str]:
+    """Names of the training methods against class imbalance."""
+    return [name for name, method in METHODS.items() if method.__module__ == imbalance_methods.__name__]
 
 
 def method_recipe(
@@ -73,7 +79,7 @@ def method_recipe(
     """
     changes = {"targets": "hard", "method": "plain" if method == PLAIN else method, "seed": seed, "epochs": epochs}
     recipe = RECIPES["convcut_ferplus_frozen"].override({"downscale_to": None} | (settings or {}) | changes)
-    return replace(recipe, config=fitted_config(recipe.config, dataset))
+    return replace(recipe, config=fitted_config(recipe.config, dataset)).override(as_set(settings))
 
 
 def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Path | None, work: Path) -> dict:
@@ -89,18 +95,19 @@ def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Pat
         `compare_methods` takes some of these.
 
     Raises:
-        UserError: the folder holds such a run by another recipe.
+        UserError: the folder holds such a run by another recipe, or from other data or weights.
     """
     folder = work / f"{dataset.name}-{recipe.method}-{recipe.seed}"
-    path = folder.with_suffix(".json")
+    path = folder.with_name(f"{folder.name}.json")
+    began = {"data": described(dataset), "weights": weights_record(weights_source(backbone_weights))}
     if path.exists():
         row = json.loads(path.read_text())
-        if row["recipe"] != json.loads(json.dumps(recipe.to_json())):
-            raise UserError(f"{path} was made by another recipe; take another work folder (--work)")
+        if row["recipe"] != json.loads(json.dumps(recipe.to_json())) or row.get("began", began) != began:
+            raise UserError(f"{path} was made by another recipe, from other data or weights; take another work folder")
         return row
     model = untrained(recipe, backbone_weights)
     history = fit(model, dataset, recipe, folder, resume=True, select_by=SELECT_BY)
-    best, test = best_epoch(history, SELECT_BY), dataset.split("test")
+    best, test = best_epoch(history, SELECT_BY, recipe.kept_gain), dataset.split("test")
     truth = test.labels().numpy()
     with evaluating(model):
         logits = feature_logits(model, FeatureCache.build(model, test))
@@ -114,6 +121,7 @@ def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Pat
         "test": summary(truth, probabilities),
         "seconds": float(history["seconds"].sum()),
         "recipe": recipe.to_json(),
+        "began": began,
         "commit": commit(),
         "predicted": probabilities.argmax(axis=1).tolist(),
     }

@@ -13,13 +13,14 @@ rows of table 1 are that code's network. Which epochs, widths and schedule were 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
+from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
@@ -32,6 +33,8 @@ from ferlib.models.registry import MODELS, with_normalisation
 from ferlib.training.recipes import RECIPES, Recipe, at_ivsa_size, fitted_config
 from ferlib.utils.commit import commit
 
+IVSA_SIZES = {"widths", "hidden"}
+ROWS_DIFFER_BY = {"architecture", "block"}  # in IVSA's tables
 BATCH, TOKEN, NONE, CODE = "convcut_batch", "convcut", "convcut_none", "convcut_published"
 TEN_CROPS = "ten crops"
 PROTOCOLS = ("published", "alone", "honest", TEN_CROPS)
@@ -127,7 +130,7 @@ def row_recipes(
     recipes = {
         (seed, reading): replace(
             base,
-            config=row_config(base.config, MODELS[name].config, row, data, backbone),
+            config=row_config(base.config, MODELS[name].config, row, data, backbone, changes),
             epochs=epochs or base.epochs,
             seed=seed,
         )
@@ -138,14 +141,35 @@ def row_recipes(
 
 
 def row_config(
-    base: ModelConfig, config: ModelConfig, row: Row, data: FaceDataset, backbone: BackboneChoice
+    base: ModelConfig,
+    config: ModelConfig,
+    row: Row,
+    data: FaceDataset,
+    backbone: BackboneChoice,
+    changes: Mapping[str, Any],
 ) -> ModelConfig:
-    """The config of a row: the named model's, on this backbone or in this recipe's sizes, for these classes."""
+    """The config of a row: the named model's, on this backbone or in this recipe's sizes, for these classes.
+
+    Args:
+        base: of the table's recipe, changed as asked.
+        config: of the row's model.
+        row: of the table.
+        data: that will be trained on.
+        backbone: see `row_recipes`.
+        changes: asked for; those of IVSA's config are taken over, sizes where the network has them.
+
+    Raises:
+        UserError: another change is of a field that the row's network lacks, or that tells the rows apart.
+    """
     if isinstance(base, IVSAConfig):
         sized: ModelConfig = with_normalisation(at_ivsa_size(config), None)
         if isinstance(config, IVSAConfig):
             sized = replace(config, widths=base.widths, hidden=base.hidden)
-        return replace(sized, classes=data.classes, **row.settings)
+        asked = {one.name for one in fields(base)} & changes.keys() - IVSA_SIZES
+        if wrong := sorted(asked - {one.name for one in fields(config)} | asked & ROWS_DIFFER_BY):
+            raise UserError(f"{wrong[0]} cannot be set for {row.name}; it has none, or is told apart by it")
+        taken = {name: getattr(base, name) for name in asked} | {"classes": data.classes}
+        return replace(sized, **taken | dict(row.settings))
     placed = replace(on_backbone(config, backbone), **row.settings)
     return fitted_config(placed if placed.architecture == CODE else with_head_norm(placed), data)
 
@@ -288,7 +312,7 @@ def pattern(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     for row in own[own["minus_previous_value"].notna() & own["paper"].notna()].itertuples():
         before = printed.index[printed.index.get_loc(row.row) - 1]
         theirs = 100 * (printed[row.row] - printed[before])
-        if not theirs:  # the paper has no figure for the row before, or shows no step
+        if pd.isna(theirs) or not theirs:  # the paper has no figure for the row before, or shows no step
             continue
         ours, low, high = (100 * getattr(row, f"minus_previous_{name}") for name in ("value", "low", "high"))
         same = low > 0 if theirs > 0 else high < 0

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
@@ -28,8 +27,15 @@ from ferlib.experiments.runner import (
     watched_runs,
 )
 from ferlib.models.registry import load_model
-from ferlib.training.recipes import RECIPES, Recipe
+from ferlib.training.recipes import Recipe
 
+#: Fields of a recipe that a table decides, and by what.
+DECIDED_BY = {
+    "seed": "its runs have those of --seeds",
+    "epochs": "they are those of --epochs",
+    "classes": "they are the data's",
+    "first_epoch": "a run begins with its first",
+}
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
@@ -50,6 +56,7 @@ class Study:
         train_faces: train on so many faces, drawn at random; None: on all.
         settings: fields to change in the recipe, see `Recipe.override`.
         rows: names of the rows wanted, of a table that has rows; None: all.
+        judges: whether its runs are made a table; one of several processes does, the others train.
     """
 
     backbone: BackboneChoice
@@ -59,6 +66,7 @@ class Study:
     train_faces: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[str] | None = None
+    judges: bool = True
 
     def run(self, recipes: Sequence[Recipe], data: FaceDataset) -> list[LoggedRun]:
         """The runs of these recipes, trained or read."""
@@ -91,6 +99,8 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         UserError: a split is empty, a row or recipe field unknown, the backbone or its weights are not to be had.
     """
     check_splits(data)
+    if decided := sorted(DECIDED_BY.keys() & set(study.settings)):
+        raise UserError(f"{decided[0]} cannot be set for a table: {DECIDED_BY[decided[0]]}")
     TABLES[table].check(data)
     rows: Sequence[rivals.Rival | paper_tables.Row] = paper_tables.TABLES.get(table, ())
     if table in METHODS_TABLES:
@@ -99,12 +109,25 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
         raise UserError(f"{table} has no rows to choose from")
     if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
         raise UserError(f"{table} has no row {unknown[0]}; it has {', '.join(row.name for row in rows)}")
-    if table.startswith("ivsa"):
-        RECIPES["ivsa"].override(dict(study.settings))
-    else:
-        small = data.subset(np.arange(min(len(data), 1)))
-        probe = ladder.ladder_recipes("convcut", small, study.backbone, 1, [0])[0, "none"]
-        untrained(probe.override(dict(study.settings)), study.backbone.weights)
+    if table == "purity" and study.settings.get("flip_tta"):
+        raise UserError("purity asks networks for the features of one side of a face; leave flip_tta out")
+    recipes = _all_recipes(table, study, data)
+    if not table.startswith("ivsa"):
+        untrained(recipes[0], study.backbone.weights)
+
+
+def _all_recipes(table: str, study: Study, data: FaceDataset) -> list[Recipe]:
+    """The recipes of a table, those of the first seed; UserError where one of them cannot be made."""
+    one = replace(study, seeds=study.seeds[:1])
+    if table in METHODS_TABLES:
+        return [_rival_recipe(one, rival, data, table, one.seeds[0]) for rival in _rivals_wanted(one, data, table)]
+    if table == "annotators":
+        by_row = [_annotator_recipes(one, row, annotators.labelled_by(data, row.labels)) for row in annotators.ROWS]
+        return [recipe for own in by_row for recipe in own.values()]
+    if table in paper_tables.TABLES:
+        return [recipe for own in _row_recipes(one, data, table).values() for recipe in own.values()]
+    models = ladder.NETWORKS if table == "ladder" else ("convcut",)
+    return [recipe for model in models for recipe in _ladder_recipes(one, data, model).values()]
 
 
 def _ladders(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
@@ -113,6 +136,8 @@ def _ladders(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
     for model in ladder.NETWORKS:
         recipes = _ladder_recipes(study, data, model)
         runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
+        if not study.judges:
+            continue
         entry = ladder.ladder_entry(model, study.backbone, recipes, runs, data, whole)
         print(ladder.sentence(entry), flush=True)
         yield entry
@@ -131,6 +156,8 @@ def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     batch = {seed: recipe for (seed, network), recipe in recipes.items() if network == "batch"}
     runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
     misled = dict(zip(batch, study.run(list(batch.values()), relabelled), strict=True))
+    if not study.judges:
+        return []
     models: dict[str, dict[int, Any]] = {"batch": {}, "none": {}}
     for (seed, network), run in runs.items():
         models[network][seed] = load_model(run.folder / "best")
@@ -141,28 +168,27 @@ def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 
 def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     data = subsampled(whole, study.train_faces)
+    recipes = _row_recipes(study, data, table)
+    runs = {name: dict(zip(own, study.run(list(own.values()), data), strict=True)) for name, own in recipes.items()}
+    return [paper_tables.table_entry(table, study.backbone, recipes, runs, data)] if study.judges else []
+
+
+def _row_recipes(study: Study, data: FaceDataset, table: str) -> dict[str, dict[tuple[int, str], Recipe]]:
+    """Name of a row -> its recipes, of the rows that are wanted."""
     epochs = study.epochs or (None if table.startswith("ivsa") else ladder.EPOCHS)
-    recipes, runs = {}, {}
-    for row in paper_tables.TABLES[table]:
-        if study.rows is None or row.name in study.rows:
-            recipes[row.name] = paper_tables.row_recipes(
-                table, row, data, study.backbone, epochs, study.seeds, study.settings
-            )
-            found = study.run(list(recipes[row.name].values()), data)
-            runs[row.name] = dict(zip(recipes[row.name], found, strict=True))
-    return [paper_tables.table_entry(table, study.backbone, recipes, runs, data)]
+    return {
+        row.name: paper_tables.row_recipes(table, row, data, study.backbone, epochs, study.seeds, study.settings)
+        for row in paper_tables.TABLES[table]
+        if study.rows is None or row.name in study.rows
+    }
 
 
 def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
     """The entry with the runs that are there so far, again and again, at most once in `TOLD_EVERY` seconds."""
     data = subsampled(whole, study.train_faces)
-    host = rivals.FROZEN if "frozen" in table else rivals.FINE_TUNED
-    rows = [rival for rival in _rivals(data, table) if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)]
+    rows = _rivals_wanted(study, data, table)
     wanted = [(seed, rival) for seed in study.seeds for rival in rows]  # plain training is the first of every seed
-    recipes = [
-        rivals.rival_recipe(rival, data, study.backbone, study.epochs, seed, study.settings, host)
-        for seed, rival in wanted
-    ]
+    recipes = [_rival_recipe(study, rival, data, table, seed) for seed, rival in wanted]
     made = paper_tables.how_made(study.backbone, study.seeds, data, {(study.seeds[0], rivals.PLAIN): recipes[0]})
     runs: dict[str, dict[int, LoggedRun]] = {}
     told = time.monotonic()
@@ -170,6 +196,8 @@ def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
     for number, (place, run) in enumerate(ended, start=1):
         seed, rival = wanted[place]
         runs.setdefault(rival.name, {})[seed] = run
+        if not study.judges:
+            continue
         if number == len(wanted) or (rivals.PLAIN in runs and time.monotonic() - told > TOLD_EVERY):
             yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data, rows=rows)}
             told = time.monotonic()
@@ -177,6 +205,16 @@ def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
 
 def _rivals(data: FaceDataset, table: str) -> list[rivals.Rival]:
     return rivals.rivals_for(data, frozen="frozen" in table, noise=table.endswith("noise"))
+
+
+def _rivals_wanted(study: Study, data: FaceDataset, table: str) -> list[rivals.Rival]:
+    rows = _rivals(data, table)
+    return [rival for rival in rows if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)]
+
+
+def _rival_recipe(study: Study, rival: rivals.Rival, data: FaceDataset, table: str, seed: int) -> Recipe:
+    host = rivals.FROZEN if "frozen" in table else rivals.FINE_TUNED
+    return rivals.rival_recipe(rival, data, study.backbone, study.epochs, seed, study.settings, host)
 
 
 def _methods_with_noise(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
@@ -190,15 +228,22 @@ def _annotators(study: Study, whole: FaceDataset, table: str) -> list[dict]:
     data = subsampled(whole, study.train_faces)
     recipes, runs = {}, {}
     for row in annotators.ROWS:
-        labelled, epochs = annotators.labelled_by(data, row.labels), study.epochs or ladder.EPOCHS
-        own = annotators.row_recipes(row, labelled, study.backbone, epochs, study.seeds, study.settings)
+        labelled = annotators.labelled_by(data, row.labels)
+        own = _annotator_recipes(study, row, labelled)
         found = watched_runs(
             list(own.values()), labelled, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY
         )
         recipes[row.name], runs[row.name] = own, dict(zip(own, found, strict=True))
+    if not study.judges:
+        return []
     plain = {(seed, annotators.OWN): recipe for seed, recipe in recipes[annotators.OWN].items()}
     made = paper_tables.how_made(study.backbone, study.seeds, data, plain)
     return [{"table": table, "data": data.name} | made | annotators.compare_annotators(runs, data)]
+
+
+def _annotator_recipes(study: Study, row: annotators.Row, labelled: FaceDataset) -> dict[int, Recipe]:
+    epochs = study.epochs or ladder.EPOCHS
+    return annotators.row_recipes(row, labelled, study.backbone, epochs, study.seeds, study.settings)
 
 
 def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> list[dict]:

@@ -22,6 +22,7 @@ from ferlib.models.base import FaceModel
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import MODELS, build_model, load_model, weights_source, with_normalisation
 from ferlib.training.batch_sources import uses_cache
+from ferlib.training.checkpoint import best_epoch
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 from ferlib.utils.atomic import atomic_write
@@ -110,12 +111,10 @@ def watched_run(
     if known.exists() and renamed_fields(json.loads(known.read_text())) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     logger = PredictionLogger(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
-    path = folder / "history.csv"
-    history = pd.read_csv(path) if path.exists() else pd.DataFrame()
-    if len(history) < recipe.epochs:
+    if not (folder / "metrics.json").exists():
         model = untrained(recipe, backbone_weights)
-        history = fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
-    run = logger.run(history)
+        fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
+    run = logger.run(pd.read_csv(folder / "history.csv"))
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
 
 
@@ -230,9 +229,12 @@ def judge_runs(
         seed has, (S, 3), and the mean over the drawn seeds in every resample, (R, 3), for differences.
     """
     epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
-    predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in zip(runs.values(), epochs, strict=True)]
-    if ten_crops:
+    if ten_crops:  # of the networks that were kept; a GPU may judge in another precision than it is watched in
+        epochs = [best_epoch(run.history) for run in runs.values()]
         predicted = [run.ten_crops for run in runs.values() if run.ten_crops is not None]
+    else:
+        found = zip(runs.values(), epochs, strict=True)
+        predicted = [run.predicted["test", str(batching)][epoch] for run, epoch in found]
     exact, resampled = draws.measure(predicted, kept)
     report = {
         "metrics": intervals(exact.mean(axis=0), resampled),

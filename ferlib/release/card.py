@@ -219,7 +219,8 @@ def _origin(model: FaceModel, training: dict) -> str:
         words = f"The backbone started from the file `{start['name']}`{digest}; where that comes from is not recorded."
     if teacher := training["recipe"].get("teacher"):
         share = training["recipe"]["teacher_fraction"]
-        words += f" Of the training targets {share:.0%} are the answers of `{Path(teacher).name}`."
+        folders = [path.parent if path.name == "best" else path for path in map(Path, teacher.split(","))]
+        words += f" Of the training targets {share:.0%} are the answers of {', '.join(f'`{f.name}`' for f in folders)}."
     after = training.get("afterwards", {})
     if after.get("tau") is not None:
         words += f" After the training its logits were adjusted for rare classes (τ = {after['tau']:g})."

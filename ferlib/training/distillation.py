@@ -12,7 +12,9 @@ from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_model
 from ferlib.models.preprocess import Preprocess
+from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import load_model
+from ferlib.runtime.released import model_folder
 from ferlib.training.features import content_key
 from ferlib.utils.cache import cached_array
 from ferlib.utils.devices import choose_device
@@ -49,6 +51,11 @@ def distillation_targets(targets: Tensor, dataset: FaceDataset, teacher: str | P
     if targets.ndim == 1:
         targets = torch.nn.functional.one_hot(targets, len(dataset.classes)).float()
     return torch.lerp(targets, torch.stack(answers).mean(dim=0), share)
+
+
+def teachers_record(teacher: str) -> list[str]:
+    """SHA-256 of the weights of every teacher; `teacher` as in `distillation_targets`."""
+    return [weights_record(model_folder(name) / "model.safetensors")["sha256"] for name in teacher.split(",")]
 
 
 def teacher_answers(model: FaceModel, dataset: FaceDataset) -> Tensor:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,12 +32,12 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import ordered_batches
-from ferlib.evaluation.metrics import summary
+from ferlib.evaluation.metrics import METRICS, summary
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, best_epoch
-from ferlib.training.distillation import distillation_targets
+from ferlib.training.distillation import distillation_targets, teachers_record
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
@@ -87,7 +88,7 @@ def fit(
         DataError: the data does not fit the model or the teacher, or has no votes for soft targets.
         ValueError: the recipe's method does not fit the data or the model, there is no such teacher, the run to resume
             had another recipe or data, another training is at work in `out`, a batch cannot be shared by the processes
-            or leaves one too few faces for the method, or `select_by` is lower where a model is better.
+            or leaves one too few faces for the method, or `select_by` is none of these.
         FileExistsError: `out` holds a run and `resume` is not set.
         OSError: the disk has too little room.
         RuntimeError: the loss is no longer a number.
@@ -154,11 +155,11 @@ class _Run:
         """Check everything that can be checked before the work, then build what the epochs need; arguments of `fit`."""
         if select_by == "ece":
             raise UserError("the epoch is kept that has the highest score; ece is lower where a model is better")
+        if observe is None and select_by not in METRICS:
+            raise UserError(f"select_by must be one of {', '.join(METRICS)}, not {select_by!r}")
         recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
         train, judged = _training_and_judged(data, model, recipe)
         targets = targets_of(train, recipe.target_kind)
-        if recipe.teacher:
-            targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
         method = create_method(recipe.method, train, model, recipe.method_settings)
         if method.logit_shift is not None:
             output_layer(model)
@@ -173,8 +174,13 @@ class _Run:
         if processes > 1 and method.group > 1:
             raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
         folder = RunFolder(out)
-        began = {"data": described(data), "backbone_weights": model.started_from, "select_by": select_by}
+        began: dict[str, Any] = {"data": described(data), "select_by": select_by}
+        began["backbone_weights"] = model.started_from
+        if recipe.teacher:
+            began["teachers"] = teachers_record(recipe.teacher)
         folder.check(recipe, model, method, resume, began)
+        if recipe.teacher:
+            targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
 
         to_device(model, device)
         to_device(method, device)

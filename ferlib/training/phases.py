@@ -20,6 +20,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.errors import RunError, UserError
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.registry import build_model
+from ferlib.training.checkpoint import RunFolder
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
 from ferlib.training.recipes import RECIPES, Recipe, read_recipe
@@ -76,6 +77,8 @@ def fit_phases(
     Raises:
         RuntimeError: a phase's model has parameters that the one before has not; or as `build_model` and `fit` do.
     """
+    if len(recipes) > 1 and RunFolder(out).last.exists() and not RunFolder(out / "phase1").last.exists():
+        raise FileExistsError(f"{out} already holds a run of another kind; choose another folder (--out)")
     torch.manual_seed(recipes[0].seed)
     model = build_model(recipes[0].config, backbone_weights)
     first_epoch = 0

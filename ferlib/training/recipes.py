@@ -372,6 +372,11 @@ def read_recipe(file: Path) -> Recipe:
         raise UserError(f"{file} is not a recipe ({error})") from error
 
 
+def as_set(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those of the settings that `fitted_config` would overrule."""
+    return {name: value for name, value in (settings or {}).items() if name in ("grey", "downscale_to")}
+
+
 def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
     """The config for this data: its classes; grey where the pictures are; not made of more pixels than they have.
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.errors import UserError
 from ferlib.evaluation.audit import TOLERANCE, audit, audit_batches, audit_duplicates, mixes_neighbours, selection_bias
 from ferlib.evaluation.batches import pixel_logits
 from ferlib.evaluation.evaluate import evaluate
@@ -249,6 +250,13 @@ def test_classes_may_be_left_out(faces):
     assert report.passed and report.faces < len(faces.split("test"))
     with pytest.raises(DataError, match="no faces"):
         audit(model, faces.split("train"), without=["fear"])
+
+
+def test_a_model_that_needs_company_is_refused_in_words(faces):
+    model = external(BatchStatistics(spatial=False), faces)
+    with pytest.raises(UserError, match="cannot predict a face alone: Expected more than 1 value"):
+        evaluate(model, faces)
+    assert evaluate(model, faces, protocol="published")["faces"] == len(faces.split("test"))
 
 
 def test_honest_evaluation_of_a_mixing_model_is_one_face_at_a_time(faces):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ferlib.evaluation.compare import paired_differences
 from ferlib.experiments import imbalance
@@ -43,13 +44,32 @@ def test_the_committed_recipe_is_still_the_one(monkeypatch):
     assert (config.input_size, config.downscale_to, config.grey) == (112, 48, True)
 
 
-def test_a_finished_run_is_read(synthetic_faces, compared, monkeypatch):
+def test_a_finished_run_is_read(synthetic_faces, compared, tmp_path, monkeypatch):
     work, rows, _ = compared
     monkeypatch.setattr(imbalance, "fit", None)
     recipe = method_recipe(synthetic_faces, "weights", 1, 1, SMALL)
     assert run_method(synthetic_faces, recipe, None, work) == json.loads(json.dumps(rows[3]))
     with pytest.raises(ValueError, match="made by another recipe"):
         run_method(synthetic_faces, method_recipe(synthetic_faces, "weights", 1, 2, SMALL), None, work)
+    weights = tmp_path / "another.safetensors"
+    save_file({"weight": np.zeros(1)}, weights)
+    with pytest.raises(ValueError, match="from other data or weights"):
+        run_method(synthetic_faces, recipe, weights, work)
+    with pytest.raises(ValueError, match="from other data or weights"):
+        run_method(synthetic_faces.subset(range(0, len(synthetic_faces), 2)), recipe, None, work)
+
+
+def test_pictures_are_grey_and_small_where_it_was_said(synthetic_faces):
+    said = SMALL | {"grey": False, "downscale_to": 24}
+    config = method_recipe(synthetic_faces, "none", 0, 1, said).config
+    assert (config.grey, config.downscale_to) == (False, 24)
+
+
+def test_the_epoch_is_the_one_that_was_kept(synthetic_faces, tmp_path):
+    recipe = method_recipe(synthetic_faces, "none", 0, 3, SMALL | {"least_gain": 5.0})  # no later one is so much better
+    row = run_method(synthetic_faces, recipe, None, tmp_path)
+    assert row["best_epoch"] == 1
+    assert row["recipe"]["least_gain"] == 5.0
 
 
 def test_differences_to_plain_training_are_paired(synthetic_faces, compared):

@@ -143,6 +143,20 @@ def test_general_networks_see_what_ivsa_sees(name, synthetic_faces):
     assert own.config.backbone == name
 
 
+def test_what_was_set_is_in_every_row_of_ivsa(synthetic_faces):
+    said = {"widths": [4, 4, 8, 8], "hidden": 8, "kernel": 3, "dropout": 0.25}
+    for row in paper_tables.TABLES["ivsa-table3"]:
+        (recipe,) = paper_tables.row_recipes("ivsa-table3", row, synthetic_faces, BACKBONE, 1, [0], said).values()
+        config = recipe.config
+        assert (config.widths, config.hidden, config.kernel, config.dropout) == ((4, 4, 8, 8), 8, 3, 0.25), row.name
+
+
+def test_a_row_that_the_paper_has_not_shows_no_step():
+    rows = [{"row": "a", "paper": None}, {"row": "b", "paper": 0.8, "minus_previous_value": -0.1}]
+    table = pd.DataFrame(rows).assign(metric="accuracy", protocol="alone", minus_previous_low=-0.15)
+    assert paper_tables.pattern(table.assign(minus_previous_high=-0.05)).empty
+
+
 def test_a_step_appears_where_its_interval_lies_on_the_papers_side():
     rows = [
         ("a", "alone", 0.7, None, None, None), ("b", "alone", 0.8, 0.1, 0.05, 0.15),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ferlib.cli import build_parser, main, reproduce
-from ferlib.experiments import runner
+from ferlib.experiments import ladder, paper_tables, rivals, runner
 from ferlib.experiments.reproduce import QUICK_FACES, TABLES, Study, quick
 
 SMALL = [
@@ -87,6 +87,15 @@ def test_helpers_train_and_one_process_writes(few_faces, tmp_path):
     assert together == alone
 
 
+def test_a_helper_makes_no_table(few_faces, tmp_path, monkeypatch):
+    for judge in (paper_tables.table_entry, rivals.compare_rivals, ladder.ladder_entry):
+        monkeypatch.setattr(f"{judge.__module__}.{judge.__name__}", None)  # calling it would be a TypeError
+    for table, more in (("convcut-table3", ["--rows", "one layer"]), ("methods-frozen", ["--rows", "mixup"])):
+        assert main(command(table, tmp_path, "--only-train", *more)) == 0
+    assert not (tmp_path / "out.json").exists()
+    assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 3
+
+
 def face_folder(root, synthetic_faces, *splits):
     """Twelve synthetic faces a split as pictures in DIR/<split>/<class>/."""
     for split in splits:
@@ -121,6 +130,13 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
         ("ladder", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
         ("ladder", ["--set", "colour=red"], "no setting colour"),
         ("ladder", ["--processes", "0"], "--processes must be at least 1"),
+        ("ladder", ["--set", "seed=7"], "seed cannot be set for a table: its runs have those of --seeds"),
+        ("methods", ["--set", "epochs=5"], "epochs cannot be set for a table: they are those of --epochs"),
+        ("ladder", ["--set", "detail_layers=1"], "no setting detail_layers"),  # PAtt-Lite's networks
+        ("convcut-table2", ["--set", "bottleneck=16"], "bottleneck"),  # not with attention within a face
+        ("purity", ["--set", "flip_tta=true"], "leave flip_tta out"),
+        ("ivsa-table1", ["--set", "kernel=3"], "kernel cannot be set for VGG"),
+        ("ivsa-table3", ["--set", "block=sab"], "block cannot be set for plain"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(table, more, message, few_faces, tmp_path, capsys, monkeypatch):

@@ -67,6 +67,22 @@ def test_a_row_differs_from_plain_training_in_what_it_says(synthetic_faces):
         assert differing <= allowed, row.name
 
 
+def test_pictures_are_grey_and_small_where_it_was_said(synthetic_faces):
+    said = {"grey": False, "downscale_to": 24}
+    config = rivals.rival_recipe(rivals.RIVALS[0], synthetic_faces, BACKBONE, 5, 0, said).config
+    assert (config.grey, config.downscale_to) == (False, 24)
+    assert rivals.rival_recipe(rivals.RIVALS[0], synthetic_faces, BACKBONE, 5, 0).config.grey
+
+
+def test_the_epoch_is_the_one_that_was_kept(runs, tmp_path):
+    run = runs["plain"][0]
+    history = run.history.assign(macro_f1=[0.5, 0.505])
+    recipe = json.loads((run.folder / "recipe.json").read_text())
+    for least_gain, chosen in ((0.0, 1), (0.01, 0)):
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"least_gain": least_gain}))
+        assert rivals.chosen_epoch(replace(run, history=history, folder=tmp_path)) == chosen
+
+
 def test_on_a_frozen_backbone_every_row_learns_from_cached_features(synthetic_faces):
     rows = rivals.rivals_for(synthetic_faces, frozen=True)
     assert {row.name for row in rivals.rivals_for(synthetic_faces)} - {row.name for row in rows} == {

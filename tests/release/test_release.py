@@ -229,10 +229,11 @@ def test_weights_of_a_released_model_and_a_teacher_are_named(run, synthetic_face
     known = weights_record(first / "model.safetensors")
     assert known["name"] == "model.safetensors"
     change(run / "environment.json", backbone_weights=known)
-    change(run / "recipe.json", teacher="first", teacher_fraction=0.3)
+    change(run / "recipe.json", teacher="first,runs/second/best", teacher_fraction=0.3)
     card = (release("second", synthetic_faces, run) / "README.md").read_text()
     assert (
-        "The backbone started from the released model `first`. Of the training targets 30% are the answers of" in card
+        "The backbone started from the released model `first`. Of the training targets 30% are the answers of `first`, "
+        "`second`." in " ".join(card.split())
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ferlib.data.dataset import FaceDataset, described
+from ferlib.data.label_noise import with_flipped_labels
 from ferlib.errors import UserError
 from ferlib.models.registry import build_model, load_model
 from ferlib.training.checkpoint import RunFolder
@@ -139,6 +140,8 @@ def test_a_folder_with_other_labels_is_other_data(synthetic_faces):
     )
     assert described(folder) == described(folder) != described(rotated)
     assert described(folder)["faces"] == described(rotated)["faces"] and "digest" not in described(synthetic_faces)
+    one, other = (described(with_flipped_labels(faces, 0.1)) for faces in (folder, rotated))
+    assert one["name"] == other["name"] == "folder_10_percent_flipped" and one["digest"] != other["digest"]
 
 
 def test_weights_may_be_read_by_whoever_may_read_the_rest(begun, tmp_path):

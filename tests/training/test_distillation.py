@@ -1,13 +1,18 @@
 """Targets with a teacher's answers in them."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 from ferlib.data.dataset import DataError
-from ferlib.models.registry import create_model, load_model
+from ferlib.errors import UserError
+from ferlib.models.registry import build_model, create_model, load_model
 from ferlib.predict import Predictor
 from ferlib.training import distillation
 from ferlib.training.distillation import distillation_targets, teacher_answers
+from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 
 
@@ -54,6 +59,20 @@ def test_a_teacher_is_asked_once(teachers, synthetic_faces, monkeypatch):
         assert torch.equal(teacher_answers(load_model(folder), part), answers)
     with pytest.raises(TypeError):  # other faces: it would have to be asked
         teacher_answers(load_model(teachers[0]), synthetic_faces.split("test"))
+
+
+def test_a_student_goes_on_with_the_same_teacher(teachers, synthetic_faces, tmp_path, monkeypatch):
+    teacher = Path(shutil.copytree(teachers[0], tmp_path / "teacher"))
+    small = {"widths": (4, 8, 8, 8), "hidden": 16, "classes": synthetic_faces.classes, "epochs": 1}
+    recipe = RECIPES["ivsa"].override(small | {"teacher": str(teacher), "teacher_fraction": 0.5})
+    model = build_model(recipe.config)
+    fit(model, synthetic_faces, recipe, tmp_path / "run")
+    monkeypatch.setattr(distillation, "teacher_answers", None)  # it must not be asked before the folder is looked at
+    with pytest.raises(FileExistsError):
+        fit(model, synthetic_faces, recipe, tmp_path / "run")
+    shutil.copyfile(teachers[1] / "model.safetensors", teacher / "model.safetensors")
+    with pytest.raises(UserError, match="was started otherwise: teachers"):
+        fit(model, synthetic_faces, recipe, tmp_path / "run", resume=True)
 
 
 def test_votes_stay_distributions(teacher, synthetic_faces):

@@ -116,6 +116,8 @@ def test_data_that_does_not_fit_is_refused(faces, tmp_path):
 def test_what_is_lower_in_a_better_model_chooses_no_epoch(faces, tmp_path):
     with pytest.raises(ValueError, match="ece is lower where a model is better"):
         train(recipe(faces), faces, tmp_path / "run", select_by="ece")
+    with pytest.raises(ValueError, match="select_by must be one of accuracy, balanced_accuracy, macro_f1"):
+        train(recipe(faces), faces, tmp_path / "run", select_by="macro-f1")
     assert not (tmp_path / "run").exists()
 
 

@@ -151,6 +151,15 @@ def test_finished_logits_are_shifted_once(faces, tmp_path):
     assert (after - before).tolist() == pytest.approx((-np.log(counts / counts.sum())).tolist(), abs=1e-5)
 
 
+def test_a_run_of_another_kind_is_seen_before_the_first_phase(faces, tmp_path):
+    recipes = plan(faces, (1, 2))
+    fit_phases(recipes[1:], faces, tmp_path)
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match="already holds a run of another kind"):
+            fit_phases(recipes, faces, tmp_path, resume=resume)
+    assert not (tmp_path / "phase1").exists()
+
+
 def test_a_recipe_after_itself_is_refused(tmp_path):
     recipe = tmp_path / "mine.json"
     recipe.write_text(json.dumps({"config": {"architecture": "ivsa"}, "after": str(recipe)}))
