@@ -1,4 +1,4 @@
-"""Tables of hard faces, from results/robustness.json and slices_*.json; `tables.py` places them."""
+"""Tables of hard faces, from results/robustness.json, augmentation.json and slices_*.json; `tables.py` places them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +22,13 @@ COLUMNS = {
 KINDS = {"clear": "clear faces", "noise": "noise", "blur": "blur", "weather": "weather", "digital": "digital",
          "all fifteen": "all fifteen corruptions"}  # fmt: skip
 OTHERS = {"dark": "too dark", "tilted": "tilted by 10° to 60°", "sunglasses": "sunglasses", "mask": "mask"}
+AUGMENTATIONS = {
+    "none": "none",
+    "flip": "flips",
+    "flip_affine": "flips, turns",
+    "flip_affine_erase": "flips, turns, erased patches",
+    "flip_affine_erase_spoil": "these, and half of the faces spoilt",
+}
 LARGEST = 6  # differences, where none is more than noise
 
 
@@ -67,6 +74,24 @@ def robustness_sets() -> str:
     return "\n\n".join(tables)
 
 
+def augmentation() -> str:
+    """Accuracy of one network by augmentation and kind of corruption, then less that with the released models'."""
+    arms = {AUGMENTATIONS[name]: entry["kinds"] for name, entry in read("augmentation")["arms"].items()}
+    rows = KINDS | OTHERS
+    right = {
+        title: {rows[kind]: in_percent(row["accuracy"]) for kind, row in kinds.items()} for title, kinds in arms.items()
+    }
+    less = {
+        title: {rows[kind]: in_points(row[key]) for kind, row in kinds.items() for key in row if key != "accuracy"}
+        for title, kinds in arms.items()
+        if any(len(row) > 1 for row in kinds.values())
+    }
+    reference = f"less '{AUGMENTATIONS['flip_affine_erase']}', points"
+    return "\n\n".join(
+        written(title, table, [*rows.values()]) for title, table in (("right, %", right), (reference, less))
+    )
+
+
 def robustness_conditions(model: str = "convcut_ferplus") -> str:
     """Every corruption of one model, by strength."""
     lines = ["| corruption | clear | 1 | 2 | 3 | 4 | 5 | mean change, points |", "|---" * 8 + "|"]
@@ -95,4 +120,5 @@ def robustness_tables() -> dict[str, Callable[[], str]]:
         "robustness": robustness,
         "robustness_sets": robustness_sets,
         "robustness_conditions": robustness_conditions,
+
     }
