@@ -120,5 +120,5 @@ def robustness_tables() -> dict[str, Callable[[], str]]:
         "robustness": robustness,
         "robustness_sets": robustness_sets,
         "robustness_conditions": robustness_conditions,
-
+        "augmentation": augmentation,
     }
