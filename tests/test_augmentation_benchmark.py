@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import augmentation
 import numpy as np
@@ -18,7 +19,7 @@ from ferlib.data.dataset import FaceDataset
 FACES = 12
 
 
-def conditions(pixels: np.ndarray, truth: np.ndarray) -> SimpleNamespace:
+def conditions(pixels: np.ndarray, truth: np.ndarray) -> Any:
     """The same faces in every condition, as `robustness.Conditions` has them; glasses suit the first ten only."""
     names = ["clear", *(f"{name} {strength}" for name in (*COMMON, "dark", "tilted") for strength in (1, 2))]
     used = {name: np.arange(len(truth)) for name in names} | {name: np.arange(10) for name in ("sunglasses", "mask")}
