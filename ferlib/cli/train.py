@@ -46,12 +46,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
-    from dataclasses import replace
-
     from ferlib.models.registry import MODELS
     from ferlib.training.checkpoint import best_epoch
     from ferlib.training.phases import fit_phases, phases
-    from ferlib.training.recipes import fitted_config
+    from ferlib.training.recipes import fitted_recipe
 
     settings = parse_settings(options.set)
     for name, source in (("classes", "come from the data"), ("first_epoch", "follows from the phases")):
@@ -61,8 +59,7 @@ def run_train(options: argparse.Namespace) -> int:
     recipe = recipes[-1]
     size = recipe.config.side if options.data == "folder" else None
     data = load_from(options, size=size, published=recipe.protocol == "published")
-    kept = {key: value for key, value in settings.items() if key in ("grey", "downscale_to")}
-    recipes = [replace(one, config=fitted_config(one.config, data)).override(kept) for one in recipes]
+    recipes = [fitted_recipe(one, data, settings) for one in recipes]
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
     say(data)
     if size:

@@ -15,7 +15,6 @@ the intervals are not widened for the number of comparisons: a lone "better" amo
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from ferlib.training.features import FeatureCache, feature_logits
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
 from ferlib.training.methods import imbalance as imbalance_methods
-from ferlib.training.recipes import RECIPES, Recipe, as_set, fitted_config
+from ferlib.training.recipes import RECIPES, Recipe, fitted_recipe
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
 
@@ -79,7 +78,7 @@ def method_recipe(
     """
     changes = {"targets": "hard", "method": "plain" if method == PLAIN else method, "seed": seed, "epochs": epochs}
     recipe = RECIPES["convcut_ferplus_frozen"].override({"downscale_to": None} | (settings or {}) | changes)
-    return replace(recipe, config=fitted_config(recipe.config, dataset)).override(as_set(settings))
+    return fitted_recipe(recipe, dataset, settings)
 
 
 def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Path | None, work: Path) -> dict:

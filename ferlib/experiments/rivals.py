@@ -38,7 +38,7 @@ from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import MODELS, load_model
 from ferlib.training.checkpoint import best_epoch
-from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, as_set, fitted_config, read_recipe
+from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_recipe, read_recipe
 
 SELECT_BY = "macro_f1"
 FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
@@ -170,7 +170,7 @@ def rival_recipe(
     )
     recipe = replace(host, config=config, epochs=rival.longer * (epochs or host.epochs), seed=seed)
     recipe = recipe.override(dict(settings or {})).override(dict(rival.changes))
-    return replace(recipe, config=fitted_config(recipe.config, data)).override(as_set(settings))
+    return fitted_recipe(recipe, data, settings)
 
 
 def compare_rivals(

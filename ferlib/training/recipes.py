@@ -372,11 +372,6 @@ def read_recipe(file: Path) -> Recipe:
         raise UserError(f"{file} is not a recipe ({error})") from error
 
 
-def as_set(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Those of the settings that `fitted_config` would overrule."""
-    return {name: value for name, value in (settings or {}).items() if name in ("grey", "downscale_to")}
-
-
 def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
     """The config for this data: its classes; grey where the pictures are; not made of more pixels than they have.
 
@@ -386,3 +381,15 @@ def fitted_config(config: ModelConfig, data: FaceDataset) -> ModelConfig:
     source = config.downscale_to or (side if side < config.input_size else None)
     grey = config.grey or data.pixels.shape[1] == 1
     return replace(config, classes=data.classes, grey=grey, downscale_to=source)
+
+
+def fitted_recipe(recipe: Recipe, data: FaceDataset, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe with its config fitted to this data, see `fitted_config`, but as the settings have it where they say.
+
+    Args:
+        recipe: to be fitted.
+        data: to be trained on.
+        settings: fields of the recipe that somebody set, see `Recipe.override`.
+    """
+    said = {name: value for name, value in (settings or {}).items() if name in ("grey", "downscale_to")}
+    return replace(recipe, config=fitted_config(recipe.config, data)).override(said)
