@@ -52,6 +52,8 @@ def run_label(options: argparse.Namespace) -> int:
         print(f"  not used: {row.photo}: {row.problem}".encode(errors="backslashreplace").decode())  # broken bytes
     print(
         f"Now move what is wrong to the right folder; {options.out / PROPOSALS} lists the least sure faces first. "
-        f"Then: python -m ferlib train convcut --data folder --root {options.out}"
+        f"Then: python -m ferlib train convcut --data folder --root {options.out} --out runs/mine "
+        "--backbone-weights convcut_ferplus --set backbone=tf_efficientnet_lite0 input_size=112 grey=true "
+        "epochs=16 schedule=onecycle"
     )
     return 0
