@@ -316,9 +316,10 @@ def test_a_film_among_photos_becomes_a_timeline_that_a_reload_keeps(page, photos
     table_of_photos(page, [tmp_path / "two.mp4", photos / "cmyk.jpg", tmp_path / "song.mp4"])
     sync_api.expect(page.locator("#done")).to_contain_text("1 photo, 1 face, 1 film; 1 file without a result.")
     sync_api.expect(page.locator("#table .bad")).to_have_text("song.mp4 has no pictures, only sound.")
-    for _ in range(2):  # the second time after the page was loaded again
+    for pictures in (2, 0):  # the second time after the page was loaded again, which keeps no pictures
         bands = page.locator(".film .band")
         sync_api.expect(bands).to_have_count(2)
+        sync_api.expect(page.locator(".film img")).to_have_count(pictures)
         sync_api.expect(bands.first).to_have_attribute(
             "aria-label", re.compile("^Face 1: neutral from 0.0 to .*happiness")
         )

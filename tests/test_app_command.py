@@ -91,24 +91,26 @@ def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
         port = server.getsockname()[1]
         assert cli.main(["app", "--port", str(port)]) == 1
     said = capsys.readouterr().err
-    assert f"port {port}: Address already in use" in said and said.count("\n") == 1
+    assert f"port {port}: Address already in use; try another --port\n" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "hint"),
     [
-        ["--port", "70000"],
-        ["--host", "192.0.2.1"],
-        ["--model", "no/such-model"],
-        ["--model", "/nowhere"],
-        ["--model", "nosuch"],
+        (["--port", "70000"], "; try another --port\n"),
+        (["--host", "192.0.2.1"], "; try another --host\n"),
+        (["--host", "nosuch.invalid"], "; try another --host\n"),
+        (["--model", "no/such-model"], "no model 'no/such-model'"),
+        (["--model", "/nowhere"], "no model '/nowhere'"),
+        (["--model", "nosuch"], "no model 'nosuch'"),
     ],
 )
-def test_what_cannot_work_is_one_sentence(arguments, capsys, keep_signals):
+def test_what_cannot_work_is_one_sentence(arguments, hint, capsys, keep_signals):
     port = [] if "--port" in arguments else ["--port", str(free_port())]
     assert cli.main(["app", *arguments, *port]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("ferlib: ") and said.err.count("\n") == 1 and "Open" not in said.out
+    assert hint in said.err
 
 
 def test_a_word_that_is_no_model_is_told_at_once_without_torch_and_without_a_hub():

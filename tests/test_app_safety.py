@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import select
 import socket
 import threading
 import time
@@ -322,6 +323,17 @@ def test_the_folder_has_room_for_so_much(served, folder, url, monkeypatch):  # n
             assert send(url, size=5_000).status_code == 200
 
 
+def test_every_file_of_an_upload_needs_room(served, folder, url, monkeypatch):  # noqa: F811
+    uploads = served.page.uploads
+    monkeypatch.setattr(uploads, "max_files", len(all_files(folder)) + 3)
+    monkeypatch.setattr(uploads, "_counted", -100.0)
+    refused = send(url, 5)
+    assert refused.status_code == 503 and "no room" in refused.text
+    monkeypatch.setattr(uploads, "_counted", -100.0)
+    monkeypatch.setattr(uploads, "max_files", len(all_files(folder)) + 3)
+    assert send(url, 3).status_code == 200
+
+
 def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F811
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert httpx.post(f"{url}gradio_api/upload", content=iter([b"--x"]), headers=headers).status_code == 411
@@ -372,6 +384,27 @@ def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch,
         assert b" 408 " in line.recv(1000)
         line.close()
     assert send(url).status_code == 200
+
+
+def test_a_request_that_drips_ends_too(url, monkeypatch):  # noqa: F811
+    """A byte comes every now and then, always before it counts as silent."""
+    monkeypatch.setattr(middleware, "SILENCE", 1.0)
+    monkeypatch.setattr(middleware, "SLOWEST", 1e9)
+    call = b"POST /gradio_api/run/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    lines = connections(url, 2)
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    for line, head, body in zip(lines, (START, call), (part, b"{"), strict=True):
+        line.sendall(head + b"Content-Length: 1000\r\n\r\n" + body)
+    began = time.monotonic()
+    while lines:
+        answered, _, _ = select.select(lines, [], [], 0.3)
+        for line in answered:
+            assert b" 408 " in line.recv(1000)
+            lines.remove(line)
+            line.close()
+        for line in lines:
+            line.sendall(b"-")
+        assert time.monotonic() - began < 20
 
 
 def test_idle_and_slow_connections_are_dropped(url, monkeypatch):  # noqa: F811

@@ -91,6 +91,15 @@ def test_a_flickering_answer_is_averaged_over_a_second(page):
 
 
 @pytest.mark.browser
+def test_no_box_stays_where_the_server_cannot_answer(page):
+    page.route("**/live?*", lambda route: route.fulfill(status=503, json={"error": "Many people are asking."}))
+    sync_api.expect(page.locator(".live-said")).to_have_text("Many people are asking.")
+    sync_api.expect(page.locator(".live-box")).to_have_count(0)
+    page.unroute("**/live?*")
+    sync_api.expect(page.locator(".live-box")).to_have_count(1)
+
+
+@pytest.mark.browser
 def test_the_heat_map_comes_on_request_and_the_model_can_be_changed(page):
     page.get_by_label("Show where the model looks").check()
     picture = page.locator(".live-map").first

@@ -101,6 +101,15 @@ def test_of_a_large_set_some_can_be_looked_at(client):
     assert count.startswith("**50 faces** (of 50 drawn from 421)")
 
 
+@pytest.mark.parametrize("name", ["copied", "few"])
+def test_a_start_beyond_the_end_of_a_class_shows_its_last_faces(client, albums, name):
+    _, _, slider = client.predict(name, ALL, MODEL, False, 1, api_name="/faces")
+    positions, _ = albums[name].find("fear", MODEL)
+    pictures, _, slider = client.predict(name, "fear", MODEL, False, slider["maximum"], api_name="/faces")
+    assert slider["value"] == max(len(positions) - SHOWN + 1, 1) <= slider["maximum"]
+    assert len(pictures) == min(len(positions), SHOWN)
+
+
 def test_entropy():
     np.testing.assert_allclose(entropy(np.array([[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3])), [0, 1, np.log2(3)])
 

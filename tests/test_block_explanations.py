@@ -17,7 +17,7 @@ from ferlib.errors import UserError
 from ferlib.explain.faithfulness import target_probabilities
 from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess
-from ferlib.models.registry import load_model
+from ferlib.models.registry import create_model, load_model
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,14 @@ def test_the_curve_is_that_of_the_pictures(model, smile):
         target = torch.tensor([model.config.classes.index("anger")])
         again = target_probabilities(model, Preprocess.of(model.config).scale(pixels), target)
         assert found.curves["map"][step] == pytest.approx(float(again), abs=0.02)
+
+
+@pytest.mark.parametrize("side", [32, 100])
+def test_a_model_that_reduces_faces_to_another_side(smile, side):
+    torch.manual_seed(0)
+    small = create_model("convcut", backbone="test_convnext", keep_stages=2, input_size=64, width=8, downscale_to=side)
+    found = deletion(small.eval(), smile, "gradcam")
+    assert found.place.shape == (48, 48) and {len(curve) for curve in found.curves.values()} == {STEPS + 1}
 
 
 def test_a_class_of_another_model(model, smile):

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from ferlib.errors import UserError
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.runtime.preprocess import softmax
-from web.build import COPIED, LARGE, MODEL, SOURCE, build, package, settings
+from web.build import COPIED, LARGE, MODEL, ORT, SOURCE, build, package, settings
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 60_000  # ms; machines may be busy
@@ -114,6 +115,45 @@ def test_a_folder_of_something_else_is_not_emptied(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="something else than the page"):
         build(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_interrupted_build_does_not_stand_in_the_way_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("web.build.package", lambda *_: dict.fromkeys(ORT.values(), b"of onnxruntime-web"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("web.build.settings", interrupt)
+        build(tmp_path / "page")
+    assert {*COPIED, *GENERATED} <= build(tmp_path / "page").keys()
+    version = (tmp_path / "page" / "version.js").read_text()
+    assert '"js/app.js"' in version and '"version.js"' not in version
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_worker_that_does_not_load_leaves_no_question_open():
+    """What is asked before that, and what is asked after."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed")
+    script = f"""
+        globalThis.ImageBitmap = class {{}};
+        let worker;
+        globalThis.Worker = class extends EventTarget {{
+          constructor() {{ super(); worker = this; }}
+          postMessage() {{}}
+        }};
+        const {{ Predictor }} = await import("{(SOURCE / "js/predictor.js").as_uri()}");
+        const predictor = new Predictor(() => {{}});
+        const told = (question) => question.catch((error) => console.log(error.message));
+        const asked = [told(predictor.ready), told(predictor.predict({{}}))];
+        worker.dispatchEvent(new Event("error"));
+        await Promise.all([...asked, told(predictor.predict({{}}))]);
+    """
+    told = subprocess.run(
+        [node, "--input-type=module", "--eval", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.stdout.splitlines() == ["This browser cannot run the page's module."] * 3, told
 
 
 # ---------------------------------------------------------------- in a real browser
@@ -331,6 +371,24 @@ def test_a_webcam_is_answered_and_stops_with_the_tab(first):
     page.locator("#look-closer").click()  # the moment becomes a photo
     page.wait_for_selector("#face-1")
     assert page.locator("#video").evaluate("video => video.srcObject === null")
+
+
+@pytest.mark.browser
+def test_a_frame_that_cannot_be_judged_is_no_fault_of_the_cameras(first):
+    page = first.page
+    page.evaluate(
+        """async () => {
+          const { predictor } = await import("./js/app.js");
+          predictor.predict = () => Promise.reject(new Error("no memory"));
+          window.mend = () => delete predictor.predict;
+        }"""
+    )
+    page.locator("#use-webcam").click()
+    page.locator("#live-problem", has_text="The camera's picture could not be judged (no memory).").wait_for()
+    page.evaluate("() => window.mend()")
+    page.locator("#live-start").click()
+    page.wait_for_selector("#live-boxes .box")
+    page.locator("#use-webcam").click()
 
 
 @pytest.mark.browser

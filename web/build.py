@@ -74,6 +74,7 @@ def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
         raise UserError(f"{output} holds something else than the page, and would be emptied")
     shutil.rmtree(output, ignore_errors=True)
     (output / "js").mkdir(parents=True)
+    (output / "version.js").touch()  # the mark of a page of ours: one that is not finished may be emptied too
     for name in COPIED:
         shutil.copyfile(SOURCE / name, output / name)
     (output / "js/ort.js").write_bytes(ort[ORT["js/ort.js"]])
@@ -192,7 +193,8 @@ def _examples(folder: Path) -> list[dict[str, str]]:
 
 def _write_version(output: Path) -> None:
     """Write version.js: what the service worker keeps, and a version that changes with any of the files."""
-    paths = sorted(path for path in output.rglob("*") if path.is_file() and path.name != "service_worker.js")
+    kept = (path for path in output.rglob("*") if path.name not in ("service_worker.js", "version.js"))
+    paths = sorted(path for path in kept if path.is_file())
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.relative_to(output).as_posix().encode() + path.read_bytes())

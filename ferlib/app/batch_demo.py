@@ -18,6 +18,7 @@ from ferlib.synthetic.render import sample_face
 PUBLISHED = Path(__file__).with_name("batch_attention")  # a model folder; its card says how it was trained
 COMPANY = 15  # neighbours; the published code chooses its epoch in batches of 16
 EXPRESSIONS = ("happiness", "surprise", "sadness", "anger", "neutral")
+SIDE = 48  # of every face, in pixels: those of a batch have one size
 SHOWN = 5  # neighbours that a visitor is shown
 
 
@@ -27,7 +28,7 @@ class Company:
 
     Attributes:
         expression: of the neighbours; None where the face is alone.
-        pictures: some of the neighbours, (48, 48, 3) uint8 each.
+        pictures: some of the neighbours, (SIDE, SIDE, 3) uint8 each.
         published, honest: probabilities of the face's classes.
     """
 
@@ -42,7 +43,7 @@ class Companies:
     """The same face alone and in every company.
 
     Attributes:
-        face: (S, S, 3) uint8, as the models saw it.
+        face: (SIDE, SIDE, 3) uint8, as the models saw it.
         rows: alone first.
     """
 
@@ -56,7 +57,7 @@ class Companies:
 
 
 @cache
-def synthetic_neighbours(expression: str, size: int = 48) -> tuple[np.ndarray, ...]:
+def synthetic_neighbours(expression: str, size: int = SIDE) -> tuple[np.ndarray, ...]:
     """`COMPANY` synthetic faces of an expression, (size, size, 3) uint8 each, the same at every call."""
     rng = np.random.default_rng(16)
     return tuple(sample_face(expression, rng, size, clean=True).pixels for _ in range(COMPANY))
@@ -72,7 +73,7 @@ def among_neighbours(face: np.ndarray, honest: Predictor) -> Companies:
     """Have a face judged alone and in every company.
 
     Args:
-        face: (48, 48, 3) uint8, in the training set's framing.
+        face: (SIDE, SIDE, 3) uint8, in the training set's framing.
         honest: looks at one face at a time.
     """
     rows = []

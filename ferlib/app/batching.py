@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferlib.errors import UserError
-from ferlib.predict import Predictor
+from ferlib.predict import Predictor, stacked
 from ferlib.runtime.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class _Request:
-    faces: Sequence[np.ndarray]
+    faces: np.ndarray
     explain: str | None
     answer: Future = field(default_factory=Future)
+
+    @property
+    def kind(self) -> tuple:
+        """Equal for requests that can share a pass: the explanation, and the shape of a face."""
+        return self.explain, np.shape(self.faces)[1:]
 
 
 class BatchingPredictor(Predictor):
     """A `Predictor` that may be called from any number of threads at once.
 
-    Whoever finds the model free takes the requests that wait by then, all that ask for the same explanation, through it
-    in one pass; the others wait for their part of the answer. So requests are batched exactly when they come faster
-    than the model works, no request waits for company, and there is no thread to look after.
+    Whoever finds the model free takes the requests that wait by then, all with faces of the same shape that ask for the
+    same explanation, through it in one pass; the others wait for their part of the answer. So requests are batched
+    exactly when they come faster than the model works, no request waits for company, and there is no thread to look
+    after.
 
     Only for models whose answer for a face does not depend on the others of its batch.
     """
@@ -42,7 +48,7 @@ class BatchingPredictor(Predictor):
         self._turn = threading.Lock()  # held by the thread that runs the model
 
     def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        request = _Request(faces, explain)
+        request = _Request(stacked(faces), explain)
         with self._list:
             self._waiting.append(request)
         with self._turn:
@@ -53,8 +59,8 @@ class BatchingPredictor(Predictor):
     def _run_with_company(self, request: _Request) -> None:
         """Answer this request and all that wait for the same kind of answer."""
         with self._list:
-            together = [other for other in self._waiting if other.explain == request.explain]
-            self._waiting = [other for other in self._waiting if other.explain != request.explain]
+            together = [other for other in self._waiting if other.kind == request.kind]
+            self._waiting = [other for other in self._waiting if other.kind != request.kind]
         try:
             faces = [face for one in together for face in one.faces]
             probabilities, heatmaps = super().classify(faces, request.explain)

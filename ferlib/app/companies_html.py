@@ -3,8 +3,8 @@
 from html import escape
 
 from ferlib.app.batch_demo import COMPANY, EXPRESSIONS, Companies, Company
-from ferlib.app.drawing import data_url
 from ferlib.app.messages import percent
+from ferlib.images import data_url
 from ferlib.runtime.boxes import colour, ink
 
 ADJECTIVES = dict(zip(EXPRESSIONS, ("happy", "surprised", "sad", "angry", "neutral"), strict=True))

@@ -1,7 +1,5 @@
 """The pictures a visitor is shown: the photo with its faces boxed and numbered, and the examples to click."""
 
-import base64
-import io
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -50,13 +48,6 @@ def ink_of(face: FacePrediction) -> str:
 def _named(face: FacePrediction) -> str:
     """The expression that a face is said to show; "" for an undecided one."""
     return "" if is_undecided(face) else face.label
-
-
-def data_url(pixels: np.ndarray) -> str:
-    """(H, W, 3) uint8 as an address that holds the picture itself: no file is written."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 @cache

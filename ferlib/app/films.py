@@ -1,6 +1,7 @@
 """A film among many photos: its faces followed, and the expression of each over time."""
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ferlib.detection.crop import cut
 from ferlib.errors import UserError
 from ferlib.predict import Predictor
 from ferlib.video.predictor import FramePrediction, VideoPredictor
-from ferlib.video.reading import VideoReader
+from ferlib.video.reading import Frame, VideoReader
 from ferlib.video.table import VideoTable
 
 ENDINGS = (
@@ -22,10 +23,11 @@ ENDINGS = (
     *(".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".vob", ".ts", ".mts", ".m2ts"),
 )
 _READABLE = "MP4, MOV, WebM, MKV and AVI can be read"
-# what films begin with: FFmpeg also reads lists of other files and addresses, and they must not be followed
-_BEGINNINGS = ((4, b"ftyp"), (4, b"moov"), (4, b"wide"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "))
+# how films begin, by their demuxer: FFmpeg also reads lists of other files and addresses, which must not be followed
+_BEGINNINGS = {"mov": rb".{4}(ftyp|moov|wide|mdat)", "matroska": rb"\x1aE\xdf\xa3", "avi": rb"RIFF.{4}AVI "}
 LOOKS = 10  # at most, at a second of film
 MOST_SECONDS = 120.0  # of a film that are looked at
+MOST_FRAMES = 30_000  # of a film that are decoded: of 240 a second, those of so many seconds
 MOST_TRACKS = 12  # faces that are shown: those that are seen longest
 _SHORTEST = 0.3  # seconds; who is seen for less passes by
 _FACE = 96  # side of a face's picture in pixels
@@ -70,23 +72,35 @@ def is_film(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-def require_film(file: BinaryIO, name: str) -> None:
-    """Assert that a file is a film by how it begins.
+def require_film(file: BinaryIO, name: str) -> str:
+    """The demuxer of a film, by how its file begins, whatever its name says.
 
     Raises:
-        UserError: it is not.
+        UserError: it is no film.
     """
     begins = file.read(12)
-    file.seek(0)
-    if not any(begins[place:].startswith(mark) for place, mark in _BEGINNINGS):
-        raise UserError(f"{name} is not a film ({_READABLE})." if begins else f"{name} is empty: it holds 0 bytes.")
+    for demuxer, beginning in _BEGINNINGS.items():
+        if re.match(beginning, begins, re.DOTALL):
+            return demuxer
+    raise UserError(f"{name} is not a film ({_READABLE})." if begins else f"{name} is empty: it holds 0 bytes.")
+
+
+class _FewFrames(VideoReader):
+    """A reader that gives `LOOKS` frames a second at most, by their own times; after `MOST_FRAMES` any."""
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        due = 0.0
+        for frame in super().frames(every):
+            if frame.time >= due or frame.number >= MOST_FRAMES:
+                due = frame.time + 0.9 / LOOKS  # times are not exact
+                yield frame
 
 
 def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], bool]) -> Iterator[float | Film]:
     """Look at a film: the seconds that are done, now and then; at last, the film.
 
     Args:
-        path: of a file that `require_film` let pass.
+        path: of its file.
         name: for people.
         predictor: of single faces.
         stopped: true as soon as nobody wants to know more.
@@ -94,13 +108,15 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
     Raises:
         UserError: it cannot be read, or what reads films is not installed.
     """
+    with path.open("rb") as file:
+        demuxer = require_film(file, name)
     table, clearest, remark = VideoTable(predictor.classes), dict[int, tuple[float, np.ndarray]](), ""
     try:
         following = VideoPredictor(predictor)
-        with VideoReader(path, live=False) as reader:
-            for frame in following.frames(reader, math.ceil(round(reader.rate / LOOKS, 1))):
-                if frame.time >= MOST_SECONDS:
-                    remark = f"Only its first {MOST_SECONDS:.0f} seconds were looked at."
+        with _FewFrames(path, live=False, demuxer=demuxer) as reader:
+            for frame in following.frames(reader, max(1, math.ceil(round(reader.rate / LOOKS, 1)))):
+                if frame.time >= MOST_SECONDS or frame.number >= MOST_FRAMES:
+                    remark = f"Only its first {min(frame.time, MOST_SECONDS):.0f} seconds were looked at."
                     break
                 table.add(frame)
                 _keep_clearest(clearest, frame)

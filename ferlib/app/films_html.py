@@ -5,9 +5,9 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-from ferlib.app.drawing import data_url
 from ferlib.app.films import Film, FilmFace
 from ferlib.app.messages import percent
+from ferlib.images import data_url
 from ferlib.runtime.boxes import colour, ink
 from ferlib.utils.csv_safety import BOM
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ferlib.app.drawing import annotate, colour_of, data_url, ink_of
+from ferlib.app.drawing import annotate, colour_of, ink_of
 from ferlib.app.messages import (
     METHOD_MEANINGS,
     METHOD_TITLES,
@@ -23,6 +23,7 @@ from ferlib.app.messages import (
     summary,
     where_it_looked,
 )
+from ferlib.images import data_url
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import MANY_FACES, colour
 from ferlib.runtime.overlay import turbo

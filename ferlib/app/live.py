@@ -8,13 +8,12 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ferlib.app.drawing import data_url
 from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Upload
 from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.errors import UserError
-from ferlib.images import read_image
+from ferlib.images import data_url, read_image
 from ferlib.predict import FoundFaces
 
 LIVE = "/live"

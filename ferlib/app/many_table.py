@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ferlib.app.drawing import colour_of, data_url, ink_of
+from ferlib.app.drawing import colour_of, ink_of
 from ferlib.app.html import unbroken
 from ferlib.app.messages import doubts, is_undecided, percent, ranked, sentence, shown_as
+from ferlib.images import data_url
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import colour
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
@@ -48,7 +49,9 @@ PHOTOS = {PREDICT: 28_000_000, LIVE: MAX_FRAME}
 HELD = 100_000_000  # bytes of all of these at a time
 UPLOADING = 64  # uploads at a time: a class that begins together, and some that are slow
 CALLING = 64  # calls at a time whose body has not come yet
-SILENCE = 20  # seconds without a byte, after which a request that has begun is given up
+SILENCE = 20  # seconds without a byte, after which a request that has begun is given up ...
+SLOWEST = 100_000  # bytes a second; ... and the time for which a whole body may come, `SILENCE` aside
+NO_ROOM = "There is no room for more pictures right now. Please try again in a few minutes."
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -185,8 +188,12 @@ class Gate:
         size = self._size(headers, MAX_REQUEST)
         async with self.uploading.some():
             if not await anyio.to_thread.run_sync(self.uploads.admit, size):
-                raise Refused(503, "There is no room for more pictures right now. Please try again in a few minutes.")
-            await UploadStream(headers.get("content-type", ""), receive, send).through(self.app, scope)
+                raise Refused(503, NO_ROOM)
+            stream = UploadStream(headers.get("content-type", ""), Arriving(receive, size), send, self.uploads)
+            try:
+                await stream.through(self.app, scope)
+            finally:
+                self.uploads.ended(size, stream.files)
 
     def _with_headers(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -215,20 +222,42 @@ class Places:
             self.free += number
 
 
+class Arriving:
+    """`receive` for a body that may not take for ever.
+
+    Calling it raises `TimeoutError` when nothing comes for `SILENCE` seconds, or the whole comes slower than `SLOWEST`.
+
+    Args:
+        receive: what comes from the client.
+        size: of the body in bytes, at most.
+    """
+
+    def __init__(self, receive: Receive, size: int):
+        self.receive, self.end = receive, time.monotonic() + SILENCE + size / SLOWEST
+
+    async def __call__(self) -> Message:
+        """The next part."""
+        return await asyncio.wait_for(self.receive(), min(SILENCE, self.end - time.monotonic()))
+
+
 class UploadStream:
-    """An upload on its way to the page, which ends if there are too many files in it or if it falls silent.
+    """An upload on its way to the page, which ends if there is no room for its files or if it does not go on.
+
+    Attributes:
+        files: for which there is room in `uploads`; one to begin with.
 
     Args:
         content_type: of the request; names the line between the parts.
-        receive: what comes from the client.
+        receive: what comes from the client, in time.
         send: what goes to it.
+        uploads: where its files will lie.
     """
 
-    def __init__(self, content_type: str, receive: Receive, send: Send):
+    def __init__(self, content_type: str, receive: Arriving, send: Send, uploads: Uploads):
         _, options = parse_options_header(content_type)
         self.line = b"--" + options[b"boundary"] if options.get(b"boundary") else None
         self.parts, self.end, self.more = 0, b"", True
-        self.receive, self.send = receive, send
+        self.receive, self.send, self.uploads, self.files = receive, send, uploads, 1
         self.refusal: Refused | None = None
 
     async def through(self, app: ASGIApp, scope: Scope) -> None:
@@ -250,11 +279,11 @@ class UploadStream:
 
     async def _receive(self) -> Message:
         if not self.more:
-            return await self.receive()
+            return await self.receive.receive()
         try:
-            message = await asyncio.wait_for(self.receive(), SILENCE)
+            message = await self.receive()
         except TimeoutError:
-            return self._over(Refused(408, "The upload fell silent."))
+            return self._over(Refused(408, "The upload fell silent or is too slow."))
         self.more = message.get("more_body", False)
         if self.line:
             new = self.end + message.get("body", b"")
@@ -262,6 +291,11 @@ class UploadStream:
             self.end = new[max(0, len(new) - len(self.line) + 1) :]
         if self.parts > MOST_FILES + 1:  # the last line ends the last part
             return self._over(Refused(413, f"At most {MOST_FILES} pictures can be sent at once."))
+        further = self.parts - 1 - self.files
+        if further > 0:
+            if not await anyio.to_thread.run_sync(self.uploads.admit, 0, further):
+                return self._over(Refused(503, NO_ROOM))
+            self.files += further
         return message
 
     def _over(self, refusal: Refused) -> Message:
@@ -276,13 +310,14 @@ class UploadStream:
 
 
 async def _body(receive: Receive, most: int) -> bytes:
-    """The whole body of a request, of at most so many bytes."""
+    """The whole body of a request, of at most so many bytes, if it comes in time."""
+    receive = Arriving(receive, most)
     body, more = bytearray(), True
     while more:
         try:
-            message = await asyncio.wait_for(receive(), SILENCE)
+            message = await receive()
         except TimeoutError as error:
-            raise Refused(408, "The request fell silent.") from error
+            raise Refused(408, "The request fell silent or is too slow.") from error
         if message["type"] == "http.disconnect":
             raise Refused(400, "The client left during its request.")
         body += message.get("body", b"")

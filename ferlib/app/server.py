@@ -1,6 +1,7 @@
 """The page on a port of this machine."""
 
 import asyncio
+import errno
 import socket
 import threading
 import time
@@ -27,7 +28,7 @@ from ferlib.app.service import Service
 from ferlib.app.translations import TRANSLATIONS
 from ferlib.app.uploads import MAX_FILE
 
-UNASKED = 10  # seconds that a connection may stay without a whole request
+UNASKED = 10  # seconds that a connection may stay without the whole head of a request
 CONNECTIONS = 500
 SESSIONS = 100  # pages that Gradio remembers, 0.1 MB each; ours keeps nothing between two requests
 UNCOLLECTED = 256  # visitors whose answers are kept until they are fetched
@@ -57,7 +58,7 @@ class Served:
 
 
 class Protocol(H11Protocol):
-    """HTTP that drops a connection on which no whole request comes."""
+    """HTTP that drops a connection on which no whole head of a request comes; see `Arriving` for its body."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -68,7 +69,7 @@ class Protocol(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Go on waiting, from the first byte of a request, or stop it when the request is whole."""
+        """Go on waiting, from the first byte of a request, or stop it when the request's head is whole."""
         super().data_received(data)
         self._wait()
 
@@ -184,4 +185,6 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(f"cannot serve at {host}, port {port}: {reason.split(' (')[0]}; try another --port") from error
+        taken = isinstance(error, OverflowError) or error.errno in (errno.EADDRINUSE, errno.EACCES)
+        hint = f"try another {'--port' if taken else '--host'}"
+        raise OSError(f"cannot serve at {host}, port {port}: {reason.split(' (')[0]}; {hint}") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ferlib.app.batch_demo import Companies, among_neighbours
+from ferlib.app.batch_demo import SIDE, Companies, among_neighbours
 from ferlib.app.batching import BatchingPredictor
 from ferlib.app.budget import Budget
 from ferlib.app.drawing import example_pictures
@@ -162,7 +162,7 @@ class Service:
             if found.image is None or not found.faces:
                 raise NoAnswer(found.error or "No face was found.")
             largest = max(found.faces, key=lambda crop: crop.face.side)
-            return among_neighbours(largest.resized(honest.classifier.side), honest)
+            return among_neighbours(largest.resized(SIDE), honest)
 
     def watch(
         self, source: Upload, name: str, model: str | None, stopped: Callable[[], bool]
@@ -178,7 +178,7 @@ class Service:
             if not self._watching.acquire(blocking=False):
                 raise Busy(WATCHING)
             try:
-                yield from watch(source.film(name), name, self.predictor(model), stopped)
+                yield from watch(source.film(), name, self.predictor(model), stopped)
             finally:
                 self._watching.release()
 

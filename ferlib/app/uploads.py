@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.app.cleanup import delete_oldest, files_by_age
-from ferlib.app.films import require_film
-from ferlib.images import MAX_PIXELS, ImageError
+from ferlib.images import MAX_PIXELS, ImageError, readable_formats
 
 MAX_FILE = 100_000_000  # bytes of one picture
 MAX_BYTES, MAX_FILES = 2_000_000_000, 10_000  # in the folder together, boxed pictures included
@@ -41,14 +40,13 @@ class Upload:
         """
         return io.BytesIO(self.data) if self.data is not None else _open_below(self.folder, self.path or "")
 
-    def film(self, name: str) -> Path:
+    def film(self) -> Path:
         """The file of a film, for those who cannot do with its bytes.
 
         Raises:
-            UserError: it was not sent to this page, or is no film.
+            ImageError: it was not sent to this page.
         """
-        with self.open() as file:
-            require_film(file, name)
+        self.open().close()
         return Path(self.path or "").resolve()
 
 
@@ -97,7 +95,8 @@ class Uploads:
     max_bytes: int = MAX_BYTES
     max_files: int = MAX_FILES
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _used: tuple[int, int] = (0, 0)  # bytes and files, since the last count
+    _used: tuple[int, int] = (0, 0)  # bytes and files that lie there: of the last count, and what has come since
+    _coming: tuple[int, int] = (0, 0)  # of uploads that have not ended
     _counted: float = -RECOUNT
     _kept: frozenset[Path] = frozenset()
 
@@ -118,22 +117,30 @@ class Uploads:
             return None
         return Upload(self.folder, str(path or url))
 
-    def admit(self, size: int) -> bool:
-        """Count `size` more bytes if there is room for them; the oldest files give way, after `NEEDED` seconds."""
+    def admit(self, size: int, files: int = 1) -> bool:
+        """Keep room for so many bytes and files of an upload that begins or goes on, if there is; see `ended`.
+
+        The oldest files give way, after `NEEDED` seconds.
+        """
         with self._lock:
             if time.monotonic() - self._counted > RECOUNT:
                 self._count()
-            if self._fits(size):
-                self._used = self._used[0] + size, self._used[1] + 1
-                return True
-            delete_oldest(self.folder, self._kept, self.max_bytes - size, self.max_files - 1, NEEDED)
-            self._count()
-            if fits := self._fits(size):
-                self._used = self._used[0] + size, self._used[1] + 1
+            coming = self._coming[0] + size, self._coming[1] + files
+            if not self._fits(*coming):
+                delete_oldest(self.folder, self._kept, self.max_bytes - coming[0], self.max_files - coming[1], NEEDED)
+                self._count()
+            if fits := self._fits(*coming):
+                self._coming = coming
             return fits
 
-    def _fits(self, size: int) -> bool:
-        return self._used[0] + size <= self.max_bytes and self._used[1] < self.max_files
+    def ended(self, size: int, files: int = 1) -> None:
+        """Count what was admitted of an upload among what lies there, until the next look into the folder."""
+        with self._lock:
+            self._coming = self._coming[0] - size, self._coming[1] - files
+            self._used = self._used[0] + size, self._used[1] + files
+
+    def _fits(self, size: int, files: int) -> bool:
+        return self._used[0] + size <= self.max_bytes and self._used[1] + files <= self.max_files
 
     def _count(self) -> None:
         files = files_by_age(self.folder)
@@ -165,7 +172,7 @@ def pixels_of(file: BinaryIO | np.ndarray | None) -> int:
     if file is None or isinstance(file, np.ndarray):
         return 0 if file is None else file.shape[0] * file.shape[1]
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=readable_formats()) as image:
             pixels = image.width * image.height
     except Exception:
         pixels = MAX_PIXELS

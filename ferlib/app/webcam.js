@@ -78,8 +78,9 @@ async function run(mine) {
     try {
       const answer = await ask(await frame());
       if (stream !== mine) return;
-      if (answer.faces) draw(follow(answer.faces, performance.now()));
-      else say(answer.error);
+      const now = performance.now();
+      times = [...times.filter((at) => now - at < 2000), ...(answer.faces ? [now] : [])];
+      draw(follow(answer.faces ?? [], now), answer.error);
     } catch {
       if (stream === mine) stop("The server does not answer.");
     }
@@ -126,7 +127,6 @@ function follow(faces, now) {
   }
   for (const track of tracks) if (now - track.seen > KEPT) track.view?.remove();
   tracks = tracks.filter(({ seen }) => now - seen <= KEPT).sort((a, b) => a.number - b.number);
-  times = [...times.filter((at) => now - at < 2000), now];
   return tracks;
 }
 
@@ -135,7 +135,7 @@ function overlap([ax0, ay0, ax1, ay1], [bx0, by0, bx1, by1]) {
   return shared / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared || 1);
 }
 
-function draw(shown) {
+function draw(shown, trouble) {
   for (const track of shown) {
     if (!track.view) {
       track.view = document.createElement("div");
@@ -161,7 +161,7 @@ function draw(shown) {
     );
   }
   rate.textContent = `${Math.round(times.length / 2)} ${word("answers a second")}`;
-  say(shown.map(inWords).join(" ") || "No face was found in front of the camera.");
+  say(trouble ?? (shown.map(inWords).join(" ") || "No face was found in front of the camera."));
 }
 
 function bar([name, score]) {

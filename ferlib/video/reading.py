@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ferlib.errors import UserError
+from ferlib.images import MAX_PIXELS
 from ferlib.utils.packages import require
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _AHEAD = 4  # decoded frames of a film that wait to be taken
 _PATIENCE = 10.0  # seconds that a stream may be silent
 _CUT_SHORT = 1.0  # seconds that may be missing at a film's end
+_LIMIT = {"max_pixels": str(MAX_PIXELS)}  # of a frame: FFmpeg refuses to decode larger ones
+_LARGEST = f"at most {MAX_PIXELS // 10**6} megapixels can be read"
 
 
 class VideoError(UserError):
@@ -62,13 +65,14 @@ class VideoReader:
     Args:
         source: a film's file; a camera's number or device, `0` or `/dev/video0`; or a stream's address, `rtsp://…`.
         live: true where it waits for nobody: by default a camera, and an address that does not say how long it is.
+        demuxer: FFmpeg's name of the one format that a film may have; None: of any, lists of other files among them.
 
     Raises:
-        VideoError: there is no such file or camera, or no pictures in it.
+        VideoError: there is no such file or camera, no pictures are in it, or larger ones than a photo may be.
         MissingPackage: PyAV is not installed.
     """
 
-    def __init__(self, source: str | Path | int, live: bool | None = None):
+    def __init__(self, source: str | Path | int, live: bool | None = None, demuxer: str | None = None):
         require("a film", "av")
         import av
 
@@ -78,25 +82,23 @@ class VideoReader:
             if camera:
                 self._container = _open_camera(self.name)
             elif stream:
-                self._container = av.open(self.name, timeout=_PATIENCE, metadata_errors="ignore")
+                self._container = av.open(self.name, timeout=_PATIENCE, metadata_errors="ignore", options=_LIMIT)
             else:
-                self._container = av.open(f"file:{_film(self.name)}", metadata_errors="ignore")
+                file = f"file:{_film(self.name)}"
+                self._container = av.open(file, format=demuxer, metadata_errors="ignore", options=_LIMIT)
         except (av.FFmpegError, OSError) as error:
             what = "camera" if camera else "stream" if stream else "film"
             raise VideoError(f"{self.name} is not a {what} that can be read ({_reason(error)})") from error
-        still = av.stream.Disposition.attached_pic  # the cover of a record
-        streams = [one for one in self._container.streams.video if not one.disposition & still and one.codec_context]
-        if not streams:
-            sound = ", only sound" if self._container.streams.audio else ""
+        try:
+            self._stream = _stream_of_pictures(self._container, self.name)
+        except VideoError:
             self._container.close()
-            raise VideoError(f"{self.name} has no pictures{sound}")
+            raise
         self.live = (camera or (stream and not self._container.duration)) if live is None else live
-        self._stream = streams[0]
         self._stream.thread_type = "AUTO"
+        self._stream.codec_context.options = _LIMIT
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
-        length = self._stream.duration
-        clock = self._stream.time_base
-        self.seconds = float(length * clock) if length and clock and not self.live else None
+        self.seconds = None if self.live else _length(self._container, self._stream)
         self.read = self.dropped = 0
         self.trouble: str | None = None
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(1 if self.live else _AHEAD)
@@ -136,7 +138,7 @@ class VideoReader:
                 raise item
             yield item
         if not self.read:
-            raise VideoError(f"{self.name} is damaged: not one picture of it can be read")
+            raise VideoError(f"{self.name} is damaged or too large ({_LARGEST}): not one picture of it can be read")
 
     def _decode(self, every: int) -> None:
         """The thread: decoded frames into the queue, then None, or the error that ended it."""
@@ -156,12 +158,17 @@ class VideoReader:
                 number, self.read = self.read, self.read + 1
                 if number % every == 0:
                     self._give(Frame(number, time, _upright(picture)), wait=not self.live)
-            if self.seconds and self.read and not self.trouble and time < self.seconds - _CUT_SHORT:
-                self.trouble = f"{self.name} is cut short: its pictures end after {time:.1f} of {self.seconds:.1f} s"
+            if self.read and not self.trouble:
+                self._check_end(time + (_seconds(picture.duration, picture) or 1 / self.rate))
         except BaseException as error:  # whatever it is belongs to whoever takes the frames
             end = error
         finally:
             self._give(end, wait=True)
+
+    def _check_end(self, end: float) -> None:
+        """`trouble` says so where a film's pictures end before their time."""
+        if self.seconds and end < self.seconds - _CUT_SHORT:
+            self.trouble = f"{self.name} is cut short: its pictures end after {end:.1f} of {self.seconds:.1f} s"
 
     def _pictures(self) -> "Iterator[av.VideoFrame]":
         """Every picture that can be decoded; `trouble` says so where some cannot."""
@@ -227,6 +234,46 @@ def _film(name: str) -> Path:
     if not path.stat().st_size:
         raise VideoError(f"{name} is empty")
     return path
+
+
+def _stream_of_pictures(container: "av.container.InputContainer", name: str) -> "av.VideoStream":
+    """The pictures of what was opened.
+
+    Raises:
+        VideoError: it has none, or too large ones.
+    """
+    import av
+
+    still = av.stream.Disposition.attached_pic  # the cover of a record
+    streams = [one for one in container.streams.video if not one.disposition & still and one.codec_context]
+    if not streams:
+        raise VideoError(f"{name} has no pictures{', only sound' if container.streams.audio else ''}")
+    width, height = streams[0].codec_context.width, streams[0].codec_context.height
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"{name} is too large ({width} x {height} pixels): {_LARGEST}")
+    return streams[0]
+
+
+def _length(container: "av.container.InputContainer", stream: "av.VideoStream") -> float | None:
+    """Seconds that a film's pictures last, by what it says of itself; None where that is unknown."""
+    import av
+
+    if stream.duration:
+        return _seconds(stream.duration, stream)
+    told = next((text for name, text in stream.metadata.items() if name.startswith("DURATION")), "")  # Matroska's
+    if parts := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", told):
+        hours, minutes, seconds = map(float, parts.groups())
+        end = 3600 * hours + 60 * minutes + seconds
+    elif container.duration:
+        end = container.duration / av.time_base
+    else:
+        return None
+    return end - _seconds(stream.start_time, stream)
+
+
+def _seconds(ticks: int | None, of: "av.VideoFrame | av.VideoStream") -> float:
+    """Seconds that ticks of a frame's or a stream's clock are."""
+    return float((ticks or 0) * (of.time_base or 0))
 
 
 def _reason(error: Exception) -> str:

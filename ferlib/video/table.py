@@ -3,6 +3,7 @@
 A row takes about a hundred bytes of the disk, so that an hour of film does not grow in memory.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from ferlib.video.smoothing import fit_rate, label_changes, smooth
 if TYPE_CHECKING:
     from ferlib.video.predictor import FramePrediction
 
-LONGEST = 1.0  # seconds that a row counts for at most: a stream may pause, and faces be lost
+#: Seconds that a row counts for at most: a stream may pause, and faces be lost. Where fewer frames are looked at, it is
+#: twice the shortest time so far between two of them.
+LONGEST = 1.0
 _TOGETHER = 16_384  # rows that are in memory at once
 
 
@@ -53,7 +56,7 @@ class VideoTable:
         self._file = tempfile.TemporaryFile(prefix="ferlib-")  # noqa: SIM115  # gone with the table
         self._pending = np.empty(0, self.type)  # of the last frame, whose time has not ended yet
         self._time: float | None = None
-        self._passed = 0.0
+        self._passed, self._shortest = 0.0, math.inf
 
     def add(self, frame: "FramePrediction") -> np.ndarray:
         """Append the faces of a frame; the rows of the frame before, whose duration is known now."""
@@ -78,7 +81,8 @@ class VideoTable:
 
     def _finish(self, passed: float) -> np.ndarray:
         done, self._pending = self._pending, self._pending[:0]
-        done["seconds"] = min(passed, LONGEST)
+        self._shortest = min(self._shortest, passed or math.inf)
+        done["seconds"] = min(passed, max(LONGEST, 2 * self._shortest))
         self._file.write(done.tobytes())
         self.seconds, self._passed = self.seconds + passed, passed
         return done

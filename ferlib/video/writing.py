@@ -1,7 +1,9 @@
 """Write a film: H.264 in MP4, every frame at its own time."""
 
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,6 +17,8 @@ _CLOCK = 90_000  # ticks a second, MPEG's own
 
 class VideoWriter:
     """A film that is being written; it has its name when the `with` block ends, and is deleted when the block fails.
+
+    Without a frame no file is written.
 
     Args:
         path: ends in .mp4.
@@ -32,20 +36,27 @@ class VideoWriter:
         if self.path.suffix.lower() != ".mp4":
             raise UserError(f"films are written as .mp4, not {self.path.name}")
         self._last = -1
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        return self
+
+    def _begin(self) -> None:
         import av
 
-        self._file = atomic_write(self.path)
-        partial = self._file.__enter__()
-        self._container = av.open(str(partial), "w", format="mp4")
+        partial = self._open.enter_context(atomic_write(self.path))
+        self._container = self._open.enter_context(av.open(str(partial), "w", format="mp4"))
+        self._open.push(self._flush)
         self._stream = self._container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
         self._stream.options = {"preset": "veryfast", "crf": "20"}
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _CLOCK)
         if self.rotation:
             self._stream.set_display_rotation(self.rotation)
-        return self
+
+    def _flush(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
 
     def write(self, pixels: np.ndarray, time: float) -> None:
         """Append a frame.
@@ -60,6 +71,7 @@ class VideoWriter:
         if not height or not width:
             raise UserError("a film needs at least 2 x 2 pixels")
         if self._last < 0:
+            self._begin()
             self._stream.width, self._stream.height = width, height
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
         frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
@@ -67,10 +79,7 @@ class VideoWriter:
         frame.time_base = Fraction(1, _CLOCK)
         self._container.mux(self._stream.encode(frame))
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-        finally:
-            self._file.__exit__(kind, error, trace)  # type: ignore[arg-type]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)

@@ -70,6 +70,20 @@ def test_an_error_reaches_everybody_who_waited_for_the_same_and_nobody_else(mode
     assert shared.classify([face])[0].shape == other.answer.result(timeout=0)[0].shape == (1, 8)
 
 
+def test_requests_with_other_faces_do_not_fail_each_other(model):
+    shared = BatchingPredictor(model)
+    face = sample_faces(1)[0][0]
+    smaller = np.ascontiguousarray(face[4:-4, 4:-4])
+    same, other = _Request([face], None), _Request([smaller, smaller], None)
+    shared._waiting += [same, other]
+    with pytest.raises(ValueError, match="must have one shape"):
+        shared.classify([face, smaller])
+    assert not same.answer.done() and not other.answer.done()
+    assert np.allclose(shared.classify([face])[0], same.answer.result(timeout=0)[0], atol=1e-5)
+    assert not other.answer.done()
+    assert np.allclose(shared.classify([smaller])[0], other.answer.result(timeout=0)[0][:1], atol=1e-5)
+
+
 def test_a_model_that_mixes_its_batch_is_refused():
     mixing = create_model("convcut_batch", backbone="test_convnext", keep_stages=2, input_size=64, width=16)
     with pytest.raises(ValueError, match="convcut_batch mixes the faces of a batch"):

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
 from video_files import ODD, crossing, write_film, write_sound
 
@@ -16,9 +17,9 @@ from ferlib.app.films_html import film_html
 from ferlib.errors import UserError
 from ferlib.predict import Predictor
 from ferlib.video.predictor import VideoPredictor
-from ferlib.video.reading import VideoReader
+from ferlib.video.reading import Frame, VideoReader
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +115,31 @@ def test_a_damaged_film_is_a_sentence_or_what_is_left_of_it(path, predictor, tmp
 
 
 @pytest.mark.parametrize(
-    "text", ["#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ts", "ffconcat version 1.0\nfile /etc/passwd"]
-)
+    "text",
+    ["#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ts", "ffconcat version 1.0\nfile /etc/passwd",
+     "#EXTM3U\nAVI \n#EXT-X-TARGETDURATION:10\n#EXTINF:2,\nfile:///home/x/private.mp4\n#EXT-X-ENDLIST"],
+)  # fmt: skip
 def test_lists_of_other_files_are_not_followed(tmp_path, text):
     (tmp_path / "list.mp4").write_text(text)
     with (tmp_path / "list.mp4").open("rb") as file, pytest.raises(UserError, match="is not a film"):
         require_film(file, "list.mp4")
+
+
+@pytest.mark.parametrize(("form", "demuxer"), [("mp4", "mov"), ("matroska", "matroska"), ("avi", "avi")])
+def test_a_film_is_read_as_what_it_begins_as_and_as_nothing_else(tmp_path, predictor, monkeypatch, form, demuxer):
+    with av.open(str(tmp_path / "film"), "w", format=form) as target:
+        stream = target.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for grey in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 60 * grey, np.uint8), format="rgb24")
+            target.mux(stream.encode(frame.reformat(format="yuv420p")))
+        target.mux(stream.encode())
+    asked, begin = [], VideoReader.__init__
+    monkeypatch.setattr(
+        VideoReader, "__init__", lambda *args, **settings: asked.append(settings["demuxer"]) or begin(*args, **settings)
+    )
+    steps, film = watched(tmp_path / "film", predictor)
+    assert asked == [demuxer] and len(steps) == 4 and film.remark == ""
 
 
 def test_films_are_known_by_their_names():
@@ -133,7 +153,7 @@ def test_a_film_that_cannot_be_read_is_told_which_can(name):
         require_film(io.BytesIO(b"\x00\x00\x01\xba and what follows"), name)
 
 
-@pytest.mark.parametrize(("rate", "every"), [(24, 3), (25, 3), (29.97, 3), (10.01, 1), (5, 1), (60, 6)])
+@pytest.mark.parametrize(("rate", "every"), [(24, 3), (25, 3), (29.97, 3), (10.01, 1), (5, 1), (60, 6), (1 / 3, 1)])
 def test_a_film_is_looked_at_no_more_than_ten_times_a_second(path, predictor, monkeypatch, rate, every):
     def enter(reader):
         reader.rate = rate
@@ -144,3 +164,19 @@ def test_a_film_is_looked_at_no_more_than_ten_times_a_second(path, predictor, mo
     monkeypatch.setattr(VideoPredictor, "frames", lambda _, __, step: steps.append(step) or iter(()))
     list(watch(path, "my film.mp4", predictor, lambda: False))
     assert steps == [every]
+
+
+@pytest.mark.parametrize(
+    ("times", "looks", "remark"),
+    [((n * 0.01 for n in range(300)), range(28, 35), ""),
+     ((0.0 for _ in range(40_000)), range(2, 3), "Only its first 0 seconds were looked at.")],
+    ids=["faster than it says", "all at once"],
+)  # fmt: skip
+def test_the_looks_at_a_film_are_few_whatever_its_rate(path, predictor, monkeypatch, times, looks, remark):
+    looked_at, find = [], VideoPredictor._judge
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    frames = (Frame(number, time, grey) for number, time in enumerate(times))
+    monkeypatch.setattr(VideoReader, "frames", lambda *_: frames)
+    monkeypatch.setattr(VideoPredictor, "_judge", lambda *args: looked_at.append(args[1].time) or find(*args))
+    _, film = watched(path, predictor)
+    assert len(looked_at) in looks and film.remark == remark

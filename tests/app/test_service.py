@@ -6,9 +6,11 @@ import time
 import pytest
 from PIL import Image
 
+from ferlib.app.batching import BatchingPredictor
 from ferlib.app.budget import Budget
 from ferlib.app.service import CLOSED, FULL, NoAnswer, Service
 from ferlib.app.uploads import Upload
+from ferlib.models.registry import create_model
 from ferlib.predict import Predictor
 
 
@@ -39,6 +41,17 @@ def test_two_models_judge_the_same_faces(service, portrait):
     assert [face.box for face in first.faces] == [face.box for face in second.faces]
     assert len(first.faces[0].scores) == 8 and len(second.faces[0].scores) == 7
     assert all(face.heatmap is not None for result in (first, second) for face in result.faces)
+
+
+def test_a_model_for_faces_of_another_size_is_among_neighbours_too(service, portrait, monkeypatch):
+    small = create_model("convcut", backbone="test_convnext", keep_stages=2, input_size=64, width=16, downscale_to=40)
+    predictor = BatchingPredictor(small)
+    assert predictor.classifier.side == 40
+    monkeypatch.setattr(service, "predictor", lambda: predictor)
+    found = service.among_neighbours(portrait)
+    assert len(found.rows) == 6 and {picture.shape for row in found.rows for picture in row.pictures} == {(48, 48, 3)}
+    for row in found.rows:
+        assert list(row.honest.values()) == pytest.approx(list(found.rows[0].honest.values()), abs=1e-5)
 
 
 def test_a_bad_picture_is_an_answer(service):

@@ -72,3 +72,14 @@ def test_pictures_by_their_header():
     file = packed("TIFF")
     assert pixels_of(file) == 200 and file.tell() == 0
     assert pixels_of(io.BytesIO(b"what is this")) == MAX_PIXELS and pixels_of(None) == 0
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 10\n%%EndComments\n"
+    assert pixels_of(io.BytesIO(eps)) == MAX_PIXELS  # Pillow would read it, ferlib does not
+
+
+def test_uploads_that_have_not_ended_take_room_too(tmp_path):
+    uploads = Uploads(tmp_path, max_bytes=100, max_files=4)
+    assert [uploads.admit(90), uploads.admit(90)] == [True, False]
+    uploads._counted = -100.0  # so that it looks into the folder, where nothing of the first is yet
+    assert not uploads.admit(90)
+    uploads.ended(90)
+    assert [uploads.admit(10, 3), uploads.admit(0, 2), uploads.admit(0, 1)] == [True, False, True]  # nothing came of it

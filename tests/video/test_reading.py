@@ -1,14 +1,17 @@
 """Films as people have them, and streams that do not wait."""
 
+import re
 import socket
 import threading
 import time
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from video_files import ODD, write_film
 
+from ferlib.video import reading
 from ferlib.video.reading import VideoError, VideoReader
 from ferlib.video.writing import VideoWriter
 
@@ -21,8 +24,8 @@ def gradient(number: int = 0, size: tuple[int, int] = (96, 64)) -> np.ndarray:
     return np.repeat(frame[..., None], 3, axis=2)
 
 
-def frames_of(path, **settings) -> tuple[list, VideoReader]:
-    with VideoReader(path) as reader:
+def frames_of(path, demuxer: str | None = None, **settings) -> tuple[list, VideoReader]:
+    with VideoReader(path, demuxer=demuxer) as reader:
         return list(reader.frames(**settings)), reader
 
 
@@ -80,26 +83,78 @@ def test_the_cover_of_a_record_is_no_film(tmp_path):
         VideoReader(path)
 
 
+def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int = 25, sound: float = 0.0):
+    """Write frames as a film of another form than ours, and so many seconds of silence."""
+    height, width = frames[0].shape[:2]
+    with av.open(str(path), "w", format=form) as target:
+        stream = target.add_stream(codec, rate=rate)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        audio = target.add_stream("aac", rate=44100) if sound else None
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=stream.pix_fmt)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+        for start in range(0, round(44100 * sound), 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+            target.mux(audio.encode(frame))
+        if audio:
+            target.mux(audio.encode())
+    return path
+
+
+@pytest.mark.parametrize(("form", "sound"), [("mp4", 0.0), ("matroska", 0.0), ("matroska", 20.0)])
+def test_a_whole_film_is_not_called_cut_short(tmp_path, form, sound):
+    """Its last picture stands for two seconds; its sound may outlast it."""
+    film = write_other(tmp_path / "slow", form, "libx264", [gradient(n) for n in range(8)], Fraction(1, 2), sound)
+    frames, reader = frames_of(film)
+    assert len(frames) == 8 and reader.seconds == pytest.approx(16) and reader.trouble is None
+
+
 def test_a_film_that_is_cut_short_or_damaged_gives_what_it_has(tmp_path):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (64, 96, 3)).astype(np.uint8) for _ in range(100)]
-    whole = tmp_path / "whole.ts"
-    with av.open(str(whole), "w", format="mpegts") as target:
-        stream = target.add_stream("mpeg2video", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for pixels in noise:
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")))
-        target.mux(stream.encode())
-    half = tmp_path / "half.ts"
-    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert 30 < len(frames_of(half)[0]) < 60
+    for name, form, codec, said in (
+        ("half.ts", "mpegts", "mpeg2video", None),  # which does not say how long it is
+        ("half.mkv", "matroska", "libx264", r"half\.mkv is cut short: its pictures end after [12]\.\d of 4\.0 s"),
+        ("half.webm", "webm", "libvpx", r"half\.webm is cut short: its pictures end after [12]\.\d of 4\.0 s"),
+    ):
+        half = write_other(tmp_path / name, form, codec, noise)
+        half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+        frames, reader = frames_of(half)
+        assert 30 < len(frames) < 70
+        assert re.search(said, reader.trouble) if said else reader.trouble is None
     film = write_film(tmp_path / "film.mp4", noise, np.arange(100) / 25)
     content = bytearray(film.read_bytes())
     start = len(content) // 4
     content[start : 2 * start] = bytes(start)  # as long as before: the index at the end stays where it is
     film.write_bytes(content)
     frames, reader = frames_of(film)
-    assert len(frames) > 10 and "film.mp4" in reader.trouble
+    assert len(frames) > 10 and re.search(r"film\.mp4 is damaged: \d+ of its parts cannot be read$", reader.trouble)
+
+
+def test_a_film_of_larger_pictures_than_a_photo_may_have_is_not_decoded(tmp_path, monkeypatch):
+    big = write_other(tmp_path / "big.mkv", "matroska", "mjpeg", [np.zeros((6000, 9000, 3), np.uint8)])
+    with pytest.raises(VideoError, match=r"big\.mkv is .*too large .*at most 52 megapixels"):
+        frames_of(big)
+    film = write_film(tmp_path / "a.mp4", [gradient()], [0.0])
+    monkeypatch.setattr(reading, "MAX_PIXELS", 96 * 64 - 1)
+    with pytest.raises(VideoError, match=r"a\.mp4 is too large \(96 x 64 pixels\)"):
+        VideoReader(film)
+
+
+def test_of_one_format_lists_of_other_films_are_not_followed(tmp_path):
+    film = write_film(tmp_path / "private.mp4", [gradient()], [0.0])
+    for name, text in (
+        ("list.m3u8", f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:2,\nfile://{film}\n#EXT-X-ENDLIST\n"),
+        ("list.txt", f"ffconcat version 1.0\nfile {film}\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        for demuxer in ("mov", "matroska", "avi"):
+            with pytest.raises(VideoError, match=f"{name} is not a film that can be read"):
+                VideoReader(tmp_path / name, demuxer=demuxer)
+    assert len(frames_of(film, demuxer="mov")[0]) == 1
 
 
 def test_a_reader_that_is_left_early_ends_its_thread(tmp_path):
@@ -158,4 +213,50 @@ def test_a_film_that_cannot_be_finished_leaves_no_file(tmp_path):
 
     with pytest.raises(KeyError):
         write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_that_fails_at_its_end_leaves_the_one_before(tmp_path, monkeypatch):
+    """As on a full disk, which is told when the last frames are flushed, or when the file is closed."""
+    path = write_film(tmp_path / "a.mp4", [gradient()], [0.0])
+    before, open_file = path.read_bytes(), av.open
+    for name in ("mux", "close"):
+        with monkeypatch.context() as patch:
+            patch.setattr(av, "open", lambda *args, name=name, **kwargs: Full(open_file(*args, **kwargs), name))
+            with pytest.raises(OSError, match="No space left"), VideoWriter(path) as writer:
+                writer.write(gradient(1), 0.0)
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path], name
+
+
+class Full:
+    """A film's container in which one thing fails for want of room."""
+
+    def __init__(self, container, failing: str):
+        self.container, self.failing = container, failing
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def mux(self, packets) -> None:
+        self._fail("mux", packets)
+        self.container.mux(packets)
+
+    def close(self) -> None:
+        self.container.close()
+        self._fail("close", True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _fail(self, name: str, now) -> None:
+        if now and name == self.failing:
+            raise OSError(28, "No space left on device")
+
+
+def test_without_a_frame_no_film_is_written(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4"):
+        pass
     assert not list(tmp_path.iterdir())

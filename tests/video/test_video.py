@@ -17,9 +17,9 @@ from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.synthetic.films import owners, switches
 from ferlib.video.pictures import show_again
-from ferlib.video.predictor import VideoPredictor
+from ferlib.video.predictor import FramePrediction, TrackedFace, VideoPredictor
 from ferlib.video.reading import VideoReader
-from ferlib.video.table import VideoTable
+from ferlib.video.table import LONGEST, VideoTable
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,6 +137,21 @@ def test_a_row_lasts_until_the_next_frame(tmp_path, predictor):
     rows = np.array(table.rows)
     starts = dict(zip(rows["frame"].tolist(), rows["seconds"].tolist(), strict=True))
     np.testing.assert_allclose([starts[frame] for frame in range(11)], np.diff(times), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [([0, 2, 4.1, 6, 8], [2, 2.1, 1.9, 2, 2]), ([0, 0.04, 0.08, 5, 5.04], [0.04, 0.04, LONGEST, 0.04, 0.04])],
+    ids=["far apart", "a pause"],
+)
+def test_a_pause_counts_for_little_and_frames_that_are_far_apart_for_all_of_their_time(times, seconds):
+    table, scores = VideoTable(["neutral", "anger"]), {"neutral": 0.9, "anger": 0.1}
+    face = TrackedFace(1, (0, 0, 48, 48), scores, scores, 0.0)
+    for number, time in enumerate(times):
+        table.add(FramePrediction(number, time, (face,), np.zeros((64, 64, 3), np.uint8)))
+    table.end()
+    assert table.rows["seconds"] == pytest.approx(seconds)
+    assert table.summary()[0]["expressions"] == {"neutral": pytest.approx(sum(seconds))}
 
 
 def test_a_film_that_lies_on_its_side(film, predictor, tmp_path):

@@ -5,6 +5,7 @@ export class Predictor {
   #worker;
   #open = new Map();
   #count = 0;
+  #broken = null; // why nothing will be answered any more
 
   constructor(onProgress) {
     this.#worker = new Worker(startOf(new URL("worker.js", import.meta.url)), { type: "module" });
@@ -15,7 +16,12 @@ export class Predictor {
         else if (data.total) onProgress(data.loaded, data.total);
         else this.#answer(data);
       });
-      this.#worker.addEventListener("error", () => reject(new Error("This browser cannot run the page's module.")));
+      this.#worker.addEventListener("error", () => {
+        this.#broken = new Error("This browser cannot run the page's module.");
+        for (const one of this.#open.values()) one.reject(this.#broken);
+        this.#open.clear();
+        reject(this.#broken);
+      });
     });
   }
 
@@ -25,6 +31,7 @@ export class Predictor {
    * @param onFace is told how many faces are judged, of how many.
    */
   predict(picture, options = {}, onFace = () => {}) {
+    if (this.#broken) return Promise.reject(this.#broken);
     const id = ++this.#count;
     return new Promise((resolve, reject) => {
       this.#open.set(id, { resolve, reject, onFace });

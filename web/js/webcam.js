@@ -68,7 +68,9 @@ export class Webcam {
     await view.play();
     if (this.#stream !== stream) return; // stopped while it began
     byId("live").hidden = false;
-    await this.#run(view, stream, mirrored);
+    await this.#run(view, stream, mirrored).catch((error) => {
+      if (this.#stream === stream) this.stop(`The camera's picture could not be judged (${error.message}).`);
+    });
   }
 
   /** Let the camera go, and say why. */

@@ -15,13 +15,13 @@ from ferlib import __version__
 from ferlib.app.api.answers import ModelAnswer, PhotoAnswer
 from ferlib.app.api.asking import FORM, JSON, Asked, PhotoForm, PhotoJson, read_asked
 from ferlib.app.api.problems import Problem, problem
-from ferlib.app.drawing import data_url
 from ferlib.app.messages import as_data
 from ferlib.app.request_checks import FAULT, Refused
 from ferlib.app.service import NoAnswer, Service
 from ferlib.app.uploads import Upload
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
+from ferlib.images import data_url
 from ferlib.results import ImagePrediction
 
 PREFIX, PREDICT = "/v1", "/v1/predict"

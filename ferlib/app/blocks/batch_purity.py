@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from ferlib.app.batch_demo import COMPANY, published_predictor, synthetic_neighbours
 from ferlib.app.blocks.faces import FIRST, SIDE, face_of, photo_input, photo_row, photos_to_click
-from ferlib.app.drawing import data_url
 from ferlib.errors import UserError
+from ferlib.images import data_url
 from ferlib.plots.purity import company_figure
 from ferlib.predict import Predictor
 

@@ -164,13 +164,13 @@ def dataset_page(albums: Mapping[str, Album]) -> gr.Blocks:
     def faces(name: str, chosen: str, order: str, repeated: bool, start: float) -> tuple[list, str, gr.Slider]:
         album = albums[name]
         positions, bits = album.find(chosen, order, repeated)
-        begin = min(int(start), max(len(positions), 1)) - 1
+        last = max(len(positions) - SHOWN + 1, 1)
+        begin = min(int(start), last) - 1
         part = slice(begin, begin + SHOWN)
         pictures = [
             (album.picture(row).squeeze(), f"{album.caption(row).partition(',')[0]} {size:.2f}")
             for row, size in zip(album.rows[positions[part]], bits[part], strict=True)
         ]
-        last = max(len(positions) - SHOWN + 1, 1)
         return pictures, counted(album, positions), gr.Slider(maximum=max(last, 2), value=begin + 1)
 
     def details(

@@ -66,10 +66,10 @@ class Lesson:
         rows = self.names[self.train_rows].map(said).dropna()
         return rows[rows.isin(self.faces.classes)]
 
-    def label_by_folder(self, count: int, seed: int = 0) -> None:
+    def label_by_folder(self, count: int) -> None:
         """Take the folders' word for so many faces of each class; those that were labelled already count."""
         have = self.labelled()
-        rows = self.faces.frame[self.train_rows].sample(frac=1, random_state=seed)
+        rows = self.faces.frame[self.train_rows].sample(frac=1, random_state=0)
         for label, part in rows[~rows.index.isin(have.index)].groupby("label"):
             name = self.faces.classes[int(label)]
             for file in self.names[part.index[: max(count - (have == name).sum(), 0)]]:

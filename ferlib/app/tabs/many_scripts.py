@@ -89,7 +89,8 @@ BEGUN = f"""() => {{ {_UPDATE}
 }}"""
 #: When they are done; the result is kept, without pictures.
 DONE = f"""(done, table, csv, parquet) => {{ {_UPDATE}
-  const kept = JSON.stringify({{ done, table: (table || "").replace(/<img[^>]*>/g, "details"), csv, parquet }});
+  const without = (html, instead) => (html || "").replace(/<img[^>]*>/g, instead);
+  const kept = JSON.stringify({{ done: without(done, ""), table: without(table, "details"), csv, parquet }});
   try {{ sessionStorage.setItem("{KEY}", kept); }} catch (tooLarge) {{ sessionStorage.removeItem("{KEY}"); }}
   return [update("interactive", true), update("visible", false),
     update("interactive", Boolean(csv)), update("interactive", Boolean(parquet))];
