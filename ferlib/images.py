@@ -27,7 +27,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ferlib.errors import UserError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "ImageError", "is_picture", "read_image"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "ImageError", "data_url", "is_picture", "read_image"]
 
 MAX_PIXELS = 52_000_000
 """Largest picture that is decoded, in pixels: 50-megapixel photos of phones (8192 x 6144) just pass."""
@@ -42,6 +42,7 @@ SUFFIXES = (
 _READABLE = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF can be read"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}\S", re.IGNORECASE)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+_QUALITY = 90  # of a JPEG that is shown
 _MOST_BYTES = 200_000_000  # of an open file that is read
 _DAMAGED = "is damaged or cut short: its picture data cannot be read to the end"
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -102,7 +103,7 @@ def is_picture(path: Path) -> bool:
     """True if an ordinary file begins as a picture that `read_image` takes; its name does not count."""
     with _quiet_pillow():
         try:
-            Image.open(path, formats=_formats()).close()
+            Image.open(path, formats=readable_formats()).close()
         except Image.DecompressionBombError:
             return True
         except Exception:  # no picture, or no more than the beginning of one
@@ -141,6 +142,13 @@ def _data_of(url: str) -> bytes:
         raise ImageError("The data URL cannot be decoded.") from error
 
 
+def data_url(pixels: np.ndarray) -> str:
+    """`(H, W)`, `(H, W, 1)` or `(H, W, 3)` uint8 as a URL that holds the picture itself, a JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def _from_path(source: str | PathLike) -> np.ndarray:
     """Open a regular, non-empty file and decode it to `(H, W, 3)` uint8."""
     name = os.fspath(source)
@@ -176,14 +184,14 @@ def _decode(file: IO[bytes], name: str) -> np.ndarray:
     """Decode an open picture file to `(H, W, 3)` uint8; `name` begins the error messages."""
     with _quiet_pillow():
         try:
-            image = Image.open(file, formats=_formats())
+            image = Image.open(file, formats=readable_formats())
         except Image.DecompressionBombError as error:
             raise ImageError(_too_large(name)) from error
         except UnidentifiedImageError as error:
             file.seek(0)
             head = file.read(12)
             if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-                if "HEIF" in _formats():
+                if "HEIF" in readable_formats():
                     raise ImageError(f"{name} {_DAMAGED}.") from error
                 raise ImageError(f"{name} is a HEIC photo; install pillow-heif, or save it as JPEG.") from error
             if head.startswith(_SIGNATURES) or head[4:12] == b"ftypavif":
@@ -309,8 +317,8 @@ def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    """The formats that can be read here."""
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that can be read here."""
     try:
         import pillow_heif
     except ImportError:

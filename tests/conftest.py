@@ -98,3 +98,18 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     monkeypatch.setattr(os, "scandir", refusing)
     monkeypatch.setattr(os, "access", lambda path, *rest: os.fspath(path) not in folders and access(path, *rest))
     return lambda folder: folders.add(os.fspath(folder))
+
+
+@pytest.fixture
+def barred(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a link one into a folder that may not be entered, for whoever runs the tests."""
+    links: set[str | bytes | int] = set()
+    stat = os.stat
+
+    def refusing(path: str | bytes | os.PathLike | int, **how: Any) -> os.stat_result:
+        if how.get("follow_symlinks", True) and (path if isinstance(path, int) else os.fspath(path)) in links:
+            raise PermissionError(errno.EACCES, "you may not", path)
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    return lambda link: links.add(os.fspath(link))

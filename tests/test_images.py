@@ -18,7 +18,7 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from ferlib.images import MAX_PIXELS, ImageError, read_image
+from ferlib.images import MAX_PIXELS, ImageError, data_url, read_image
 
 ROOT = Path(__file__).parents[1]
 pillow_heif.register_heif_opener()  # to save
@@ -357,6 +357,14 @@ def test_data_urls(photo):
         assert message(url) == "The data URL cannot be decoded."
     assert "0 bytes" in message("data:image/png;base64,")
     assert "not a picture" in message("data:text/plain,hello")
+
+
+def test_a_picture_as_a_data_url_is_read_again(photo):
+    pixels = np.asarray(photo)
+    grey = pixels[..., :1]
+    for picture in (pixels, grey, grey[..., 0]):
+        found = read_image(data_url(picture))
+        assert found.shape == pixels.shape and np.abs(found.astype(int) - read_image(picture)).mean() < 4
 
 
 def test_home_folder(photo, tmp_path, monkeypatch):

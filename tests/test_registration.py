@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ferlib.data import registry as data_registry
-from ferlib.data.registry import load_dataset, register_dataset
+from ferlib.data.registry import find_dataset, load_dataset, register_dataset
 from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.registry import MODELS, create_model, load_model, register_model
 from ferlib.training.phases import phases
@@ -66,6 +66,19 @@ def test_a_data_set_of_ones_own_is_found_and_loaded(synthetic_faces, tmp_path, m
     assert load_dataset("mine", tmp_path) is synthetic_faces
     with pytest.raises(ValueError, match="there is a data set ferplus already"):
         register_dataset("ferplus", lambda folder: synthetic_faces)
+
+
+def test_a_data_set_without_files_of_its_own_is_its_folder(synthetic_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_registry, "SOURCES", dict(data_registry.SOURCES))
+    monkeypatch.setenv("FERLIB_DATA", str(tmp_path / "first"))
+    monkeypatch.setenv("FERLIB_CACHE", str(tmp_path / "second"))
+    (tmp_path / "first").mkdir()
+    register_dataset("mine", lambda folder: synthetic_faces)
+    with pytest.raises(ValueError, match="mine was not found"):
+        load_dataset("mine")
+    (tmp_path / "second" / "data" / "mine").mkdir(parents=True)
+    assert find_dataset("mine") == tmp_path / "second" / "data" / "mine"
+    assert load_dataset("mine") is synthetic_faces
 
 
 def test_a_recipe_comes_from_a_file(tmp_path):

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ SIDE = 224  # pixels, of a face as it is kept
 LONGEST = 150  # bytes of a photo's name that are kept in those of its faces: file systems take 255 in all
 PROPOSALS = "proposals.csv"
 COLUMNS = ("photo", "face", "x0", "y0", "x1", "y1", "file", "person", "proposed", "confidence", "margin", "problem")
+LABEL_COLUMNS = ("file", "label")
 
 
 @any_names
@@ -63,20 +64,22 @@ def propose_labels(
         a face has one row, with the `problem`, at the end.
 
     Raises:
-        DataError: no photos, a name that cannot be a class, or two photos whose faces would be called alike.
+        DataError: no photos, or they lie in `out`; a name that cannot be a class, or two photos whose faces would be
+            called alike.
     """
     if not photos.is_dir():
         raise DataError(f"{photos} is not a folder")
-    if photos.resolve() == out.resolve():
+    if is_below(photos, out):
         raise DataError(f"{out} holds the photos; the faces need a folder of their own")
-    for name in (folder_of(label) for label in (*classes, UNSORTED)):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    folders = [out / folder_of(label) for label in (*classes, UNSORTED)]
     found = [path for path in find_pictures(photos) if not is_below(path, out)]
     if not found:
         raise DataError(f"no photos in {photos}")
     names = pd.Series(found, index=[_face_name(path.relative_to(photos)) for path in found])
     if len(alike := names[names.index.duplicated(keep=False)]):
         raise DataError(f"{alike.iloc[0]} and {alike.iloc[1]} would give faces of the same name; rename one of them")
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
     known = set(table["photo"])
     new = [path for path in found if path.relative_to(photos).as_posix() not in known]
@@ -110,16 +113,7 @@ def read_proposals(out: Path) -> pd.DataFrame:
     whole = dict.fromkeys(("face", "x0", "y0", "x1", "y1"), "Int64")
     numbers = dict.fromkeys((*whole, "confidence", "margin"), "")
     words = dict.fromkeys(set(COLUMNS) - set(numbers), str)  # a person may be called None
-    types = whole | words
-    try:
-        table = pd.read_csv(
-            path, dtype=types, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape"
-        )
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}); restore it, or choose another --out") from error
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise DataError(f"{path} has no column {', '.join(missing)}; was it saved with other separators than commas?")
-    return table
+    return _read_table(path, COLUMNS, dtype=whole | words, na_values=numbers)
 
 
 @any_names
@@ -188,18 +182,35 @@ class LabelFile:
         Raises:
             DataError: the label cannot be a class's name.
         """
-        new = not self.path.exists()
+        before = self.path.read_bytes() if self.path.exists() else b""
         with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-            csv.writer(handle).writerows([("file", "label")] * new + [(file, folder_of(label))])
+            if before and not before.endswith((b"\n", b"\r")):  # another program saved it
+                handle.write("\r\n")
+            csv.writer(handle).writerows([LABEL_COLUMNS] * (not before) + [(file, folder_of(label))])
 
     @any_names
     def read(self) -> pd.Series:
-        """File name -> label, in the order in which the faces came first."""
+        """File name -> label, in the order in which the faces came first.
+
+        Raises:
+            DataError: the file is not as `add` writes it.
+        """
         if not self.path.exists():
             return pd.Series(dtype=object, name="label").rename_axis("file")
-        lines = pd.read_csv(self.path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+        lines = _read_table(self.path, LABEL_COLUMNS, dtype=str)
         order = lines["file"].unique()
         return lines.drop_duplicates("file", keep="last").set_index("file")["label"].loc[order]
+
+
+def _read_table(path: Path, columns: Sequence[str], **types: Any) -> pd.DataFrame:
+    """The table in a file; `DataError` where it is none, or lacks one of the columns."""
+    try:
+        table = pd.read_csv(path, keep_default_na=False, encoding_errors="surrogateescape", **types)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a table ({error}); restore it, or choose another folder") from error
+    if missing := [name for name in columns if name not in table]:
+        raise DataError(f"{path} has no column {', '.join(missing)}; was it saved with other separators than commas?")
+    return table
 
 
 def _face_name(photo: Path) -> str:

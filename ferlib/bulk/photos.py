@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ferlib.bulk.storage import file_system, is_address, local_path, open_store
 from ferlib.errors import UserError
@@ -52,13 +52,9 @@ def photos_of(source: str) -> Iterator[bytes]:
 
 def _of_address(source: str) -> Iterator[bytes]:
     system, path = file_system(source)
-    own, chain, rest = source.partition("::")
     try:
         if system.isdir(path):
-            scheme = own.partition("://")[0]
-            for found in sorted(system.find(path)):
-                if Path(found).suffix.lower() in SUFFIXES:
-                    yield os.fsencode(f"{scheme}://{found.lstrip('/')}{chain}{rest}")
+            yield from map(os.fsencode, _in_folder(system, path, source))
         elif not system.isfile(path):
             raise UserError(f"there is no folder, list or photo {source}")
         elif Path(path).suffix.lower() in _LISTS:
@@ -68,6 +64,18 @@ def _of_address(source: str) -> Iterator[bytes]:
             yield from _of_one(source, os.fsencode(source))
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error})") from error
+
+
+def _in_folder(system: Any, path: str, source: str) -> Iterator[str]:
+    """Addresses of the pictures in a folder at an address and below, hidden ones left out."""
+    own, chain, rest = source.partition("::")
+    scheme, _, place = own.partition("://")
+    place = place or path  # of a cache before another address: the same path
+    place += "/" * (place != "" and not place.endswith("/"))
+    for found in sorted(system.find(path)):
+        below = found.lstrip("/").removeprefix(path.strip("/")).lstrip("/")
+        if Path(below).suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in below.split("/")):
+            yield found if "://" in found else f"{scheme}://{place}{below}{chain}{rest}"
 
 
 def _of_one(source: str, photo: bytes) -> Iterator[bytes]:

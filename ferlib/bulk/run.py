@@ -13,6 +13,8 @@ from ferlib.bulk.manifest import begin
 from ferlib.bulk.progress import Progress
 from ferlib.bulk.storage import is_address, local_path, open_store
 from ferlib.bulk.table import part_name
+from ferlib.detection.faces import require_min_face
+from ferlib.detection.main_face import require_choice
 from ferlib.errors import UserError
 from ferlib.predict import DEFAULT_MODEL
 from ferlib.runtime.released import released_models
@@ -68,7 +70,8 @@ def predict_table(
             `predict`.
 
     Raises:
-        UserError: a source is not there, the folder holds something else or was begun with other inputs.
+        UserError: a source is not there, a setting means nothing, the folder is a file, holds something else or was
+            begun with other inputs.
         MissingPackage: pyarrow, fsspec or Ray is not installed, and needed.
         RunError: the workers do not start.
     """
@@ -82,6 +85,8 @@ def predict_table(
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     named = [os.fsdecode(source) for source in given]
     job = Job(_absolute(os.fsdecode(out)), shard_size, _absolute_model(str(model)), **settings)
+    require_choice(job.faces)
+    require_min_face(job.min_face)
     manifest = begin(job, named)
     job = replace(job, digest=manifest.digest)
     store = open_store(job.out)

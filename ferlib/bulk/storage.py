@@ -65,8 +65,13 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def open_store(address: str) -> Store:
-    """The folder of that path or address."""
-    return _Objects(address) if is_address(address) else _Folder(Path(local_path(address)))
+    """The folder of that path or address; `UserError` where that is a file."""
+    if is_address(address):
+        return _Objects(address)
+    path = Path(local_path(address))
+    if os.path.exists(path) and not path.is_dir():
+        raise UserError(f"{path} is a file; a table needs a folder")
+    return _Folder(path)
 
 
 class _Folder:

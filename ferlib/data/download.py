@@ -69,17 +69,18 @@ def download(address: str, target: Path) -> None:
         DataError: no answer, a refusal, or a transfer that broke off.
     """
     with _open(address) as response, target.open("wb") as file:
-        length = int(response.headers.get("Content-Length") or 0)
+        length, received = int(response.headers.get("Content-Length") or 0), 0
         bar = tqdm(desc=address.rpartition("/")[2], total=length or None, unit="B", unit_scale=True, unit_divisor=1024)
         with bar:
             try:
                 while chunk := response.read(CHUNK):
                     file.write(chunk)
+                    received += len(chunk)
                     bar.update(len(chunk))
             except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-                raise DataError(f"the download of {address} broke off after {bar.n:,} bytes ({error!r})") from error
-    if length and bar.n != length:
-        raise DataError(f"the download of {address} broke off after {bar.n:,} of {length:,} bytes; try again")
+                raise DataError(f"the download of {address} broke off after {received:,} bytes ({error!r})") from error
+    if length and received != length:
+        raise DataError(f"the download of {address} broke off after {received:,} of {length:,} bytes; try again")
 
 
 def _open(address: str, below: str = "") -> http.client.HTTPResponse:

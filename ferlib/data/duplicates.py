@@ -146,24 +146,25 @@ def duplicate_report(dataset: FaceDataset, near: bool = False) -> DuplicateRepor
     )
 
 
-def find_flaws(dataset: FaceDataset, near: bool = False) -> pd.DataFrame:
+def find_flaws(dataset: FaceDataset, near: bool = False, faces: np.ndarray | None = None) -> pd.DataFrame:
     """Flag faces that should not be tested on: a bool column a reason, in the order of the data set.
 
     Args:
         dataset: with all its splits.
         near: near duplicates count as the same face.
+        faces: from `find_duplicates`, where they are known already.
 
     Returns:
         `crossing`: the face also stands in another split; `blank`: one flat colour; `conflicting`: the face stands in
         the data set with more than one label; `copy`: the face stands in the same split before.
     """
-    frame = dataset.frame.assign(face=find_duplicates(dataset, near))
-    faces = frame.groupby("face")
+    frame = dataset.frame.assign(face=find_duplicates(dataset, near) if faces is None else faces)
+    group = frame.groupby("face")
     return pd.DataFrame(
         {
-            "crossing": faces["split"].transform("nunique") > 1,
+            "crossing": group["split"].transform("nunique") > 1,
             "blank": _blank(dataset.pixels),
-            "conflicting": faces["label"].transform("nunique") > 1,
+            "conflicting": group["label"].transform("nunique") > 1,
             "copy": frame.duplicated(["split", "face"]),
         }
     )
@@ -185,12 +186,6 @@ def clean_split(dataset: FaceDataset, split: str = "test", near: bool = False) -
     """
     kept = (dataset.frame["split"] == split) & ~find_flaws(dataset, near).any(axis=1)
     return dataset.subset(kept.to_numpy()).split(split)
-
-
-def without_flaws(dataset: FaceDataset, split: str, near: bool = False) -> FaceDataset:
-    """The data set without those faces of one split that `find_flaws` names; arguments as of `clean_split`."""
-    flawed = (dataset.frame["split"] == split) & find_flaws(dataset, near).any(axis=1)
-    return dataset.subset(~flawed.to_numpy())
 
 
 def _blank(pixels: Pixels) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Many picture files as one tensor; those that cannot be read are named, all at once, or left out on demand."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -61,7 +62,7 @@ def read_pictures(name: str, paths: Sequence[Path], size: int, skip_broken: bool
 
 def cached_pictures(name: str, paths: Sequence[Path], size: int, skip_broken: bool = False) -> Pictures:
     """As `read_pictures`, decoded once: kept in the user's cache until a file changes."""
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing and not skip_broken:
         raise DataError(
             f"{name}: {len(missing):,} of {len(paths):,} pictures are missing from {missing[0].parent}, "
@@ -109,7 +110,7 @@ def _blank(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _key(paths: Sequence[Path], size: int) -> str:
     """Key of these pictures in the cache; it changes with a file, also when one comes or goes."""
-    return short_key(size, [file_state(path) if path.is_file() else str(path) for path in paths])
+    return short_key(size, [file_state(path) if os.path.isfile(path) else str(path) for path in paths])
 
 
 def _read(name: str, paths: Sequence[Path], pixels: np.ndarray, sides: np.ndarray) -> dict[Path, str]:
@@ -138,7 +139,7 @@ def _decoded(name: str, paths: Sequence[Path], size: int) -> Iterator[tuple[np.n
 def _stored(name: str, paths: Sequence[Path], size: int, skip_broken: bool) -> Pictures:
     """The pictures in a file of the cache, decoded once, so that memory holds what is asked for."""
     key = _key(paths, size)
-    path = cache_dir() / f"{name}-{key}-pixels.npy"
+    path, sides_path = cache_dir() / f"{name}-{key}-pixels.npy", cache_dir() / f"{name}_sides-{key}.npy"
     errors: dict[Path, str] = {}
 
     def write() -> np.ndarray:
@@ -165,13 +166,17 @@ def _stored(name: str, paths: Sequence[Path], size: int, skip_broken: bool) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # of several processes one decodes, and the others wait
         if not _whole(path):
-            (cache_dir() / f"{name}_sides-{key}.npy").unlink(missing_ok=True)
+            sides_path.unlink(missing_ok=True)
         sides = cached_array(f"{name}_sides", key, write)
+        if not sides.all() and not errors:  # written by an earlier call
+            broken = [paths[i] for i in np.flatnonzero(sides == 0).tolist()]
+            found = zip(broken, _decoded(name, broken, size), strict=True)
+            errors |= {path: str(one) for path, one in found if isinstance(one, ImageError)}
+            if len(errors) < len(broken):  # some can be read by now, though their files are as they were
+                errors.clear()
+                sides_path.unlink()
+                sides = cached_array(f"{name}_sides", key, write)
     kept = sides > 0
-    if not kept.all() and not errors:  # written by an earlier call
-        broken = [paths[i] for i in np.flatnonzero(~kept).tolist()]
-        found = zip(broken, _decoded(name, broken, size), strict=True)
-        errors = {path: str(one) for path, one in found if isinstance(one, ImageError)}
     notes = _notes(name, paths, errors, kept, skip_broken)
     notes += (f"the pixels, {path.stat().st_size / 1e9:.1f} GB, are read from {path}",)
     return Pictures(StoredPixels(path, np.flatnonzero(kept)), kept, int((sides > size).sum()), notes)

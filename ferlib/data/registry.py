@@ -95,7 +95,7 @@ def register_dataset(
     Args:
         name: of the set, and of its folder below a data root.
         load: reads it from its folder, or raises a `DataError`.
-        needs: files or folders in it that tell it is there.
+        needs: files or folders in it that tell it is there; without any, a folder of its name does.
         how_to_get: how to get it, for the message where it is not found.
 
     Raises:
@@ -117,7 +117,12 @@ def data_roots(root: str | Path | None = None) -> list[Path]:
 def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
     """The folder of a data set of `SOURCES` (below a root or the root itself), or None when it is nowhere complete."""
     source = SOURCES[name]
-    candidates = [place for base in data_roots(root) for place in (find_path(base, source.folder), base) if place]
+    candidates = [
+        place
+        for base in data_roots(root)
+        for place in (find_path(base, source.folder), base if source.needs else None)
+        if place
+    ]
     complete = (p for p in candidates if all(any(find_path(p, file) for file in files) for files in source.needs))
     return next(complete, None)
 

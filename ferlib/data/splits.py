@@ -37,8 +37,8 @@ def split_by_group(
     """Assign every face to a split so that no group (a person, or copies of one face) stands in two of them.
 
     Greedy: groups from large to small, at random among those of about one size, each to the split where it leaves the
-    least squared gap between the faces a split has and should have, relative to the latter. The same groups and seed
-    give the same splits, whatever the order of the rows.
+    least squared gap between the faces a split has and should have, relative to the latter; the last ones to splits
+    that would else stay empty. The same groups and seed give the same splits, whatever the order of the rows.
 
     Args:
         groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.
@@ -68,8 +68,11 @@ def split_by_group(
     wanted = np.outer(list(shares.values()), counts.sum(axis=0))  # (splits, classes + 1)
     have, chosen = np.zeros_like(wanted), np.zeros(len(counts), np.int64)
     chance = np.random.default_rng(seed).permutation(len(counts))
-    for group in np.lexsort((chance, -np.floor(np.log2(sizes)))):
+    for done, group in enumerate(np.lexsort((chance, -np.floor(np.log2(sizes))))):
         growth = (counts[group] * (2 * (have - wanted) + counts[group]) / wanted).sum(axis=1)
+        empty = have[:, -1] == 0
+        if len(counts) - done <= empty.sum():
+            growth[~empty] = np.inf
         chosen[group] = growth.argmin()
         have[chosen[group]] += counts[group]
     if not have[:, -1].all():
@@ -77,14 +80,14 @@ def split_by_group(
     return np.array(list(shares))[chosen[codes]]
 
 
-def split_at_random(faces: int, shares: Mapping[str, float] = SHARES, seed: int = 0) -> np.ndarray:
-    """Assign faces to splits whoever is on them: as often published, and a leak where a person has several faces.
+def split_at_random(faces: int, seed: int = 0) -> np.ndarray:
+    """Assign faces to splits by `SHARES`, whoever is on them: as often published, a leak where a person has several.
 
     Returns:
         The splits' names (N,).
     """
-    ends = np.round(np.cumsum(list(shares.values())) * faces).astype(int)
-    names = np.repeat(list(shares), np.diff(ends, prepend=0))
+    ends = np.round(np.cumsum(list(SHARES.values())) * faces).astype(int)
+    names = np.repeat(list(SHARES), np.diff(ends, prepend=0))
     return np.random.default_rng(seed).permutation(names)
 
 

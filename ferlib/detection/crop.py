@@ -123,12 +123,6 @@ class FaceCrop:
         """Points `(N, 2)` x, y of the photo, in fractions of the square's side."""
         return crop_points(points, self.face, 1)
 
-    def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Points `(N, 2)` x, y in fractions of the square's side, back in pixels of the photo."""
-        x0, y0, x1, y1 = self.box
-        turn = rotation(self.face.turn + _excess(self.face, MAX_ROLL))
-        return (np.asarray(points) - 0.5) @ turn * (x1 - x0) + ((x0 + x1) / 2, (y0 + y1) / 2)
-
 
 def framed_face(image: np.ndarray) -> Face:
     """The face of a picture that was cut out before: `crop_box` of it is the middle square of `(H, W, 3)`."""

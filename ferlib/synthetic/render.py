@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ferlib.errors import UserError
+from ferlib.runtime.preprocess import GREY_WEIGHTS
 from ferlib.synthetic.drawing import draw, part_masks
 from ferlib.synthetic.geometry import FaceGeometry
 from ferlib.synthetic.parameters import ACTION_UNITS, EXPRESSIONS, MOVED_PARTS, Identity, Scene, complete
@@ -39,7 +40,6 @@ __all__ = [
 PARTS = ("brows", "eyes", "nose", "mouth", "face")
 SMALLEST = 24  # pixels; in smaller pictures the parts vanish
 FACES_PER_PERSON = 7
-LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as Pillow
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,6 @@ def sample_face(
     size: int = 128,
     intensity: float | None = None,
     clean: bool = False,
-    identity: Identity | None = None,
 ) -> SyntheticFace:
     """Draws a random face that shows an expression.
 
@@ -143,7 +142,6 @@ def sample_face(
         size: height and width in pixels.
         intensity: factor on the prototype, 0..1; None draws one (1 when clean).
         clean: the plain prototype in a studio portrait, for figures and examples.
-        identity: the person; None draws one.
 
     Raises:
         ValueError: unknown expression, an intensity outside 0..1, or a size that is too small.
@@ -152,8 +150,7 @@ def sample_face(
         units, scene = prototype(expression, 1.0 if intensity is None else intensity), Scene.studio()
     else:
         units, scene = sample_units(expression, rng, intensity), Scene.sample(rng)
-    identity = Identity.sample(rng) if identity is None else identity
-    return render(units, identity, scene, size, expression)
+    return render(units, Identity.sample(rng), scene, size, expression)
 
 
 def sample_faces(
@@ -180,6 +177,7 @@ def sample_faces(
         if count < 0:
             raise UserError(f"cannot draw {count} faces of {expression}")
     _check_size(size)
+    grey_weights = np.array(GREY_WEIGHTS, np.float32)
     rng = np.random.default_rng(seed)
     labels = [expression for expression, count in counts.items() for _ in range(count)]
     labels = [labels[place] for place in rng.permutation(len(labels))]
@@ -189,7 +187,7 @@ def sample_faces(
     for row, label in enumerate(labels):
         geometry = FaceGeometry(complete(sample_units(label, rng)), people[persons[row]])
         picture = draw(geometry, Scene.sample(rng), size)
-        pixels[row] = (picture @ LUMA).round() if grey else picture
+        pixels[row] = (picture @ grey_weights).round() if grey else picture
     return pixels, labels, persons
 
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and JSON that is read with a sentence on what is wrong with it."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,26 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, place: Path, aside: Path) -> None:
+    """Move a folder to a place where another may be, which comes back if that fails.
+
+    Args:
+        new: the folder, whole, on the same disk.
+        place: its name at the end.
+        aside: name for the old one meanwhile; what is there is removed. After a kill the old one is under this name.
+    """
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        if place.exists():
+            place.rename(aside)
+        new.rename(place)
+    except BaseException:
+        if aside.exists() and not place.exists():
+            aside.rename(place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: Path, content: object, indent: int | None = 1) -> None:

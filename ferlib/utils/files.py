@@ -97,14 +97,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, str | None]]:
-    status = folder.stat()
-    this = (status.st_dev, status.st_ino)
-    if this in above:
-        yield folder, "link back to a folder above"
-        return
-    if above:
-        yield folder, _FOLDER
     try:
+        status = folder.stat()
+        this = (status.st_dev, status.st_ino)
+        if this in above:
+            yield folder, "link back to a folder above"
+            return
+        if above:
+            yield folder, _FOLDER
         with os.scandir(folder) as entries:
             inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError:
@@ -119,7 +119,7 @@ def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[P
             yield path, "hidden"
         elif is_folder:
             yield from _visit(path, (*above, this))
-        elif suffix in SUFFIXES or (not suffix and path.is_file() and is_picture(path)):
+        elif suffix in SUFFIXES or (not suffix and os.path.isfile(path) and is_picture(path)):
             yield path, None
         else:
-            yield path, (suffix or "without a suffix") if path.exists() else "link to nothing"
+            yield path, (suffix or "without a suffix") if os.path.exists(path) else "link to nothing"

@@ -176,11 +176,14 @@ def test_photos_that_cannot_be_used(tmp_path, portrait):
         propose_labels(tmp_path / "photos", tmp_path / "out")
     with pytest.raises(DataError, match="a folder of their own"):
         propose_labels(tmp_path / "photos", tmp_path / "photos")
+    with pytest.raises(DataError, match="a folder of their own"):  # `--out .`
+        propose_labels(tmp_path / "photos", tmp_path)
     (tmp_path / "photos" / "a").mkdir()
     for name in ("a--b.png", "a/b.png"):
         Image.fromarray(portrait[::8, ::8]).save(tmp_path / "photos" / name)
     with pytest.raises(DataError, match="faces of the same name"):
         propose_labels(tmp_path / "photos", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_links_odd_names_and_files_without_a_suffix(tmp_path, portrait):
@@ -227,6 +230,31 @@ def test_labels_are_kept_line_by_line_and_the_last_counts(tmp_path):
     assert list(said.read().index) == ["b.png", "a.png"] and LabelFile(tmp_path, "ben").read().empty
     with pytest.raises(DataError, match="cannot be a file's name"):
         LabelFile(tmp_path, "../ann")
+
+
+def test_a_label_file_that_another_program_saved(tmp_path):
+    said = LabelFile(tmp_path, "ann")
+    said.path.write_text("file,label\nb.png,tired")  # without a line break at the end
+    said.add("a.png", "joy")
+    assert said.read().to_dict() == {"b.png": "tired", "a.png": "happiness"}
+    said.path.write_text("")
+    said.add("a.png", "joy")
+    assert said.read().to_dict() == {"a.png": "happiness"}
+    said.path.write_text("file;label\na.png;joy\n")
+    with pytest.raises(DataError, match=r"ann\.csv has no column file, label; was it saved with other separators"):
+        said.read()
+    said.path.write_text("file,label\na.png,joy,fear,anger\nb,c\na,b,c,d,e\n")
+    with pytest.raises(DataError, match=r"labels-ann\.csv cannot be read as a table"):
+        said.read()
+
+
+def test_proposals_that_another_program_saved(tmp_path):
+    (tmp_path / PROPOSALS).write_text("photo;face\na.jpg;1\n")
+    with pytest.raises(DataError, match="has no column photo, face"):
+        read_proposals(tmp_path)
+    (tmp_path / PROPOSALS).write_text("")
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        read_proposals(tmp_path)
 
 
 def test_a_label_for_a_face_that_is_not_there(tmp_path):

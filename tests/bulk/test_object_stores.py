@@ -1,6 +1,8 @@
 """Photos, lists and tables at addresses that fsspec reaches; what is read there is read by worker processes."""
 
 import io
+import os
+import re
 import sys
 import uuid
 import zipfile
@@ -9,6 +11,8 @@ from pathlib import Path
 import fsspec
 import pyarrow.parquet
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from photo_folder import make_photos, rows_of
 
 from ferlib.bulk.job import Job, Shard
@@ -43,7 +47,8 @@ def test_photos_in_an_archive_are_read_by_workers(photos, tmp_path):
         for path in sorted(photos.iterdir()):
             file.write(path, f"in/{path.name}")
         file.writestr("in/zz.jpg", "no picture")
-        file.writestr("in/notes.txt", "not read")
+        for name in ("in/notes.txt", "in/._zz.jpg", "in/.thumbnails/a.jpg"):
+            file.writestr(name, "not read")
     predict_table(photos, tmp_path / "plain", workers=1)
     summary = predict_table(f"zip://in::file://{archive}", f"file://{tmp_path}/t", workers=2, shard_size=3)
     assert summary.photos == 7 and summary.errors == 1
@@ -105,6 +110,51 @@ def test_lists_in_an_object_store_and_what_is_not_there(photos, bucket, tmp_path
     one, absent, other = rows_of(tmp_path / "t")
     assert one["label"] == other["label"] and one["label"]
     assert absent["image"] == names[1] and absent["error"].startswith(f"{names[1]} cannot be fetched")
+
+
+class Web(AbstractFileSystem):
+    """As the web's: a path is a whole address."""
+
+    protocol = "web"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path
+
+    def isdir(self, path):
+        return True
+
+    def find(self, path, **settings):
+        return [f"{path}{name}" for name in ("._a.jpg", "a.jpg", "below/b.png", "index.html")]
+
+
+class Server(MemoryFileSystem):
+    """As that of ftp, or of a repository: a path leaves out the host, or what stands in its place."""
+
+    protocol = "server"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(re.sub("^server://[^/]*", "", path))
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_photos_in_a_folder_are_named_so_that_they_are_found_again(bucket, tmp_path, end):
+    for system in (Web, Server):
+        fsspec.register_implementation(system.protocol, system, clobber=True)
+    folder = f"server://me:word@host:21/{bucket.removeprefix('memory://')}"
+    for name in ("a.jpg", "below/b.jpg", ".c/d.jpg"):
+        Server().pipe(f"{folder}/{name}", name.encode())
+    names = [os.fsdecode(name) for name in photos_of(folder + end)]
+    assert names == [f"{folder}/a.jpg", f"{folder}/below/b.jpg"]
+    assert [fsspec.open(name).open().read() for name in names] == [b"a.jpg", b"below/b.jpg"]
+    assert list(photos_of("web://host/p/")) == [b"web://host/p/a.jpg", b"web://host/p/below/b.png"]
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        file.writestr("in/a.jpg", "a")
+    for address in (f"zip://::file://{tmp_path}/photos.zip", f"zip::file://{tmp_path}/photos.zip"):
+        assert list(photos_of(address)) == [f"zip://in/a.jpg::file://{tmp_path}/photos.zip".encode()]
+    cached = [os.fsdecode(name) for name in photos_of(f"simplecache::{folder}{end}")]
+    assert [fsspec.open(name).open().read() for name in cached] == [b"a.jpg", b"below/b.jpg"]
 
 
 def test_without_fsspec_it_says_so(photos, monkeypatch, tmp_path):

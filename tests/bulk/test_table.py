@@ -263,6 +263,21 @@ def test_without_pyarrow_it_says_so(monkeypatch, photos, tmp_path):
         predict_table(photos, tmp_path / "t")
 
 
+@pytest.mark.parametrize("setting", [{"faces": "largest"}, {"min_face": 5}])
+def test_a_wrong_setting_leaves_nothing_behind(photos, tmp_path, setting):
+    with pytest.raises(UserError, match="faces"):
+        predict_table(photos, tmp_path / "t", workers=1, **setting)
+    assert not (tmp_path / "t").exists()
+    assert begin(Job(str(tmp_path / "t"), 5, "convcut_ferplus"), [str(photos)]).photos == GOOD + 5
+
+
+def test_a_file_is_no_folder_for_a_table(photos, tmp_path):
+    (tmp_path / "t").write_text("mine")
+    with pytest.raises(UserError, match="t is a file; a table needs a folder"):
+        predict_table(photos, tmp_path / "t")
+    assert (tmp_path / "t").read_text() == "mine"
+
+
 def test_an_unknown_engine_is_refused(photos, tmp_path):
     with pytest.raises(UserError, match="local, ray, not 'spark'"):
         predict_table(photos, tmp_path / "t", engine="spark")

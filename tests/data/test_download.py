@@ -7,11 +7,12 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tqdm.auto import tqdm
 from trees import write_facial_expressions
 
 from ferlib import cli
 from ferlib.data.dataset import DataError
-from ferlib.data.download import download_dataset
+from ferlib.data.download import download, download_dataset
 from ferlib.data.fer2013 import ROWS, VOTE_COLUMNS
 from ferlib.data.registry import load_dataset
 
@@ -150,6 +151,15 @@ def test_votes_beside_fer2013(site, tmp_path, capsys):
     assert files_below(fer2013) == {"fer2013.csv", "fer2013new.csv"}
     assert cli.main(command) == 0
     assert "already there" in capsys.readouterr().out
+
+
+def test_no_progress_is_no_broken_download(site, tmp_path, monkeypatch):
+    """With TQDM_DISABLE=1 in the environment no bar counts anything."""
+    monkeypatch.setattr("ferlib.data.download.tqdm", partial(tqdm, disable=True))
+    folder, address = site
+    (folder / "votes.csv").write_text(HEADER)
+    download(f"{address}/votes.csv", tmp_path / "here.csv")
+    assert (tmp_path / "here.csv").read_text() == HEADER
 
 
 def test_votes_go_where_fer2013_is_whatever_its_folder_is_called(site, tmp_path):

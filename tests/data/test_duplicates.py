@@ -73,6 +73,7 @@ def test_flaws_and_clean_split(repeated):
     assert np.flatnonzero(flaws["conflicting"]).tolist() == [5, 6, 7, 8]
     assert np.flatnonzero(flaws["copy"]).tolist() == [3, 4, 6]
     assert clean_split(repeated).frame["row"].tolist() == [2, 9]
+    assert find_flaws(repeated, faces=find_duplicates(repeated)).equals(flaws)
     assert len(clean_split(repeated, "train")) == len(clean_split(repeated, "validation")) == 0
     with pytest.raises(ValueError, match="unknown split"):
         clean_split(repeated, "tset")

@@ -2,11 +2,12 @@
 
 import os
 
+import pandas as pd
 import pytest
 from trees import faces, write_picture
 
 from ferlib.data.dataset import DataError
-from ferlib.data.folder import load_folder, person_of
+from ferlib.data.folder import choose_splits, load_folder, person_of
 from ferlib.data.registry import load_dataset
 from ferlib.data.splits import place_of, split_of
 
@@ -130,6 +131,19 @@ def test_few_people_are_shared_out(tmp_path, people):
     frame = load_folder(tmp_path, size=24).frame
     assert set(frame["split"]) == {"train", "validation", "test"}
     assert frame.groupby("person")["split"].nunique().eq(1).all()
+
+
+def test_three_people_of_many_pictures_are_shared_out():
+    """Whatever their numbers: two of them are never put into one split."""
+    rows = [
+        {"name": "happiness", "split": "", "file": f"happy/{person}--{i}.png", "person": person}
+        for person, count in {"kim": 14, "cara": 12, "gina": 10}.items()
+        for i in range(count)
+    ]
+    frame = pd.DataFrame(rows)
+    chosen, notes = choose_splits(frame)
+    assert frame.assign(split=chosen).groupby("person")["split"].unique().map(len).eq(1).all()
+    assert set(chosen) == {"train", "validation", "test"} and not notes
 
 
 def test_a_person_in_two_split_folders_is_refused(tmp_path):

@@ -47,6 +47,15 @@ def test_faces_of_no_known_group_are_split_one_by_one():
     assert len(set(parts[90:])) == 1
 
 
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_of_few_groups_every_split_has_one(count):
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        groups = np.repeat(np.arange(count), rng.integers(1, 40, count))
+        parts = split_by_group(groups, SHARES, seed=seed)
+        assert set(parts) == set(SHARES) and ((sizes_of(groups, parts) > 0).sum(axis=1) == 1).all()
+
+
 def test_too_few_groups_and_wrong_shares_are_errors():
     with pytest.raises(DataError, match="2 groups are too few"):
         split_by_group([0, 0, 1], SHARES)

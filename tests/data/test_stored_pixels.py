@@ -16,6 +16,7 @@ from ferlib.data.folder import load_folder
 from ferlib.data.stored_pixels import StoredPixels, blocks
 from ferlib.errors import UserError
 from ferlib.evaluation.evaluate import evaluate
+from ferlib.images import ImageError, read_image
 from ferlib.models.registry import create_model
 from ferlib.training.features import FeatureCache
 from ferlib.training.loop import fit
@@ -146,6 +147,34 @@ def test_broken_pictures_are_named_and_may_be_left_out(both, photos):
     kept = lazy.frame["file"] != "anger/5a.png"
     assert any("5a.png" in note for note in data.notes) and len(data) == len(lazy) - 1
     assert torch.equal(data.pixels[:], lazy.pixels[:][torch.tensor(kept.to_numpy())])
+
+
+def test_a_picture_that_can_be_read_by_now_is_back(both, photos, monkeypatch):
+    """Its file is as it was: the right to read it was missing, or a package for its format."""
+    _, lazy = both
+    pixels = lazy.pixels[:]
+    lazy.pixels.path.unlink()
+
+    def refusing(path):
+        if path == photos / "anger" / "5a.png":
+            raise ImageError("No permission to read it.")
+        return read_image(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_files, "read_image", refusing)
+        for _ in range(2):
+            assert len(load_folder(photos, 32, skip_broken=True)) == len(lazy) - 1
+    again = load_folder(photos, 32)
+    assert again.notes == lazy.notes and again.frame.equals(lazy.frame) and torch.equal(again.pixels[:], pixels)
+
+
+def test_a_link_into_a_closed_folder_is_one_broken_picture(both, photos, barred):
+    _, lazy = both
+    (photos / "anger" / "link.png").symlink_to("nowhere")
+    barred(photos / "anger" / "link.png")
+    with pytest.raises(UserError, match=r"link\.png cannot be used: No permission"):
+        load_folder(photos, 32)
+    assert len(load_folder(photos, 32, skip_broken=True)) == len(lazy)
 
 
 def test_a_file_that_is_lost_or_cut_is_made_again(both, photos):

@@ -18,7 +18,7 @@ from ferlib.explain.methods import explain, methods_of
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
-from ferlib.release import release
+from ferlib.release import calibration
 from ferlib.training import loop
 from ferlib.training.distillation import distillation_targets
 from ferlib.training.features import FeatureCache
@@ -123,7 +123,9 @@ def test_a_watched_training_runs_on_the_device(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Accelerator", OnFake)
     monkeypatch.setattr(torch, "autocast", lambda *_, **options: nullcontext())  # for real devices only
     monkeypatch.setattr(loop.RunFolder, "save_last", lambda *_: None)  # safetensors reads memory, and finds none
-    monkeypatch.setattr(loop.RunFolder, "save_best", lambda self, model: on_cpu(model).save_pretrained(str(self.best)))
+    monkeypatch.setattr(
+        loop.RunFolder, "save_best", lambda self, model, _: on_cpu(model).save_pretrained(str(self.best))
+    )
     model = network(faces)
     with fake_device(monkeypatch):
         history = loop.fit(model, faces, recipe, tmp_path / "run", observe=observe)
@@ -176,15 +178,15 @@ def test_teachers_and_what_the_commands_load_go_to_the_device(faces, tmp_path, m
     network(faces).save_pretrained(str(tmp_path / "model"))
     part, used = faces.split("validation"), []
     expected = distillation_targets(part.labels(), part, tmp_path / "model", 0.5)
-    temperature, *_ = release.calibrate(tmp_path / "model", faces)
+    temperature, *_ = calibration.calibrate(tmp_path / "model", faces)
     forward = FaceModel.forward
     monkeypatch.setattr(FaceModel, "forward", lambda self, x: used.append(x.device) or forward(self, x))
     with fake_device(monkeypatch):
         assert torch.allclose(distillation_targets(part.labels(), part, tmp_path / "model", 0.5), expected, atol=1e-5)
-        assert release.calibrate(tmp_path / "model", faces)[0] == pytest.approx(temperature, rel=1e-2)
+        assert calibration.calibrate(tmp_path / "model", faces)[0] == pytest.approx(temperature, rel=1e-2)
         assert main(["evaluate", str(tmp_path / "model"), "--data", "synthetic"]) == 0
     assert set(used) == {FAKE}
-    release.calibrate(tmp_path / "model", faces, device="cpu")
+    calibration.calibrate(tmp_path / "model", faces, device="cpu")
     assert used[-1] == torch.device("cpu")
     assert main(["evaluate", str(tmp_path / "model"), "--data", "synthetic", "--device", "cuda:7"]) == 1
     assert "there is no cuda:7 here" in capsys.readouterr().err

@@ -9,7 +9,8 @@ from PIL import Image
 from trees import write_picture
 
 from ferlib import images
-from ferlib.images import read_image
+from ferlib.image_paths import expand
+from ferlib.images import ImageError, read_image
 from ferlib.utils.files import find_path, search_pictures, skipped_note
 
 
@@ -47,6 +48,30 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, closed):
     closed(tmp_path)
     with pytest.raises(OSError, match="may not"):
         search_pictures(tmp_path)
+
+
+def test_links_into_a_closed_folder_cost_no_other_picture(tmp_path, barred):
+    write_picture(tmp_path / "a" / "1.png")
+    write_picture(tmp_path / "z.png")
+    for name in ("folder", "text.txt", "picture.png"):
+        (tmp_path / name).symlink_to("nowhere")
+        barred(tmp_path / name)
+    found = search_pictures(tmp_path)
+    assert names(found.pictures, tmp_path) == ["a/1.png", "picture.png", "z.png"]
+    assert found.skipped == [(tmp_path / name, "link to nothing") for name in ("folder", "text.txt")]
+    assert expand(tmp_path) == list(map(str, found.pictures))
+    with pytest.raises(ImageError, match="No permission"):
+        read_image(found.pictures[1])
+
+
+def test_a_folder_that_cannot_be_looked_at_is_passed_over(tmp_path, barred):
+    """As one that was closed a moment after it was found."""
+    write_picture(tmp_path / "a" / "1.png")
+    write_picture(tmp_path / "b" / "2.png")
+    barred(tmp_path / "b")
+    found = search_pictures(tmp_path)
+    assert names(found.pictures, tmp_path) == ["a/1.png"]
+    assert found.skipped == [(tmp_path / "b", "folder that cannot be read")]
 
 
 def test_a_folder_that_two_links_lead_to_is_read_twice(tmp_path):
