@@ -37,6 +37,8 @@ __all__ = ["DEFAULT_MODEL", "FacePrediction", "FoundFaces", "ImagePrediction", "
 
 DEFAULT_MODEL = "convcut_ferplus"
 
+FACES_A_PASS = 32  # of a photo, through the model at once
+
 Picture = str | PathLike | bytes | IO[bytes] | Image.Image | np.ndarray
 
 
@@ -101,7 +103,6 @@ class Predictor:
     Args:
         model: any trained `FaceModel`, which is put into evaluation mode; or a `Classifier`.
         device: of a `FaceModel`, see `ferlib.utils.devices.choose_device`: "cpu", "auto" for a GPU if there is one …
-        batch_size: faces a pass.
         lab: makes the same model for PyTorch, where `model` is an exported one.
         sets: makes the faces' prediction sets; None: there are none.
     """
@@ -110,12 +111,11 @@ class Predictor:
         self,
         model: "FaceModel | Classifier",
         device: "str | torch.device" = "cpu",
-        batch_size: int = 32,
         lab: "Callable[[], TorchClassifier] | None" = None,
         sets: PredictionSets | None = None,
     ):
         self.classifier = _classifier(model, device)
-        self.batch_size, self._make_lab, self.sets = batch_size, lab, sets
+        self._make_lab, self.sets = lab, sets
         if sets and sets.classes != self.classes:
             raise UserError(f"the prediction sets are for {', '.join(sets.classes)}, not for {', '.join(self.classes)}")
 
@@ -126,7 +126,6 @@ class Predictor:
         device: "str | torch.device" = "cpu",
         coverage: float | None = None,
         truth: str = "label",
-        **settings: Any,
     ) -> Self:
         """A predictor with a released model, a model folder, or one of the Hugging Face hub.
 
@@ -135,22 +134,21 @@ class Predictor:
             device: where it runs; "auto" is a GPU if PyTorch and one are there.
             coverage, truth: of the faces' prediction sets, see `ferlib.runtime.prediction_sets.read_prediction_sets`;
                 without a coverage there are none.
-            **settings: `batch_size`.
 
         Raises:
             UserError: there is no such model or device; the folder is damaged, or has no sets of that coverage.
             MissingPackage: the model or the device needs PyTorch, which is not installed.
         """
         folder = model_folder(name_or_dir)
-        settings |= {"sets": None if coverage is None else read_prediction_sets(folder, coverage, truth)}
+        sets = None if coverage is None else read_prediction_sets(folder, coverage, truth)
         exported = released_onnx(folder)
         if exported and _is_cpu(device):
-            return cls(OnnxClassifier(exported), lab=_Lab(folder), **settings)
+            return cls(OnnxClassifier(exported), lab=_Lab(folder), sets=sets)
         if not lab_is_installed():
             raise MissingPackage(needs_lab(f"the device {device}" if exported else f"the model {name_or_dir}"))
         from ferlib.models.registry import load_model
 
-        return cls(load_model(folder), device, **settings)
+        return cls(load_model(folder), device, sets=sets)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -333,7 +331,7 @@ class Predictor:
             nothing = np.zeros((0, len(self.classes)), np.float32)
             return nothing, np.zeros((0, side, side), np.float32) if explain else None
         classifier = self.classifier if explain in (None, *self.classifier.methods) else self._lab
-        batches = np.array_split(pixels, range(self.batch_size, len(pixels), self.batch_size))
+        batches = np.array_split(pixels, range(FACES_A_PASS, len(pixels), FACES_A_PASS))
         parts = [classifier.classify(batch, explain) for batch in batches]
         maps = [heat for _, heat in parts if heat is not None]
         return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None

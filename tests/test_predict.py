@@ -216,6 +216,9 @@ def test_results_are_validated():
         FacePrediction((5, 5, 5, 9), {"a": 0.5, "b": 0.5}, face)
     with pytest.raises(ValueError, match="sum to 1"):
         FacePrediction((0, 0, 5, 9), {"a": 0.5, "b": 0.6}, face)
+    for scores in ({"a": 1.0, "b": float("nan")}, {"a": float("nan"), "b": 1.0}):
+        with pytest.raises(ValueError, match="must be probabilities"):
+            FacePrediction((0, 0, 5, 9), scores, face)
     with pytest.raises(ValueError, match="faces or an error"):
         ImagePrediction("x", ())
 

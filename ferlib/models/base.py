@@ -100,7 +100,10 @@ class ModelConfig:
 
     @property
     def side(self) -> int:
-        """Side in pixels at which pictures are to be loaded: what the model sees of them, and no more."""
+        """Side in pixels at which pictures of a folder are read: the larger of the two that they are scaled to.
+
+        With a `downscale_to` below it the model sees less of them: `InputSettings.face_side`.
+        """
         return max(self.input_size, self.downscale_to or 0)
 
     def own_normalisation(self) -> Normalisation:

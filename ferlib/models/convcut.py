@@ -14,8 +14,8 @@ The paper leaves open over what the attention runs. Four readings are offered (`
 `convcut_published` is that code: the backbone cut inside a block (`cut_inside_stage_3`), two separable convolutions
 with a ReLU each, pooling, a dense layer of 32 with batch norm, Keras's `Attention(use_scale=True)` of the vector with
 itself, dropout after pooling and attention. Its training has two phases, with different dropout, and a layer norm in
-the first only: see `ferlib.training.phases`. Ours differs in PyTorch's ways to draw weights, and its constants of batch
-norm and Adam.
+the first only: see `ferlib.training.phases`. Ours differs in PyTorch's ways to draw weights, in its constants of batch
+norm and Adam, and in a third dropout: Algorithm 1's spatial one, at the end of Detail Extraction, is not in that code.
 """
 
 from dataclasses import dataclass

@@ -2,11 +2,11 @@
 
     face 48 px, grey -> crop 40 px -> 4 x [conv, BN, GELU, conv, BN, GELU -> max-pool -> attention] -> 3 dense -> logits
 
-The stages are eq. 1 and 2, the block eq. 3 to 9 (`SalientAttentionBlock` in layers.py), the classifier eq. 10. The
-paper contradicts itself in several places; every one is a field of `IVSAConfig`. What it leaves open: the number of
-stages and their widths (figure 1; 64-128-256-512 as in its reference [21]), where dropout stands (before the second and
-third dense layer here), the activations between the dense layers (GELU here; eq. 10 prints none, which would make the
-three a single linear map).
+The stages are eq. 1 and 2, the block eq. 3 to 9 (`SalientAttentionBlock` in attention_blocks.py), the classifier eq.
+10. The paper contradicts itself in several places; every one is a field of `IVSAConfig`. What it leaves open: the
+number of stages and their widths (figure 1; 64-128-256-512 as in its reference [21]), where dropout stands (before the
+second and third dense layer here), the activations between the dense layers (GELU here; eq. 10 prints none, which would
+make the three a single linear map).
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ferlib import labels
 from ferlib.errors import UserError
+from ferlib.models.attention_blocks import CBAM, SalientAttentionBlock
 from ferlib.models.base import FaceModel, ModelConfig
-from ferlib.models.layers import CBAM, SalientAttentionBlock
 
 BLOCKS = ("sab", "sab_channel", "sab_spatial", "cbam", "none")
 FER2013_MEAN, FER2013_STD = (0.5077,), (0.2550,)  # of the training rows' pixels, in 0..1

@@ -1,7 +1,5 @@
 """From stored pixels to a model's input: grey, resizing and normalisation, in batches."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +7,7 @@ from torchvision.transforms.functional import center_crop, ten_crop
 
 from ferlib.errors import UserError
 from ferlib.models.base import ModelConfig
-from ferlib.runtime.preprocess import GREY_WEIGHTS
+from ferlib.runtime.preprocess import GREY_WEIGHTS, InputSettings
 
 
 def resize(x: Tensor, side: int) -> Tensor:
@@ -19,22 +17,11 @@ def resize(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > side)
 
 
-@dataclass(frozen=True)
-class Preprocess:
+class Preprocess(InputSettings):
     """Faces as stored -> normalised model input, as the model's config asks.
 
     Call it with uint8 (B, 1 or 3, H, W); the result is float32 (B, channels, input_size, input_size).
-
-    Attributes:
-        input_size, downscale_to, grey, mean, std, centre_crop: as in `ferlib.models.base.ModelConfig`.
     """
-
-    input_size: int
-    downscale_to: int | None
-    grey: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    centre_crop: bool = False
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Preprocess":

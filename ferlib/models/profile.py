@@ -7,7 +7,7 @@ that they can be laid side by side.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -15,16 +15,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib.errors import UserError
+from ferlib.models.attention_blocks import CBAM, SalientAttentionBlock
 from ferlib.models.backbone import Backbone, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.convcut import ConvCut
 from ferlib.models.heads import HeadModel
 from ferlib.models.ivsa import IVSA, Reduction
-from ferlib.models.layers import CBAM, SalientAttentionBlock, unwarned
+from ferlib.models.layers import unwarned
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.vtff import TwoStreamBackbone
 
-HEADS = ("attention", "dense layer", "dense layers", "LBP backbone", "head", "classifier")  # parts behind the last map
+#: Parts behind the last map.
+HEADS = ("attention", "dense layer", "dense layers", "head norm", "LBP backbone", "head", "classifier")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def parts(model: FaceModel) -> dict[str, list[nn.Module]]:
         found |= {
             "attention": [model.token_attention, model.pooled_attention],
             "dense layer": [model.bottleneck],
+            "head norm": [model.head_norm],
         }
     elif isinstance(model, HeadModel):
         found = backbone_stages(model.backbone)
@@ -180,6 +183,7 @@ def receptive_fields(model: FaceModel) -> list[Field]:
     number a channel.
     """
     copy = deepcopy(model).to("meta")
+    copy.config = replace(copy.config, flip_tta=False)  # one side of a face, or every layer would count twice
     maps = {part: modules for part, modules in parts(copy).items() if part not in HEADS}
     gates = [module for module in copy.modules() if isinstance(module, CBAM | SalientAttentionBlock)]
     inside = {layer for gate in gates for layer in gate.modules()}

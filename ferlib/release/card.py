@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 
@@ -18,6 +19,7 @@ from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
 from ferlib.names import display_name
 from ferlib.runtime.prediction_sets import FILE
+from ferlib.utils.atomic import atomic_write
 
 CARD = """---
 {licence_field}library_name: ferlib
@@ -42,7 +44,7 @@ another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Code: 
 |---|---|---|
 {metrics}
 
-Probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation split
+Probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation split{of_data}
 (`python -m ferlib calibrate`). The last row is the expected calibration error without it.
 
 | class | faces | precision | F1 | recall | recall, duplicates removed |
@@ -133,6 +135,7 @@ def card(folder: Path) -> str:
         clean_faces=clean["faces"],
         commit=report["commit"],
         temperature=model.config.temperature,
+        of_data=_of_other_data(folder, data),
         metrics="\n".join(
             f"| {display_name(key)} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
             for key, metric in report["metrics"].items()
@@ -153,6 +156,12 @@ def card(folder: Path) -> str:
     )
 
 
+def write_card(folder: Path) -> None:
+    """Write the card of a released folder, its README.md."""
+    with atomic_write(folder / "README.md") as partial:
+        partial.write_text(card(folder))
+
+
 def check_licence(licence: str) -> None:
     """Assert that a licence is named by an identifier.
 
@@ -163,9 +172,20 @@ def check_licence(licence: str) -> None:
         raise UserError(f"a licence is named by its SPDX identifier, Apache-2.0 or CC-BY-NC-4.0 say, not {licence!r}")
 
 
+def _calibration(folder: Path) -> dict[str, Any]:
+    """The content of a folder's conformal.json; nothing where it has none."""
+    return json.loads((folder / FILE).read_text()) if (folder / FILE).is_file() else {}
+
+
+def _of_other_data(folder: Path, data: str) -> str:
+    """The data that a model was calibrated on, where it is not the one it was measured on."""
+    own = _calibration(folder).get("calibrated_on", {}).get("data", data)
+    return "" if own == data else f" of {display_name(own)}"
+
+
 def _prediction_sets(folder: Path) -> str:
     """The section on prediction sets; empty where the folder has none that were measured."""
-    content = json.loads((folder / FILE).read_text()) if (folder / FILE).is_file() else {}
+    content = _calibration(folder)
     if "test" not in content:
         return ""
     made, test = content["calibrated_on"], content["test"]

@@ -4,15 +4,15 @@ Whole faces of a training set's framing are classified as they are; photos go th
 faces in one the largest is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.registry import load_dataset
 from ferlib.detection.crop import FaceCrop
 from ferlib.errors import UserError
+from ferlib.models.registry import load_model
 from ferlib.predict import Predictor, find_faces
 from ferlib.release.prediction_sets import measure_prediction_sets
 from ferlib.runtime.prediction_sets import FILE
@@ -26,32 +26,32 @@ OWN = "own"  # stands for the data set that a model was trained on
 PHOTOS = ("facial_expressions",)  # data sets whose pictures are photos, not faces in the training sets' framing
 
 
-def coverage_entries(models: list[str], data: list[str], root: str | Path | None = None) -> list[dict]:
+def coverage_entries(models: list[str], data: list[str], read: Callable[[str, int | None], FaceDataset]) -> list[dict]:
     """Figures of each model's prediction sets on each data set, JSON-ready.
 
     Args:
         models: released models' names or model folders, with prediction sets.
         data: names of data sets, `OWN` among them, which stands for the one that a model was trained on.
-        root: where the data sets are, see `ferlib.data.registry.load_dataset`.
+        read: loads the data set of a name, a folder of one's own at a side in pixels, that in which the model sees it.
     """
     entries: list[dict] = []
-    loaded: dict[str, tuple[FaceDataset, list[Shown]]] = {}
+    loaded: dict[tuple[str, int | None], tuple[FaceDataset, list[Shown]]] = {}
     for asked in data:
         for model in models:
             folder = model_folder(model)
             if not (folder / FILE).is_file():
                 raise UserError(f"{model} has no prediction sets; `ferlib calibrate` makes them")
             name = read_json(folder / FILE)["calibrated_on"]["data"] if asked == OWN else asked
-            if name not in loaded:
-                loaded[name] = load_faces(name, root)
-            part, faces = loaded[name]
+            side = load_model(folder).config.side if name == "folder" else None
+            if (name, side) not in loaded:
+                loaded[name, side] = shown_faces(name, read(name, side).split("test"))
+            part, faces = loaded[name, side]
             entries.append({"model": model, **measured(folder, part, faces)})
     return entries
 
 
-def load_faces(name: str, root: str | Path | None = None) -> tuple[FaceDataset, list[Shown]]:
-    """The test split of a data set, and of each picture the face that models are shown."""
-    part = load_dataset(name, root).split("test")
+def shown_faces(name: str, part: FaceDataset) -> tuple[FaceDataset, list[Shown]]:
+    """A part of the data set of this name, and of each picture the face that models are shown."""
     pictures = (
         one[0].numpy() if len(one) == 1 else one.permute(1, 2, 0).numpy()
         for one in map(part.pixels.__getitem__, range(len(part)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.bootstrap import face_draws
+from ferlib.evaluation.bootstrap import face_draws, people_in
 from ferlib.evaluation.conformal import (
     CHOSEN_AT,
     COVERAGES,
@@ -87,14 +87,15 @@ def measure_prediction_sets(folder: Path, part: FaceDataset, probabilities: np.n
         part: faces that it was neither trained nor calibrated on, of its classes.
         probabilities: the model's, of these faces (N, K).
     """
-    draws = face_draws(part)
+    draws, people = face_draws(part), people_in(part)
     found: dict[str, dict[str, dict]] = {}
     for truth in read_json(folder / FILE)["thresholds"]:
         found[truth] = {}
         for coverage in stored_coverages(folder, truth):
             sets = read_prediction_sets(folder, coverage, truth)
             labels, votes = truths(part, sets.classes)
-            found[truth][f"{coverage:g}"] = measure_sets(sets(probabilities), labels, sets.classes, draws, votes)
+            figures = measure_sets(sets(probabilities), labels, sets.classes, draws, votes, people)
+            found[truth][f"{coverage:g}"] = figures
     return found
 
 

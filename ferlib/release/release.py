@@ -13,6 +13,7 @@
 """
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -20,33 +21,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ferlib.data.dataset import DataError, FaceDataset, described
+from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
-from ferlib.evaluation.evaluate import evaluate, predict_dataset
+from ferlib.evaluation.evaluate import evaluate
 from ferlib.evaluation.report_format import Report
 from ferlib.models.base import to_device
 from ferlib.models.int8 import dequantised, quantised
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import WEIGHTS, load_model, released_models
-from ferlib.predict import Predictor
-from ferlib.release.card import card, check_licence
+from ferlib.release.calibration import check_trained_on, fit_calibration, in_checkout, probabilities_of, write_golden
+from ferlib.release.card import check_licence, write_card
 from ferlib.release.onnx_export import export_onnx
-from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
-from ferlib.synthetic.render import EXPRESSIONS, sample_face
+from ferlib.release.prediction_sets import write_test_figures
 from ferlib.training.checkpoint import selected_on
 from ferlib.training.methods import create_method
 from ferlib.training.methods.logit_shift import output_layer
-from ferlib.utils.atomic import read_json, write_json
+from ferlib.utils.atomic import read_json, replace_folder, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
-
-ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
 
 #: Pretrained weights whose origin is known, by their SHA-256.
 KNOWN_WEIGHTS = {
@@ -60,73 +56,6 @@ KNOWN_WEIGHTS = {
         "the first stages of `convnext_nano`, trained on ImageNet, then hand gestures (MIT and CC BY-SA)"
     ),
 }
-
-
-def golden_faces() -> np.ndarray:
-    """Synthetic faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
-    rng = np.random.default_rng(48)
-    return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
-
-
-def write_golden(folder: Path) -> None:
-    """Into a model folder, what the model answers for `golden_faces`: whoever loads it can check it by that."""
-    faces = golden_faces()
-    probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
-    golden = {"faces": torch.from_numpy(faces), "probabilities": torch.from_numpy(probabilities)}
-    save_tensors(golden, folder / "golden.safetensors")
-
-
-def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
-    """Fit a model's temperature on validation faces and write it into its config.json; its prediction sets too.
-
-    Args:
-        folder: of the model; a golden pair and a model.onnx in it are made anew, conformal.json is written.
-        dataset: with a validation split, and the model's classes.
-        device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
-
-    Returns:
-        The temperature, and the expected calibration error on those faces without it and with it.
-
-    Raises:
-        DataError: the data has no validation faces, or classes that the model does not know.
-    """
-    model, part = load_model(folder), dataset.split("validation")
-    to_device(model, choose_device(device))
-    if not len(part):
-        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
-    labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
-    plain = temperature_scaled(probabilities, 1 / model.config.temperature)
-    temperature = fit_temperature(labels, plain)
-    config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
-    write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
-    if (folder / "golden.safetensors").exists():
-        write_golden(folder)
-    if (folder / "model.onnx").exists():
-        export_onnx(load_model(folder), folder / "model.onnx")
-    write_prediction_sets(folder, part, _probabilities(folder, part, device), model.config.classes)
-    before, after = (calibration_error(labels, found) for found in (plain, temperature_scaled(plain, temperature)))
-    return temperature, before, after
-
-
-def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> None:
-    """Calibrate a released model's prediction sets alone, measure them on the test split, and write its card again.
-
-    Arguments and errors as of `calibrate`.
-    """
-    check_trained_on(folder, dataset)
-    classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
-    if not len(validation):
-        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
-    write_prediction_sets(folder, validation, _probabilities(folder, validation, device), classes)
-    write_test_figures(folder, test, _probabilities(folder, test, device))
-    (folder / "README.md").write_text(card(folder))
-
-
-def _probabilities(folder: Path, part: FaceDataset, device: str | torch.device) -> np.ndarray:
-    """Probabilities (N, K) of all the model's classes."""
-    model = load_model(folder)
-    to_device(model, choose_device(device))
-    return predict_dataset(model, part)
 
 
 def adopt_run(run: Path, folder: Path) -> None:
@@ -159,7 +88,7 @@ def adopt_run(run: Path, folder: Path) -> None:
         "torch": start["torch"],
         "licence": None,
         "about": None,
-        "recipe": recipe,
+        "recipe": {key: without_places(value) if isinstance(value, str) else value for key, value in recipe.items()},
     }
     _make_folder(run / "best", folder, training)
 
@@ -225,16 +154,24 @@ def command_of(arguments: Sequence[str]) -> str | None:
         return None
     kept, words = ["train"], list(arguments[list(arguments).index("train") + 1 :])
     while words:
-        name, equals, value = words.pop(0).partition("=")
-        if name == "--resume":
-            continue
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
         if name in ("--root", "--out", "--backbone-weights", "--trunk-weights") and not equals:
             value = words.pop(0)
         if name.endswith("-weights"):
-            kept += [name, Path(value).name if Path(value).is_absolute() else value]
-        elif name not in ("--root", "--out"):
-            kept.append(name + equals + value)
+            kept += [name, without_places(value)]
+        elif name not in ("--root", "--out", "--resume"):
+            kept.append(without_places(word))
     return shlex.join(kept)
+
+
+def without_places(text: str) -> str:
+    """The text with its absolute paths, which commas may join, cut to their names; "best" keeps the run's before it."""
+
+    def short(path: Path) -> str:
+        return f"{path.parent.name}/best" if path.name == "best" else path.name
+
+    return re.sub(r"(?<![^=,])/[^,]*", lambda found: short(Path(found[0])), text)
 
 
 def release(
@@ -293,9 +230,7 @@ def release(
         else:
             shutil.copytree(_released(name), folder)
         _measure(folder, dataset, new, {"licence": licence, "about": about}, onnx, device, mirror, tau, int8)
-        if target.exists():
-            shutil.rmtree(target)
-        folder.replace(target)
+        replace_folder(folder, target, Path(place) / f"{target.name}.old")
     return target
 
 
@@ -321,7 +256,7 @@ def _measure(
             "int8": int8 or before["int8"],
         }
     _write_training(folder, training | {key: value for key, value in said.items() if value})
-    calibrate(folder, dataset, device)  # renews the golden pair and model.onnx where they are
+    fit_calibration(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if new:
         write_golden(folder)
     if onnx and not (folder / "model.onnx").exists():
@@ -335,31 +270,8 @@ def _measure(
         }
         write_json(folder / f"{file}.json", report)
     test = dataset.split("test")
-    write_test_figures(folder, test, _probabilities(folder, test, device))
-    (folder / "README.md").write_text(card(folder))
-
-
-def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
-    """The record of a model's training; `UserError` where that was on another data set than this."""
-    training = read_json(folder / "training.json")
-    if training["data"] and training["data"]["name"] != dataset.name:
-        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
-    if training["data"] and training["data"].get("digest") not in (None, described(dataset).get("digest")):
-        raise UserError("the model was trained on another folder than this one, or files in it are others now")
-    return training
-
-
-def in_checkout() -> bool:
-    """True if the project is run from its source, whose released models may be changed; not an installed one."""
-    return (ROOT / "pyproject.toml").is_file()
-
-
-def changeable(name: str) -> Path:
-    """The folder of a model that may be calibrated; UserError for a released one of an installed package."""
-    folder = released_models().get(name, Path(name))
-    if name in released_models() and not in_checkout():
-        raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")
-    return folder
+    write_test_figures(folder, test, probabilities_of(folder, test, device))
+    write_card(folder)
 
 
 def _folder(name: str, new: bool, out: Path | None) -> Path:

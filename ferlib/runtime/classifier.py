@@ -49,14 +49,13 @@ class OnnxClassifier:
 
     Args:
         file: the model.
-        threads: that one run uses; None: `ferlib.runtime.session.available_threads()`.
 
     Raises:
         UserError: the file is not an exported model.
     """
 
-    def __init__(self, file: Path, threads: int | None = None):
-        self._model = OnnxModel(file, threads or available_threads())
+    def __init__(self, file: Path):
+        self._model = OnnxModel(file, available_threads())
         try:
             notes = {key: json.loads(value) for key, value in self._model.metadata().items()}
             self.architecture: str = notes["architecture"]
@@ -69,7 +68,7 @@ class OnnxClassifier:
         self.mixes_batch: bool = notes.get("mixes_batch", False)
         self.explained_in_the_lab: tuple[str, ...] = tuple(notes.get("methods", ()))
         self.methods: tuple[str, ...] = (HEAT_MAP,) if "heatmap" in self._model.outputs() else ()
-        self.side = self.preprocess.downscale_to or self.preprocess.input_size
+        self.side = self.preprocess.face_side
 
     def classify(self, faces: np.ndarray, explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Probabilities `(N, classes)`, and with `explain="gradcam"` heat maps `(N, S, S)`; see `Classifier`."""

@@ -14,10 +14,8 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L"
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """Faces as stored -> normalised model input.
-
-    Call it with uint8 `(N, H, W)` or `(N, H, W, 3)`; the result is float32 `(N, channels, input_size, input_size)`.
+class InputSettings:
+    """Settings of the way from a face as stored to a model's input.
 
     Attributes:
         input_size, downscale_to, grey, mean, std, centre_crop: As in `ferlib.models.base.ModelConfig`.
@@ -29,6 +27,18 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     centre_crop: bool = False
+
+    @property
+    def face_side(self) -> int:
+        """Side in pixels of the faces that the model wants: whatever it is given is scaled to this first."""
+        return self.downscale_to or self.input_size
+
+
+class Preprocessing(InputSettings):
+    """Faces as stored -> normalised model input.
+
+    Call it with uint8 `(N, H, W)` or `(N, H, W, 3)`; the result is float32 `(N, channels, input_size, input_size)`.
+    """
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         x = faces.astype(np.float32) / np.float32(255)

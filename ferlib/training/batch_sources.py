@@ -33,8 +33,8 @@ def targets_of(dataset: FaceDataset, kind: str) -> Tensor:
 class PixelSource:
     """A split as uint8 on the device, or read from its file chunk by chunk; augmented, resized and normalised there.
 
-    Augmentation has a fixed cost per call, so several batches are augmented together, at the size they are stored in,
-    and handed out step by step: few on a CPU, many on a GPU.
+    Augmentation has a fixed cost per call, so several batches are augmented together and handed out step by step: few
+    on a CPU, many on a GPU. That is done at the size the pixels are stored in, or at the model's `downscale_to`.
 
     Args:
         dataset: the split.
@@ -126,10 +126,12 @@ class FeatureSource:
 def uses_cache(config: ModelConfig, augment: str) -> bool:
     """True if cached features are all that training and validation see.
 
-    The backbone is frozen, `augment` no more than a flip, and the model looks at one side of a face.
+    The backbone is frozen, `augment` no more than a flip (with `centre_crop` it also crops at random), and the model
+    looks at one side of a face.
     """
     frozen = isinstance(config, BackboneModelConfig) and config.freeze_backbone
-    return frozen and augment in ("none", "flip") and not config.flip_tta
+    no_more = augment == "none" or (augment == "flip" and not config.centre_crop)
+    return frozen and no_more and not config.flip_tta
 
 
 def create_source(

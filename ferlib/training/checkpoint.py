@@ -4,7 +4,7 @@ recipe.json         everything that decided the run
 environment.json    one entry a start: data, pretrained weights, commit, versions, machine, processes
 history.csv         one row an epoch
 last.safetensors    model, EMA model, training method and optimiser after the last finished epoch, to go on from
-best/               the model of the best epoch, for `load_model`
+best/               the model of the best of the epochs in last.safetensors, for `load_model`
 metrics.json        when the run has ended: the best epoch and its validation metrics
 tensorboard/        the history as curves, where TensorBoard is installed
 """
@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,10 +29,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ferlib.errors import UserError
+from ferlib.evaluation.kept_epoch import best_epoch
+from ferlib.evaluation.metrics import METRICS
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
-from ferlib.training.schedules import epochs_without_gain
-from ferlib.utils.atomic import atomic_write, read_json, write_json
+from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
@@ -141,22 +142,41 @@ class RunFolder:
         """
         for partial in self.path.glob("*.partial"):
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-        if not self.best.exists() and self._old_best.exists():  # killed between the two renames of `save_best`
+        if not self.best.exists() and self._old_best.exists():  # killed between the two renames of `replace_folder`
             self._old_best.rename(self.best)
+        shutil.rmtree(self._old_best, ignore_errors=True)
+        self._settle_best(self._finished_epochs())
         self._write_json("recipe.json", recipe.to_json())
         place = self.path / "environment.json"
         starts = json.loads(place.read_text()) if place.exists() and self.last.exists() else []
         self._write_json("environment.json", [*starts, environment() | setting])
 
-    def save_best(self, model: FaceModel) -> None:
-        """Replace best/; at every moment there is a whole one, under this name or as best.old (see `start`)."""
+    def save_best(self, model: FaceModel, epoch: int) -> None:
+        """Write the model of the best epoch so far, counted from 0; it becomes best/ when `save_last` has that epoch.
+
+        Were it best/ before, a kill in between would leave there a model of which no history tells.
+        """
         partial = self.path / f"best.{os.getpid()}.partial"
         model.save_pretrained(str(partial))
-        shutil.rmtree(self._old_best, ignore_errors=True)
-        if self.best.exists():
-            self.best.rename(self._old_best)
-        partial.rename(self.best)
-        shutil.rmtree(self._old_best, ignore_errors=True)
+        partial.rename(self.path / f"best.epoch_{epoch}")
+
+    def _settle_best(self, epochs: int) -> None:
+        """Make what `save_best` wrote best/ if its epoch is among so many finished ones, else remove it.
+
+        At every moment there is a whole best/, under this name or as best.old (see `start`).
+        """
+        for folder in self.path.glob("best.epoch_*"):
+            if int(folder.name.rpartition("_")[2]) < epochs:
+                replace_folder(folder, self.best, self._old_best)
+            else:
+                shutil.rmtree(folder)
+
+    def _finished_epochs(self) -> int:
+        """Epochs after which last.safetensors was written."""
+        if not self.last.exists():
+            return 0
+        with safe_open(self.last, framework="pt") as file:
+            return int(file.metadata()["epoch"])
 
     @property
     def _old_best(self) -> Path:
@@ -171,7 +191,7 @@ class RunFolder:
         epoch: int,
         history: list[dict],
     ) -> None:
-        """Everything needed to go on after `epoch` finished epochs, in one file; and the history as a table."""
+        """Everything needed to go on after `epoch` finished epochs, in one file; the history as a table, and best/."""
         tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
         tensors |= {f"method.{key}": value.contiguous() for key, value in method.state_dict().items()}
         if ema_model is not None:
@@ -182,6 +202,7 @@ class RunFolder:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
         with atomic_write(self.last) as partial:
             save_tensors(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
+        self._settle_best(epoch)
         self._write_history(pd.DataFrame(history))
 
     def load_last(
@@ -219,15 +240,20 @@ class RunFolder:
         write_json(self.path / name, content, indent=2)
 
 
-def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: float = 0.0) -> int:
-    """Row of the epoch that is kept: the highest score, the last of equals.
+def check_select_by(select_by: str, observed: Collection[str]) -> None:
+    """Assert that something can choose the epoch.
 
-    With `least_gain` it is the last one that was better by more than that than the best one before it.
+    Args:
+        select_by: its name.
+        observed: names of what is known of an epoch beside the validation metrics.
+
+    Raises:
+        UserError: it is lower where a model is better, or there is no such metric.
     """
-    if not least_gain:
-        return int(history[::-1][select_by].idxmax())
-    stalled = epochs_without_gain(history[select_by].tolist(), least_gain)
-    return max(epoch for epoch, waited in enumerate(stalled) if waited == 0)
+    if select_by in ("ece", "train_loss"):
+        raise UserError(f"the epoch is kept that has the highest score; {select_by} is lower where a model is better")
+    if select_by not in (known := (*METRICS, *observed)):
+        raise UserError(f"select_by must be one of {', '.join(known)}, not {select_by!r}")
 
 
 def selected_on(folder: str | Path, data: str) -> str | None:

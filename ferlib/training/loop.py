@@ -31,12 +31,12 @@ from tqdm import tqdm
 
 from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import RunError, UserError
-from ferlib.evaluation.batches import ordered_batches
-from ferlib.evaluation.metrics import METRICS, summary
+from ferlib.evaluation.batches import alone_order, ordered_batches
+from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
-from ferlib.training.checkpoint import RunFolder, best_epoch
+from ferlib.training.checkpoint import RunFolder, best_epoch, check_select_by
 from ferlib.training.distillation import distillation_targets, teachers_record
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
@@ -76,7 +76,7 @@ def fit(
         out: run folder; what it gets stands in `ferlib.training.checkpoint`.
         resume: continue the run in `out` after its last finished epoch.
         select_by: what decides the best epoch, the higher the better: a validation metric (a key of
-            `ferlib.evaluation.metrics.summary`, but for "ece"), or a name that `observe` returns.
+            `ferlib.evaluation.metrics.METRICS`), or a name that `observe` returns.
         observe: called with the model, in evaluation mode, after the validation of every epoch; what it returns goes
             into the history. For watching a run, e.g. what another protocol would have said.
 
@@ -153,10 +153,7 @@ class _Run:
         observe: Callable[[FaceModel], Mapping[str, float]] | None,
     ) -> "_Run":
         """Check everything that can be checked before the work, then build what the epochs need; arguments of `fit`."""
-        if select_by == "ece":
-            raise UserError("the epoch is kept that has the highest score; ece is lower where a model is better")
-        if observe is None and select_by not in METRICS:
-            raise UserError(f"select_by must be one of {', '.join(METRICS)}, not {select_by!r}")
+        check_select_by(select_by, (select_by,) if observe else ())  # of what is observed more is known after an epoch
         recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
         train, judged = _training_and_judged(data, model, recipe)
         targets = targets_of(train, recipe.target_kind)
@@ -312,11 +309,13 @@ class _Run:
                 probabilities = predict_shared(self.candidate, self.judged_source, batches, self.accelerator)
             train_seconds = figures.pop("train_seconds")
             row = {"epoch": epoch, **figures, **summary(self.judged_source.labels, probabilities.numpy())}
-            row |= self.observe(self.candidate) if self.observe else {}
+            observed = self.observe(self.candidate) if self.observe else {}
+            check_select_by(self.select_by, observed)
+            row |= observed
             self.history.append(row | {"train_seconds": train_seconds, "seconds": time.perf_counter() - began})
             if self.accelerator.is_main_process:
                 if best_epoch(pd.DataFrame(self.history), self.select_by, self.recipe.kept_gain) == epoch:
-                    self.folder.save_best(self.candidate)
+                    self.folder.save_best(self.candidate, epoch)
                 told = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
                 tqdm.write(f"epoch {epoch + 1}/{self.recipe.epochs - self.recipe.first_epoch}: {told}")
 
@@ -373,7 +372,7 @@ def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> lis
     """Batches of the faces (labels (N,)) that select the epoch, see `Recipe.protocol`."""
     if recipe.protocol == "published":
         return ordered_batches(labels, "sorted", recipe.batch_size)
-    return ordered_batches(labels, "single" if model.mixes_batch else "stored", JUDGED_AT_ONCE)
+    return ordered_batches(labels, alone_order(model.mixes_batch), JUDGED_AT_ONCE)
 
 
 def predict_shared(

@@ -1,14 +1,16 @@
 """Training in phases: each goes on from the best weights of the one before, with a model and an optimiser of its own.
 
 Conv-cut's authors train so: a head with a layer norm first, then the same without it, with more dropout and at a
-hundredth of the rate (`convcut_published` in recipes.py, which comes `after` another recipe).
+hundredth of the rate (`convcut_published` in recipes.py, which comes `after` another recipe). Of epochs with equal
+scores we keep the last, where their Keras keeps the first: `ferlib.evaluation.kept_epoch.best_epoch`.
 
 Every phase is a run of `fit` in a folder of its own, and what it starts from stands on disk when it starts. So phases
 can be killed at any moment and resumed like any run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,10 @@ def fit_phases(
     data: FaceDataset,
     out: Path,
     backbone_weights: str | Path | None = None,
-    **options: Any,
+    *,
+    resume: bool = False,
+    select_by: str = "accuracy",
+    observe: Callable[[FaceModel], Mapping[str, float]] | None = None,
 ) -> tuple[FaceModel, pd.DataFrame]:
     """Train a new model by one recipe after the other; the model of the last one's best epoch, and its history.
 
@@ -72,7 +77,7 @@ def fit_phases(
         data: see `fit`.
         out: run folder of the last phase; those before have `phase1` and so on in it.
         backbone_weights: of the first model's pretrained part, see `build_model`.
-        **options: see `fit`: `resume`, `select_by`, `observe`, for every phase.
+        resume, select_by, observe: see `fit`; for every phase.
 
     Raises:
         RuntimeError: a phase's model has parameters that the one before has not; or as `build_model` and `fit` do.
@@ -81,17 +86,18 @@ def fit_phases(
         raise FileExistsError(f"{out} already holds a run of another kind; choose another folder (--out)")
     torch.manual_seed(recipes[0].seed)
     model = build_model(recipes[0].config, backbone_weights)
+    fit_phase = partial(fit, resume=resume, select_by=select_by, observe=observe)
     first_epoch = 0
     for number, (recipe, following) in enumerate(pairwise(recipes), start=1):
         recipe = replace(recipe, first_epoch=first_epoch)
         if METHODS[recipe.method].post_hoc:
             recipe = replace(recipe, method="plain", method_settings={})
-        history = fit(model, data, recipe, out / f"phase{number}", **options)
+        history = fit_phase(model, data, recipe, out / f"phase{number}")
         model = continued(model, following.config)
         first_epoch += max(len(history) - (recipe.patience or 0), 0)
         first_epoch = min(first_epoch, following.epochs - 1)  # one epoch at least
         torch.manual_seed(following.seed)  # what the method draws at first is the same after a phase that was finished
-    return model, fit(model, data, replace(recipes[-1], first_epoch=first_epoch), out, **options)
+    return model, fit_phase(model, data, replace(recipes[-1], first_epoch=first_epoch), out)
 
 
 def continued(model: FaceModel, config: ModelConfig) -> FaceModel:

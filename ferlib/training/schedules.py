@@ -7,6 +7,8 @@ epochs, so a resumed run goes on where it was.
 import math
 from collections.abc import Sequence
 
+from ferlib.evaluation.kept_epoch import epochs_without_gain
+
 SCHEDULES = ("constant", "onecycle", "plateau", "keras_plateau", "inverse_time", "two_phases")
 
 
@@ -32,8 +34,9 @@ def schedule(name: str, progress: float, scores: Sequence[float] = (), first_epo
     return 1.0
 
 
-def one_cycle(progress: float, rise: float = 0.3) -> float:
-    """Cosine up from 0.04 to 1 over the first `rise` of the run, cosine down to 0 over the rest."""
+def one_cycle(progress: float) -> float:
+    """Cosine up from 0.04 to 1 over the first 30 % of the run, cosine down to 0 over the rest."""
+    rise = 0.3
     if progress < rise:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / rise)) / 2
     return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
@@ -77,13 +80,3 @@ def two_phases(scores: Sequence[float]) -> float:
     """
     stalled = epochs_without_gain(scores, least_gain=0.003)
     return 0.01 * inverse_time(len(scores)) if 5 in stalled else keras_plateau(scores)
-
-
-def epochs_without_gain(scores: Sequence[float], least_gain: float = 0.0) -> list[int]:
-    """After every epoch, how many have gone by since the last new best by more than `least_gain`."""
-    waited, best, counts = 0, -math.inf, []
-    for score in scores:
-        waited = 0 if score > best + least_gain else waited + 1
-        best = score if waited == 0 else best
-        counts.append(waited)
-    return counts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from ferlib.models.layers import (
+from ferlib.models.attention_blocks import (
     CBAM,
     ChannelGate,
     SalientAttentionBlock,

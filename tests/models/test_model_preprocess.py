@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ferlib.data.augmentation import AUGMENTATIONS, Spoil, augmentation
-from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
+from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from ferlib.models.preprocess import Preprocess
 from ferlib.runtime.preprocess import Preprocessing
 
@@ -55,6 +55,16 @@ def test_maps_stand_where_the_crop_was_cut_also_if_it_has_no_middle(side):
     assert torch.equal(whole[:, preprocess.looked_at, preprocess.looked_at], x[:, 0])
     assert torch.equal(whole[whole > 0], (pixels[0] / 255)[whole > 0])
     assert np.array_equal(Preprocessing(**asdict(preprocess)).whole_face(x[:, 0].numpy()), whole.numpy())
+
+
+@pytest.mark.parametrize(
+    ("input_size", "downscale_to", "read_at", "wanted"), [(112, 48, 112, 48), (40, 48, 48, 48), (112, None, 112, 112)]
+)
+def test_a_folder_is_read_at_the_larger_size_and_a_face_is_wanted_at_the_first(
+    input_size, downscale_to, read_at, wanted
+):
+    config = ModelConfig("any", input_size=input_size, downscale_to=downscale_to)
+    assert (config.side, Preprocess.of(config).face_side) == (read_at, wanted)
 
 
 def test_ten_crops_are_corners_centre_and_their_mirror_images():

@@ -37,6 +37,7 @@ def test_the_sums_are_those_of_the_whole_model(name):
         ("convcut", {"backbone": "tf_efficientnet_lite0", "input_size": 112, "detail_layers": 1}),
         ("convcut", {"backbone": "resnet18", "keep_stages": 4}),
         ("convcut_batch", {"keep_stages": 2, "detail_layers": 3}),
+        ("convcut", {"head_norm": True}),
         ("pattlite", {"cut": "stage", "backbone": "tf_efficientnet_lite0"}),
         ("ivsa", {"block_place": "before", "gamma": "own", "widths": (8, 16, 32)}),
     ],
@@ -130,6 +131,13 @@ def test_fields_of_convnext_by_hand():
     # Detail Extraction: 4x4 stride 4, 2x2 stride 2
     expected.append((16 * 4 * 2, field + 3 * 16 + 1 * 64))
     assert [(found.stride, found.field) for found in receptive_fields(sketch("convcut"))] == expected
+
+
+@pytest.mark.parametrize("name", ["convcut", "ivsa"])
+def test_fields_are_those_of_one_side_of_a_face(name):
+    model = sketch(name, flip_tta=True)
+    assert receptive_fields(model) == receptive_fields(sketch(name))
+    assert model.config.flip_tta
 
 
 def transparent(module: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from ferlib.data.dataset import FaceDataset, described
 from ferlib.data.label_noise import with_flipped_labels
@@ -32,13 +33,19 @@ def holds(folder: RunFolder, model) -> bool:
 
 
 def test_the_best_model_survives_a_kill_between_any_two_steps(recipe, tmp_path, monkeypatch):
-    """Every rename and removal is, in turn, where the process dies; a later start finds the old model or the new."""
+    """Every rename and removal is, in turn, where the process dies; the next start finds the saved epoch's model."""
     old, new = model_of(recipe, 0), model_of(recipe, 1)
+
+    def save(folder, model, epoch):
+        folder.save_best(model, epoch)
+        optimizer = torch.optim.Adam(model.parameters())
+        folder.save_last(model, None, torch.nn.Identity(), optimizer, epoch + 1, [{"epoch": epoch}])
+
     fatal, finished = 0, False
     while not finished:
         folder = RunFolder(tmp_path / str(fatal))
         folder.start(recipe)
-        folder.save_best(old)
+        save(folder, old, 0)
         calls = []
 
         def dies(original, calls=calls, fatal=fatal):
@@ -52,17 +59,48 @@ def test_the_best_model_survives_a_kill_between_any_two_steps(recipe, tmp_path, 
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", dies(Path.rename))
+            patch.setattr(Path, "replace", dies(Path.replace))
             patch.setattr(shutil, "rmtree", dies(shutil.rmtree))
             try:
-                folder.save_best(new)
+                save(folder, new, 1)
                 finished = True
             except SystemExit:
                 pass
         folder.start(recipe)
-        assert holds(folder, new) if finished else holds(folder, new) or holds(folder, old)
-        assert not [path for path in folder.path.iterdir() if path.suffix == ".partial"]
+        with safe_open(folder.last, framework="pt") as file:
+            saved = int(file.metadata()["epoch"])
+        assert holds(folder, new if saved == 2 else old) and (saved == 2 or not finished)
+        names = {path.name for path in folder.path.iterdir()}
+        assert not [name for name in names if name.endswith(".partial") or name.startswith("best.")]
         fatal += 1
-    assert fatal > 3
+    assert fatal > 5
+
+
+def test_best_is_the_epoch_that_the_history_names(recipe, synthetic_faces, tmp_path, monkeypatch):
+    """Also after a kill before the best epoch is in the state, and if that epoch, run again, is the best no more."""
+    recipe = recipe.override({"epochs": 2, "batch_size": 32, "classes": synthetic_faces.classes})
+    save, seen = RunFolder.save_last, []
+
+    def scored(*scores):
+        def observe(model):
+            seen.append({key: value.clone() for key, value in model.state_dict().items()})
+            return {"score": next(left)}
+
+        left = iter(scores)
+        return {"select_by": "score", "observe": observe}
+
+    def stop_before_the_second(folder, *arguments):
+        if arguments[4] == 2:
+            raise KeyboardInterrupt
+        save(folder, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "save_last", stop_before_the_second)
+        fit(model_of(recipe, 0), synthetic_faces, recipe, tmp_path, **scored(0.5, 0.9))
+    fit(model_of(recipe, 0), synthetic_faces, recipe, tmp_path, resume=True, **scored(0.4))
+    assert json.loads((tmp_path / "metrics.json").read_text())["best"]["epoch"] == 0
+    kept = load_model(tmp_path / "best").state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in seen[0].items())
 
 
 def test_starts_are_recorded(recipe, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from ferlib.data.dataset import FaceDataset
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import create_model
+from ferlib.training.batch_sources import uses_cache
 from ferlib.training.features import FeatureCache
 from ferlib.utils import cache
 
@@ -53,6 +54,13 @@ def test_is_built_once_and_keyed_by_content(faces, monkeypatch):
     padded = small(backbone="efficientnet_lite0")  # the same parameters, another way to pad
     padded.backbone.load_state_dict(small().backbone.state_dict())
     assert FeatureCache.build(padded, faces).path != path
+
+
+def test_faces_that_are_cropped_at_random_are_not_read_from_it():
+    """`augmentation` crops at random where a model sees the middle of a face, with a flip too."""
+    whole, middle = small().config, small(downscale_to=72, centre_crop=True).config
+    assert uses_cache(whole, "flip") and uses_cache(whole, "none") and uses_cache(middle, "none")
+    assert not uses_cache(middle, "flip")
 
 
 def test_on_a_device_it_reads_the_same(faces):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
 
 from ferlib.data.dataset import DataError
+from ferlib.errors import UserError
 from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
@@ -118,7 +119,16 @@ def test_what_is_lower_in_a_better_model_chooses_no_epoch(faces, tmp_path):
         train(recipe(faces), faces, tmp_path / "run", select_by="ece")
     with pytest.raises(ValueError, match="select_by must be one of accuracy, balanced_accuracy, macro_f1"):
         train(recipe(faces), faces, tmp_path / "run", select_by="macro-f1")
+    for name in ("ece", "train_loss"):
+        with pytest.raises(ValueError, match=f"{name} is lower where a model is better"):
+            train(recipe(faces), faces, tmp_path / "run", select_by=name, observe=lambda model: {"x": 1.0})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_nobody_observes_is_said_after_the_first_epoch(faces, tmp_path):
+    expected = "select_by must be one of accuracy, balanced_accuracy, macro_f1, x, not 'macro-f1'"
+    with pytest.raises(UserError, match=expected):
+        train(recipe(faces), faces, tmp_path / "run", select_by="macro-f1", observe=lambda model: {"x": 1.0})
 
 
 def test_too_few_faces_for_a_method_are_refused(faces, tmp_path):

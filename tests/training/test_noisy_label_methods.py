@@ -148,17 +148,6 @@ def test_bank_is_the_naive_mean_over_the_nearest(part, network):
         assert torch.allclose(method.bank.sum(dim=1), torch.ones(len(part)), atol=1e-6)
 
 
-def test_bank_of_a_small_split_takes_all_other_faces(part, network):
-    method = made("neighbour_labels", part, network)  # eight neighbours
-    batch = batch_of(part, network, torch.arange(4))
-    with torch.no_grad():
-        p = network(batch.views[0]).logits.softmax(dim=1)
-    method.step(network, batch)
-    others = (p.sum(dim=0) - p) / 3
-    one_hot = nn.functional.one_hot(batch.targets, len(part.classes))
-    assert torch.allclose(method.bank[:4], 0.9 * one_hot + 0.1 * others, atol=1e-6)
-
-
 # LTNet
 
 

@@ -79,7 +79,7 @@ def test_the_second_phase_goes_on_without_the_layer_norm(faces, tmp_path, monkey
     assert float(optimizer) == 2 * steps, "a new optimiser has taken the second phase's steps alone"
 
 
-def test_epochs_and_choice_are_keras(faces, tmp_path):
+def test_epochs_are_counted_as_by_keras_and_the_last_of_equal_scores_is_kept(faces, tmp_path):
     """Scores as `val_accuracy`: EarlyStopping restores the last epoch that gained 0.003, and counts from there."""
     values = iter([0.1, 0.5, 0.502, 0.4, 0.502, 0.5, 0.501, 0.7, 0.7, 0.6])
     options = {"select_by": "score", "observe": lambda model: {"score": next(values)}}
@@ -92,7 +92,7 @@ def test_epochs_and_choice_are_keras(faces, tmp_path):
     # initial_epoch = history.epoch[-5] = 2, up to epoch 5
     assert history["lr"].tolist() == pytest.approx([1e-5 / (1 + epoch / 80) for epoch in (2, 3, 4)])
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["best"]["epoch"] == 1  # ModelCheckpoint needs no least gain
+    assert metrics["best"]["epoch"] == 1  # no least gain; ModelCheckpoint would keep the first of the two with 0.7
     assert json.loads((tmp_path / "recipe.json").read_text())["first_epoch"] == 2
 
 

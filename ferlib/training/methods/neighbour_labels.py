@@ -31,7 +31,7 @@ class NeighbourBank(MethodSettings):
     """Settings of the label bank.
 
     Attributes:
-        neighbours: K, faces of the batch whose answers are averaged; of a smaller batch all others.
+        neighbours: K, faces of the batch whose answers are averaged; a batch has more faces than these.
         bank_momentum: m, of a face's distribution that stays when its face is drawn.
     """
 
@@ -75,12 +75,9 @@ class NeighbourLabels(Method):
 
 
 def neighbour_mean(vectors: Tensor, values: Tensor, neighbours: int) -> Tensor:
-    """Mean of the values (B, C) of the nearest other faces by the cosine of their vectors (B, D), (B, C).
-
-    With fewer other faces than `neighbours` it is the mean over all of them.
-    """
+    """Mean of the values (B, C) of the nearest other faces by the cosine of their vectors (B, D), (B, C)."""
     with torch.autocast(vectors.device.type, enabled=False):  # cosines that are close need all their digits
         unit = F.normalize(vectors.float(), dim=1)
         alike = (unit @ unit.T).fill_diagonal_(-2.0)  # below every cosine
-    nearest = alike.topk(min(neighbours, len(alike) - 1), dim=1).indices  # (B, K)
+    nearest = alike.topk(neighbours, dim=1).indices  # (B, K)
     return values[nearest].mean(dim=1)

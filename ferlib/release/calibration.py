@@ -1,0 +1,146 @@
+"""Calibration of a model folder: temperature and prediction sets, fitted on validation faces, and what depends on them.
+
+`ferlib.release.release` calibrates the models that it makes; `ferlib calibrate` calibrates any model folder.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ferlib.data.dataset import DataError, FaceDataset, described
+from ferlib.errors import UserError
+from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
+from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.models.base import to_device
+from ferlib.models.registry import WEIGHTS, load_model, released_models
+from ferlib.predict import Predictor
+from ferlib.release.card import write_card
+from ferlib.release.onnx_export import export_onnx
+from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
+from ferlib.synthetic.render import EXPRESSIONS, sample_face
+from ferlib.utils.atomic import atomic_write, read_json, write_json
+from ferlib.utils.devices import choose_device
+from ferlib.utils.old_names import renamed_fields
+from ferlib.utils.tensor_files import save_tensors
+
+ROOT = WEIGHTS.parents[1]  # of a checkout; of an installed package, the folder of all packages
+
+
+def golden_faces() -> np.ndarray:
+    """Synthetic faces, one of each expression: uint8 (7, 48, 48, 3). Nobody's portrait, the same everywhere."""
+    rng = np.random.default_rng(48)
+    return np.stack([sample_face(name, rng, 48, clean=True).pixels for name in EXPRESSIONS])
+
+
+def write_golden(folder: Path) -> None:
+    """Into a model folder, what the model answers for `golden_faces`: whoever loads it can check it by that."""
+    faces = golden_faces()
+    probabilities, _ = Predictor(load_model(folder)).classify(list(faces))
+    golden = {"faces": torch.from_numpy(faces), "probabilities": torch.from_numpy(probabilities)}
+    with atomic_write(folder / "golden.safetensors") as partial:
+        save_tensors(golden, partial)
+
+
+def fit_calibration(
+    folder: Path, dataset: FaceDataset, device: str | torch.device = "auto"
+) -> tuple[float, float, float]:
+    """Fit a model's temperature on validation faces and write it into its config.json; its prediction sets too.
+
+    Args:
+        folder: of the model; a golden pair and a model.onnx in it are made anew, conformal.json is written.
+        dataset: with a validation split, and the model's classes.
+        device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
+
+    Returns:
+        The temperature, and the expected calibration error on those faces without it and with it.
+
+    Raises:
+        DataError: the data has no validation faces, or classes that the model does not know.
+    """
+    model, part = load_model(folder), dataset.split("validation")
+    to_device(model, choose_device(device))
+    if not len(part):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
+    plain = temperature_scaled(probabilities, 1 / model.config.temperature)
+    temperature = fit_temperature(labels, plain)
+    config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
+    write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
+    if (folder / "golden.safetensors").exists():
+        write_golden(folder)
+    if (folder / "model.onnx").exists():
+        export_onnx(load_model(folder), folder / "model.onnx")
+    write_prediction_sets(folder, part, probabilities_of(folder, part, device), model.config.classes)
+    before, after = (calibration_error(labels, found) for found in (plain, temperature_scaled(plain, temperature)))
+    return temperature, before, after
+
+
+def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> tuple[float, float, float]:
+    """Calibrate a model, and take back the test figures of a released one that are no longer true.
+
+    Reports and card of a folder made by `ferlib release` lose the calibration error, if the temperature is another now,
+    and the figures of the prediction sets. The others do not depend on either. `ferlib release` measures all again.
+
+    Arguments, result and errors as of `fit_calibration`.
+    """
+    found = fit_calibration(folder, dataset, device)
+    if (folder / "training.json").is_file() and (folder / "report.json").is_file():
+        for name in ("report", "report_clean"):
+            _take_back_calibration_error(folder / f"{name}.json", load_model(folder).config.temperature)
+        write_card(folder)
+    return found
+
+
+def _take_back_calibration_error(report: Path, temperature: float) -> None:
+    """Give a report this temperature, without the calibration error if that was measured with another."""
+    content = read_json(report)
+    if content["model"].get("temperature") != temperature:
+        content["model"]["temperature"] = temperature
+        content["metrics"].pop("ece", None)
+        write_json(report, content)
+
+
+def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.device = "auto") -> None:
+    """Calibrate a released model's prediction sets alone, measure them on the test split, and write its card again.
+
+    Arguments and errors as of `fit_calibration`.
+    """
+    check_trained_on(folder, dataset)
+    classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
+    if not len(validation):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    write_prediction_sets(folder, validation, probabilities_of(folder, validation, device), classes)
+    write_test_figures(folder, test, probabilities_of(folder, test, device))
+    write_card(folder)
+
+
+def probabilities_of(folder: Path, part: FaceDataset, device: str | torch.device) -> np.ndarray:
+    """Probabilities (N, K) of all classes of the model in a folder."""
+    model = load_model(folder)
+    to_device(model, choose_device(device))
+    return predict_dataset(model, part)
+
+
+def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
+    """The record of a model's training; `UserError` where that was on another data set than this."""
+    training = read_json(folder / "training.json")
+    if training["data"] and training["data"]["name"] != dataset.name:
+        raise UserError(f"the model was trained on {training['data']['name']}, not on {dataset.name}")
+    if training["data"] and training["data"].get("digest") not in (None, described(dataset).get("digest")):
+        raise UserError("the model was trained on another folder than this one, or files in it are others now")
+    return training
+
+
+def in_checkout() -> bool:
+    """True if the project is run from its source, whose released models may be changed; not an installed one."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def changeable(name: str) -> Path:
+    """The folder of a model that may be calibrated; UserError for a released one of an installed package."""
+    folder = released_models().get(name, Path(name))
+    if name in released_models() and not in_checkout():
+        raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")
+    return folder
