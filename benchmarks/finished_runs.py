@@ -19,8 +19,7 @@ from pathlib import Path
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
-from ferlib.experiments.rivals import test_probabilities
-from ferlib.experiments.runner import recorded_name, untrained
+from ferlib.experiments.runner import recorded_name, test_probabilities, untrained
 from ferlib.training.recipes import read_recipe
 
 CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")

@@ -14,12 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
 from machine import typed_command
 
 from ferlib.data.registry import load_dataset
-from ferlib.models.registry import build_model
+from ferlib.experiments.runner import untrained
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 from ferlib.utils.commit import commit
@@ -57,14 +55,7 @@ def main() -> None:
         for name in options.readings:
             recipe = replace(base.override(READINGS[name]), seed=seed)
             out = options.work / f"{name.replace(' ', '_')}-{seed}"
-            if (out / "history.csv").exists():
-                history = pd.read_csv(out / "history.csv")
-            else:
-                history = pd.DataFrame()
-            if len(history) < recipe.epochs:
-                torch.manual_seed(seed)
-                history = fit(build_model(recipe.config), data, recipe, out, resume=True)
-            last = history.iloc[-1]
+            last = fit(untrained(recipe, None), data, recipe, out, resume=True).iloc[-1]
             rows.append(
                 {"reading": name, "changes": READINGS[name], "seed": seed}
                 | {key: float(last[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "train_loss")}

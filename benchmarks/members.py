@@ -17,13 +17,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-import torch
 from machine import typed_command
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.metrics import METRICS
-from ferlib.models.registry import build_model
+from ferlib.experiments.runner import untrained
 from ferlib.training.loop import fit
 from ferlib.training.recipes import RECIPES
 from ferlib.utils.commit import commit
@@ -47,11 +45,7 @@ def main() -> None:
         for name in options.variants:
             recipe = replace(RECIPES["convcut_ferplus_frozen"].override(VARIANTS[name]), seed=seed)
             out = options.work / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
-            history = pd.read_csv(out / "history.csv") if (out / "history.csv").exists() else pd.DataFrame()
-            if len(history) < recipe.epochs:
-                torch.manual_seed(seed)
-                model = build_model(recipe.config, options.backbone_weights)
-                history = fit(model, data, recipe, out, resume=True)
+            history = fit(untrained(recipe, options.backbone_weights), data, recipe, out, resume=True)
             last = history.iloc[-1]
             rows.append(
                 {"variant": name, "seed": seed, "seconds": float(history["seconds"].sum())}

@@ -3,7 +3,7 @@
     python benchmarks/remedies.py --backbone-weights tf_efficientnet_lite0.safetensors --work runs/remedies \
         --out results/remedies
 
-Every (data, method, seed) leaves one JSON in the work folder and is not run again; a stopped run goes on at its last
+Every (data, method, seed) leaves a run in the work folder and is not run again; a stopped one goes on at its last
 epoch. At the end, `--out`.json and .csv are made from what is there.
 """
 
@@ -40,18 +40,14 @@ def main() -> None:
     ]
     if lacking := sorted(sets.keys() - {data for data, _, _ in plans}):
         parser.error(f"none of these methods can be had on {', '.join(lacking)}")
-    rows = []
+    runs: dict[str, dict[str, dict[int, Path]]] = {name: {} for name in sets}
     for number, (data, method, seed) in enumerate(plans, start=1):
         began = time.perf_counter()
         recipe = imbalance.method_recipe(sets[data], method, seed, options.epochs)
-        rows.append(imbalance.run_method(sets[data], recipe, options.backbone_weights, options.work))
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in rows[-1]["test"].items())
-        seconds = time.perf_counter() - began
-        print(f"{number}/{len(plans)} {data} {method} seed {seed}: {figures} ({seconds:.0f} s)", flush=True)
-    reports = {
-        name: imbalance.compare_methods(data, [row for row in rows if row["data"] == name])
-        for name, data in sets.items()
-    }
+        run = imbalance.run_method(sets[data], recipe, options.backbone_weights, options.work)
+        runs[data].setdefault(method, {})[seed] = run
+        print(f"{number}/{len(plans)} {data} {method} seed {seed} ({time.perf_counter() - began:.0f} s)", flush=True)
+    reports = {name: imbalance.compare_methods(data, runs[name]) for name, data in sets.items()}
     write_json(
         options.out.with_suffix(".json"),
         {

@@ -45,7 +45,9 @@ def released(before: bool = True) -> str:
     models = {
         "convcut_ferplus": "**`convcut_ferplus`**, the default: EfficientNet-Lite0 fine-tuned",
         "convcut_ferplus_clean": "the same, duplicates removed",
-        "convcut_ferplus_mirror": "**`convcut_ferplus_mirror`**: the first one, trained further at 128 px, with the mirror image",
+        "convcut_ferplus_mirror": (
+            "**`convcut_ferplus_mirror`**: the first one, trained further at 128 px, with the mirror image"
+        ),
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
         "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, with the mirror image",
         "ferlib-l_clean": "the same, duplicates removed",

@@ -14,7 +14,7 @@ the intervals are not widened for the number of comparisons: a lone "better" amo
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlib.data.dataset import FaceDataset, described
+from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
-from ferlib.errors import UserError
-from ferlib.evaluation.batches import ordered_batches, predict_batches
 from ferlib.evaluation.bootstrap import Resampling, clusters, intervals
-from ferlib.evaluation.metrics import METRICS, confusion, from_confusion, summary
-from ferlib.experiments.runner import untrained
-from ferlib.models.base import evaluating
-from ferlib.models.pretrained import weights_record
-from ferlib.models.registry import weights_source
-from ferlib.training.checkpoint import best_epoch
-from ferlib.training.features import FeatureCache, feature_logits
+from ferlib.evaluation.metrics import METRICS, confusion, from_confusion
+from ferlib.experiments.runner import run_name, test_probabilities, untrained
 from ferlib.training.loop import fit
 from ferlib.training.methods import METHODS
 from ferlib.training.methods import imbalance as imbalance_methods
 from ferlib.training.recipes import RECIPES, Recipe, fitted_recipe
-from ferlib.utils.atomic import write_json
-from ferlib.utils.commit import commit
 
 SELECT_BY = "macro_f1"
 MEASURES = (*METRICS, "recall_rarest")
@@ -81,69 +72,35 @@ def method_recipe(
     return fitted_recipe(recipe, dataset, settings)
 
 
-def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Path | None, work: Path) -> dict:
-    """Train, choose the epoch on validation, predict the test faces once; or read what an earlier call found.
+def run_method(dataset: FaceDataset, recipe: Recipe, backbone_weights: str | Path | None, work: Path) -> Path:
+    """The folder of a finished run; a stopped run goes on after its last epoch, a finished one is not run again.
 
     Args:
         dataset: with all three splits.
         recipe: see `method_recipe`.
         backbone_weights: of its frozen backbone, see `ferlib.models.registry.build_model`.
-        work: folder of the runs; each leaves one JSON in it, and a stopped run goes on after its last epoch.
-
-    Returns:
-        `compare_methods` takes some of these.
-
-    Raises:
-        UserError: the folder holds such a run by another recipe, or from other data or weights.
+        work: folder of the runs.
     """
-    folder = work / f"{dataset.name}-{recipe.method}-{recipe.seed}"
-    path = folder.with_name(f"{folder.name}.json")
-    began = {"data": described(dataset), "weights": weights_record(weights_source(backbone_weights))}
-    if path.exists():
-        row = json.loads(path.read_text())
-        if row["recipe"] != json.loads(json.dumps(recipe.to_json())) or row.get("began", began) != began:
-            raise UserError(f"{path} was made by another recipe, from other data or weights; take another work folder")
-        return row
-    model = untrained(recipe, backbone_weights)
-    history = fit(model, dataset, recipe, folder, resume=True, select_by=SELECT_BY)
-    best, test = best_epoch(history, SELECT_BY, recipe.kept_gain), dataset.split("test")
-    truth = test.labels().numpy()
-    with evaluating(model):
-        logits = feature_logits(model, FeatureCache.build(model, test))
-        probabilities = predict_batches(logits, ordered_batches(truth, "stored", 128))
-    row = {
-        "data": dataset.name,
-        "remedy": PLAIN if recipe.method == "plain" else recipe.method,
-        "seed": recipe.seed,
-        "best_epoch": best + 1,
-        "validation": {key: float(history.loc[best, key]) for key in METRICS},
-        "test": summary(truth, probabilities),
-        "seconds": float(history["seconds"].sum()),
-        "recipe": recipe.to_json(),
-        "began": began,
-        "commit": commit(),
-        "predicted": probabilities.argmax(axis=1).tolist(),
-    }
-    write_json(path, row, indent=None)
-    return row
+    folder = work / run_name(recipe, dataset, backbone_weights, SELECT_BY)
+    fit(untrained(recipe, backbone_weights), dataset, recipe, folder, resume=True, select_by=SELECT_BY)
+    return folder
 
 
-def compare_methods(dataset: FaceDataset, rows: Sequence[dict]) -> dict:
+def compare_methods(dataset: FaceDataset, runs: Mapping[str, Mapping[int, Path]]) -> dict:
     """All methods on one data set, JSON-ready: means over seeds, intervals, and paired differences to plain training.
 
     Args:
         dataset: that all were trained on.
-        rows: from `run_method`, every method with the same seeds.
+        runs: method, as `methods_for` calls it -> seed -> folder, see `run_method`; every method with the same seeds.
     """
     test, faces, classes = dataset.split("test"), dataset.counts(), len(dataset.classes)
     truth, rarest = test.labels().numpy(), np.flatnonzero(faces["train"] == faces["train"].min())
-    methods, seeds = list(dict.fromkeys(row["remedy"] for row in rows)), sorted({row["seed"] for row in rows})
-    by_seed = sorted(rows, key=lambda row: row["seed"])
-    own = {name: [row for row in by_seed if row["remedy"] == name] for name in methods}
-    predicted = {name: [np.array(row["predicted"]) for row in own[name]] for name in methods}
+    seeds = sorted(next(iter(runs.values())))
+    own = {name: [runs[name][seed] for seed in seeds] for name in runs}
+    predicted = {name: [test_probabilities(run, test).argmax(axis=1) for run in own[name]] for name in runs}
     draws = Resampling(test, len(seeds))
     score = partial(_measures, rarest=rarest)
-    found = {name: draws.measure(predicted[name], score=score) for name in methods}
+    found = {name: draws.measure(predicted[name], score=score) for name in runs}
     report: dict[str, Any] = {
         "classes": list(dataset.classes),
         "faces": {split: faces[split].tolist() for split in faces},
@@ -152,24 +109,24 @@ def compare_methods(dataset: FaceDataset, rows: Sequence[dict]) -> dict:
             "classes": [dataset.classes[i] for i in rarest],
             "test_faces": int(faces["test"].iloc[rarest].sum()),
         },
-        "config": own[methods[0]][0]["recipe"]["config"],
+        "config": _recorded(next(iter(own.values()))[0], "recipe")["config"],
         "remedies": {},
     }
-    for name in methods:
+    for name in runs:
         exact, resampled = found[name]
         counts = np.sum([confusion(truth, called, classes) for called in predicted[name]], axis=0)
         entry: dict[str, Any] = {
             "metrics": intervals(exact.mean(axis=0), resampled, MEASURES),
             "seeds": {
-                row["seed"]: dict(zip(MEASURES, values, strict=True))
-                for row, values in zip(own[name], exact.tolist(), strict=True)
+                seed: dict(zip(MEASURES, values, strict=True))
+                for seed, values in zip(seeds, exact.tolist(), strict=True)
             },
             "recall": dict(zip(dataset.classes, (np.diag(counts) / counts.sum(axis=1)).tolist(), strict=True)),
             "confusion": counts.tolist(),
-            "best_epochs": [row["best_epoch"] for row in own[name]],
-            "seconds": [round(row["seconds"], 1) for row in own[name]],
-            "recipe": own[name][0]["recipe"],
-            "commits": sorted({str(row["commit"]) for row in own[name]}),
+            "best_epochs": [int(_recorded(run, "metrics")["best"]["epoch"]) + 1 for run in own[name]],
+            "seconds": [round(float(pd.read_csv(run / "history.csv")["seconds"].sum()), 1) for run in own[name]],
+            "recipe": _recorded(own[name][0], "recipe"),
+            "commits": sorted({_recorded(run, "environment")[0]["commit"] for run in own[name]}),
         }
         if name != PLAIN and PLAIN in found:
             plain, plain_resampled = found[PLAIN]
@@ -196,6 +153,11 @@ def _measures(matrices: np.ndarray, observed: np.ndarray, rarest: np.ndarray) ->
     with np.errstate(invalid="ignore"):
         recall = matrices[:, rarest, rarest].sum(axis=1) / matrices.sum(axis=2)[:, rarest].sum(axis=1)
     return np.column_stack([from_confusion(matrices, observed), recall])
+
+
+def _recorded(run: Path, name: str) -> Any:
+    """The JSON that a run's folder holds under this name."""
+    return json.loads((run / f"{name}.json").read_text())
 
 
 def _verdict(gain: Any) -> str:

@@ -17,7 +17,6 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -28,11 +27,10 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, people_in
 from ferlib.evaluation.calibration import calibration_error
 from ferlib.evaluation.compare import p_value_between
-from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
 from ferlib.experiments.published import read_rivals
-from ferlib.experiments.runner import BackboneChoice, computed_once
+from ferlib.experiments.runner import BackboneChoice, test_probabilities
 from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.convcut import ConvCutConfig
@@ -269,12 +267,6 @@ def chosen_epoch(run: LoggedRun) -> int:
 def predicted_classes(run: LoggedRun) -> np.ndarray:
     """Classes (N,) of the test faces, each alone, in the chosen epoch."""
     return run.predicted["test", str(SINGLE)][chosen_epoch(run)]
-
-
-def test_probabilities(run: Path, test: FaceDataset) -> np.ndarray:
-    """Probabilities (N, classes) of the test faces by the network that a run's folder keeps; computed once a run."""
-    path = run / "test_probabilities.npy"
-    return computed_once(path, lambda: predict_dataset(load_model(run / "best"), test).astype(np.float32))
 
 
 @torch.inference_mode()

@@ -136,6 +136,12 @@ def computed_once(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     return np.load(path)
 
 
+def test_probabilities(run: Path, test: FaceDataset) -> np.ndarray:
+    """Probabilities (N, classes) of the test faces by the network that a run's folder keeps; computed once a run."""
+    path = run / "test_probabilities.npy"
+    return computed_once(path, lambda: predict_dataset(load_model(run / "best"), test).astype(np.float32))
+
+
 def run_name(
     recipe: Recipe, data: FaceDataset, backbone_weights: str | Path | None, select_by: str = "accuracy"
 ) -> str:

@@ -1,14 +1,12 @@
 """Methods against class imbalance in one table."""
 
-import json
-
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from ferlib.evaluation.compare import paired_differences
-from ferlib.experiments import imbalance
+from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments.imbalance import compare_methods, imbalance_table, method_recipe, methods_for, run_method
+from ferlib.models.registry import load_model
 from ferlib.training.recipes import RECIPES
 
 SMALL = {"backbone": "test_convnext", "input_size": 32, "batch_size": 16, "keep_stages": 2, "width": 8}
@@ -17,12 +15,14 @@ SMALL = {"backbone": "test_convnext", "input_size": 32, "batch_size": 16, "keep_
 @pytest.fixture(scope="module")
 def compared(synthetic_faces, tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    rows = [
-        run_method(synthetic_faces, method_recipe(synthetic_faces, method, seed, 1, SMALL), None, work)
+    runs = {
+        method: {
+            seed: run_method(synthetic_faces, method_recipe(synthetic_faces, method, seed, 1, SMALL), None, work)
+            for seed in (1, 0)
+        }
         for method in ("none", "weights")
-        for seed in (0, 1)
-    ]
-    return work, rows, compare_methods(synthetic_faces, rows)
+    }
+    return work, runs, compare_methods(synthetic_faces, runs)
 
 
 def test_runs_differ_in_the_method_alone(synthetic_faces):
@@ -44,19 +44,15 @@ def test_the_committed_recipe_is_still_the_one(monkeypatch):
     assert (config.input_size, config.downscale_to, config.grey) == (112, 48, True)
 
 
-def test_a_finished_run_is_read(synthetic_faces, compared, tmp_path, monkeypatch):
-    work, rows, _ = compared
-    monkeypatch.setattr(imbalance, "fit", None)
-    recipe = method_recipe(synthetic_faces, "weights", 1, 1, SMALL)
-    assert run_method(synthetic_faces, recipe, None, work) == json.loads(json.dumps(rows[3]))
-    with pytest.raises(ValueError, match="made by another recipe"):
-        run_method(synthetic_faces, method_recipe(synthetic_faces, "weights", 1, 2, SMALL), None, work)
-    weights = tmp_path / "another.safetensors"
-    save_file({"weight": np.zeros(1)}, weights)
-    with pytest.raises(ValueError, match="from other data or weights"):
-        run_method(synthetic_faces, recipe, weights, work)
-    with pytest.raises(ValueError, match="from other data or weights"):
-        run_method(synthetic_faces.subset(range(0, len(synthetic_faces), 2)), recipe, None, work)
+def test_a_finished_run_is_not_run_again(synthetic_faces, compared, tmp_path):
+    work, runs, _ = compared
+    recipe, run = method_recipe(synthetic_faces, "weights", 1, 1, SMALL), runs["weights"][1]
+    before = (run / "best" / "model.safetensors").stat().st_mtime_ns
+    assert run_method(synthetic_faces, recipe, None, work) == run
+    assert (run / "best" / "model.safetensors").stat().st_mtime_ns == before
+    half = synthetic_faces.subset(range(0, len(synthetic_faces), 2))
+    others = [(half, recipe), (synthetic_faces, method_recipe(synthetic_faces, "weights", 1, 2, SMALL))]
+    assert run not in [run_method(data, other, None, tmp_path / run.parent.name) for data, other in others]
 
 
 def test_pictures_are_grey_and_small_where_it_was_said(synthetic_faces):
@@ -67,19 +63,25 @@ def test_pictures_are_grey_and_small_where_it_was_said(synthetic_faces):
 
 def test_the_epoch_is_the_one_that_was_kept(synthetic_faces, tmp_path):
     recipe = method_recipe(synthetic_faces, "none", 0, 3, SMALL | {"least_gain": 5.0})  # no later one is so much better
-    row = run_method(synthetic_faces, recipe, None, tmp_path)
-    assert row["best_epoch"] == 1
-    assert row["recipe"]["least_gain"] == 5.0
+    run = run_method(synthetic_faces, recipe, None, tmp_path)
+    entry = compare_methods(synthetic_faces, {"none": {0: run}})["remedies"]["none"]
+    assert entry["best_epochs"] == [1] and entry["recipe"]["least_gain"] == 5.0
 
 
 def test_differences_to_plain_training_are_paired(synthetic_faces, compared):
-    _, rows, report = compared
-    entry = report["remedies"]["weights"]
-    truth = synthetic_faces.split("test").labels().numpy()
+    _, runs, report = compared
+    entry, test = report["remedies"]["weights"], synthetic_faces.split("test")
+    truth = test.labels().numpy()
+    said = {
+        name: [predict_dataset(load_model(own[seed] / "best"), test).argmax(axis=1) for seed in (0, 1)]
+        for name, own in runs.items()
+    }
     differences = [
-        paired_differences(truth, np.array(plain["predicted"]), np.array(other["predicted"]), 7)["difference"]
-        for plain, other in zip(rows[:2], rows[2:], strict=True)
+        paired_differences(truth, plain, other, 7)["difference"]
+        for plain, other in zip(said["none"], said["weights"], strict=True)
     ]
+    for seed, answers in enumerate(said["weights"]):
+        assert entry["seeds"][seed]["accuracy"] == pytest.approx((answers == truth).mean())
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         gain = entry["minus_none"][name]
         assert gain["value"] == pytest.approx(np.mean([one[name] for one in differences]))
