@@ -57,7 +57,8 @@ class FacePrediction:
         x0, y0, x1, y1 = self.box
         if not (x0 < x1 and y0 < y1):
             raise UserError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {self.box}")
-        if not self.scores or min(self.scores.values()) < 0 or abs(sum(self.scores.values()) - 1) > 1e-4:
+        values = self.scores.values()
+        if not (values and min(values) >= 0 and abs(sum(values) - 1) <= 1e-4):  # nor with NaN among them
             raise UserError(f"scores must be probabilities that sum to 1, not {self.scores}")
         if (self.coverage is None) != (self.prediction_set is None) or not set(self.prediction_set or ()) <= {
             *self.scores

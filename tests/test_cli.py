@@ -16,6 +16,7 @@ from PIL import Image
 
 from ferlib.cli import main
 from ferlib.cli.settings import parse_settings
+from ferlib.data.dataset import FaceDataset
 from ferlib.labels import FERPLUS, SYNTHETIC
 from ferlib.models.registry import create_model, list_models, released_models
 from ferlib.release.listing import model_rows
@@ -290,6 +291,9 @@ def their_models(tmp_path, monkeypatch):
         "    def forward(self, x):\n"
         "        y = super().forward(x)\n"
         "        return y - y.mean(dim=0) * (len(x) > 1)\n"
+        "def with_config():\n"
+        "    from ferlib.models.registry import create_model\n"
+        "    return create_model('linear_probe', backbone='test_convnext', keep_stages=2, input_size=32)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -333,6 +337,53 @@ def test_evaluate_audits_a_model_of_ones_own(face_folder, their_models, tmp_path
         main(["evaluate", "convcut_ferplus", *rest]) == 1
         and "--set is for a MODULE:CALLABLE" in capsys.readouterr().err
     )
+
+
+SMALL = ["--set", "input_size=16", "grey=true", "mean=[0.5]", "std=[1]"]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "side"),
+    [("Plain", [], 224), ("Plain", ["--set", "input_size=16", "downscale_to=64"], 64), ("with_config", [], 32)],
+)
+def test_a_guest_is_shown_a_folder_at_its_own_side(face_folder, their_models, monkeypatch, model, settings, side):
+    seen = []
+    monkeypatch.setattr(
+        "ferlib.evaluation.evaluate.evaluate",
+        lambda model, data, *_: seen.append((data.pixels.shape[-1], model.config.classes == data.classes)) or 1 / 0,
+    )
+    with pytest.raises(ZeroDivisionError):
+        main(["evaluate", f"theirs:{model}", "--data", "folder", "--root", str(face_folder), *settings])
+    assert seen == [(side, model == "Plain")]
+
+
+def test_a_guest_has_no_record_of_the_run_it_is_started_in(few_faces, their_models, tmp_path, monkeypatch, capsys):
+    (tmp_path / "metrics.json").write_text('{"protocol": "published"}')
+    (tmp_path / "environment.json").write_text('[{"data": {"name": "synthetic"}}]')
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "theirs:Plain", "--data", "synthetic", *SMALL, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "every face alone"
+
+
+def test_one_person_in_the_split_is_no_certainty(synthetic_faces, their_models, monkeypatch, capsys):
+    frame = synthetic_faces.frame.copy()
+    frame.loc[frame["split"] == "test", "group"] = frame["group"].max() + 1
+    faces = FaceDataset("synthetic", synthetic_faces.classes, frame, synthetic_faces.pixels)
+    monkeypatch.setattr("ferlib.data.registry.load_synthetic", lambda: faces)
+    assert main(["evaluate", "theirs:Plain", "--data", "synthetic", *SMALL]) == 0
+    out = capsys.readouterr().out
+    low, high = map(float, re.search(r"accuracy +0\.\d+ +\[(0\.\d+), (0\.\d+)\]", out).groups())
+    assert high - low > 0.05 and re.search(r"note: all \d+ faces are one person's: the intervals are over faces", out)
+
+
+def test_the_audit_keeps_the_epoch_that_the_runs_recipe_kept(face_folder, their_models, tmp_path, capsys):
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,accuracy,test_accuracy\n0,0.6,0.5\n1,0.7,0.64\n2,0.702,0.62\n")
+    command = ["evaluate", "theirs:Plain", "--data", "folder", "--root", str(face_folder), *SMALL]
+    for gives in ("62.0%", "64.0%"):
+        assert main([*command, "--audit", "--history", str(history)]) == 0
+        assert f"would have claimed 64.0% where validation gives {gives}." in capsys.readouterr().out
+        (tmp_path / "recipe.json").write_text('{"patience": 5, "patience_on": "score", "least_gain": 0.003}')
 
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")

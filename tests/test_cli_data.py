@@ -51,6 +51,19 @@ def test_from_a_folder_as_kaggle_ships_it_to_a_figure(folder, tmp_path, capsys):
     assert "broken.png" in capsys.readouterr().err
 
 
+def test_coverage_reads_a_folder_at_the_side_of_each_model(folder, monkeypatch):
+    seen = {}
+
+    def measured(model, part, faces):
+        seen[model.name] = part.pixels.shape[-1], faces[0].shape[0]
+        return {"data": part.name, "faces": len(part), "sets": {}}
+
+    monkeypatch.setattr("ferlib.release.coverage.measured", measured)
+    reading = ["--data", "folder", "--root", str(folder), "--labels", "suprise=surprise", "--skip-broken"]
+    assert main(["coverage", "convcut_ferplus", "ivsa_fer2013", *reading]) == 0
+    assert seen == {"convcut_ferplus": (112, 112), "ivsa_fer2013": (48, 48)}
+
+
 def test_data_check_counts_and_says_what_was_left_out(folder, capsys):
     root = ["--root", str(folder)]
     for command in (["data", *root, "check", "folder"], ["data", "check", "folder", *root]):

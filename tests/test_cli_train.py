@@ -138,6 +138,6 @@ def test_pictures_of_a_folder_are_read_at_the_size_the_model_sees(synthetic_face
     data = ("folder", "--root", str(tmp_path / "faces"))
     assert train(tmp_path / "run", "convcut", *SMALL, "input_size=160", data=data) == 0
     out = capsys.readouterr().out
-    assert "3x160x160" in out and "pictures scaled to 160x160" in out
+    assert "3x160x160" in out and "pictures read at 160x160" in out
     assert saved(tmp_path / "run")["downscale_to"] is None and not saved(tmp_path / "run")["grey"]
     assert main(["evaluate", str(tmp_path / "run" / "best"), "--data", *data, "--format", "json"]) == 0

@@ -93,7 +93,7 @@ def test_ivsa_at_the_papers_size_gives_the_reported_figures_and_meets_the_papers
 @pytest.mark.data
 def test_shipped_weights_and_thresholds_give_the_reported_coverage(data_root):
     """The default model's, answered by its exported graph, as a user is."""
-    (entry,) = coverage_entries(["convcut_ferplus"], ["own"], data_root)
+    (entry,) = coverage_entries(["convcut_ferplus"], ["own"], lambda name, _: load_dataset(name, data_root))
     assert (entry["faces"], entry["data"]) == (3153, "ferplus")
     for truth, levels in set_figures("convcut_ferplus").items():
         for level, stored in levels.items():

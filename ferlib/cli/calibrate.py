@@ -17,7 +17,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
     from ferlib.models.registry import load_model
-    from ferlib.release.release import calibrate, changeable
+    from ferlib.release.calibration import calibrate, changeable
     from ferlib.runtime.prediction_sets import FILE, stored_coverages
 
     folder = changeable(options.model)

@@ -1,7 +1,10 @@
 """`python -m ferlib coverage`: how often the prediction sets of released models hold the true class."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+from ferlib.cli.data_options import add_reading_options, load_from
 
 ABOUT = (
     "Prediction sets of the released models (ferlib/weights/*/conformal.json), calibrated on the validation split, on "
@@ -21,7 +24,7 @@ def add_coverage(commands: argparse._SubParsersAction) -> None:
         metavar="SET",
         help="data sets; own (default): each model's own, test split",
     )
-    coverage.add_argument("--root", metavar="DIR", help="where the data sets are")
+    add_reading_options(coverage)
     coverage.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
     coverage.set_defaults(run=run_coverage)
 
@@ -38,7 +41,7 @@ def run_coverage(options: argparse.Namespace) -> int:
     if options.out:
         require_writable(options.out)
     models = options.models or list(released_models())
-    entries = coverage_entries(models, options.data, options.root)
+    entries = coverage_entries(models, options.data, partial(load_from, options))
     row = "{:<24} {:<20} {:>6}  {:<6} {:>8}  {:>8} {:>8} {:>8} {:>9} {:>6}".format
     print(row("model", "data", "faces", "truth", "promised", "label in", "vote in", "single", "right", "size"))
     for entry in entries:

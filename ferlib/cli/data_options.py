@@ -47,7 +47,7 @@ def load_from(
 
 
 def load_for(options: argparse.Namespace, config: "ModelConfig", published: bool = False) -> "FaceDataset":
-    """The data set that the options name, a folder of one's own at the size in which a model of this config sees it."""
+    """The data set that the options name, a folder of one's own at `config.side`."""
     return load_from(options, size=config.side if options.data == "folder" else None, published=published)
 
 

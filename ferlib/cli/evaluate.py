@@ -3,9 +3,9 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ferlib.cli.data_options import add_data_options, load_for, load_from
+from ferlib.cli.data_options import add_data_options, load_for
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 from ferlib.utils.atomic import require_writable, write_json
@@ -13,7 +13,9 @@ from ferlib.utils.atomic import require_writable, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ferlib.data.dataset import FaceDataset
     from ferlib.evaluation.audit import AuditReport
+    from ferlib.evaluation.external_model import AnyModel
     from ferlib.evaluation.report_format import Report, Slice
 
 GUEST = "MODULE:CALLABLE"
@@ -75,30 +77,19 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
-    from ferlib.data.duplicates import without_flaws
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
-    from ferlib.evaluation.external_model import load_external_model
     from ferlib.labels import canonical
     from ferlib.models.base import to_device
-    from ferlib.models.registry import load_model, released_models
-    from ferlib.training.checkpoint import selected_on
     from ferlib.utils.devices import choose_device
 
     device = choose_device(options.device)
     _check(options)
-    history = _history(options.history) if options.history else None
+    history, least_gain = _history(options.history) if options.history else (None, 0.0)
     if options.out:
         require_writable(options.out)
     settings, without = parse_settings(options.set), [canonical(name) for name in options.without]
-    if ":" in options.model:
-        data = load_from(options)
-        model = load_external_model(options.model, data.classes, settings)
-    elif settings:
-        raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
-    else:
-        model = load_model(options.model)
-        data = load_for(options, model.config)
+    model, data, chosen_on = _model_and_data(options, settings)
     to_device(model, device)
     measured = evaluate(
         model,
@@ -109,14 +100,14 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.ten_crop,
         options.protocol,
         PUBLISHED_BATCH if options.batch_size is None else options.batch_size,
-        selected_on(released_models().get(options.model, options.model), data.name),
+        chosen_on,
         options.slices,
     )
     result: Report = {"name": str(options.model), **measured}
     report = None
     if options.audit:
-        audited = without_flaws(data, options.split) if options.clean else data
-        report = audit(model, audited, options.split, without=without, history=history)
+        report = audit(model, data, options.split, without=without, clean=options.clean, history=history,
+                       least_gain=least_gain)  # fmt: skip
         result["audit"] = report.to_json()
     if options.out:
         write_json(options.out, result)
@@ -129,6 +120,26 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return int(report is not None and not report.passed)
 
 
+def _model_and_data(
+    options: argparse.Namespace, settings: dict[str, Any]
+) -> "tuple[AnyModel, FaceDataset, str | None]":
+    """The model, the data set that it is measured on, and the split that chose the model's epoch, where it is known."""
+    from ferlib.evaluation.external_model import call_for_model, with_config
+    from ferlib.labels import FERPLUS
+    from ferlib.models.registry import load_model, released_models
+    from ferlib.training.checkpoint import selected_on
+
+    if ":" in options.model:
+        guest = call_for_model(options.model)
+        data = load_for(options, with_config(guest, options.model, FERPLUS, settings).config)  # for its side alone
+        return with_config(guest, options.model, data.classes, settings), data, None
+    if settings:
+        raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
+    model = load_model(options.model)
+    data = load_for(options, model.config)
+    return model, data, selected_on(released_models().get(options.model, options.model), data.name)
+
+
 def _check(options: argparse.Namespace) -> None:
     """Assert that the options go together; raises a UserError where they do not."""
     if options.batch_size is not None and options.protocol != "published":
@@ -139,18 +150,21 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("the audit looks at whole faces: give --audit and --ten-crop one at a time")
 
 
-def _history(path: Path) -> "pd.DataFrame":
-    """A run's history, checked before anything is measured."""
+def _history(path: Path) -> "tuple[pd.DataFrame, float]":
+    """A run's history, and the gain that its recipe, if it stands beside it, asks of the kept epoch; both checked."""
     import pandas as pd
 
     from ferlib.evaluation.audit import selection_bias
+    from ferlib.training.recipes import read_recipe
 
     try:
         history = pd.read_csv(path)
     except ValueError as error:
         raise UserError(f"{path} is not the history of a run ({error})") from error
-    selection_bias(history)
-    return history
+    recipe = path.parent / "recipe.json"
+    least_gain = read_recipe(recipe).kept_gain if recipe.is_file() else 0.0
+    selection_bias(history, least_gain=least_gain)
+    return history, least_gain
 
 
 def _print_table(options: argparse.Namespace, result: "Report") -> None:
@@ -163,6 +177,8 @@ def _print_table(options: argparse.Namespace, result: "Report") -> None:
         print(f"  {name:<18} {metric['value']:.4f}{interval}")
     table = pd.DataFrame(result["per_class"]).T
     print(table.to_string(float_format="{:.3f}".format, formatters={"support": "{:.0f}".format}))
+    for note in result.get("notes", []):
+        print(f"note: {note}")
     if "slices" in result:
         _print_slices(result["slices"], result["slice_notes"])
 

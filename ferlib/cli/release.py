@@ -38,7 +38,8 @@ def add_release(commands: argparse._SubParsersAction) -> None:
 def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
     from ferlib.models.registry import load_model
-    from ferlib.release.release import calibrate_sets, changeable, release
+    from ferlib.release.calibration import calibrate_sets, changeable
+    from ferlib.release.release import release
 
     run, source = options.run_folder, options.source
     if run and source:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.data_options import add_data_options, load_from
+from ferlib.cli.data_options import add_data_options, load_for
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
 
@@ -57,13 +57,12 @@ def run_train(options: argparse.Namespace) -> int:
             raise UserError(f"{name} {source} and cannot be set")
     recipes = phases(options.recipe, settings)
     recipe = recipes[-1]
-    size = recipe.config.side if options.data == "folder" else None
-    data = load_from(options, size=size, published=recipe.protocol == "published")
+    data = load_for(options, recipe.config, recipe.protocol == "published")
     recipes = [fitted_recipe(one, data, settings) for one in recipes]
     say = print if os.environ.get("RANK", "0") == "0" else lambda text: None  # one of several processes speaks
     say(data)
-    if size:
-        say(f"pictures scaled to {size}x{size}, which is what the model sees")
+    if options.data == "folder":
+        say(f"pictures read at {recipe.config.side}x{recipe.config.side}")
     weights = options.backbone_weights or (
         "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
     )

@@ -20,6 +20,7 @@ from ferlib.data.duplicates import find_duplicates, find_flaws
 from ferlib.errors import UserError
 from ferlib.evaluation.batches import Logits, ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.external_model import AnyModel
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.models.base import evaluating
 
 BATCH_SIZES = (1, 4, 16, 64, 256)
@@ -81,7 +82,7 @@ class Selection:
 
     Attributes:
         epochs: in the history.
-        epoch: the best on validation; the last of equals, as in training.
+        epoch: the one that is kept for its score on validation, as in training.
         accuracy: on the test set, of that epoch: the honest figure.
         claimed_epoch: the best on the test set.
         claimed: its accuracy there.
@@ -143,10 +144,13 @@ class AuditReport:
         parts = [self._about_batches()]
         if self.duplicates and self.duplicates.left_out:
             found = self.duplicates
-            parts.append(
-                f"{found.in_train:,} of the faces also stand in training, and without all {found.left_out:,} flawed "
-                f"ones its accuracy is {found.accuracy_without:.1%} instead of {found.accuracy:.1%}"
+            rest = (
+                f"without all {found.left_out:,} flawed ones its accuracy is {found.accuracy_without:.1%} instead of "
+                f"{found.accuracy:.1%}"
+                if found.left_out < self.faces
+                else "all of them are flawed, so that none is left to measure it on"
             )
+            parts.append(f"{found.in_train:,} of the faces also stand in training, and {rest}")
         if self.selection:
             parts.append(
                 f"choosing the epoch on the test set would have claimed {self.selection.claimed:.1%} "
@@ -189,11 +193,11 @@ def audit(
     split: str = "test",
     *,
     without: Sequence[str] = (),
+    clean: bool = False,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-    tolerance: float = TOLERANCE,
-    seed: int = 0,
     near: bool = False,
     history: pd.DataFrame | None = None,
+    least_gain: float = 0.0,
 ) -> AuditReport:
     """Audit a model on one split of a data set. Afterwards its parts are in the modes they were in.
 
@@ -203,11 +207,11 @@ def audit(
         dataset: with all its splits, so that faces in several of them can be found.
         split: the one that is audited.
         without: classes whose faces and logits are left out.
+        clean: leave out flawed faces, as `ferlib.evaluation.evaluate.evaluate` does.
         batch_sizes: faces a batch, for class-sorted and for shuffled batches.
-        tolerance: how far a probability may move.
-        seed: of the shuffled batches.
         near: look for near duplicates too (minutes, the first time).
         history: of the model's training, for `selection_bias`.
+        least_gain: of that training, see `selection_bias`.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -215,27 +219,41 @@ def audit(
     classes = [name for name in dataset.classes if name not in without]
     wanted = dataset.frame["label"].isin([dataset.classes.index(name) for name in classes])
     inside = ((dataset.frame["split"] == split) & wanted).to_numpy()
-    part = dataset.subset(inside).of_classes(classes)
-    if not len(part):
-        raise DataError(f"{dataset.name} has no faces in its {split} split")
+    faces = find_duplicates(dataset, near)
+    flawed = find_flaws(dataset, near, faces).any(axis=1).to_numpy()
+    tested = inside & ~flawed if clean else inside
+    if not tested.any():
+        raise DataError(nothing_left(dataset, split, clean and inside.any()))
+    part = dataset.subset(tested).of_classes(classes)
     labels = part.labels().numpy()
     logits = pixel_logits(model, part, classes=classes)
     with evaluating(model):
-        batches, alone = audit_batches(logits, labels, batch_sizes, tolerance, seed)
-        deterministic, probabilities = is_deterministic(logits, labels, tolerance), alone
+        batches, alone = audit_batches(logits, labels, batch_sizes)
+        deterministic, probabilities = is_deterministic(logits, labels), alone
         if probabilities is None:
-            probabilities = predict_batches(logits, ordered_batches(labels, "shuffled", max(batch_sizes), seed))
+            probabilities = predict_batches(logits, ordered_batches(labels, "shuffled", max(batch_sizes)))
+    right, known = probabilities.argmax(axis=1) == labels, _in_train(dataset, faces, inside)
     return AuditReport(
         model=model.config.architecture,
         data=dataset.name,
         split=split,
         faces=len(part),
-        tolerance=tolerance,
+        tolerance=TOLERANCE,
         alone=alone is not None,
         deterministic=deterministic,
         batches=batches,
-        duplicates=audit_duplicates(dataset, inside, probabilities.argmax(axis=1) == labels, near),
-        selection=None if history is None else selection_bias(history),
+        duplicates=_duplicates(near, right, known[tested], flawed[tested]),
+        selection=None if history is None else selection_bias(history, least_gain=least_gain),
+    )
+
+
+def nothing_left(dataset: FaceDataset, split: str, all_flawed: bool) -> str:
+    """A sentence for an error: a split has no faces, or none that could be left after a cleaning."""
+    if not all_flawed:
+        return f"{dataset.name} has no faces in its {split} split"
+    return (
+        f"nothing of the {split} split of {dataset.name} is left when it is cleaned (--clean): every face stands in "
+        "another split too, or twice with different labels, or is blank"
     )
 
 
@@ -243,8 +261,6 @@ def audit_batches(
     logits: Logits,
     labels: np.ndarray,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-    tolerance: float = TOLERANCE,
-    seed: int = 0,
 ) -> tuple[tuple[BatchResult, ...], np.ndarray | None]:
     """Predict the same faces in batches of several batch orders and sizes.
 
@@ -252,8 +268,6 @@ def audit_batches(
         logits: of these positions, see `ferlib.evaluation.batches`.
         labels: true classes (N,).
         batch_sizes: for class-sorted and for shuffled batches; 1 stands for faces alone, which are always there.
-        tolerance: how far a probability may move.
-        seed: of the shuffled batches.
 
     Returns:
         What each did, and the probabilities (N, classes) of faces alone: None where the model needs more than one.
@@ -265,36 +279,49 @@ def audit_batches(
     rows, alone = [], None
     for batch_order, size in tqdm(cuts, desc="batches", leave=False, disable=None):
         try:
-            probabilities = predict_batches(logits, ordered_batches(labels, batch_order, size, seed))
-        except (ValueError, RuntimeError):
-            if batch_order != "single" or len(cuts) == 1:
+            probabilities = predict_batches(logits, ordered_batches(labels, batch_order, size))
+        except (ValueError, RuntimeError) as error:
+            if batch_order != "single" or len(cuts) == 1 or isinstance(error, UserError):
                 raise
             continue  # a batch norm that wants more than one value a channel, say; any other error comes again
-        if not np.isfinite(probabilities).all():
-            raise UserError("the model gives probabilities that are not numbers")
         alone = probabilities if batch_order == "single" else alone
         predicted, changes = probabilities.argmax(axis=1), (np.nan, np.nan, np.nan)
         if alone is not None:
             moves = np.abs(probabilities - alone).max(axis=1)
-            moved = moves > tolerance
+            moved = moves > TOLERANCE
             changes = moved.mean(), (moved & (predicted != alone.argmax(axis=1))).mean(), moves.max()
         rows.append(BatchResult(batch_order, size, _share(predicted == labels), *map(float, changes)))
     return tuple(rows), alone
 
 
-def is_deterministic(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
+def is_deterministic(logits: Logits, labels: np.ndarray) -> bool:
     """True if a model gives the same 64 faces the same answer twice; with dropout left on it does not."""
-    rows = ordered_batches(labels, "shuffled", 64, seed)[0]
-    batch = [np.arange(len(rows))]
-    one, two = (predict_batches(lambda places: logits(torch.from_numpy(rows)[places]), batch) for _ in range(2))
-    return bool(np.abs(one - two).max() <= tolerance)
+    some, count = _some_faces(logits, labels)
+    one, two = (predict_batches(some, [np.arange(count)]) for _ in range(2))
+    return bool(np.abs(one - two).max() <= TOLERANCE)
 
 
-def mixes_neighbours(logits: Logits, labels: np.ndarray, tolerance: float = TOLERANCE, seed: int = 0) -> bool:
-    """True if 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough."""
-    rows = ordered_batches(labels, "shuffled", 64, seed)[0]
-    batches, _ = audit_batches(lambda places: logits(torch.from_numpy(rows)[places]), labels[rows], (64,), tolerance)
-    return batches[0].batch_order != "single" or any(row.moved > 0 for row in batches)
+def mixes_neighbours(logits: Logits, labels: np.ndarray) -> bool:
+    """True if 64 faces get other answers together than one at a time: a quick test, `audit_batches` is thorough.
+
+    Raises:
+        UserError: the model answers them together, but none alone; or its probabilities are not numbers.
+    """
+    some, count = _some_faces(logits, labels)
+    together = predict_batches(some, [np.arange(count)])
+    try:
+        alone = predict_batches(some, [np.array([place]) for place in range(count)])
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the model cannot predict a face alone: {error}") from error
+    return bool(np.abs(together - alone).max() > TOLERANCE)
+
+
+def _some_faces(logits: Logits, labels: np.ndarray) -> tuple[Logits, int]:
+    """The logits of up to 64 faces, drawn at random, by their places among them; and how many they are."""
+    rows = torch.from_numpy(ordered_batches(labels, "shuffled", 64)[0])
+    return lambda places: logits(rows[places]), len(rows)
 
 
 def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray, near: bool = False) -> Duplicates:
@@ -307,21 +334,33 @@ def audit_duplicates(dataset: FaceDataset, inside: np.ndarray, right: np.ndarray
         near: near duplicates count as the same face.
     """
     faces = find_duplicates(dataset, near)
+    flawed = find_flaws(dataset, near, faces).any(axis=1).to_numpy()
+    return _duplicates(near, right, _in_train(dataset, faces, inside)[inside], flawed[inside])
+
+
+def _in_train(dataset: FaceDataset, faces: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Flag what stands in training beside the faces `inside`, bool (N,), by the groups of `find_duplicates` (N,)."""
     train = (dataset.frame["split"] == "train").to_numpy()
-    known = np.isin(faces[inside], faces[train & ~inside])
-    flawed = find_flaws(dataset, near).any(axis=1).to_numpy()[inside]
+    return np.isin(faces, faces[train & ~inside])
+
+
+def _duplicates(near: bool, right: np.ndarray, known: np.ndarray, flawed: np.ndarray) -> Duplicates:
+    """Of tested faces, bool (N,) each: those called right, those that stand in training, and those with any flaw."""
     return Duplicates(
         near, int(known.sum()), _share(right[known]), int(flawed.sum()), _share(right), _share(right[~flawed])
     )
 
 
-def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: str = "test_accuracy") -> Selection:
+def selection_bias(
+    history: pd.DataFrame, validation: str = "accuracy", test: str = "test_accuracy", least_gain: float = 0.0
+) -> Selection:
     """Compare choosing the epoch on the test set with choosing it on the validation set.
 
     Args:
         history: one row an epoch, as from `ferlib.training.loop.fit` with an `observe` that looks at the test set.
         validation: the column of the validation metric.
         test: the column of the test metric.
+        least_gain: by which an epoch had to be better to be kept, see `ferlib.evaluation.kept_epoch.best_epoch`.
 
     Raises:
         ValueError: a column is missing, or a number in it.
@@ -332,10 +371,10 @@ def selection_bias(history: pd.DataFrame, validation: str = "accuracy", test: st
         raise UserError(f"the history needs a row an epoch, with numbers in {validation} and {test}")
     if history[[validation, test]].isna().any(axis=None):
         raise UserError(f"the history lacks a number in {validation} or {test}")
-    values = history[[validation, test]].to_numpy()
-    last = len(values) - 1
-    epoch, claimed = (last - int(values[::-1, column].argmax()) for column in (0, 1))
-    return Selection(len(values), epoch + 1, float(values[epoch, 1]), claimed + 1, float(values[claimed, 1]))
+    history = history.reset_index(drop=True)
+    epoch, claimed = best_epoch(history, validation, least_gain), best_epoch(history, test)
+    values = history[test]
+    return Selection(len(values), epoch + 1, float(values[epoch]), claimed + 1, float(values[claimed]))
 
 
 def _share(right: np.ndarray) -> float:

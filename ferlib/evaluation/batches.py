@@ -22,8 +22,14 @@ from ferlib.utils.devices import device_of
 #: data set.
 BATCH_ORDERS = ("sorted", "shuffled", "single", "stored")
 
+
 #: Positions in the data set, int64 (B,) on the CPU -> logits (B, classes).
 Logits = Callable[[Tensor], Tensor]
+
+
+def alone_order(mixes: bool) -> str:
+    """The batch order in which every face is answered as if it were alone, of a model that mixes the faces or not."""
+    return "single" if mixes else "stored"
 
 
 def ordered_batches(
@@ -64,9 +70,14 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
     Args:
         logits: gives the logits of these positions; see `pixel_logits` and `ferlib.training.features.feature_logits`.
         batches: from `ordered_batches`; together they are 0..N-1, each once.
+
+    Raises:
+        UserError: the model's probabilities are not numbers.
     """
     order = np.concatenate(batches)
     found = torch.cat(list(run_batches(logits, map(torch.from_numpy, batches)))).cpu().double().softmax(dim=1).numpy()
+    if not np.isfinite(found).all():
+        raise UserError("the model gives probabilities that are not numbers")
     probabilities = np.empty_like(found)
     probabilities[order] = found
     return probabilities

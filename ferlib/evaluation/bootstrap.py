@@ -8,12 +8,14 @@ for the number of comparisons. Intervals are 95 % percentile intervals unless so
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import BINS, bin_of, calibration_error
-from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion, summary
+from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion, per_class, summary
 from ferlib.evaluation.report_format import Estimate
+from ferlib.evaluation.wilson import wilson
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 8_000_000  # numbers, 64 MB
@@ -72,7 +74,8 @@ def bootstrap_intervals(
         level: of the intervals, 0..1.
         resamples: how many.
         seed: of the draws.
-        people: the person of each face (N,), who is drawn whole, see `clusters`; None: every face is drawn alone.
+        people: the person of each face (N,), of two or more who are drawn whole, see `people_in`; None: every face is
+            drawn alone.
     """
     observed = confusion(labels, predicted, classes)
     counts, cells = drawn_together(confusion_cells(labels, predicted, classes), people)
@@ -87,7 +90,6 @@ def bootstrap_intervals(
 def calibration_interval(
     labels: np.ndarray,
     probabilities: np.ndarray,
-    level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
     people: np.ndarray | None = None,
@@ -109,7 +111,7 @@ def calibration_interval(
         np.ones(len(size)), lambda drawn: np.abs(drawn @ gaps).sum(axis=1) / (drawn @ size), resamples, seed
     )
     error = calibration_error(labels, probabilities)
-    centre, reach = 2 * error - errors.mean(), norm.ppf((1 + level) / 2) * errors.std()
+    centre, reach = 2 * error - errors.mean(), norm.ppf(0.975) * errors.std()
     return max(0.0, min(error, float(centre - reach))), max(error, float(centre + reach))
 
 
@@ -131,18 +133,60 @@ def ece_with_interval(labels: np.ndarray, probabilities: np.ndarray, people: np.
     return {"value": calibration_error(labels, probabilities), "low": low, "high": high}
 
 
+# ---- fractions of right answers in groups of faces
+
+
+def share_intervals(inside: np.ndarray, right: np.ndarray, people: np.ndarray | None) -> np.ndarray:
+    """Low and high ends (2, groups) of the fraction of right answers in each group, faces or people drawn again.
+
+    Where people are drawn, no interval is narrower than Wilson's of the faces: of one person, or of a few who are
+    answered alike, every resample says the same.
+
+    Args:
+        inside: which faces are in which group, (N, groups) bool, at least one in each.
+        right: (N,) bool.
+        people: as in `bootstrap_intervals`.
+    """
+    cells = np.concatenate([inside & right[:, None], inside & ~right[:, None]], axis=1)
+    counts, members = drawn_together(cells, people)
+
+    def shares(drawn: np.ndarray) -> np.ndarray:
+        good, bad = np.split(drawn @ members, 2, axis=1)
+        faces = good + bad
+        return np.divide(good, faces, out=np.full(faces.shape, np.nan), where=faces > 0)  # none drawn: nothing known
+
+    low, high = percentiles(resample(counts, shares))
+    if people is None:
+        return np.stack([low, high])
+    good, bad = np.split(cells.sum(axis=0), 2)
+    lowest, highest = np.transpose([wilson(*pair) for pair in zip(good, good + bad, strict=True)])
+    return np.stack([np.minimum(low, lowest), np.maximum(high, highest)])
+
+
+def per_class_of_people(
+    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], people: np.ndarray | None
+) -> pd.DataFrame:
+    """`ferlib.evaluation.metrics.per_class`; where people are known, the recall's interval is `share_intervals`'."""
+    table = per_class(labels, predicted, classes)
+    if people is not None:
+        shown = np.unique(labels)
+        ends = share_intervals(labels[:, None] == shown, labels == predicted, people)
+        table.loc[table.index[shown], ["recall_low", "recall_high"]] = ends.T
+    return table
+
+
 # ---- means over faces
 
 
-def mean_intervals(values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def mean_intervals(values: np.ndarray) -> np.ndarray:
     """Mean, low and high (3, ...) of values (N, ...), one a face; NaN is absent."""
     values = np.asarray(values, float)
     there = ~np.isnan(values)
     flat, present = np.where(there, values, 0).reshape(len(values), -1), there.reshape(len(values), -1).astype(float)
     with np.errstate(invalid="ignore"):
-        means = resample(np.ones(len(values)), lambda drawn: (drawn @ flat) / (drawn @ present), resamples, seed)
+        means = resample(np.ones(len(values)), lambda drawn: (drawn @ flat) / (drawn @ present))
         mean = flat.sum(axis=0) / present.sum(axis=0)
-        return np.stack([mean, *percentiles(means, level)]).reshape(3, *values.shape[1:])
+        return np.stack([mean, *percentiles(means)]).reshape(3, *values.shape[1:])
 
 
 def mean_estimate(values: np.ndarray) -> Estimate:
@@ -175,9 +219,20 @@ def clusters(part: FaceDataset) -> np.ndarray:
 
 
 def people_in(part: FaceDataset) -> np.ndarray | None:
-    """`clusters`, or None where no two faces are known to be one person's: then every face is drawn alone."""
+    """`clusters`, or None where every face is drawn alone.
+
+    So it is where no two faces are known to be one person's, and where all of them are: of one person drawn whole every
+    resample is the same, see `people_notes`.
+    """
     found = clusters(part)
-    return None if len(np.unique(found)) == len(found) else found
+    return found if 1 < len(np.unique(found)) < len(found) else None
+
+
+def people_notes(part: FaceDataset) -> list[str]:
+    """A sentence where the faces of a single person are drawn alone, in place of people; else none."""
+    if len(part) < 2 or len(np.unique(clusters(part))) > 1:
+        return []
+    return [f"all {len(part):,} faces are one person's: the intervals are over faces, and say nothing of other people"]
 
 
 def drawn_together(cells: np.ndarray, people: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -202,8 +257,10 @@ def sums_over_people(values: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 
 def face_draws(part: FaceDataset, resamples: int = RESAMPLES) -> np.ndarray:
-    """Counts of every face in every resample, float32 (R, N). Faces of one cluster are drawn together."""
+    """Counts of every face in every resample, float32 (R, N), those of a cluster drawn together; see `people_in`."""
     people, person = np.unique(clusters(part), return_inverse=True)
+    if len(people) == 1:
+        people = person = np.arange(len(part))
     return resample(np.ones(len(people)), lambda drawn: drawn[:, person].astype(np.float32), resamples)
 
 

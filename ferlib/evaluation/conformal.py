@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ferlib.evaluation.bootstrap import percentiles
+from ferlib.evaluation.bootstrap import percentiles, share_intervals
 from ferlib.evaluation.report_format import Estimate
 from ferlib.evaluation.wilson import wilson
 from ferlib.results import MOST_NAMED
@@ -103,9 +103,7 @@ def limits_of(rule: SetRule, probabilities: np.ndarray, weights: np.ndarray, cov
     return thresholds(rule.score(probabilities), weights, coverage, rule.groups(weights.sum(axis=0)))
 
 
-def cross_validated(
-    rule: SetRule, probabilities: np.ndarray, labels: np.ndarray, coverage: float, seed: int = 0
-) -> dict[str, float]:
+def cross_validated(rule: SetRule, probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> dict[str, float]:
     """Means over faces (N,) whose sets were calibrated on the other folds, `FOLDS` folds drawn `REPEATS` times.
 
     Args:
@@ -113,7 +111,6 @@ def cross_validated(
         probabilities: (N, K).
         labels: (N,).
         coverage: wanted.
-        seed: of the draws.
 
     Returns:
         coverage; worst_class, that of the class with the lowest; classes_short, how many have a coverage that is
@@ -121,7 +118,7 @@ def cross_validated(
         faces count as one; single, the fraction of sets of one class; empty, that of empty ones; size, the mean.
     """
     weights = label_weights(labels, probabilities.shape[1])
-    scores, rng = rule.score(probabilities), np.random.default_rng(seed)
+    scores, rng = rule.score(probabilities), np.random.default_rng(0)
     rows: list[np.ndarray] = []
     sets: list[np.ndarray] = []
     for _ in range(REPEATS):
@@ -150,7 +147,7 @@ def cross_validated(
     }
 
 
-def choose_rule(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> tuple[SetRule, list[dict]]:
+def choose_rule(probabilities: np.ndarray, labels: np.ndarray) -> tuple[SetRule, list[dict]]:
     """The rule with the most single answers among those that keep their promise, by cross-validation at `CHOSEN_AT`.
 
     A rule keeps it if at most `SHORT` of the coverage is missing over all faces, and over the faces of no class more
@@ -161,7 +158,7 @@ def choose_rule(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     Returns:
         The rule, and what was found of each of `RULES`.
     """
-    found = [cross_validated(rule, probabilities, labels, CHOSEN_AT, seed) for rule in RULES]
+    found = [cross_validated(rule, probabilities, labels, CHOSEN_AT) for rule in RULES]
     weights = label_weights(labels, probabilities.shape[1])
 
     def merit(place: int) -> tuple[bool, bool, float]:
@@ -179,7 +176,12 @@ def choose_rule(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) ->
 
 
 def measure_sets(
-    sets: np.ndarray, labels: np.ndarray, classes: Sequence[str], draws: np.ndarray, votes: np.ndarray | None = None
+    sets: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    draws: np.ndarray,
+    votes: np.ndarray | None = None,
+    people: np.ndarray | None = None,
 ) -> dict:
     """Figures of what prediction sets cover and say, JSON-ready.
 
@@ -189,6 +191,7 @@ def measure_sets(
         classes: K names.
         draws: counts of every face in every resample (R, N), see `ferlib.evaluation.bootstrap.face_draws`.
         votes: their fractions (N, K), where there are any.
+        people: the person of each face (N,), who is drawn whole for the intervals of `per_class`, or None.
 
     Returns:
         coverage (of the label), votes_covered (of one vote, drawn at random), single (fraction of single answers),
@@ -213,8 +216,10 @@ def measure_sets(
     for place, name in enumerate(classes):
         own = labels == place
         if own.any():
-            low, high = wilson(covered[own].sum(), faces := int(own.sum()))
-            share = float(covered[own].mean())
+            share, faces = float(covered[own].mean()), int(own.sum())
+            low, high = wilson(covered[own].sum(), faces)
+            if people is not None:
+                low, high = share_intervals(own[:, None], covered, people)[:, 0].tolist()
             found["per_class"][name] = {"faces": faces, "coverage": share, "low": low, "high": high}
     return found
 

@@ -9,12 +9,18 @@ import numpy as np
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
-from ferlib.evaluation.audit import mixes_neighbours
-from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
-from ferlib.evaluation.bootstrap import ece_with_interval, people_in, summary_with_intervals
+from ferlib.evaluation.audit import mixes_neighbours, nothing_left
+from ferlib.evaluation.batches import alone_order, ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.bootstrap import (
+    ece_with_interval,
+    people_in,
+    people_notes,
+    per_class_of_people,
+    summary_with_intervals,
+)
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.external_model import AnyModel
-from ferlib.evaluation.metrics import confusion, per_class
+from ferlib.evaluation.metrics import confusion
 from ferlib.evaluation.report_format import Estimate, Report
 from ferlib.evaluation.slices import slice_columns, slice_notes, slices
 from ferlib.models.base import evaluating
@@ -54,7 +60,7 @@ def predict_dataset(
     Raises:
         DataError: the model does not know one of the classes.
     """
-    order = batch_order or ("single" if getattr(model, "mixes_batch", False) else "stored")
+    order = batch_order or alone_order(getattr(model, "mixes_batch", False))
     batches = ordered_batches(dataset.frame["label"], order, batch_size, seed)
     with evaluating(model):
         return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
@@ -115,12 +121,12 @@ def evaluate(
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals, for which people are drawn whole where they are known (of a calibrated model also
-        "ece_uncalibrated", at temperature 1, but for ten crops), per_class, confusion (rows true), commit; with
-        `columns` also slices and slice_notes.
+        "ece_uncalibrated", at temperature 1, but for ten crops), per_class, confusion (rows true), commit; notes where
+        all faces are one person's; with `columns` also slices and slice_notes.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
-        ValueError: unknown protocol.
+        ValueError: unknown protocol; the model cannot predict a face alone; its probabilities are not numbers.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
@@ -132,7 +138,7 @@ def evaluate(
         raise UserError(f"nothing is left of the classes of {dataset.name} without {', '.join(without)}")
     part = part.of_classes(classes)
     if not len(part):
-        raise DataError(f"{dataset.name} has no faces in its {split} split")
+        raise DataError(nothing_left(dataset, split, clean and len(dataset.split(split).of_classes(classes)) > 0))
     about = None if columns is None else slice_columns(part, columns)  # a table that does not fit is said at once
     truth = part.labels().numpy()
     batch_order, batch = "sorted", published_batch
@@ -140,13 +146,8 @@ def evaluate(
         batch = 64
         with evaluating(model):
             mixes = mixes_neighbours(pixel_logits(model, part, ten_crop, classes), truth)
-        batch_order = "single" if mixes else "stored"
-    try:
-        probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
-    except (ValueError, RuntimeError) as error:
-        if batch_order != "single" or isinstance(error, UserError):
-            raise
-        raise UserError(f"the model cannot predict a face alone: {error}") from error
+        batch_order = alone_order(mixes)
+    probabilities = predict_dataset(model, part, batch, ten_crop, batch_order, classes=classes)
     predicted, people = probabilities.argmax(axis=1), people_in(part)
     report: Report = {
         "model": asdict(model.config),
@@ -158,13 +159,15 @@ def evaluate(
         "protocol": PROTOCOLS[protocol].format(batch=batch) + _use_of(split, selected_on),
         "faces": len(part),
         "metrics": report_metrics(truth, probabilities, 1 if ten_crop else model.config.temperature, people),
-        "per_class": per_class(truth, predicted, classes).to_dict(orient="index"),
+        "per_class": per_class_of_people(truth, predicted, classes, people).to_dict(orient="index"),
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
+    if notes := people_notes(part):
+        report["notes"] = notes
     if about is not None:
         report["slices"] = slices(truth, predicted, about, people=people)
-        report["slice_notes"] = slice_notes(about)
+        report["slice_notes"] = slice_notes(about, people)
     return report
 
 

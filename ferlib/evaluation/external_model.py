@@ -51,6 +51,11 @@ def load_external_model(name: str, classes: Sequence[str], settings: Mapping[str
     Raises:
         ValueError: there is no such callable, it does not return a module, or a setting does not exist.
     """
+    return with_config(call_for_model(name), name, classes, settings)
+
+
+def call_for_model(name: str) -> nn.Module:
+    """The model that a function makes, named as for `load_external_model`, whose errors about it are those here."""
     module, _, attribute = name.partition(":")
     try:
         build = getattr(importlib.import_module(module), attribute)
@@ -67,6 +72,13 @@ def load_external_model(name: str, classes: Sequence[str], settings: Mapping[str
     model = build()
     if not isinstance(model, nn.Module):
         raise UserError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")
+    return model
+
+
+def with_config(
+    model: nn.Module, name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None
+) -> AnyModel:
+    """Somebody's model with its own config, or one of what is assumed and set; see `load_external_model`."""
     settings = dict(settings or {})
     if isinstance(getattr(model, "config", None), ModelConfig):
         if settings:

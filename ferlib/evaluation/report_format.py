@@ -89,6 +89,7 @@ class Report(TypedDict):
         per_class: by the classes' names.
         confusion: rows true.
         commit: of the code.
+        notes: sentences about the intervals, where there is something to say.
         audit: `ferlib.evaluation.audit.AuditReport.to_json`, where the model was audited too.
         slices: accuracy on parts of the split, see `ferlib.evaluation.slices`, where it was asked for.
         slice_notes: sentences about columns and faces that the slices say nothing of.
@@ -107,6 +108,7 @@ class Report(TypedDict):
     per_class: dict[str, ClassScores]
     confusion: Confusion
     commit: str
+    notes: NotRequired[list[str]]
     audit: NotRequired[dict[str, Any]]
     slices: NotRequired[list[Slice]]
     slice_notes: NotRequired[list[str]]

@@ -22,7 +22,7 @@ from scipy.stats import chi2, false_discovery_control
 
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.bootstrap import RESAMPLES, drawn_together, percentiles, resample, sums_over_people
+from ferlib.evaluation.bootstrap import share_intervals, sums_over_people
 from ferlib.evaluation.report_format import Estimate, Slice
 from ferlib.utils.progress import progress
 
@@ -39,8 +39,6 @@ def slices(
     labels: np.ndarray,
     predicted: np.ndarray,
     columns: pd.DataFrame,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
     people: np.ndarray | None = None,
 ) -> list[Slice]:
     """Accuracy by every column, group by group; groups of fewer than `LEAST_FACES` faces are left out.
@@ -49,9 +47,7 @@ def slices(
         labels: true classes (N,).
         predicted: classes (N,).
         columns: (N, columns). What is made of their values, `grouped` says.
-        resamples: of the intervals.
-        seed: of their draws.
-        people: the person of each face (N,), see `ferlib.evaluation.bootstrap.clusters`; None: nobody is there twice.
+        people: the person of each face (N,), see `ferlib.evaluation.bootstrap.people_in`; None: nobody is there twice.
 
     Raises:
         UserError: the columns are not as long as the labels, or there is none.
@@ -62,14 +58,13 @@ def slices(
     found: list[Slice] = []
     for name in columns:
         groups = grouped(columns[name])
-        if not len(groups.cat.categories):  # numbers, all of them missing
+        kept = _large(groups)
+        if not kept:
             continue
-        inside = np.stack([(groups == group).to_numpy() for group in groups.cat.categories], axis=1)  # (N, groups)
+        inside = np.stack([(groups == group).to_numpy() for group in kept], axis=1)  # (N, groups)
         faces, good = inside.sum(axis=0), (inside & right[:, None]).sum(axis=0)
-        low, high = _accuracy_intervals(inside, right, people, resamples, seed)
-        for i, group in enumerate(groups.cat.categories):
-            if faces[i] < LEAST_FACES:
-                continue
+        low, high = share_intervals(inside, right, people)
+        for i, group in enumerate(kept):
             accuracy = Estimate(value=float(good[i] / faces[i]), low=float(low[i]), high=float(high[i]))
             expected, p = mantel_haenszel(labels, right, inside[:, i], people)
             found.append(
@@ -82,24 +77,10 @@ def slices(
     return found
 
 
-def _accuracy_intervals(
-    inside: np.ndarray, right: np.ndarray, people: np.ndarray | None, resamples: int, seed: int
-) -> np.ndarray:
-    """Low and high ends (2, groups) of the fraction of right answers in each group, faces or people drawn again.
-
-    Args:
-        inside: which faces are in which group, (N, groups) bool.
-        right: (N,) bool.
-        people, resamples, seed: see `slices`.
-    """
-    counts, cells = drawn_together(np.concatenate([inside & right[:, None], inside & ~right[:, None]], axis=1), people)
-
-    def accuracies(drawn: np.ndarray) -> np.ndarray:
-        good, bad = np.split(drawn @ cells, 2, axis=1)
-        faces = good + bad
-        return np.divide(good, faces, out=np.full(faces.shape, np.nan), where=faces > 0)  # none drawn: nothing known
-
-    return percentiles(resample(counts, accuracies, resamples, seed))
+def _large(groups: pd.Series) -> list[str]:
+    """The groups of at least `LEAST_FACES` faces, in their order."""
+    faces = groups.value_counts(sort=False)
+    return faces.index[faces >= LEAST_FACES].tolist()
 
 
 def mantel_haenszel(
@@ -134,12 +115,21 @@ def mantel_haenszel(
     return float(mean / inside.sum()), p
 
 
-def slice_notes(columns: pd.DataFrame) -> list[str]:
-    """Sentences about what `slices` of these columns says nothing of: columns that are left out, faces without any."""
+def slice_notes(columns: pd.DataFrame, people: np.ndarray | None = None) -> list[str]:
+    """Sentences about what `slices` of these columns says nothing of.
+
+    These are columns that are left out, people beside the one of a slice, and faces without any column. Arguments as of
+    `slices`.
+    """
     notes = []
     for name in columns:
         groups = grouped(columns[name])
-        if groups.value_counts().max() >= LEAST_FACES:
+        if kept := _large(groups):
+            notes += [
+                f"column {name}: all faces of {group!r} are one person's; its interval is over faces"
+                for group in kept
+                if people is not None and len(np.unique(people[(groups == group).to_numpy()])) == 1
+            ]
             continue
         different = columns[name].nunique()
         notes.append(

@@ -14,8 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from ferlib.errors import UserError
 from ferlib.explain.map_tools import enlarge_map, to_unit_range
+from ferlib.models.attention_blocks import SpatialGate
 from ferlib.models.base import FaceModel, evaluating, map_of, mean_of
-from ferlib.models.layers import SpatialGate, TokenAttention
+from ferlib.models.layers import TokenAttention
 
 
 def attention_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -28,7 +28,7 @@ class TorchClassifier:
         self.preprocess = Preprocess.of(model.config)
         self.methods = methods_of(model)
         self.mixes_batch = model.mixes_batch
-        self.side = self.preprocess.downscale_to or self.preprocess.input_size
+        self.side = self.preprocess.face_side
         self._process = os.getpid()
 
     def classify(self, faces: np.ndarray, explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:

@@ -28,15 +28,17 @@ from ferlib.errors import UserError
 from ferlib.explain.map_tools import to_unit_range
 from ferlib.models.base import FaceModel
 from ferlib.models.inference import run_model
-from ferlib.models.preprocess import Preprocess
+from ferlib.models.preprocess import Preprocess, resize
 from ferlib.utils.devices import device_of
 
 STEPS = 10
 SHARES = (0.3, 0.6)  # of the pixels taken away in ROAD
+BATCH = 128  # faces
+SEED = 0  # of noise, ties and new weights
 CONTROLS = ("random", "centre")
 
 
-def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
+def control_maps(kind: str, count: int, size: int) -> Tensor:
     """Maps (count, size, size) in 0..1 that know nothing.
 
     Args:
@@ -44,13 +46,12 @@ def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
             quarter of the side).
         count: how many.
         size: side in pixels.
-        seed: of the noise.
 
     Raises:
         ValueError: unknown kind.
     """
     if kind == "random":
-        noise = torch.randn(count, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(count, 1, 7, 7, generator=torch.Generator().manual_seed(SEED))
         return to_unit_range(F.interpolate(noise, (size, size), mode="bicubic", align_corners=False)[:, 0])
     if kind == "centre":
         place = (torch.arange(size) + 0.5) / size - 0.5
@@ -59,7 +60,7 @@ def control_maps(kind: str, count: int, size: int, seed: int = 0) -> Tensor:
     raise UserError(f"unknown control {kind!r}, expected one of {', '.join(CONTROLS)}")
 
 
-def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch_size: int = 128) -> Tensor:
+def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor) -> Tensor:
     """Probability (B,) of the targets (B,) for faces (B, C, S, S) in 0..1, as `Preprocess.scale` gives them.
 
     At temperature 1, so that calibrating a model changes no score.
@@ -69,14 +70,14 @@ def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor, batch
     def probabilities(x: Tensor) -> Tensor:
         return model(preprocess.normalise(x)).softmax(dim=1)
 
-    found = torch.cat(list(run_model(model, probabilities, faces, batch_size))).cpu()
+    found = torch.cat(list(run_model(model, probabilities, faces, BATCH))).cpu()
     return found.gather(1, targets[:, None])[:, 0]
 
 
-def ranks(maps: Tensor, seed: int = 0) -> Tensor:
+def ranks(maps: Tensor) -> Tensor:
     """Place of every pixel when sorted by relevance, 0 the most relevant, (B, S, S) int64; ties in random order."""
     flat = maps.flatten(1)
-    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed))
+    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(SEED))
     order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
     return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).expand_as(order)).view(maps.shape)
 
@@ -87,7 +88,7 @@ def deletion_curve(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tenso
     Args:
         model: any model.
         faces: (B, C, S, S) in 0..1.
-        maps: (B, S, S), higher is more relevant.
+        maps: (B, s, s), higher is more relevant; scaled to the faces' side.
         targets: classes (B,).
         steps: into which the pixels are divided.
     """
@@ -105,10 +106,16 @@ def insertion_curve(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tens
 
 
 def _curve(model: FaceModel, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int) -> Tensor:
-    place, pixels = ranks(maps)[:, None], maps[0].numel()
+    place = ranks(_of_side(maps, faces=start))[:, None]
+    pixels = place[0].numel()
     pictures = [torch.where(place < round(step / steps * pixels), end, start) for step in range(steps + 1)]
     scores = target_probabilities(model, torch.cat(pictures), targets.repeat(steps + 1))
     return scores.view(steps + 1, -1).T
+
+
+def _of_side(maps: Tensor, faces: Tensor) -> Tensor:
+    """Maps (B, s, s) at the side of the faces (B, C, S, S), -> (B, S, S)."""
+    return resize(maps[:, None], faces.shape[-1])[:, 0]
 
 
 def area_under(curve: Tensor) -> Tensor:
@@ -116,7 +123,7 @@ def area_under(curve: Tensor) -> Tensor:
     return (curve[:, 1:] + curve[:, :-1]).mean(dim=1) / 2
 
 
-def fill_in(face: np.ndarray, gone: np.ndarray, noise: float = 0.01, seed: int = 0) -> np.ndarray:
+def fill_in(face: np.ndarray, gone: np.ndarray, noise: float = 0.01) -> np.ndarray:
     """Noisy linear imputation (Rong et al. 2022, section 4.2): every missing pixel is the mean of its neighbours.
 
     Direct neighbours weigh twice what diagonal ones do; the linear system over all missing pixels is solved exactly.
@@ -125,7 +132,6 @@ def fill_in(face: np.ndarray, gone: np.ndarray, noise: float = 0.01, seed: int =
         face: (C, S, S).
         gone: (S, S) bool, the missing pixels.
         noise: standard deviation of noise on what is filled in, so that it is not told by its smoothness.
-        seed: of the noise.
 
     Returns:
         (C, S, S), equal to the face where nothing is missing.
@@ -151,46 +157,41 @@ def fill_in(face: np.ndarray, gone: np.ndarray, noise: float = 0.01, seed: int =
     filled = face.copy()
     if len(rows):
         solved = spsolve(csc_matrix((values, places), shape=(len(rows),) * 2), right).reshape(len(rows), -1)
-        filled[:, rows, columns] = (solved + noise * np.random.default_rng(seed).standard_normal(solved.shape)).T
+        filled[:, rows, columns] = (solved + noise * np.random.default_rng(SEED).standard_normal(solved.shape)).T
     return filled
 
 
-def road(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor, shares: tuple[float, ...] = SHARES) -> Tensor:
+def road(model: FaceModel, faces: Tensor, maps: Tensor, targets: Tensor) -> Tensor:
     """ROAD (B,): half the target's probability without the least relevant pixels minus without the most relevant.
 
-    Args:
-        model: any model.
-        faces: (B, C, S, S) in 0..1.
-        maps: (B, S, S).
-        targets: classes (B,).
-        shares: of the pixels taken away; the result is the mean over them.
+    The mean over `SHARES` of the pixels taken away; arguments as in `deletion_curve`.
     """
-    place, pixels = ranks(maps).numpy(), maps[0].numel()
+    place = ranks(_of_side(maps, faces)).numpy()
+    pixels = place[0].size
     pictures = [
         fill_in(face.numpy(), own < share * pixels if most else own >= (1 - share) * pixels)
         for most in (True, False)
-        for share in shares
+        for share in SHARES
         for face, own in zip(faces, place, strict=True)
     ]
     changed = torch.from_numpy(np.stack(pictures)).float()
-    scores = target_probabilities(model, changed, targets.repeat(2 * len(shares))).view(2, len(shares), -1)
+    scores = target_probabilities(model, changed, targets.repeat(2 * len(SHARES))).view(2, len(SHARES), -1)
     return (scores[1] - scores[0]).mean(dim=0) / 2
 
 
-def randomised(model: FaceModel, part: str, faces: Tensor, seed: int = 0) -> FaceModel:
+def randomised(model: FaceModel, part: str, faces: Tensor) -> FaceModel:
     """A copy of the model, on the same device, with new random weights in a part of it; the same on every device.
 
     Args:
         model: any model, left as it is.
         part: "classifier" (the last layer), or "all" (every layer that knows how to draw its weights anew).
         faces: (B, C, S, S) in 0..1, to which the batch norms of an "all" copy are fitted: else its maps would be flat.
-        seed: of the weights.
     """
     # what is copied in inference mode could not be explained by gradients
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.no_grad():
         copied = copy.deepcopy(model).cpu().eval()
         layers: list[nn.Module] = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED)
         for layer in layers:
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()

@@ -58,7 +58,7 @@ def faces_with_landmarks(data: FaceDataset, per_class: int) -> dict[str, np.ndar
                 landmarks = find_landmarks(picture, max(hits, key=lambda hit: hit.score))
                 if landmarks.score >= SURE:
                     rows.append(row)
-                    parts.append(landmark_regions(landmarks.points[:, :2], SIDE))
+                    parts.append(landmark_regions(landmarks.points[:, :2] * (SIDE / len(face)), SIDE))
                     found += 1
     return {"rows": np.array(rows), "labels": labels[rows], "regions": np.stack(parts), "tried": tried}
 
@@ -106,15 +106,17 @@ def regions_table(
             "empty_maps": int((points < 0).sum()),
             "energy": _energy_record(energy, area),
             "pointing": {
-                name: mean_estimate(np.where(points < 0, np.nan, points == i)) for i, name in enumerate(REGIONS)
+                name: mean_estimate(np.where(points < 0, np.nan, points == i))
+                for i, name in enumerate(REGIONS)
+                if (points >= 0).any()
             },
             "per_class": {
                 name: {"faces": int((names == name).sum())} | _energy_record(energy[names == name], area[names == name])
                 for name in classes
                 if (names == name).sum() > 1
             },
-            "right": _energy_record(energy[right], area[right]) if right.any() else {},
-            "wrong": _energy_record(energy[~right], area[~right]) if not right.all() else {},
+            "right": _energy_record(energy[right], area[right]),
+            "wrong": _energy_record(energy[~right], area[~right]),
             "claims": _claims(own, energy, above, names),
         }
     return table
@@ -126,10 +128,12 @@ def removal_table(model: FaceModel, faces: Tensor, regions: np.ndarray, targets:
     Args:
         model: any model.
         faces: (N, C, S, S) in 0..1, see `Preprocess.scale`.
-        regions: the part of every pixel (N, S, S).
+        regions: the part of every pixel (N, s, s), scaled to the faces' side.
         targets: classes (N,) whose probability is watched.
         names: the true classes' names (N,).
     """
+    places = np.arange(side := faces.shape[-1]) * regions.shape[-1] // side
+    regions = regions[:, places[:, None], places]
     whole, drops = target_probabilities(model, faces, targets), {}
     for place, part in enumerate(REGIONS):
         filled = [fill_in(face, own == place) for face, own in zip(faces.numpy(), regions, strict=True)]
@@ -164,22 +168,29 @@ def synthetic_table(model: FaceModel, drawn: Mapping[str, np.ndarray], methods: 
         own = heat_maps(model, photos, method, chosen).numpy()
         energy, points = energies(own, drawn["regions"]), pointing(own, drawn["regions"])
         on = {"moved": (energy * drawn["moved"]).sum(axis=1), "still": (energy * still).sum(axis=1)}
+        there = points >= 0  # the map is not empty
         for values in on.values():
-            values[points < 0] = np.nan
-        hit = np.where(points < 0, np.nan, drawn["moved"][np.arange(len(points)), points])
+            values[~there] = np.nan
+        hit = np.where(there, drawn["moved"][np.arange(len(points)), points], np.nan)
         table["methods"][method] = {
             **{kind: mean_estimate(values) for kind, values in on.items()},
-            "relative": {kind: round(float(np.nanmean(on[kind]) / share[kind].mean()), 4) for kind in on},
+            "relative": {kind: round(float(on[kind][there].mean() / share[kind][there].mean()), 4) for kind in on},
             "pointing": mean_estimate(hit),
-            "per_class": {str(name): mean_estimate(on["moved"][names == name]) for name in np.unique(names)},
+            "per_class": {str(name): mean_estimate(on["moved"][names == name]) for name in np.unique(names[there])},
         }
     return table
 
 
 def _energy_record(energy: np.ndarray, area: np.ndarray) -> dict:
-    """Energy (N, 6) and areas (N, 6) of the parts -> per part {share, low, high, relative to the area}."""
+    """Energy (N, 6) and areas (N, 6) of the parts -> per part {share, low, high, relative to the area}.
+
+    Faces whose map is empty are left out; {} where there is no other.
+    """
+    there = ~np.isnan(energy).any(axis=1)
+    if not there.any():
+        return {}
     found = mean_intervals(energy).T  # (6, 3)
-    relative = found[:, 0] / area[~np.isnan(energy).any(axis=1)].mean(axis=0)
+    relative = found[:, 0] / area[there].mean(axis=0)
     return {
         name: dict(zip(("share", "low", "high"), own.round(5).tolist(), strict=True)) | {"relative": round(float(r), 4)}
         for name, own, r in zip(REGIONS, found, relative, strict=True)
@@ -187,9 +198,15 @@ def _energy_record(energy: np.ndarray, area: np.ndarray) -> dict:
 
 
 def _claims(maps: np.ndarray, energy: np.ndarray, above: np.ndarray, names: np.ndarray) -> dict[str, dict]:
-    """Energies that the papers' texts speak of; without faces of the classes they speak of, the last one alone."""
-    hair = np.where(above, maps, 0).sum(axis=(1, 2)) / np.maximum(maps.sum(axis=(1, 2)), 1e-12)
-    hair[np.isnan(energy).any(axis=1)] = np.nan
+    """Energies that the papers' texts speak of; without faces of the classes they speak of, the last one alone.
+
+    Faces whose map is empty are left out; {} where there is no other.
+    """
+    there = ~np.isnan(energy).any(axis=1)
+    if not there.any():
+        return {}
+    maps, energy, above, names = maps[there], energy[there], above[there], names[there]
+    hair = np.where(above, maps, 0).sum(axis=(1, 2)) / maps.sum(axis=(1, 2))
     neutral, sad = names == "neutral", names == "sadness"
     claims: dict[str, dict] = {}
     if neutral.any() and sad.any():
@@ -199,5 +216,5 @@ def _claims(maps: np.ndarray, energy: np.ndarray, above: np.ndarray, names: np.n
             "eyes minus mouth, neutral": {**mean_estimate(energy[neutral, EYES] - energy[neutral, MOUTH])},
             "mouth minus eyes, sadness": {**mean_estimate(energy[sad, MOUTH] - energy[sad, EYES])},
         }
-    relative = round(float(np.nanmean(hair) / above.mean()), 4)
+    relative = round(float(hair.mean() / above.mean()), 4)
     return claims | {"above the eyes, outside the face": {**mean_estimate(hair), "relative": relative}}

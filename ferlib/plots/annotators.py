@@ -21,14 +21,15 @@ def annotator_matrices(entry: Mapping[str, Any], row: str = "both, LTNet") -> go
         row: whose matrices.
     """
     matrices, truth = entry["matrices"][row], entry["annotators"]["own"]
-    titles = [f"<b>{display_name(entry['data'] if name == 'own' else name)}</b>" for name in matrices]
+    called = {name: display_name(entry["data"] if name == "own" else name) for name in matrices}
+    titles = [f"<b>{name}</b>" for name in called.values()]
     figure = make_subplots(1, len(matrices), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for column, (name, matrix) in enumerate(matrices.items(), 1):
         table = pd.DataFrame(matrix, index=truth, columns=entry["annotators"][name])
         table = table[[*(one for one in truth if one in table), *(one for one in table if one not in truth)]]
         values = table.to_numpy()
         text = [[f"{100 * value:.0f}" if value >= LEAST else "" for value in row_values] for row_values in values]
-        hover = f"truth %{{y}}, {name} says %{{x}}: %{{z:.1f}} %<extra></extra>"
+        hover = f"truth %{{y}}, {called[name]} says %{{x}}: %{{z:.1f}} %<extra></extra>"
         add_percent_map(figure, column, 100 * values, list(table), truth, text, 12, hover)
     title = f"What LTNet learnt of the annotators of the same faces (mean of {len(entry['seeds'])} seeds)"
     return percent_maps(figure, title, "what the annotator says", "latent truth")

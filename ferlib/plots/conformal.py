@@ -1,6 +1,7 @@
 """Chapter 9, knowing when not to answer: what prediction sets cover, and what is answered at all."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def answered_curves(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
     """
     figure = go.Figure()
     for (name, curve), colour in zip(
-        curves.items(), (KEPT, COLOURS["happiness"], OTHER_COLOUR, *COLOURS.values()), strict=False
+        curves.items(), cycle((KEPT, COLOURS["happiness"], OTHER_COLOUR, *COLOURS.values()))
     ):
         figure.add_scatter(
             x=100 * curve["answered"],

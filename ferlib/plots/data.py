@@ -1,6 +1,7 @@
 """Chapter 1, the data: how unequal the classes, how alike the faces, how divided the voters."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.data.imbalance import BETA
+from ferlib.images import data_url
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, data_url, legend_above, percent, styled
+from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, legend_above, percent, styled
 
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
@@ -101,7 +103,7 @@ def baselines(values: pd.DataFrame, title: str) -> go.Figure:
         title: which classifier.
     """
     figure = go.Figure()
-    for metric, colour in zip(values, METRIC_COLOURS, strict=False):
+    for metric, colour in zip(values, cycle(METRIC_COLOURS)):
         figure.add_bar(
             x=[display_name(name) for name in values.index],
             y=values[metric] * 100,
@@ -172,7 +174,7 @@ def similarities(values: Mapping[str, Mapping[str, np.ndarray]], title: str, axi
     edges = np.linspace(low, high, 61)
     for place, kinds in enumerate(values.values()):
         row, column = place // 2 + 1, place % 2 + 1
-        for kind, colour in zip(kinds, (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"]), strict=False):
+        for kind, colour in zip(kinds, cycle((COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"]))):
             shares = np.histogram(kinds[kind], edges)[0] / len(kinds[kind]) * 100
             figure.add_scatter(
                 x=np.repeat(edges, 2),  # from edge to edge, so that the outer bins are as wide as the others

@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ferlib.images import data_url
 from ferlib.labels import COLOURS
-from ferlib.plots.style import OTHER_COLOUR, data_url, styled
+from ferlib.plots.style import OTHER_COLOUR, styled
 from ferlib.runtime.overlay import overlay, turbo
 
 #: A curve's key -> its name in a figure, its colour and its dash.

@@ -1,6 +1,7 @@
 """Chapter 4, evaluation: what the batches of a test set do, the ladder, selection, calibration, confusion."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -320,7 +321,7 @@ def class_scores(tables: Mapping[str, pd.DataFrame], measure: str = "recall") ->
     order = next(iter(tables.values())).index
     colours = [HONEST, MARK, OTHER_COLOUR, COLOURS["happiness"]]
     figure = go.Figure()
-    for (name, table), colour in zip(tables.items(), colours, strict=False):
+    for (name, table), colour in zip(tables.items(), cycle(colours)):
         table = table.loc[order]
         figure.add_bar(
             x=[f"{label}<br>({faces:,.0f})" for label, faces in table["support"].items()],

@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ferlib.detection.regions import REGIONS
+from ferlib.images import data_url
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
 from ferlib.plots.deletion import HEAT_TICKS, add_heat_scale
-from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, data_url, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, styled
 
 if TYPE_CHECKING:
     from ferlib.predict import FacePrediction
@@ -348,7 +349,7 @@ def face_predictions(predictions: Mapping[str, "FacePrediction"]) -> go.Figure:
     side = min((WIDTH - 115) / count, 170)  # pixels
     figure = styled(
         figure,
-        "Face, Grad-CAM of the predicted class, and probabilities",
+        "Face, heat map and probabilities",
         height=int(side * 2 + 380),
         width=int(max(115 + side * count, 560)),
         bargap=0.25,

@@ -1,6 +1,7 @@
 """Chapter 2, the models: what their parts cost and see, who changes whom in a batch, what eq. 5 of IVSA does."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from ferlib.images import data_url
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.style import CUT, INK, KEPT, WIDTH, data_url, in_colour, legend_above, percent, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, WIDTH, in_colour, legend_above, percent, short, styled
 
 #: One colour per reading of the attention.
 ATTENTION_COLOURS = {
@@ -179,7 +181,7 @@ def receptive_fields(pictures: Mapping[str, np.ndarray], fields: pd.DataFrame) -
         below_lines = {"source": data_url(np.asarray(shown)), "sizing": "stretch", "layer": "below"}
         figure.add_layout_image(below_lines, x=0, y=0, sizex=side, sizey=side, **axes)
         lines, frames = [f"<b>{display_name(name)}</b>, {side} × {side} px"], 0
-        for (_, row), line in zip(fields[fields["model"] == name].iterrows(), STAGE_COLOURS, strict=False):
+        for (_, row), line in zip(fields[fields["model"] == name].iterrows(), cycle(STAGE_COLOURS)):
             whole = row["field"] >= side
             frames += whole
             half = middle + side * (0.035 * frames - 0.015) if whole else row["field"] / 2

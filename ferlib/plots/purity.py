@@ -1,6 +1,7 @@
 """Chapter 5, the mechanism: what batch attention says of a face in purer and purer batches."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def purity_curve(table: pd.DataFrame, alone: dict[str, float] | None = None) -> 
         1, 2, horizontal_spacing=0.12, subplot_titles=["accuracy on the face", "weight of the attention"]
     )
     size = int(table["own"].max())
-    for colour, (backbone, rows) in zip(LINES, table.groupby("backbone", sort=False), strict=False):
+    for colour, (backbone, rows) in zip(cycle(LINES), table.groupby("backbone", sort=False)):
         shade = COLOURS[colour]
         common = {"x": rows["own"], "legendgroup": backbone, "mode": "lines+markers"}
         figure.add_scatter(

@@ -1,6 +1,7 @@
 """Chapter 1, remedies for unequal classes: what they bring, and the dial τ of one of them."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -51,7 +52,7 @@ def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
         title: of the figure.
     """
     figure = go.Figure()
-    for metric, colour in zip(scores, METRIC_COLOURS, strict=False):
+    for metric, colour in zip(scores, cycle(METRIC_COLOURS)):
         figure.add_scatter(
             x=scores.index,
             y=100 * scores[metric],

@@ -1,11 +1,7 @@
 """The look that all figures share, and small helpers."""
 
-import base64
-import io
-
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
 
 from ferlib.labels import COLOURS
 
@@ -65,10 +61,3 @@ def in_colour(picture: np.ndarray) -> np.ndarray:
     """(H, W), (H, W, 1) or (H, W, 3) -> (H, W, 3)."""
     picture = picture[..., None] if picture.ndim == 2 else picture
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-
-
-def data_url(picture: np.ndarray) -> str:
-    """(H, W), (H, W, 1) or (H, W, 3) uint8 -> a JPEG that can stand in a figure's JSON."""
-    buffer = io.BytesIO()
-    Image.fromarray(in_colour(picture)).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

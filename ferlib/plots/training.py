@@ -1,15 +1,18 @@
 """Chapter 3, training: curves of runs, learning rates, a backbone's two views of a face, and where the time goes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ferlib.evaluation.kept_epoch import best_epoch
+from ferlib.images import data_url
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, data_url, legend_below, short, styled
+from ferlib.plots.style import CUT, INK, KEPT, OTHER_COLOUR, legend_below, short, styled
 
 #: Colours for runs side by side, in order.
 RUN_COLOURS = (COLOURS["sadness"], COLOURS["anger"], COLOURS["disgust"], COLOURS["fear"], COLOURS["happiness"])
@@ -40,7 +43,11 @@ def step_sizes(rates: Sequence[float], losses: Mapping[str, Sequence[float]], be
 
 
 def curves(
-    histories: Mapping[str, pd.DataFrame], metric: str = "accuracy", chance: tuple[float, float] | None = None
+    histories: Mapping[str, pd.DataFrame],
+    metric: str = "accuracy",
+    chance: tuple[float, float] | None = None,
+    select_by: str = "accuracy",
+    least_gain: float = 0.0,
 ) -> go.Figure:
     """Training loss and a validation metric of some runs over the epochs; the epoch that `fit` keeps is marked.
 
@@ -48,13 +55,14 @@ def curves(
         histories: a run's name -> its history, as `ferlib.training.loop.fit` returns it.
         metric: a column of the histories.
         chance: loss and metric of guessing, a dashed line each.
+        select_by, least_gain: by which `fit` kept an epoch, see `ferlib.evaluation.kept_epoch.best_epoch`.
     """
     name = metric.replace("_", " ")
     figure = make_subplots(1, 2, subplot_titles=("loss on the training faces", f"{name} on the validation faces"))
     for i, (run, history) in enumerate(histories.items()):
         line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
         epochs = history["epoch"] + 1
-        best = history[metric][::-1].idxmax()
+        best = best_epoch(history, select_by, least_gain)
         for column, values in ((1, history["train_loss"]), (2, history[metric])):
             figure.add_scatter(
                 x=epochs, y=values, mode="lines+markers", marker_size=5, line=line, name=run, legendgroup=run,
@@ -149,7 +157,7 @@ def costs(seconds: Mapping[str, Mapping[str, float]]) -> go.Figure:
         seconds: way -> part of the work -> seconds, of steps times their number.
     """
     parts = list(dict.fromkeys(part for work in seconds.values() for part in work))
-    colours = dict(zip(parts, (KEPT, COLOURS["happiness"], OTHER_COLOUR, CUT), strict=False))
+    colours = dict(zip(parts, cycle((KEPT, COLOURS["happiness"], OTHER_COLOUR, CUT))))
     figure = go.Figure()
     for part in parts:
         values = [work.get(part, 0.0) for work in seconds.values()]

@@ -1,6 +1,7 @@
 """Chapter 10, film and crowds: a film's timeline, what smoothing does to its labels, and how small a face may be."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def faces_by_size(sizes: Sequence[int], counts: Mapping[str, Sequence[tuple[int,
     """
     figure = go.Figure()
     colours = (KEPT, OTHER_COLOUR, COLOURS["happiness"], COLOURS["disgust"])
-    for number, ((name, pairs), colour) in enumerate(zip(counts.items(), colours, strict=False)):
+    for number, ((name, pairs), colour) in enumerate(zip(counts.items(), cycle(colours))):
         found = [
             (size, 100 * np.array([hits / faces, *wilson(hits, faces)]))
             for size, (hits, faces) in zip(sizes, pairs, strict=True)

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ferlib.data import duplicates
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
+from ferlib.evaluation import audit as audits
 from ferlib.evaluation.audit import TOLERANCE, audit, audit_batches, audit_duplicates, mixes_neighbours, selection_bias
-from ferlib.evaluation.batches import pixel_logits
+from ferlib.evaluation.batches import ordered_batches, pixel_logits
 from ferlib.evaluation.evaluate import evaluate
 from ferlib.evaluation.external_model import ExternalModel
 from ferlib.models.base import ModelConfig
@@ -204,6 +206,42 @@ def test_not_a_number_is_an_error():
         audit_batches(lambda rows: torch.full((len(rows), 3), float("nan")), np.zeros(5, int), (2,))
 
 
+class Failing(nn.Module):
+    """A model that mixes the faces of a batch, and fails in some way where a certain face is among them."""
+
+    def __init__(self, face: torch.Tensor, fail):
+        super().__init__()
+        self.face, self.fail = face.float().mean() / 255, fail
+
+    def forward(self, x):
+        levels = x.mean(dim=(1, 2, 3))
+        logits = 9 * x.flatten(1)[:, :7] + levels.mean()
+        return self.fail(logits) if ((levels - self.face).abs() < 1e-6).any() else logits * len(x)
+
+
+def outside_the_64(dataset: FaceDataset, fail) -> ExternalModel:
+    """A model that fails on one face, which the quick test of neighbours does not see."""
+    labels, side = dataset.split("test").labels().numpy(), dataset.pixels.shape[-1]
+    row = next(row for row in range(len(labels)) if row not in ordered_batches(labels, "shuffled", 64)[0])
+    model = Failing(dataset.split("test").pixels[row], fail)
+    return ExternalModel(model, ModelConfig("theirs", dataset.classes, side, grey=True, mean=(0.0,), std=(1.0,)))
+
+
+@pytest.mark.parametrize("protocol", ["honest", "published"])
+def test_one_face_without_numbers_is_one_sentence(synthetic_faces, protocol):
+    model = outside_the_64(synthetic_faces, lambda logits: logits * torch.nan)
+    with pytest.raises(UserError, match="gives probabilities that are not numbers"):
+        evaluate(model, synthetic_faces, protocol=protocol)
+
+
+def test_another_error_of_a_face_alone_is_told_as_it_is(synthetic_faces):
+    def broken(logits):
+        raise RuntimeError("out of order")
+
+    with pytest.raises(RuntimeError, match=r"^out of order"):
+        evaluate(outside_the_64(synthetic_faces, broken), synthetic_faces)
+
+
 def test_an_error_of_the_model_is_not_mistaken_for_a_wish_for_neighbours():
     def broken(rows):
         raise RuntimeError("out of order")
@@ -231,6 +269,44 @@ def test_duplicates_by_hand(faces):
     assert "3 of the faces also stand in training, and without all 4 flawed ones" in report.verdict
 
 
+def all_flawed(faces: FaceDataset) -> FaceDataset:
+    """Each test face is a copy of a training face."""
+    train = faces.split("train")
+    rows = np.r_[np.arange(len(train)), np.arange(len(train))]
+    frame = train.frame.iloc[rows].reset_index(drop=True)
+    frame.loc[len(train) :, "split"] = "test"
+    return FaceDataset("copied", faces.classes, frame, train.pixels[torch.from_numpy(rows)])
+
+
+def test_where_all_faces_are_flawed_none_is_left(faces):
+    dataset, model = all_flawed(faces), external(BatchStatistics(spatial=True), faces)
+    verdict = audit(model, dataset, batch_sizes=(4,)).verdict
+    assert "all of them are flawed, so that none is left" in verdict and "nan" not in verdict
+    for measure in (evaluate, audit):
+        with pytest.raises(
+            DataError, match=r"nothing of the test split of copied is left when it is cleaned \(--clean"
+        ):
+            measure(model, dataset, clean=True)
+        with pytest.raises(DataError, match="has no faces in its validation split"):
+            measure(model, dataset, "validation", clean=True)
+
+
+def test_a_cleaned_audit_is_of_what_a_cleaned_evaluation_measures(faces, monkeypatch):
+    pixels, frame = faces.pixels.clone(), faces.frame.copy()
+    test, train = (np.flatnonzero(frame["split"] == name) for name in ("test", "train"))
+    pixels[test[:3]] = pixels[train[:3]]
+    dataset, model = FaceDataset("planted", faces.classes, frame, pixels), external(BatchStatistics(True), faces)
+    searched = []
+    search = duplicates.find_duplicates
+    for module in (duplicates, audits):
+        monkeypatch.setattr(module, "find_duplicates", lambda *given: searched.append(1) or search(*given))
+    report = audit(model, dataset, clean=True, batch_sizes=(4,))
+    assert len(searched) == 1
+    assert report.faces == evaluate(model, dataset, clean=True)["faces"] == len(test) - 3
+    assert (report.duplicates.in_train, report.duplicates.left_out) == (0, 0)
+    assert report.duplicates.accuracy == report.duplicates.accuracy_without == report.batches[0].accuracy
+
+
 def test_selection_by_hand():
     history = pd.DataFrame({"accuracy": [0.5, 0.7, 0.7, 0.6], "test_accuracy": [0.4, 0.6, 0.5, 0.65]})
     found = selection_bias(history)
@@ -239,6 +315,9 @@ def test_selection_by_hand():
     assert found.bias == pytest.approx(0.15)
     with pytest.raises(ValueError, match="no column sorted"):
         selection_bias(history, test="sorted")
+    history = pd.DataFrame({"accuracy": [0.6, 0.7, 0.702], "test_accuracy": [0.5, 0.64, 0.62]})
+    assert [selection_bias(history, least_gain=gain).epoch for gain in (0, 0.003)] == [3, 2]
+    assert selection_bias(history, least_gain=0.003).bias == 0
 
 
 def test_classes_may_be_left_out(faces):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ferlib.errors import UserError
 from ferlib.evaluation.batches import BATCH_ORDERS, ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import evaluating
@@ -61,6 +62,13 @@ def test_probabilities_come_back_in_the_order_of_the_data_set():
         found = predict_batches(lambda rows: table[rows], ordered_batches(labels, batch_order, 8))
         np.testing.assert_allclose(found, table.softmax(dim=1).numpy(), atol=1e-15)
         assert found.dtype == np.float64
+
+
+def test_not_a_number_of_one_face_is_an_error():
+    table = torch.zeros(50, 3)
+    table[31, 1] = torch.nan
+    with pytest.raises(UserError, match="not numbers"):
+        predict_batches(lambda rows: table[rows], ordered_batches(range(50), "stored", 8))
 
 
 @pytest.mark.filterwarnings("ignore:batch attention")

@@ -19,12 +19,17 @@ from ferlib.evaluation.bootstrap import (
     intervals,
     mean_estimate,
     mean_intervals,
+    people_in,
+    people_notes,
+    per_class_of_people,
     resample,
     seed_draws,
+    share_intervals,
     summary_with_intervals,
 )
 from ferlib.evaluation.compare import paired_differences
 from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.wilson import wilson
 
 R = 25
 
@@ -52,6 +57,37 @@ def test_unknown_people_are_faces_of_their_own(part):
     half.frame.loc[::2, "group"] = -1
     assert len(np.unique(clusters(half)[::2])) == len(clusters(half)[::2])
     assert not set(clusters(half)[::2]) & set(clusters(half)[1::2])
+
+
+def test_the_faces_of_one_person_are_drawn_alone_and_that_is_said(part):
+    assert people_in(part) is not None and people_notes(part) == []
+    one = part.subset(np.arange(len(part)))
+    one.frame["group"] = 7
+    assert people_in(one) is None and "one person's" in people_notes(one)[0]
+    assert face_draws(one, R).std() > 0.5
+    unknown = part.subset(np.arange(len(part)))
+    unknown.frame["group"] = -1
+    assert people_in(unknown) is None and people_notes(unknown) == []
+
+
+def test_fractions_of_people_who_are_wholly_right_or_wrong():
+    """40 people of 25 faces each, a class each two: intervals over people are those of 20 throws of a coin."""
+    people, labels = np.repeat(np.arange(40), 25), np.repeat(np.arange(40) % 2, 25)
+    predicted = np.where(people % 4 < 2, labels, 1 - labels)
+    alone, whole = (per_class_of_people(labels, predicted, ["a", "b", "c"], who) for who in (None, people))
+    assert (whole.iloc[:, :4] == alone.iloc[:, :4]).all(axis=None)
+    for name in "ab":
+        widths = [table.loc[name, "recall_high"] - table.loc[name, "recall_low"] for table in (alone, whole)]
+        assert widths[1] == pytest.approx(3.92 * np.sqrt(0.25 / 20), abs=0.06) and widths[1] > 3.5 * widths[0]
+    assert whole.loc["c", ["recall_low", "recall_high"]].tolist() == [0, 1]  # of a class without a face
+
+
+def test_a_group_of_one_person_is_no_certainty():
+    """Of one person every resample says the same: the interval is that of the faces, 23 of 25 right."""
+    people = np.r_[np.zeros(25, int), np.arange(1, 101)]
+    right = np.r_[np.zeros(2, bool), np.ones(123, bool)]
+    (low, others), (high, most) = share_intervals((people[:, None] > 0) == [False, True], right, people)
+    assert (low, high) == pytest.approx(wilson(23, 25)) and (others, most) == pytest.approx(wilson(100, 100))
 
 
 def test_figures_are_those_of_loops(part):

@@ -167,3 +167,12 @@ def test_figures_by_hand():
     assert found["sizes"] == [1, 2, 1, 1]
     assert found["per_class"]["a"]["coverage"] == 0.5 and found["per_class"]["c"]["faces"] == 2
     assert found["coverage"]["low"] < 0.6 < found["coverage"]["high"]
+
+
+def test_coverage_of_a_class_whose_people_are_wholly_covered_or_not():
+    people, labels = np.repeat(np.arange(20), 25), np.zeros(500, int)
+    sets = np.stack([people % 2 == 0, np.ones(500, bool)], axis=1)
+    draws = resample(np.ones(20), lambda drawn: drawn[:, people])
+    alone, whole = (measure_sets(sets, labels, ("a", "b"), draws, people=who)["per_class"] for who in (None, people))
+    assert list(whole) == ["a"] and whole["a"]["coverage"] == alone["a"]["coverage"] == 0.5
+    assert whole["a"]["low"] < alone["a"]["low"] - 0.1 and whole["a"]["high"] > alone["a"]["high"] + 0.1

@@ -1,6 +1,7 @@
 """Slices of a split: intervals beside fairlearn's, the test within classes beside permutations, one's own columns."""
 
 import re
+import time
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from ferlib.evaluation.slices import (
     slice_notes,
     slices,
 )
+from ferlib.evaluation.wilson import wilson
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +133,27 @@ def test_columns_and_faces_of_which_nothing_is_said_are_named(answers):
     assert slice_notes(pd.DataFrame({"group": group})) == []
 
 
-def test_a_slice_of_one_person_has_no_accuracy_where_nobody_was_drawn():
+def test_a_slice_of_one_person_has_the_interval_of_its_faces_and_that_is_said():
     people = np.r_[np.zeros(25, int), np.arange(1, 101)]
     labels, columns = np.zeros(125, int), pd.DataFrame({"who": np.where(people, "others", "one")})
     predicted = np.r_[np.ones(2, int), np.zeros(123, int)]
     (one,) = [found for found in slices(labels, predicted, columns, people=people) if found["group"] == "one"]
-    assert one["accuracy"] == {"value": 0.92, "low": 0.92, "high": 0.92}
+    low, high = wilson(23, 25)
+    assert one["accuracy"] == pytest.approx({"value": 0.92, "low": low, "high": high})
+    assert slice_notes(columns) == []
+    assert slice_notes(columns, people) == [
+        "column who: all faces of 'one' are one person's; its interval is over faces"
+    ]
+
+
+@pytest.mark.parametrize("people", [None, np.arange(20_000) // 2])
+def test_a_column_of_names_costs_nothing(people):
+    labels, names = np.zeros(20_000, int), pd.DataFrame({"name": [f"face {row}" for row in range(20_000)]})
+    began = time.monotonic()
+    assert slices(labels, labels, names, people=people) == []
+    names["name"] = np.where(np.arange(20_000) < 50, "somebody", names["name"])
+    (one,) = slices(labels, labels, names, people=people)
+    assert (one["group"], one["faces"]) == ("somebody", 50) and time.monotonic() - began < 20
 
 
 def test_a_column_of_which_nothing_is_known_has_no_slices(answers):

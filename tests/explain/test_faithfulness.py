@@ -20,7 +20,7 @@ from ferlib.explain.faithfulness import (
 )
 from ferlib.explain.methods import explain
 from ferlib.models.base import ModelConfig
-from ferlib.models.preprocess import Preprocess
+from ferlib.models.preprocess import Preprocess, resize
 
 
 class Corner(nn.Module):
@@ -48,6 +48,15 @@ def test_ranks_sort_and_break_ties_at_random():
     assert ranks(maps).tolist() == [[[3, 0], [1, 2]]]
     flat = ranks(torch.zeros(1, 8, 8)).flatten()
     assert sorted(flat.tolist()) == list(range(64)) and flat.tolist() != list(range(64))
+
+
+def test_maps_of_another_side_are_scaled_to_the_faces(corner):
+    model, faces, right, targets = corner
+    small = right[:, ::2, ::2]
+    for judge in (deletion_curve, insertion_curve, road):
+        assert torch.equal(
+            judge(model, faces, small, targets), judge(model, faces, resize(small[None], 16)[0], targets)
+        )
 
 
 def test_curves_equal_a_naive_loop(corner):

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from ferlib.data.dataset import FaceDataset
 from ferlib.detection.regions import REGIONS
 from ferlib.explain.faithfulness import CONTROLS
 from ferlib.explain.heat_maps import heat_maps, predicted_classes, table_methods
-from ferlib.explain.regions import regions_table, removal_table, synthetic_regions, synthetic_table
+from ferlib.explain.regions import (
+    faces_with_landmarks,
+    regions_table,
+    removal_table,
+    synthetic_regions,
+    synthetic_table,
+)
 from ferlib.explain.report import faithfulness_scores, faithfulness_table, sanity_table
 from ferlib.labels import SYNTHETIC
 from ferlib.models.preprocess import Preprocess
@@ -73,6 +80,62 @@ def test_removal(model, drawn, pixels, targets):
     assert set(table["drops"]) == set(REGIONS) and 0 < table["probability"]["value"] <= 1
     one = removal_table(model, faces[:2], drawn["regions"][:2], targets[:2], names[:2])["drops"]["mouth"]["value"]
     assert one == pytest.approx(table["per_class"][names[0]]["mouth"]["value"], abs=1e-4)
+
+
+def test_parts_are_removed_from_faces_of_another_side(model, drawn, pixels, targets):
+    """Twice as large faces, of which each pixel is four, with parts of the small ones or as large ones."""
+    faces, names = Preprocess.of(model.config).scale(pixels[:2]), np.array(SYNTHETIC)[drawn["labels"][:2]]
+    large = faces.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    parts = drawn["regions"][:2]
+    enlarged = parts.repeat(2, axis=1).repeat(2, axis=2)
+    one, other = (removal_table(model, large, own, targets[:2], names) for own in (parts, enlarged))
+    assert one == other
+
+
+def test_parts_of_faces_do_not_depend_on_the_side_they_are_stored_at(synthetic_faces):
+    few = synthetic_faces.subset(np.arange(len(synthetic_faces))[::20])
+    pixels = few.pixels.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    large = FaceDataset("large", few.classes, few.frame, pixels)
+    found = [faces_with_landmarks(data, 2) for data in (few, large)]
+    rows = [dict(zip(one["rows"].tolist(), one["regions"], strict=True)) for one in found]
+    both = rows[0].keys() & rows[1].keys()
+    assert len(both) >= 3
+    assert np.mean([rows[0][row] == rows[1][row] for row in both]) > 0.9
+
+
+def empty_where(maps: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    return np.where(empty[:, None, None], 0, maps)
+
+
+def test_faces_with_an_empty_map_are_left_out_of_all(model, drawn, pixels, targets):
+    """The table of a method with some empty maps is that of the other faces."""
+    truth = drawn["labels"].copy()
+    truth[:4] = [SYNTHETIC.index("neutral"), SYNTHETIC.index("sadness")] * 2
+    maps, empty = heat_maps(model, pixels, "gradcam", targets).numpy(), np.arange(len(truth)) % 3 == 2
+
+    def table_of(some: np.ndarray, own: np.ndarray) -> dict:
+        table = regions_table(
+            model, SYNTHETIC, truth[some], drawn["regions"][some], {"own": own[some]}, targets.numpy()[some]
+        )
+        return table["methods"]["own"]
+
+    every = np.ones(len(truth), bool)
+    whole, rest = table_of(every, empty_where(maps, empty)), table_of(~empty, maps)
+    assert whole["empty_maps"] == empty.sum() and whole["claims"] == rest["claims"]
+    relative = [[one["energy"][part]["relative"] for part in REGIONS] for one in (whole, rest)]
+    assert relative[0] == relative[1]
+    neutral = truth == SYNTHETIC.index("neutral")
+    assert list(table_of(every, empty_where(maps, neutral))["claims"]) == ["above the eyes, outside the face"]
+    nothing = table_of(every, empty_where(maps, every))
+    assert nothing["claims"] == nothing["energy"] == {}
+
+
+def test_the_area_of_synthetic_parts_is_that_of_the_faces_with_a_map(model, drawn, monkeypatch):
+    """A map of ones lies on the parts like their area, whichever faces have it."""
+    empty = np.arange(len(drawn["labels"])) % 3 == 0
+    ones = torch.from_numpy(empty_where(np.ones((len(empty), 48, 48), np.float32), empty))
+    monkeypatch.setattr("ferlib.explain.regions.heat_maps", lambda *_: ones)
+    assert synthetic_table(model, drawn, ["ones"])["methods"]["ones"]["relative"] == {"moved": 1, "still": 1}
 
 
 def test_the_papers_claims_are_about_neutral_and_sad_faces(model, drawn, pixels, targets):

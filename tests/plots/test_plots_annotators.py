@@ -34,6 +34,7 @@ def test_a_heat_map_an_annotator(entry):
                 place = trace.x.index(name)
                 assert trace.z[row][place] == pytest.approx(100 * value)
                 assert trace.text[row][place] == (f"{100 * value:.0f}" if value >= 0.005 else "")
+        assert {"own": "FERPlus says", "fer2013": "FER2013 says"}[who] in trace.hovertemplate
     assert figure.layout.yaxis.title.text == "latent truth" and figure.layout.yaxis.autorange == "reversed"
     assert figure.layout.coloraxis.cmin == 0 and figure.layout.coloraxis.cmax == 100
     written(figure)

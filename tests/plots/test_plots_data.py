@@ -67,6 +67,8 @@ def test_baselines():
     assert figure.data[0].text == ("50.0", "25.0") and figure.data[1].text == ("8.3", "5.0")
     assert figure.layout.title.text == "guess" and "%" in figure.layout.yaxis.title.text
     written(figure)
+    four = plots.baselines(pd.DataFrame([[0.5, 0.4, 0.3, 0.2]], ["one"], list("abcd")), "guess")
+    assert [bar.name for bar in four.data] == list("abcd")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

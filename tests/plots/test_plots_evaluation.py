@@ -146,3 +146,5 @@ def test_class_scores():
     figure = plots.class_scores(tables)
     assert list(figure.data[0].x) == ["rare<br>(5)", "common<br>(20)"]  # the classes' own order
     assert list(figure.data[0].y) == [100, 0] and list(figure.data[1].y) == [0, 100]
+    many = plots.class_scores({f"model {number}": tables["one"] for number in range(6)})
+    assert [bar.name for bar in many.data] == [f"model {number}" for number in range(6)]

@@ -16,10 +16,12 @@ def test_purity_curve_has_a_line_a_backbone_and_the_shares():
             "data": "ferplus", "backbone": name, "own": own, "value": 0.5 + own / 50, "low": 0.45 + own / 50,
             "high": 0.55 + own / 50, "on_class": own / 16, "on_itself": 1 / own,
         })
-        for name in ("small", "large")
+        for name in ("small", "large", "third", "fourth", "fifth")
     ]  # fmt: skip
     figure = plots.purity_curve(pd.concat(parts), {"small": 0.6, "large": 0.7})
-    assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["small", "large"]
+    assert [trace.name for trace in figure.data if trace.showlegend is not False] == [
+        "small", "large", "third", "fourth", "fifth",
+    ]  # fmt: skip
     accuracy, on_class, on_itself = figure.data[:3]
     assert list(accuracy.y) == pytest.approx(list(50 + 2 * own)) and list(accuracy.x) == list(own)
     assert on_class.y[-1] == 100 and on_itself.y[0] == 100

@@ -45,4 +45,6 @@ def test_tau_sweep():
     assert [line.name for line in figure.data] == ["accuracy", "macro-F1"]
     np.testing.assert_allclose(figure.data[1].y, [50, 60])
     assert list(figure.data[0].x) == [0, 1] and "τ" in figure.layout.xaxis.title.text
+    four = plots.tau_sweep(pd.DataFrame([[0.5, 0.4, 0.3, 0.2]], [0], list("abcd")), "shifted")
+    assert [line.name for line in four.data] == list("abcd")
     written(figure)

@@ -26,6 +26,18 @@ def test_curves_mark_the_epoch_that_is_kept():
     assert written(figure)["layout"]["yaxis2"]["title"]["text"] == "accuracy"
 
 
+def test_curves_mark_it_by_the_rule_of_the_training():
+    run = history([0.6, 0.7, 0.702]).assign(macro_f1=[0.5, 0.4, 0.3])
+
+    def dot(**rule):
+        (found,) = (trace for trace in plots.curves({"one": run}, **rule).data if trace.mode == "markers")
+        return found.x[0], found.y[0]
+
+    assert dot() == (3, 0.702) and dot(least_gain=0.003) == (2, 0.7)
+    assert dot(metric="macro_f1") == (3, 0.3)  # accuracy chose the epoch
+    assert dot(metric="macro_f1", select_by="macro_f1") == (1, 0.5)
+
+
 def test_curves_draw_guessing_where_it_is_given():
     runs = {"one": history([0.2, 0.5])}
     lines = plots.curves(runs, chance=(1.95, 0.14)).layout.shapes
@@ -66,6 +78,7 @@ def test_costs_add_up():
     assert {trace.name: list(trace.x) for trace in figure.data} == {"head": [1.0, 1.0], "backbone": [24.0, 0.0]}
     assert titles(figure) == [" 25 s", " 1 s"]
     assert titles(plots.costs({"fast": {"head": 0.25}})) == [" 0.25 s"]
+    assert len(plots.costs({"slow": {f"part {number}": 1.0 for number in range(6)}}).data) == 6
 
 
 def test_learning_curve():
