@@ -22,7 +22,6 @@ from ferlib.utils.devices import device_of
 #: data set.
 BATCH_ORDERS = ("sorted", "shuffled", "single", "stored")
 
-
 #: Positions in the data set, int64 (B,) on the CPU -> logits (B, classes).
 Logits = Callable[[Tensor], Tensor]
 

@@ -53,6 +53,18 @@ def intervals(value: np.ndarray, resampled: np.ndarray, names: Sequence[str] = M
     }
 
 
+def difference(
+    one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], names: Sequence[str] = METRICS
+) -> dict[str, Estimate]:
+    """Estimates by name of the first's metrics less the second's: means over seeds, of the same draws.
+
+    Args:
+        one, other: metrics of every seed, (S, names), and of every resample, (R, names), see `Resampling.measure`.
+        names: of the metrics.
+    """
+    return intervals((one[0] - other[0]).mean(axis=0), one[1] - other[1], names)
+
+
 # ---- metrics of a whole split, faces drawn
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, mean_estimate
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, mean_estimate
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.ladder import ladder_recipes
 from ferlib.experiments.prediction_logger import LoggedRun
@@ -172,8 +172,7 @@ def compare_annotators(
         }
         entry["best_epochs"] = [chosen_epoch(run) + 1 for run in own.values()]
         if row.name != OWN:
-            first, first_resampled = scores[OWN]
-            gain = intervals((exact - first).mean(axis=0), resampled - first_resampled, SCORES)
+            gain = difference(scores[row.name], scores[OWN], SCORES)
             entry["minus_own"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
         report.append(entry)
     learnt = {

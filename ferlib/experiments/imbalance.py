@@ -24,7 +24,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
-from ferlib.evaluation.bootstrap import Resampling, clusters, intervals
+from ferlib.evaluation.bootstrap import Resampling, clusters, difference, intervals
 from ferlib.evaluation.metrics import METRICS, confusion, from_confusion
 from ferlib.experiments.runner import run_name, test_probabilities, untrained
 from ferlib.training.loop import fit
@@ -129,8 +129,7 @@ def compare_methods(dataset: FaceDataset, runs: Mapping[str, Mapping[int, Path]]
             "commits": sorted({_recorded(run, "environment")[0]["commit"] for run in own[name]}),
         }
         if name != PLAIN and PLAIN in found:
-            plain, plain_resampled = found[PLAIN]
-            gain = intervals((exact - plain).mean(axis=0), resampled - plain_resampled, MEASURES)
+            gain = difference(found[name], found[PLAIN], MEASURES)
             entry["minus_none"] = {key: {**values, "verdict": _verdict(values)} for key, values in gain.items()}
         report["remedies"][name] = entry
     return report

@@ -24,7 +24,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_flaws
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, LoggedRun
 from ferlib.experiments.runner import BackboneChoice, judge_runs
@@ -149,7 +149,7 @@ def climb(
             found, exact, resampled = judge_runs(own, rung.selected_on, rung.batching, draws, kept, rung.chosen_in)
             entry = asdict(rung) | {"faces": int(kept.sum())} | found
             if part == "rungs" and before:
-                entry["minus_previous"] = intervals((exact - before[0]).mean(axis=0), resampled - before[1])
+                entry["minus_previous"] = difference((exact, resampled), before)
             report[part].append(entry)
             before = exact, resampled
     return report

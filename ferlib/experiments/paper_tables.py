@@ -21,7 +21,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
 from ferlib.experiments.ladder import on_backbone, with_head_norm
@@ -219,8 +219,7 @@ def judge(
                 own, split, batching, draws[len(seeds)], None, chosen_in, ten_crops
             )
             if protocol in before and protocol != "honest":
-                last, last_resampled = before[protocol]
-                entry[protocol]["minus_previous"] = intervals((exact - last).mean(axis=0), resampled - last_resampled)
+                entry[protocol]["minus_previous"] = difference((exact, resampled), before[protocol])
             before[protocol] = exact, resampled
         report.append(entry)
     return report

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, intervals, people_in
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, people_in
 from ferlib.evaluation.calibration import calibration_error
 from ferlib.evaluation.compare import p_value_between
 from ferlib.evaluation.metrics import METRICS
@@ -221,9 +221,10 @@ def compare_rivals(
         }
         shared = [seed for seed in own if seed in runs[PLAIN]]
         if rival.name != PLAIN and shared:
-            both = [draws[len(shared)].measure([predicted[name][s] for s in shared]) for name in (rival.name, PLAIN)]
-            (theirs, theirs_drawn), (plain, plain_drawn) = both
-            gain = intervals((theirs - plain).mean(axis=0), theirs_drawn - plain_drawn)
+            theirs, plain = (
+                draws[len(shared)].measure([predicted[name][s] for s in shared]) for name in (rival.name, PLAIN)
+            )
+            gain = difference(theirs, plain)
             entry["minus_plain"] = {key: {**value, "verdict": verdict(value)} for key, value in gain.items()}
             entry["mcnemar"] = [p_value_between(truth, predicted[PLAIN][seed], called[seed], people) for seed in shared]
         report.append(entry)
