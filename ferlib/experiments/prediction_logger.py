@@ -59,6 +59,7 @@ class LoggedRun:
         folder: of the run, see `ferlib.training.checkpoint`.
         ten_crops: classes (N,) that the network of the epoch chosen on validation gives the test faces by ten crops of
             each; None where the network sees whole faces.
+        kept_gain: of its recipe, see `ferlib.training.recipes.Recipe.kept_gain`.
     """
 
     history: pd.DataFrame
@@ -66,6 +67,7 @@ class LoggedRun:
     labels: Mapping[str, np.ndarray]
     folder: Path = Path()
     ten_crops: np.ndarray | None = None
+    kept_gain: float = 0.0
 
     def accuracy(self, split: str, batching: Batching) -> np.ndarray:
         """Fraction of right answers after every epoch (epochs,)."""

@@ -36,7 +36,7 @@ from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import MODELS, load_model
 from ferlib.training.checkpoint import best_epoch
-from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_recipe, read_recipe
+from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_recipe
 
 SELECT_BY = "macro_f1"
 FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
@@ -262,7 +262,7 @@ def metrics_table(entries: Sequence[dict], difference: str) -> pd.DataFrame:
 
 def chosen_epoch(run: LoggedRun) -> int:
     """The epoch (from 0) that is best on validation by `SELECT_BY`."""
-    return best_epoch(run.history, SELECT_BY, read_recipe(run.folder / "recipe.json").kept_gain)
+    return best_epoch(run.history, SELECT_BY, run.kept_gain)
 
 
 def predicted_classes(run: LoggedRun) -> np.ndarray:

@@ -114,7 +114,7 @@ def watched_run(
     if not (folder / "metrics.json").exists():
         model = untrained(recipe, backbone_weights)
         fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
-    run = logger.run(pd.read_csv(folder / "history.csv"))
+    run = replace(logger.run(pd.read_csv(folder / "history.csv")), kept_gain=recipe.kept_gain)
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
 
 
