@@ -46,8 +46,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
+    from ferlib.evaluation.kept_epoch import best_epoch
     from ferlib.models.registry import MODELS
-    from ferlib.training.checkpoint import best_epoch
     from ferlib.training.phases import fit_phases, phases
     from ferlib.training.recipes import fitted_recipe
 

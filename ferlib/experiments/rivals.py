@@ -27,6 +27,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, people_in
 from ferlib.evaluation.calibration import calibration_error
 from ferlib.evaluation.compare import p_value_between
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
 from ferlib.experiments.published import read_rivals
@@ -35,7 +36,6 @@ from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, evaluating
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import MODELS, load_model
-from ferlib.training.checkpoint import best_epoch
 from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_recipe
 
 SELECT_BY = "macro_f1"

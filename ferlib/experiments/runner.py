@@ -16,13 +16,13 @@ from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import Resampling, intervals
 from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import BATCHINGS, Batching, LoggedRun, PredictionLogger
 from ferlib.models.base import FaceModel
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import MODELS, build_model, load_model, weights_source, with_normalisation
 from ferlib.training.batch_sources import uses_cache
-from ferlib.training.checkpoint import best_epoch
 from ferlib.training.loop import fit
 from ferlib.training.recipes import Recipe
 from ferlib.utils.atomic import atomic_write

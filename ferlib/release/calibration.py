@@ -87,8 +87,9 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
     """
     found = fit_calibration(folder, dataset, device)
     if (folder / "training.json").is_file() and (folder / "report.json").is_file():
+        temperature = read_json(folder / "config.json")["temperature"]
         for name in ("report", "report_clean"):
-            _take_back_calibration_error(folder / f"{name}.json", load_model(folder).config.temperature)
+            _take_back_calibration_error(folder / f"{name}.json", temperature)
         write_card(folder)
     return found
 

@@ -32,17 +32,18 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import RunError, UserError
 from ferlib.evaluation.batches import alone_order, ordered_batches
+from ferlib.evaluation.kept_epoch import best_epoch, epochs_without_gain
 from ferlib.evaluation.metrics import summary
 from ferlib.models.base import FaceModel, to_device
 from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
-from ferlib.training.checkpoint import RunFolder, best_epoch, check_select_by
+from ferlib.training.checkpoint import RunFolder, check_select_by
 from ferlib.training.distillation import distillation_targets, teachers_record
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
 from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
-from ferlib.training.schedules import epochs_without_gain, schedule
+from ferlib.training.schedules import schedule
 from ferlib.training.shared_rows import share_rows
 from ferlib.training.tensorboard import TensorBoardLog
 from ferlib.utils.devices import choose_device

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 
 from ferlib.cli import build_parser, main, reproduce
 from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.experiments import annotators, runner
 from ferlib.experiments.reproduce import TABLES, Study, check_study
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
 from ferlib.training.batch_sources import uses_cache
-from ferlib.training.checkpoint import best_epoch
 
 BACKBONE, SEEDS = BackboneChoice("test_convnext", 2, 32), (0, 1)
 THEIRS = ("fear", "awe", "anger", "neutral", "happiness", "surprise", "sadness")  # no disgust, and one not ours

@@ -15,10 +15,11 @@ from ferlib.data.dataset import DataError
 from ferlib.errors import UserError
 from ferlib.evaluation.batches import ordered_batches, pixel_logits, predict_batches
 from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.training import batch_sources
-from ferlib.training.checkpoint import RunFolder, best_epoch
+from ferlib.training.checkpoint import RunFolder
 from ferlib.training.loop import precision_of
 from ferlib.training.recipes import RECIPES
 from ferlib.training.schedules import torch_plateau

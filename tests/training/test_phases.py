@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from small_runs import SMALL
 
 from ferlib.errors import UserError
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import create_model, load_model
 from ferlib.training import phases as module
-from ferlib.training.checkpoint import RunFolder, best_epoch
+from ferlib.training.checkpoint import RunFolder
 from ferlib.training.loop import fit
 from ferlib.training.phases import continued, fit_phases, phases
 from ferlib.training.recipes import RECIPES

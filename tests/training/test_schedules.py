@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ferlib.training.schedules import epochs_without_gain, schedule, torch_plateau, two_phases
+from ferlib.evaluation.kept_epoch import epochs_without_gain
+from ferlib.training.schedules import schedule, torch_plateau, two_phases
 
 
 def test_schedules():
