@@ -88,6 +88,7 @@ def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int 
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", format=form) as target:
         stream = target.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         audio = target.add_stream("aac", rate=44100) if sound else None
@@ -95,11 +96,11 @@ def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int 
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=stream.pix_fmt)
             target.mux(stream.encode(frame))
         target.mux(stream.encode())
-        for start in range(0, round(44100 * sound), 1024):
-            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
-            target.mux(audio.encode(frame))
         if audio:
+            for start in range(0, round(44100 * sound), 1024):
+                silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+                silence.sample_rate, silence.pts, silence.time_base = 44100, start, Fraction(1, 44100)
+                target.mux(audio.encode(silence))
             target.mux(audio.encode())
     return path
 
