@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_app import folder, served, service, url  # noqa: F401 - fixtures
-from test_app_browser import WELCOME, browser, sync_api  # noqa: F401 - a fixture
+from test_app_browser import TIMEOUT, WELCOME, browser, sync_api  # noqa: F401 - a fixture
 
 from ferlib.app.notes import NOTES
 from ferlib.app.translations import LEAD, TEXTS, WEBCAM_TEXTS
@@ -37,6 +37,7 @@ def visit(browser, url):  # noqa: F811
 
     def opened(width: int = 1280, scheme: str = "light", **options):
         context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, **options)
+        context.set_default_timeout(TIMEOUT)
         contexts.append(context)
         page = context.new_page()
         page.goto(url)
@@ -160,6 +161,7 @@ def test_the_page_speaks_the_browsers_language(browser, url, locale, language, c
     """Labels of tabs and of the examples; in English where there is no translation."""
     texts = {text[0]: text[column] for text in TEXTS}
     context = browser.new_context(locale=locale)
+    context.set_default_timeout(TIMEOUT)
     page = context.new_page()
     page.goto(url)
     sync_api.expect(page.get_by_role("tab")).to_have_text([texts[tab] for tab in TABS])

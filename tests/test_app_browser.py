@@ -42,7 +42,9 @@ def browser():
 @pytest.fixture(scope="module")
 def visitor(browser):
     """What the pages share: the cache, so that only the first one loads Gradio's scripts."""
-    return browser.new_context()
+    context = browser.new_context()
+    context.set_default_timeout(TIMEOUT)
+    return context
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def page(request, visitor, url):  # noqa: F811
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: "Content Security Policy" in said.text and errors.append(said.text))
     page.goto(url)
-    page.get_by_text(WELCOME).wait_for(timeout=TIMEOUT)
+    page.get_by_text(WELCOME).wait_for()
     yield page
     needed = page.evaluate("document.documentElement.scrollWidth")
     page.close()
