@@ -110,7 +110,7 @@ def compare_methods(dataset: FaceDataset, runs: Mapping[str, Mapping[int, Path]]
             "test_faces": int(faces["test"].iloc[rarest].sum()),
         },
         "config": _recorded(next(iter(own.values()))[0], "recipe")["config"],
-        "remedies": {},
+        "methods": {},
     }
     for name in runs:
         exact, resampled = found[name]
@@ -131,18 +131,18 @@ def compare_methods(dataset: FaceDataset, runs: Mapping[str, Mapping[int, Path]]
         if name != PLAIN and PLAIN in found:
             gain = difference(found[name], found[PLAIN], MEASURES)
             entry["minus_none"] = {key: {**values, "verdict": _verdict(values)} for key, values in gain.items()}
-        report["remedies"][name] = entry
+        report["methods"][name] = entry
     return report
 
 
 def imbalance_table(sets: dict[str, dict]) -> pd.DataFrame:
     """One row a data set, method and metric, from what `compare_methods` found: data set's name -> report."""
     return pd.DataFrame(
-        {"data": data, "remedy": method, "metric": metric}
+        {"data": data, "method": method, "metric": metric}
         | entry["metrics"][metric]
         | {f"minus_none_{key}": value for key, value in entry.get("minus_none", {}).get(metric, {}).items()}
         for data, part in sets.items()
-        for method, entry in part["remedies"].items()
+        for method, entry in part["methods"].items()
         for metric in MEASURES
     )
 

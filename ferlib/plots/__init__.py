@@ -44,6 +44,7 @@ from ferlib.plots.explain import (
     planes,
     region_table,
 )
+from ferlib.plots.imbalance import VERDICT_COLOURS, imbalance_methods, tau_sweep
 from ferlib.plots.labelling import trainings
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
@@ -58,7 +59,6 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.purity import purity_curve
-from ferlib.plots.remedies import VERDICT_COLOURS, remedies, tau_sweep
 from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views
@@ -73,7 +73,7 @@ __all__ = [
     "face_grid",
     "votes",
     "entropies",
-    "remedies",
+    "imbalance_methods",
     "tau_sweep",
     "Step",
     "flow",

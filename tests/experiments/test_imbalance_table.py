@@ -64,13 +64,13 @@ def test_pictures_are_grey_and_small_where_it_was_said(synthetic_faces):
 def test_the_epoch_is_the_one_that_was_kept(synthetic_faces, tmp_path):
     recipe = method_recipe(synthetic_faces, "none", 0, 3, SMALL | {"least_gain": 5.0})  # no later one is so much better
     run = run_method(synthetic_faces, recipe, None, tmp_path)
-    entry = compare_methods(synthetic_faces, {"none": {0: run}})["remedies"]["none"]
+    entry = compare_methods(synthetic_faces, {"none": {0: run}})["methods"]["none"]
     assert entry["best_epochs"] == [1] and entry["recipe"]["least_gain"] == 5.0
 
 
 def test_differences_to_plain_training_are_paired(synthetic_faces, compared):
     _, runs, report = compared
-    entry, test = report["remedies"]["weights"], synthetic_faces.split("test")
+    entry, test = report["methods"]["weights"], synthetic_faces.split("test")
     truth = test.labels().numpy()
     said = {
         name: [predict_dataset(load_model(own[seed] / "best"), test).argmax(axis=1) for seed in (0, 1)]
@@ -90,5 +90,5 @@ def test_differences_to_plain_training_are_paired(synthetic_faces, compared):
         assert gain["verdict"] == ("better" if better else "worse" if worse else "no difference shown")
     assert np.sum(entry["confusion"]) == 2 * len(truth) and len(entry["seeds"]) == 2
     table = imbalance_table({"synthetic": report})
-    assert list(table["remedy"].unique()) == ["none", "weights"] and len(table) == 8
-    assert table.query("remedy == 'none'")["minus_none_value"].isna().all()
+    assert list(table["method"].unique()) == ["none", "weights"] and len(table) == 8
+    assert table.query("method == 'none'")["minus_none_value"].isna().all()

@@ -1,7 +1,7 @@
 """The table of methods against class imbalance, see `ferlib.experiments.imbalance`: two sets, three seeds.
 
-    python benchmarks/remedies.py --backbone-weights tf_efficientnet_lite0.safetensors --work runs/remedies \
-        --out results/remedies
+    python benchmarks/imbalance_methods.py --backbone-weights tf_efficientnet_lite0.safetensors --work runs/imbalance \
+        --out results/imbalance
 
 Every (data, method, seed) leaves a run in the work folder and is not run again; a stopped one goes on at its last
 epoch. At the end, `--out`.json and .csv are made from what is there.
@@ -16,7 +16,7 @@ from ferlib.experiments import imbalance
 from ferlib.utils.atomic import write_json
 from ferlib.utils.commit import commit
 
-REMEDIES = [imbalance.PLAIN, *imbalance.imbalance_names()]  # as the table calls them
+METHODS = [imbalance.PLAIN, *imbalance.imbalance_names()]  # as the table calls them
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of runs and rows")
     parser.add_argument("--out", type=Path, required=True, help="results, without ending")
     parser.add_argument("--data", nargs="+", default=["ferplus", "facial_expressions"])
-    parser.add_argument("--remedies", nargs="+", default=REMEDIES, choices=REMEDIES)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> None:
         (data, method, seed)
         for seed in options.seeds  # a stopped comparison has whole seeds
         for data in sets
-        for method in options.remedies
+        for method in options.methods
         if method in imbalance.methods_for(sets[data])
     ]
     if lacking := sorted(sets.keys() - {data for data, _, _ in plans}):

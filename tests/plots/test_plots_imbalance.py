@@ -1,4 +1,4 @@
-"""Figures of remedies show the numbers they were given and name their units."""
+"""Figures of the methods against class imbalance show the numbers they were given and name their units."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from figures import titles, written
 from ferlib import plots
 
 
-def test_remedies():
+def test_imbalance_methods():
     rows = [
         ("one", "none", "macro_f1", None, None, None, None),
         ("one", "class_balanced", "macro_f1", 0.02, 0.01, 0.04, "better"),
@@ -19,8 +19,8 @@ def test_remedies():
         ("one", "focal", "accuracy", -0.02, -0.03, -0.01, "worse"),
         ("two", "focal", "macro_f1", 0.0, -0.1, 0.1, "no difference shown"),
     ]
-    columns = ["data", "remedy", "metric", *(f"minus_none_{end}" for end in ("value", "low", "high", "verdict"))]
-    figure = plots.remedies(pd.DataFrame(rows, columns=columns), ["macro_f1", "accuracy"])
+    columns = ["data", "method", "metric", *(f"minus_none_{end}" for end in ("value", "low", "high", "verdict"))]
+    figure = plots.imbalance_methods(pd.DataFrame(rows, columns=columns), ["macro_f1", "accuracy"])
     assert titles(figure) == [f"<b>{place}</b><br>{m}" for place in ("one", "two") for m in ("macro-F1", "accuracy")]
     first = figure.data[0]
     assert list(first.y) == ["class-balanced weights", "focal"]  # plain training is the zero line, not a row
@@ -32,7 +32,7 @@ def test_remedies():
     ranges = {tuple(axis.range) for axis in figure.select_xaxes()}
     assert len(ranges) == 1 and min(ranges)[0] < -10 and max(ranges)[1] > 10  # one scale for what is compared
     with_recall = pd.DataFrame([*rows, ("one", "weights", "recall_rarest", 0.3, 0.2, 0.5, "better")], columns=columns)
-    figure = plots.remedies(with_recall, ["macro_f1", "recall_rarest"])
+    figure = plots.imbalance_methods(with_recall, ["macro_f1", "recall_rarest"])
     first, second, *_ = figure.select_xaxes()
     assert second.range[1] > 50 > first.range[1]
     assert {axis.title.text for axis in figure.select_xaxes()} == {None, "points", "points, on another scale"}

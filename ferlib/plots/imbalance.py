@@ -1,4 +1,4 @@
-"""Chapter 1, remedies for unequal classes: what they bring, and the dial τ of one of them."""
+"""Chapter 1, methods against class imbalance: what they bring, and the dial τ of one of them."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -16,23 +16,25 @@ from ferlib.plots.style import METRIC_NAMES, legend_above, styled
 VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 
 
-def remedies(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
-    """Every remedy's difference to plain training with its interval: a row of panels a data set, a column a metric.
+def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
+    """Every method's difference to plain training with its interval: a row of panels a data set, a column a metric.
 
     Args:
-        table: `data`, `remedy`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
+        table: `data`, `method`, `metric`, and `minus_none_value`, `_low`, `_high` (shares) and `_verdict`.
         metrics: those to show. Panels of `METRICS` have one scale, others one in both rows.
     """
-    named = table.assign(remedy=table["remedy"].map(display_name))
+    named = table.assign(method=table["method"].map(display_name))
     panels = [
         (
             f"<b>{display_name(place)}</b><br>{METRIC_NAMES.get(metric, metric)}",
-            differences(named[(named["data"] == place) & (named["metric"] == metric)], "remedy", "minus_none"),
+            differences(named[(named["data"] == place) & (named["metric"] == metric)], "method", "minus_none"),
         )
         for place in dict.fromkeys(table["data"])
         for metric in metrics
     ]
-    figure = forest(panels, len(metrics), VERDICT_COLOURS, "What remedies add to plain training, 95 % intervals")
+    figure = forest(
+        panels, len(metrics), VERDICT_COLOURS, "What methods against imbalance add to plain training, 95 % intervals"
+    )
     scores = [metric for metric in metrics if metric in METRICS]
     for column, metric in enumerate(metrics, 1):
         alike = table[table["metric"].isin(scores if metric in scores else [metric])]
