@@ -225,7 +225,10 @@ def main() -> None:
     options = parser.parse_args()
     conditions = Conditions(options.faces, options.runs)
     report: dict = json.loads(options.out.read_text()) if options.out.exists() else {"entries": {}}
+    if report.get("digest", conditions.digest) != conditions.digest:
+        parser.error(f"{options.out} is of other faces, or of faces changed otherwise: give another --out")
     report |= {
+        "digest": conditions.digest,
         "command": f"python benchmarks/robustness.py --faces {options.faces} --out results/robustness.json",
         "faces": len(conditions.truth), "classes": list(CLASSES), "coverage": COVERAGE, "commit": commit(),
         "package": f"{PACKAGE.name} {PACKAGE.version}",

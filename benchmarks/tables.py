@@ -148,7 +148,11 @@ def training() -> str:
             f"{rates['some steps at once']:,}; step by step {rates['step by step']:,}; "
             f"image by image in a DataLoader with {augmentation['DataLoader workers']} workers {rates['DataLoader']:,}",
         ),
-        ("`fit` beside a bare PyTorch loop", f"{overhead['overhead']:+.1%} time (median of {overhead['runs']})"),
+        (
+            "`fit` beside a bare PyTorch loop",
+            f"{overhead['overhead']:+.1%} time (median of {overhead['runs']}, which lie between "
+            f"{min(overhead['all ratios']) - 1:+.0%} and {max(overhead['all ratios']) - 1:+.0%})",
+        ),
         ("largest memory, IVSA with FER2013", f"{memory['training IVSA with FER2013 in memory, MB']:,} MB"),
         (f"largest memory, building a cache of {faces} faces", f"{building} MB"),
         ("on a GPU", gpu_cell(speed["gpu"])),

@@ -47,3 +47,8 @@ NAMES = {
 def display_name(name: object) -> str:
     """A data set, model, backbone, method or metric as figures, tables and menus call it."""
     return NAMES.get(str(name), str(name).replace("_", " "))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: "1 face", "1,200 faces"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -120,6 +120,23 @@ def test_bad_files_get_a_sentence_and_the_next_one_works(page, photos):  # noqa:
         take_away(page)
 
 
+def test_a_photo_is_known_by_its_bytes_and_not_by_what_the_browser_takes_it_for(page, photos, tmp_path):  # noqa: F811
+    """The browser knows no type for an iPhone's IMG_1.HEIC, and another one for a film."""
+    upload(page, shutil.copy(photos / "photo.tiff", tmp_path / "IMG_1.HEIC"))
+    sync_api.expect(page.locator("#report .face")).to_have_count(1)
+    take_away(page)
+    upload(page, shutil.copy(photos / "text.jpg", tmp_path / "holiday.mp4"))
+    sync_api.expect(page.get_by_role("alert").filter(has_text="Films are looked at in the tab")).to_be_visible()
+    take_away(page)
+    dropped = page.evaluate_handle("""async (address) => {
+        const bytes = await (await fetch(address)).blob(), data = new DataTransfer();
+        data.items.add(new File([bytes], "IMG_2.HEIC"));
+        return data;
+    }""", page.locator("#examples img").first.get_attribute("src"))  # fmt: skip
+    page.locator("#photo button").first.dispatch_event("drop", {"dataTransfer": dropped})
+    sync_api.expect(page.locator("#report .face")).to_have_count(1)
+
+
 def test_odd_files_are_shown_upright(page, photos):  # noqa: F811
     for name in GOOD:
         upload(page, photos / name)

@@ -334,6 +334,20 @@ def test_every_file_of_an_upload_needs_room(served, folder, url, monkeypatch):  
     assert send(url, 3).status_code == 200
 
 
+def test_an_upload_that_only_announces_much_takes_no_room_from_others(served, folder, url, monkeypatch):  # noqa: F811
+    uploads = served.page.uploads
+    monkeypatch.setattr(uploads, "max_bytes", sum(path.stat().st_size for path in all_files(folder)) + 40_000_000)
+    monkeypatch.setattr(uploads, "_counted", -100.0)
+    lines = connections(url, 3)
+    for line in lines:
+        line.sendall(START + b"Content-Length: 39000000\r\n\r\n--x")
+    time.sleep(0.5)
+    assert send(url).status_code == 200
+    assert send(url, size=21_000_000).status_code == 503  # what is coming of the others counts while it comes
+    for line in lines:
+        line.close()
+
+
 def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F811
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert httpx.post(f"{url}gradio_api/upload", content=iter([b"--x"]), headers=headers).status_code == 411
@@ -389,12 +403,12 @@ def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch,
 def test_a_request_that_drips_ends_too(url, monkeypatch):  # noqa: F811
     """A byte comes every now and then, always before it counts as silent."""
     monkeypatch.setattr(middleware, "SILENCE", 1.0)
-    monkeypatch.setattr(middleware, "SLOWEST", 1e9)
     call = b"POST /gradio_api/run/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     lines = connections(url, 2)
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    for line, head, body in zip(lines, (START, call), (part, b"{"), strict=True):
-        line.sendall(head + b"Content-Length: 1000\r\n\r\n" + body)
+    line, other = lines
+    line.sendall(START + b"Content-Length: 900000000\r\n\r\n" + part)
+    other.sendall(call + b"Content-Length: 900000\r\n\r\n{")
     began = time.monotonic()
     while lines:
         answered, _, _ = select.select(lines, [], [], 0.3)

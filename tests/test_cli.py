@@ -383,7 +383,7 @@ def test_the_audit_keeps_the_epoch_that_the_runs_recipe_kept(face_folder, their_
     for gives in ("62.0%", "64.0%"):
         assert main([*command, "--audit", "--history", str(history)]) == 0
         assert f"would have claimed 64.0% where validation gives {gives}." in capsys.readouterr().out
-        (tmp_path / "recipe.json").write_text('{"patience": 5, "patience_on": "score", "least_gain": 0.003}')
+        (tmp_path / "recipe.json").write_text('{"method": "my_own", "least_gain": 0.003}')
 
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")

@@ -99,7 +99,7 @@ def test_label_says_what_it_did_not_read_and_which_class_is_a_slip(tmp_path, por
     command = ["label", str(photos), "--out", str(tmp_path / "faces"), "--classes", "suprise", "tired"]
     assert main(command) == 0
     text, notes = capsys.readouterr()
-    assert "1 faces in 1 photos" in text and "not used: caf\\udce9.jpg: " in text
+    assert "1 face in 1 photo, nobody named" in text and "not used: caf\\udce9.jpg: " in text
     assert "note: files that are not read: 1 .mov\n" in notes and "did you mean surprise by 'suprise'?" in notes
 
 

@@ -78,6 +78,7 @@ def test_a_data_set_without_files_of_its_own_is_its_folder(synthetic_faces, tmp_
         load_dataset("mine")
     (tmp_path / "second" / "data" / "mine").mkdir(parents=True)
     assert find_dataset("mine") == tmp_path / "second" / "data" / "mine"
+    assert find_dataset("mine", tmp_path / "first") == tmp_path / "first"  # a root that is given may be the set itself
     assert load_dataset("mine") is synthetic_faces
 
 

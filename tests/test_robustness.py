@@ -56,11 +56,22 @@ def test_the_corruptions_are_asked_for_from_any_folder(tmp_path, monkeypatch):
 def test_the_noise_of_a_face_is_as_strong_as_that_of_one_channel(face, monkeypatch):
     """The package gives three channels, each with noise of its own; their mean would be quieter."""
     noisy = np.random.default_rng(0).normal(128, 40, (48, 48, 3)).clip(0, 255).astype(np.uint8)
-    package = SimpleNamespace(corrupt=lambda face, strength, name: noisy, get_corruption_names=lambda: [])
+    seeds = []
+
+    def corrupt(face, strength, name, seed=None):
+        seeds.append(seed)
+        return noisy
+
+    package = SimpleNamespace(corrupt=corrupt, get_corruption_names=lambda: [])
     monkeypatch.setitem(sys.modules, "imagecorruptions", package)
     monkeypatch.delitem(sys.modules, "corrupt_faces", raising=False)
     corrupted = importlib.import_module("corrupt_faces").corrupted
-    assert corrupted(face, "gaussian_noise", 3).std() > 0.95 * noisy[..., 0].std()
+    assert corrupted(face, "gaussian_noise", 3, 0).std() > 0.95 * noisy[..., 0].std()
+    for number in (0, 1):
+        corrupted(face, "impulse_noise", 3, number)
+        corrupted(face, "glass_blur", 3, number)
+    assert seeds[0] is None and None not in seeds[1:]  # those of the package that are deaf to numpy's seed get one
+    assert seeds[1] == seeds[2] != seeds[3] == seeds[4]  # and every face another
 
 
 def test_stronger_is_darker_and_more_tilted(face):

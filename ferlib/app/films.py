@@ -27,7 +27,8 @@ _READABLE = "MP4, MOV, WebM, MKV and AVI can be read"
 _BEGINNINGS = {"mov": rb".{4}(ftyp|moov|wide|mdat)", "matroska": rb"\x1aE\xdf\xa3", "avi": rb"RIFF.{4}AVI "}
 LOOKS = 10  # at most, at a second of film
 MOST_SECONDS = 120.0  # of a film that are looked at
-MOST_FRAMES = 30_000  # of a film that are decoded: of 240 a second, those of so many seconds
+FASTEST = 240  # frames a second; a film that says more has a clock that cannot be true
+MOST_FRAMES = 30_000  # of a film that are decoded: at that rate, those of so many seconds
 MOST_TRACKS = 12  # faces that are shown: those that are seen longest
 _SHORTEST = 0.3  # seconds; who is seen for less passes by
 _FACE = 96  # side of a face's picture in pixels
@@ -86,12 +87,16 @@ def require_film(file: BinaryIO, name: str) -> str:
 
 
 class _FewFrames(VideoReader):
-    """A reader that gives `LOOKS` frames a second at most, by their own times; after `MOST_FRAMES` any."""
+    """A reader that gives `LOOKS` frames a second at most, by their own times; after `MOST_FRAMES`, or stopped, any."""
+
+    def __init__(self, path: Path, demuxer: str, stopped: Callable[[], bool]):
+        super().__init__(path, live=False, demuxer=demuxer)
+        self.stopped = stopped
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         due = 0.0
         for frame in super().frames(every):
-            if frame.time >= due or frame.number >= MOST_FRAMES:
+            if frame.time >= due or frame.number >= MOST_FRAMES or self.stopped():
                 due = frame.time + 0.9 / LOOKS  # times are not exact
                 yield frame
 
@@ -113,8 +118,9 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
     table, clearest, remark = VideoTable(predictor.classes), dict[int, tuple[float, np.ndarray]](), ""
     try:
         following = VideoPredictor(predictor)
-        with _FewFrames(path, live=False, demuxer=demuxer) as reader:
-            for frame in following.frames(reader, max(1, math.ceil(round(reader.rate / LOOKS, 1)))):
+        with _FewFrames(path, demuxer, stopped) as reader:
+            every = math.ceil(round(min(reader.rate, FASTEST) / LOOKS, 1))
+            for frame in following.frames(reader, max(1, every)):
                 if frame.time >= MOST_SECONDS or frame.number >= MOST_FRAMES:
                     remark = f"Only its first {min(frame.time, MOST_SECONDS):.0f} seconds were looked at."
                     break

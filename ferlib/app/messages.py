@@ -129,6 +129,11 @@ def in_brief(title: str, report: "Report") -> list[str]:
     accuracy = report["metrics"]["accuracy"]
     recalls = {name: row["recall"] for name, row in report["per_class"].items()}
     best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
+    calibration = (
+        f"Its probabilities are {values['ece'] * 100:.1f} percentage points off on average (calibration error)."
+        if "ece" in values
+        else "How far off its probabilities are was not measured since it was calibrated last."
+    )
     return [
         f"**{title}** knows {len(recalls)} expressions and looks at one face at a time.",
         f"It is right for **{percent(values['accuracy'])}** of {report['faces']:,} test faces of "
@@ -136,7 +141,7 @@ def in_brief(title: str, report: "Report") -> list[str]:
         f"({percent(accuracy['low'])} to {percent(accuracy['high'])} with 95 % confidence).",
         f"Each expression counting alike it is {percent(values['balanced_accuracy'])}: best at {best} "
         f"({percent(recalls[best])} found), worst at {worst} ({percent(recalls[worst])}).",
-        f"Its probabilities are {values['ece'] * 100:.1f} percentage points off on average (calibration error).",
+        calibration,
         "Not for judging people: an expression in a picture is not a feeling, and the model errs, for some people more "
         "than for others.",
     ]

@@ -50,7 +50,8 @@ HELD = 100_000_000  # bytes of all of these at a time
 UPLOADING = 64  # uploads at a time: a class that begins together, and some that are slow
 CALLING = 64  # calls at a time whose body has not come yet
 SILENCE = 20  # seconds without a byte, after which a request that has begun is given up ...
-SLOWEST = 100_000  # bytes a second; ... and the time for which a whole body may come, `SILENCE` aside
+SLOWEST = 100_000  # bytes a second, `SILENCE` aside; ... or that has come more slowly so far
+PIECE = 10_000_000  # bytes of an upload for which room is kept before they come
 NO_ROOM = "There is no room for more pictures right now. Please try again in a few minutes."
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -187,13 +188,13 @@ class Gate:
         """Let an upload in if there is a place for it and room, before a byte of it is kept."""
         size = self._size(headers, MAX_REQUEST)
         async with self.uploading.some():
-            if not await anyio.to_thread.run_sync(self.uploads.admit, size):
+            stream = UploadStream(headers.get("content-type", ""), Arriving(receive), size, send, self.uploads)
+            if not await stream.has_room(files=1):
                 raise Refused(503, NO_ROOM)
-            stream = UploadStream(headers.get("content-type", ""), Arriving(receive, size), send, self.uploads)
             try:
                 await stream.through(self.app, scope)
             finally:
-                self.uploads.ended(size, stream.files)
+                self.uploads.ended(stream.room, stream.files)
 
     def _with_headers(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -225,40 +226,56 @@ class Places:
 class Arriving:
     """`receive` for a body that may not take for ever.
 
-    Calling it raises `TimeoutError` when nothing comes for `SILENCE` seconds, or the whole comes slower than `SLOWEST`.
+    Calling it raises `TimeoutError` when nothing comes for `SILENCE` seconds, or all so far came slower than `SLOWEST`.
+
+    Attributes:
+        received: bytes that have come.
 
     Args:
         receive: what comes from the client.
-        size: of the body in bytes, at most.
     """
 
-    def __init__(self, receive: Receive, size: int):
-        self.receive, self.end = receive, time.monotonic() + SILENCE + size / SLOWEST
+    def __init__(self, receive: Receive):
+        self.receive, self.begun, self.received = receive, time.monotonic(), 0
 
     async def __call__(self) -> Message:
         """The next part."""
-        return await asyncio.wait_for(self.receive(), min(SILENCE, self.end - time.monotonic()))
+        end = self.begun + SILENCE + self.received / SLOWEST
+        message = await asyncio.wait_for(self.receive(), min(SILENCE, end - time.monotonic()))
+        self.received += len(message.get("body", b""))
+        return message
 
 
 class UploadStream:
     """An upload on its way to the page, which ends if there is no room for its files or if it does not go on.
 
     Attributes:
-        files: for which there is room in `uploads`; one to begin with.
+        files, room: files and bytes for which there is room in `uploads`.
 
     Args:
         content_type: of the request; names the line between the parts.
         receive: what comes from the client, in time.
+        size: of the request in bytes.
         send: what goes to it.
         uploads: where its files will lie.
     """
 
-    def __init__(self, content_type: str, receive: Arriving, send: Send, uploads: Uploads):
+    def __init__(self, content_type: str, receive: Arriving, size: int, send: Send, uploads: Uploads):
         _, options = parse_options_header(content_type)
         self.line = b"--" + options[b"boundary"] if options.get(b"boundary") else None
         self.parts, self.end, self.more = 0, b"", True
-        self.receive, self.send, self.uploads, self.files = receive, send, uploads, 1
+        self.receive, self.size, self.send, self.uploads = receive, size, send, uploads
+        self.files = self.room = 0
         self.refusal: Refused | None = None
+
+    async def has_room(self, files: int) -> bool:
+        """Keep room for so many files in all, and for what may come next; False where there is none."""
+        files = max(files - self.files, 0)
+        room = max(min(self.size, self.receive.received + PIECE) - self.room, 0)
+        if not await anyio.to_thread.run_sync(self.uploads.admit, room, files):
+            return False
+        self.files, self.room = self.files + files, self.room + room
+        return True
 
     async def through(self, app: ASGIApp, scope: Scope) -> None:
         """Have the application take it.
@@ -291,11 +308,9 @@ class UploadStream:
             self.end = new[max(0, len(new) - len(self.line) + 1) :]
         if self.parts > MOST_FILES + 1:  # the last line ends the last part
             return self._over(Refused(413, f"At most {MOST_FILES} pictures can be sent at once."))
-        further = self.parts - 1 - self.files
-        if further > 0:
-            if not await anyio.to_thread.run_sync(self.uploads.admit, 0, further):
-                return self._over(Refused(503, NO_ROOM))
-            self.files += further
+        more_files, short = self.parts - 1 > self.files, self.room < min(self.size, self.receive.received + PIECE // 2)
+        if (more_files or short) and not await self.has_room(self.parts - 1):
+            return self._over(Refused(503, NO_ROOM))
         return message
 
     def _over(self, refusal: Refused) -> Message:
@@ -311,7 +326,7 @@ class UploadStream:
 
 async def _body(receive: Receive, most: int) -> bytes:
     """The whole body of a request, of at most so many bytes, if it comes in time."""
-    receive = Arriving(receive, most)
+    receive = Arriving(receive)
     body, more = bytearray(), True
     while more:
         try:

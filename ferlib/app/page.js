@@ -43,6 +43,26 @@
     target.closest(".opacity")?.closest(".report").style.setProperty("--opacity", target.value);
   });
 
+  // a photo is known by its bytes, on the server: Gradio asks the browser, which does not know IMG_1.HEIC
+  const asImages = (files) =>
+    [...files].map((file) => (file.type.startsWith("image/") ? file : new File([file], file.name, { type: "image/x-unknown" })));
+  const hand = (input, files) => {
+    const given = new DataTransfer();
+    for (const file of asImages(files)) given.items.add(file);
+    input.files = given.files;
+  };
+  document.addEventListener("change", ({ target }) => {
+    if (target.matches?.(":is(#photo, #face) input[type=file]")) hand(target, target.files);
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const input = event.target.closest?.(":is(#photo, #face)")?.querySelector("input[type=file]");
+    if (!input || [...event.dataTransfer.files].every((file) => file.type.startsWith("image/"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    hand(input, event.dataTransfer.files);
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
+
   // a format that the browser does not show, as TIFF, is read all the same
   for (const kind of ["error", "load"]) {
     const mark = ({ target }) => target.matches?.(":is(#photo, #face) img") && target.classList.toggle("broken", kind === "error");

@@ -73,7 +73,7 @@ Gesicht gespeichert.
     ("Webcam", "Webcam", "摄像头"),
     ("Many photos and videos", "Viele Fotos und Videos", "多张照片和视频"),
     ("Neighbours", "Nachbarn", "旁边的脸"),
-    ("About", "Über", "关于"),
+    ("About", "Info", "关于"),
     ("Your photo", "Dein Foto", "你的照片"),
     ("Photos and videos", "Fotos und Videos", "照片和视频"),
     ("Look at all of them", "Alle ansehen", "全部查看"),

@@ -126,7 +126,7 @@ class Uploads:
             if time.monotonic() - self._counted > RECOUNT:
                 self._count()
             coming = self._coming[0] + size, self._coming[1] + files
-            if not self._fits(*coming):
+            if not self._fits(*coming) and coming[0] <= self.max_bytes and coming[1] <= self.max_files:
                 delete_oldest(self.folder, self._kept, self.max_bytes - coming[0], self.max_files - coming[1], NEEDED)
                 self._count()
             if fits := self._fits(*coming):

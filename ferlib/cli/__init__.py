@@ -66,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands; each sets `run`, which takes the parsed options and returns the exit code."""
     parser = argparse.ArgumentParser(prog="ferlib", description="Facial expression recognition, honestly measured.")
     parser.add_argument("--debug", action="store_true", help="show where an error came from (before COMMAND)")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=lambda _: print(parser.format_help(), end="") or 2)  # without a command
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in COMMANDS:
         add(commands)
     return parser

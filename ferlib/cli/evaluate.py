@@ -155,14 +155,14 @@ def _history(path: Path) -> "tuple[pd.DataFrame, float]":
     import pandas as pd
 
     from ferlib.evaluation.audit import selection_bias
-    from ferlib.training.recipes import read_recipe
+    from ferlib.evaluation.kept_epoch import recorded_gain
 
     try:
         history = pd.read_csv(path)
     except ValueError as error:
         raise UserError(f"{path} is not the history of a run ({error})") from error
     recipe = path.parent / "recipe.json"
-    least_gain = read_recipe(recipe).kept_gain if recipe.is_file() else 0.0
+    least_gain = recorded_gain(recipe) if recipe.is_file() else 0.0
     selection_bias(history, least_gain=least_gain)
     return history, least_gain
 

@@ -1,8 +1,11 @@
 """`python -m ferlib label`: from photos to faces in folders, a class each, as a model proposes; people correct it."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
+
+from ferlib.names import counted
 
 
 def add_label(commands: argparse._SubParsersAction) -> None:
@@ -44,15 +47,16 @@ def run_label(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     found, problems = table[table["file"] != ""], table[table["problem"] != ""]
     people = found["person"].where(found["person"] != "").nunique()
-    who = f"{people:,} people" if people else "nobody named (photos in one folder a person would say who)"
-    print(f"{len(found):,} faces in {found['photo'].nunique():,} photos, {who}, in {options.out}")
+    who = "1 person" if people == 1 else f"{people:,} people" if people else "nobody named"
+    who += "" if people else " (photos in one folder a person would say who)"
+    print(f"{counted(len(found), 'face')} in {counted(found['photo'].nunique(), 'photo')}, {who}, in {options.out}")
     for name, count in found["proposed"].replace("", UNSORTED).value_counts().items():
         print(f"  {name:<12} {count:>6,}")
     for row in problems.itertuples():
         print(f"  not used: {row.photo}: {row.problem}".encode(errors="backslashreplace").decode())  # broken bytes
     print(
         f"Now move what is wrong to the right folder; {options.out / PROPOSALS} lists the least sure faces first. "
-        f"Then: python -m ferlib train convcut --data folder --root {options.out} --out runs/mine "
+        f"Then: python -m ferlib train convcut --data folder --root {shlex.quote(str(options.out))} --out runs/mine "
         "--backbone-weights convcut_ferplus --set backbone=tf_efficientnet_lite0 input_size=112 grey=true "
         "epochs=16 schedule=onecycle"
     )

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from ferlib.errors import UserError
+from ferlib.names import counted
 
 
 def add_bulk_options(predict: argparse.ArgumentParser) -> None:
@@ -47,10 +48,10 @@ def run_bulk(options: argparse.Namespace) -> int:
         min_face=options.min_face,
     )
     before = f", {summary.before:,} of them before" if summary.before else ""
-    print(f"{options.out}: {summary.photos:,} photos{before}")
+    print(f"{options.out}: {counted(summary.photos, 'photo')}{before}")
     if summary.photos > summary.before:
-        now = f"{summary.faces:,} faces, {summary.errors:,} photos without one, {summary.rate:.1f} photos/s"
-        print(f"in this run {now}")
+        found = f"{counted(summary.faces, 'face')}, {counted(summary.errors, 'photo')} without one"
+        print(f"in this run {found}, {summary.rate:.1f} photos/s")
     sys.stdout.flush()
     return 0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ferlib.cli.wanted_faces import add_wanted_faces
 from ferlib.errors import UserError
+from ferlib.names import counted
 from ferlib.utils.atomic import atomic_write, require_writable
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _print_summary(table: "VideoTable", reader: "VideoReader", form: str) -> Non
         print(json.dumps(whole))
         return
     dropped = f", {reader.dropped} dropped" if reader.live else ""
-    print(f"{reader.name}: {table.seconds:.1f} s, {reader.read} frames, {table.frames} looked at{dropped}")
+    print(f"{reader.name}: {table.seconds:.1f} s, {counted(reader.read, 'frame')}, {table.frames:,} looked at{dropped}")
     row = "{:>5} {:>8} {:>8} {:>8}  {}".format
     if tracks:
         print(row("face", "from", "to", "seconds", "seconds of every expression; warnings"))

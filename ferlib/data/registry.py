@@ -120,7 +120,7 @@ def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
     candidates = [
         place
         for base in data_roots(root)
-        for place in (find_path(base, source.folder), base if source.needs else None)
+        for place in (find_path(base, source.folder), base if source.needs or root is not None else None)
         if place
     ]
     complete = (p for p in candidates if all(any(find_path(p, file) for file in files) for files in source.needs))

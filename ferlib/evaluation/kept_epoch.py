@@ -1,9 +1,14 @@
 """The epoch of a training that is kept."""
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+
+from ferlib.errors import UserError
+from ferlib.utils.old_names import renamed_fields
 
 
 def best_epoch(history: pd.DataFrame, select_by: str = "accuracy", least_gain: float = 0.0) -> int:
@@ -28,3 +33,18 @@ def epochs_without_gain(scores: Sequence[float], least_gain: float = 0.0) -> lis
         best = score if waited == 0 else best
         counts.append(waited)
     return counts
+
+
+def recorded_gain(recipe: Path) -> float:
+    """The least gain by which a run kept an epoch, from its recipe.json, whatever method or model that names.
+
+    It is 0 where the file says nothing of it.
+
+    Raises:
+        UserError: it is not JSON, or the gain is no number.
+    """
+    try:
+        recorded = renamed_fields(json.loads(recipe.read_text()))
+        return float(recorded.get("least_gain", 0)) if recorded.get("patience_on", "score") == "score" else 0.0
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{recipe} is not a recipe ({error})") from error

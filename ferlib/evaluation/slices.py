@@ -202,6 +202,8 @@ def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
     """
     names = {name: str(name).strip() for name in table}
     table = table.rename(columns={old: new.lower() if new.lower() in KEYS else new for old, new in names.items()})
+    if (same := table.columns[table.columns.duplicated()]).size:
+        raise UserError(f"the table has two columns {same[0]}")
     keys = [key for key in KEYS if key in table and key in faces.frame]
     if not keys:
         has = [key for key in KEYS if key in faces.frame]
@@ -210,15 +212,17 @@ def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(map(repr, table))}. Was it saved with other separators than commas?"
         )
     key, *others = keys
+    has = str(table[key].iloc[0]) if len(table) else "nothing"
+    if key == "row":  # one line that is no number makes words of a whole column
+        table = table.assign(row=pd.to_numeric(table[key], errors="coerce"))
     table = table.dropna(subset=[key]).drop(columns=others)
     if (twice := table.loc[table[key].duplicated(), key]).size:
-        raise UserError(f"the table names {key} {twice.iloc[0]} twice")
+        raise UserError(f"the table names {key} {str(twice.iloc[0]).removesuffix('.0')} twice")
     found = table.set_index(key).reindex(faces.frame[key])
     if not faces.frame[key].isin(table[key]).any():
         raise UserError(
-            f"the table's column {key} names none of the {len(faces):,} faces; it has "
-            f"{', '.join(map(repr, table[key].head(1).tolist())) or 'nothing'}, where {faces.name} has "
-            f"{faces.frame[key].iloc[0]!r}"
+            f"the table's column {key} names none of the {len(faces):,} faces; it has {has}, where {faces.name} has "
+            f"{faces.frame[key].iloc[0]}"
         )
     if found.empty:
         raise UserError(f"the table has no column beside {key}")

@@ -74,7 +74,7 @@ class LoggedRun:
         return (self.predicted[split, str(batching)] == self.labels[split]).mean(axis=1)
 
     def best_epoch(self, split: str, batching: Batching) -> int:
-        """The epoch (from 0) with the highest accuracy, the last of equals, as `fit` chooses; "last": the last."""
+        """The epoch (from 0) with the highest accuracy, the last of equals; "last": the last epoch."""
         if split == "last":
             return len(self.predicted["test", str(batching)]) - 1
         accuracy = self.accuracy(split, batching)

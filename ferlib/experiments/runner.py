@@ -236,7 +236,7 @@ def judge_runs(
     """
     epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
     if ten_crops:  # of the networks that were kept; a GPU may judge in another precision than it is watched in
-        epochs = [best_epoch(run.history) for run in runs.values()]
+        epochs = [best_epoch(run.history, least_gain=run.kept_gain) for run in runs.values()]
         predicted = [run.ten_crops for run in runs.values() if run.ten_crops is not None]
     else:
         found = zip(runs.values(), epochs, strict=True)

@@ -54,7 +54,11 @@ def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """
     own = table[table["metric"] == metric]
     names = list(dict.fromkeys(own["row"]))
-    looks = dict(zip([n for n in names if n != "plain"], zip(LINES, SYMBOLS, strict=True), strict=False))
+    others = [name for name in names if name != "plain"]
+    looks = {
+        name: (LINES[place % len(LINES)], SYMBOLS[(place + place // len(LINES)) % len(SYMBOLS)])
+        for place, name in enumerate(others)
+    }
     figure = _panels(own, "backbone")
     for column, part in _columns(own, "backbone"):
         for place, name in enumerate(names):

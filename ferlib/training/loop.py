@@ -303,7 +303,8 @@ class _Run:
     def judge(self, epoch: int, figures: dict[str, float], began: float) -> None:
         """Add the epoch's validation metrics to the history, and keep its model in best/ if it is the best so far."""
         if self.accelerator.num_processes > 1:  # each has batch-norm statistics of its own
-            broadcast([*self.model.buffers(), *(self.ema_model.buffers() if self.ema_model else ())])
+            parts = (self.model, self.ema_model, self.method)
+            broadcast([buffer for part in parts if part for buffer in part.buffers()])
         with shifted(self.candidate, self.method.logit_shift):  # in what is judged and kept, not in what is trained on
             batches = judging_batches(self.judged_source.labels, self.candidate, self.recipe)
             with self._autocast():

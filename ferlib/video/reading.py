@@ -264,7 +264,7 @@ def _length(container: "av.container.InputContainer", stream: "av.VideoStream") 
     if parts := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", told):
         hours, minutes, seconds = map(float, parts.groups())
         end = 3600 * hours + 60 * minutes + seconds
-    elif container.duration:
+    elif container.duration and len(container.streams) == 1:  # it is the longest of all streams
         end = container.duration / av.time_base
     else:
         return None

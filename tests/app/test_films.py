@@ -153,7 +153,9 @@ def test_a_film_that_cannot_be_read_is_told_which_can(name):
         require_film(io.BytesIO(b"\x00\x00\x01\xba and what follows"), name)
 
 
-@pytest.mark.parametrize(("rate", "every"), [(24, 3), (25, 3), (29.97, 3), (10.01, 1), (5, 1), (60, 6), (1 / 3, 1)])
+@pytest.mark.parametrize(
+    ("rate", "every"), [(24, 3), (25, 3), (29.97, 3), (10.01, 1), (5, 1), (60, 6), (1 / 3, 1), (1e6, 24)]
+)
 def test_a_film_is_looked_at_no_more_than_ten_times_a_second(path, predictor, monkeypatch, rate, every):
     def enter(reader):
         reader.rate = rate
@@ -180,3 +182,11 @@ def test_the_looks_at_a_film_are_few_whatever_its_rate(path, predictor, monkeypa
     monkeypatch.setattr(VideoPredictor, "_judge", lambda *args: looked_at.append(args[1].time) or find(*args))
     _, film = watched(path, predictor)
     assert len(looked_at) in looks and film.remark == remark
+
+
+def test_a_film_whose_clock_stands_still_can_be_stopped(path, predictor, monkeypatch):
+    grey, read = np.full((64, 96, 3), 90, np.uint8), []
+    frames = (read.append(number) or Frame(number, 0.0, grey) for number in range(40_000))
+    monkeypatch.setattr(VideoReader, "frames", lambda *_: frames)
+    _, film = watched(path, predictor, stopped=lambda: len(read) >= 50)
+    assert film.remark == "It was stopped here." and len(read) < 100

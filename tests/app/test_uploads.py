@@ -83,3 +83,11 @@ def test_uploads_that_have_not_ended_take_room_too(tmp_path):
     assert not uploads.admit(90)
     uploads.ended(90)
     assert [uploads.admit(10, 3), uploads.admit(0, 2), uploads.admit(0, 1)] == [True, False, True]  # nothing came of it
+
+
+def test_nothing_is_deleted_for_an_upload_that_cannot_have_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("ferlib.app.uploads.NEEDED", -1)  # seconds: what lies there may go
+    (tmp_path / "picture.jpg").write_bytes(b"x" * 50)
+    uploads = Uploads(tmp_path, max_bytes=100)
+    assert not uploads.admit(101) and (tmp_path / "picture.jpg").exists()
+    assert uploads.admit(60) and not (tmp_path / "picture.jpg").exists()

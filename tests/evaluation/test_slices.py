@@ -199,7 +199,8 @@ def test_a_file_that_does_not_fit_is_one_sentence(synthetic_faces, tmp_path, con
     [
         ({"name": [1]}, "needs a column row"),
         ({"row": [1, 1], "a": [1, 2]}, "names row 1 twice"),
-        ({"row": [10**6], "a": [1]}, "names none of the"),
+        ({"row": [10**6], "a": [1]}, r"names none of the .* faces; it has 1000000, where synthetic has \d+$"),
+        ({"row": [1], "Row ": [1], "a": [1]}, "has two columns row"),
         ({"row": "all"}, "has no column beside row"),
     ],
 )
@@ -208,6 +209,12 @@ def test_a_table_that_does_not_fit_is_one_sentence(synthetic_faces, table, sente
         table = {"row": synthetic_faces.frame["row"]}
     with pytest.raises(UserError, match=sentence):
         matched_columns(synthetic_faces, pd.DataFrame(table))
+
+
+def test_a_line_whose_row_is_no_number_leaves_the_others_in_place(synthetic_faces):
+    rows = synthetic_faces.frame["row"].tolist()
+    table = pd.DataFrame({"row": [*map(str, rows), "total"], "number": range(len(rows) + 1)})
+    assert matched_columns(synthetic_faces, table)["number"].tolist() == list(range(len(rows)))
 
 
 def test_no_table_is_one_sentence(synthetic_faces, tmp_path):

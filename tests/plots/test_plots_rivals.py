@@ -76,7 +76,7 @@ def test_noise_lines():
 
 
 def test_every_method_with_flipped_labels_has_a_look_of_its_own():
-    names = [rival.name for rival in RIVALS if rival.with_noise is not None]
+    names = [rival.name for rival in RIVALS if rival.with_noise is not None] + ["one of ours", "and another"]
     table = methods_table([entry(rows=("plain", "SCN"))]).assign(flipped=0.1)
     every = [table[table["row"] == ("plain" if name == "plain" else "SCN")].assign(row=name) for name in names]
     figure = plots.noise_lines(pd.concat(every))

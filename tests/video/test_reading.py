@@ -105,12 +105,13 @@ def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int 
     return path
 
 
-@pytest.mark.parametrize(("form", "sound"), [("mp4", 0.0), ("matroska", 0.0), ("matroska", 20.0)])
+@pytest.mark.parametrize(("form", "sound"), [("mp4", 0.0), ("matroska", 0.0), ("matroska", 20.0), ("flv", 30.0)])
 def test_a_whole_film_is_not_called_cut_short(tmp_path, form, sound):
     """Its last picture stands for two seconds; its sound may outlast it."""
     film = write_other(tmp_path / "slow", form, "libx264", [gradient(n) for n in range(8)], Fraction(1, 2), sound)
     frames, reader = frames_of(film)
-    assert len(frames) == 8 and reader.seconds == pytest.approx(16) and reader.trouble is None
+    assert len(frames) == 8 and reader.trouble is None
+    assert reader.seconds is None if form == "flv" else reader.seconds == pytest.approx(16)
 
 
 def test_a_film_that_is_cut_short_or_damaged_gives_what_it_has(tmp_path):

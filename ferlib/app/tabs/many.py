@@ -20,6 +20,7 @@ from ferlib.app.tabs.base import PRIVATE, RAW, Tab, file_name
 from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
 from ferlib.app.translations import LEAD, LEAD_WITH_FILMS, say
 from ferlib.errors import UserError
+from ferlib.names import counted
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.utils.packages import is_installed
 
@@ -172,10 +173,6 @@ def without_pixels(result: ImagePrediction) -> ImagePrediction:
     return replace(result, faces=tuple(replace(face, crop=NO_PIXELS) for face in result.faces))
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 @dataclass
 class Work:
     """Many photos and films, and what has been seen in them so far.
@@ -212,7 +209,7 @@ class Work:
         left = self.number - len(self.results) - len(self.films)
         said = [
             self._seen(),
-            f"Stopped: {_number(left, 'file')} {'was' if left == 1 else 'were'} not looked at" if left else "",
+            f"Stopped: {counted(left, 'file')} {'was' if left == 1 else 'were'} not looked at" if left else "",
             f"Only the first {MOST_FILES} files were looked at" if sent > MOST_FILES else "",
         ]
         text, chart = ". ".join(filter(None, said)), totals_chart(totals(self.results))
@@ -222,6 +219,6 @@ class Work:
         """ "9 photos, 10 faces, 3 films; 2 files without a result"; "" where nothing was looked at."""
         photos = sum(result.error is None for result in self.results)
         faces, films, bad = totals(self.results).total(), len(self.films), len(self.results) - photos
-        seen = [_number(photos, "photo"), _number(faces, "face")] if photos else []
-        seen += [_number(films, "film")] if films else []
-        return "; ".join(filter(None, [", ".join(seen), f"{_number(bad, 'file')} without a result" if bad else ""]))
+        seen = [counted(photos, "photo"), counted(faces, "face")] if photos else []
+        seen += [counted(films, "film")] if films else []
+        return "; ".join(filter(None, [", ".join(seen), f"{counted(bad, 'file')} without a result" if bad else ""]))

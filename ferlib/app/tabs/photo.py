@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from ferlib.app.films import is_film
 from ferlib.app.html import WELCOME, boxed, problem, report
 from ferlib.app.messages import METHOD_TITLES
 from ferlib.app.model_choices import model_choices, model_title
@@ -20,6 +21,7 @@ SCROLL = """() => {
   if (innerWidth < 768 && result.querySelector(".face, .problem")) result.scrollIntoView({ behavior });
 }"""
 NO_OTHER = "no other model", ""
+FILM = "Films are looked at in the tab “Many photos and videos”."
 
 
 class PhotoTab(Tab):
@@ -67,6 +69,8 @@ class PhotoTab(Tab):
         names += [other] if other and other not in names else []
         try:
             with self.service.look(self.uploads.sent(image), *names, explain=method) as results:
+                if results[0].image is None and is_film(str(image.get("path"))):
+                    return "", problem(results[0].error or "", FILM, unreadable=True)
                 return boxed(results[0]), report(results, [model_title(name) for name in names], method)
         except (NoAnswer, UserError) as error:
             return "", problem(str(error), AGAIN)

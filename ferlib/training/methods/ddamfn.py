@@ -30,6 +30,10 @@ class DDAMFNSettings(MethodSettings):
         super().__post_init__()
         check_range(self, 0, math.inf, "diversity")
 
+    @property
+    def least_batch(self) -> int:
+        return 2
+
 
 class DDAMFNLoss(Method):
     """DDAMFN (Zhang et al. 2023): CE + 0.1 / D, D the mean squared difference of the attention heads' maps.
