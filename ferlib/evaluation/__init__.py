@@ -1,1 +1,1 @@
-"""Chapter 4: honest evaluation."""
+"""Chapter 5: honest evaluation."""

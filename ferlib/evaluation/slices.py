@@ -212,7 +212,7 @@ def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(map(repr, table))}. Was it saved with other separators than commas?"
         )
     key, *others = keys
-    has = str(table[key].iloc[0]) if len(table) else "nothing"
+    first = str(table[key].iloc[0]) if len(table) else "nothing"
     if key == "row":  # one line that is no number makes words of a whole column
         table = table.assign(row=pd.to_numeric(table[key], errors="coerce"))
     table = table.dropna(subset=[key]).drop(columns=others)
@@ -221,7 +221,7 @@ def matched_columns(faces: FaceDataset, table: pd.DataFrame) -> pd.DataFrame:
     found = table.set_index(key).reindex(faces.frame[key])
     if not faces.frame[key].isin(table[key]).any():
         raise UserError(
-            f"the table's column {key} names none of the {len(faces):,} faces; it has {has}, where {faces.name} has "
+            f"the table's column {key} names none of the {len(faces):,} faces; it has {first}, where {faces.name} has "
             f"{faces.frame[key].iloc[0]}"
         )
     if found.empty:

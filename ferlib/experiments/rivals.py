@@ -107,7 +107,7 @@ RIVALS = (
           with_noise={}),
     Rival("MEK", "the same, re-balanced, smoothed", {"method": "mek"}, views=2, paper="MEK", frozen=False,
           with_noise={}),
-    Rival("DMUE", "auxiliary branches; all classes drawn equally often", {"method": "dmue"}, paper="DMUE", frozen=False),
+    Rival("DMUE", "auxiliary branches, classes drawn equally often", {"method": "dmue"}, paper="DMUE", frozen=False),
     Rival("label bank", "LA-Net's targets from neighbours", {"method": "neighbour_labels"}, with_noise={}),
     Rival("DDAMFN", "two coordinate-attention heads", {"method": "ddamfn"}, "ddamfn", paper="DDAMFN"),
     Rival("APViT", "attentive pooling, a small transformer", architecture="apvit", paper="APViT"),

@@ -1,4 +1,4 @@
-"""Chapter 5: what the model looked at, and whether the picture of it can be believed."""
+"""Chapter 6: what the model looked at, and whether the picture of it can be believed."""
 
 CAMS = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam")  # cam.py
 SALIENCIES = ("gradient", "smoothgrad", "integrated_gradients")  # saliency.py

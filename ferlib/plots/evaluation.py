@@ -1,4 +1,4 @@
-"""Chapter 4, evaluation: what the batches of a test set do, the ladder, selection, calibration, confusion."""
+"""Chapter 5, evaluation: what the batches of a test set do, the ladder, selection, calibration, confusion."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle

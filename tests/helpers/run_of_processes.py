@@ -1,8 +1,9 @@
 """A small training run that `torchrun` can start; a helper of test_scale_out.py and test_resume.py, not a test.
 
-run_of_processes.py SETTINGS_AS_JSON OUT [resume] [odd]
+run_of_processes.py SETTINGS_AS_JSON OUT [resume] [odd] [stop]
 
 With `odd` it first tries a batch of 15 faces, which two processes cannot share, in a folder of that name beside OUT.
+With `stop` it ends before its second epoch is saved.
 """
 
 import json
@@ -27,8 +28,16 @@ def main() -> None:
             fit(build_model(recipe.config), faces, replace(recipe, batch_size=15), Path(out).with_name("odd"))
         except ValueError as error:
             print(error, file=sys.stderr)
+    epochs = []
+
+    def observe(_: object) -> dict:
+        epochs.append(len(epochs))
+        if "stop" in flags and len(epochs) == 2:
+            sys.exit(0)
+        return {}
+
     torch.manual_seed(recipe.seed)
-    fit(build_model(recipe.config), faces, recipe, Path(out), resume="resume" in flags)
+    fit(build_model(recipe.config), faces, recipe, Path(out), resume="resume" in flags, observe=observe)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(runs):
 
 def test_a_part_of_a_method_may_rest_in_one_process(tmp_path):
     """DMUE's branches do, where a process has too few faces for them; the others must not wait for their gradients."""
-    settings = {"epochs": 1, "batch_size": 4, "method": "dmue", "freeze_backbone": False, "width": 8}
-    ended = run(2, settings, tmp_path / "run")
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    assert math.isfinite(pd.read_csv(tmp_path / "run" / "history.csv")["train_loss"].iloc[0])
+    settings = {"epochs": 2, "batch_size": 4, "method": "dmue", "freeze_backbone": False, "width": 8}
+    settings |= {"backbone": "test_efficientnet", "keep_stages": 3}
+    for out, *flags in ((tmp_path / "whole",), (tmp_path / "cut", "stop"), (tmp_path / "cut", "resume")):
+        ended = run(2, settings, out, *flags)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+    whole, cut = (pd.read_csv(tmp_path / name / "history.csv") for name in ("whole", "cut"))
+    assert math.isfinite(whole["train_loss"].iloc[0]) and list(whole["train_loss"]) == list(cut["train_loss"])
 
 
 def test_labels_that_a_method_changed_are_those_of_all_processes(tmp_path):
