@@ -33,7 +33,7 @@ def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         for metric in metrics
     ]
     figure = forest(
-        panels, len(metrics), VERDICT_COLOURS, "What methods against imbalance add to plain training, 95 % intervals"
+        panels, len(metrics), VERDICT_COLOURS, "What methods add to plain training, 95 % intervals"
     )
     scores = [metric for metric in metrics if metric in METRICS]
     for column, metric in enumerate(metrics, 1):
