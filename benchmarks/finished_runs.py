@@ -20,6 +20,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.data.registry import load_dataset
 from ferlib.experiments.runner import recorded_name, test_probabilities, untrained
+from ferlib.release.release import without_places
 from ferlib.training.recipes import read_recipe
 
 CARRIED = ("*.json", "*.csv", "seen/*.npz", "test_probabilities.npy")
@@ -37,7 +38,17 @@ def pack(work: Path, target: Path) -> None:
         for run in sorted(path.parent for path in work.glob("*/metrics.json")):  # written when a run has ended
             test_probabilities(run, test_faces(run.name.split("-")[0]))
             for path in (path for pattern in CARRIED for path in run.glob(pattern)):
-                file.write(path, path.relative_to(work))
+                file.writestr(str(path.relative_to(work)), carried(path))
+
+
+def carried(path: Path) -> bytes:
+    """A file's content; of a run's environment without where things were on this machine."""
+    if path.name != "environment.json":
+        return path.read_bytes()
+    starts = json.loads(path.read_text())
+    for start in starts:
+        start["arguments"] = [without_places(word) for word in start["arguments"]]
+    return json.dumps(starts, indent=2).encode()
 
 
 def unpack(source: Path, work: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -126,10 +127,20 @@ def test_finished_runs_travel_without_weights_and_give_the_same_table(tmp_path):
         subprocess.run([sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     with zipfile.ZipFile(tmp_path / "runs.zip") as file:
         assert not [name for name in file.namelist() if "safetensors" in name]
+        started = json.loads(next(file.read(name) for name in file.namelist() if name.endswith("environment.json")))
+    assert "here.json" in started[0]["arguments"] and str(tmp_path) not in json.dumps(started[0]["arguments"])
     (here,), (there,) = (json.loads((tmp_path / f"{p}.json").read_text())["entries"] for p in ("here", "there"))
     times = ("ms_per_face",)
     one, other = ([{k: v for k, v in row.items() if k not in times} for row in e["rows"]] for e in (here, there))
     assert one == other and [row["name"] for row in one] == ["plain", "SCN"]
+
+
+def test_kept_runs_do_not_tell_where_things_were():
+    for archive in sorted((ROOT / "results").glob("*_runs.zip")):
+        with zipfile.ZipFile(archive) as file:
+            for name in file.namelist():
+                if name.endswith(".json"):
+                    assert not re.search(rb'"/(?!")', file.read(name)), (archive.name, name)
 
 
 @pytest.mark.slow

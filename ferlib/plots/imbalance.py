@@ -32,9 +32,7 @@ def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         for place in dict.fromkeys(table["data"])
         for metric in metrics
     ]
-    figure = forest(
-        panels, len(metrics), VERDICT_COLOURS, "What methods add to plain training, 95 % intervals"
-    )
+    figure = forest(panels, len(metrics), VERDICT_COLOURS, "What methods add to plain training, 95 % intervals")
     scores = [metric for metric in metrics if metric in METRICS]
     for column, metric in enumerate(metrics, 1):
         alike = table[table["metric"].isin(scores if metric in scores else [metric])]

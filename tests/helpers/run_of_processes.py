@@ -28,7 +28,7 @@ def main() -> None:
             fit(build_model(recipe.config), faces, replace(recipe, batch_size=15), Path(out).with_name("odd"))
         except ValueError as error:
             print(error, file=sys.stderr)
-    epochs = []
+    epochs: list[int] = []
 
     def observe(_: object) -> dict:
         epochs.append(len(epochs))
