@@ -110,6 +110,12 @@ def test_stdout_is_nothing_but_the_result(photos):
     assert done.stderr == ""
 
 
+def test_without_a_command_all_are_listed(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("predict", "video", "train", "evaluate"))
+
+
 def test_unknown_model(photos, capsys):
     assert main(["predict", *paths(photos, "grace.jpg"), "--model", "nonsense"]) == 1
     assert capsys.readouterr().err.startswith("ferlib: no model 'nonsense': expected one of convcut_ferplus")

@@ -1,6 +1,7 @@
 """The options that say which data a command reads, on the command line."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -96,9 +97,11 @@ def test_label_says_what_it_did_not_read_and_which_class_is_a_slip(tmp_path, por
     Image.fromarray(portrait).save(photos / "a.png")
     (photos / "film.mov").write_text("")
     (photos / "caf\udce9.jpg").write_text("no picture")
-    command = ["label", str(photos), "--out", str(tmp_path / "faces"), "--classes", "suprise", "tired"]
+    command = ["label", str(photos), "--out", str(tmp_path / "my faces"), "--classes", "suprise", "tired"]
     assert main(command) == 0
     text, notes = capsys.readouterr()
+    words = shlex.split(text.rpartition("Then: ")[2])  # as a shell reads the command that is printed
+    assert words[words.index("--root") + 1] == str(tmp_path / "my faces")
     assert "1 face in 1 photo, nobody named" in text and "not used: caf\\udce9.jpg: " in text
     assert "note: files that are not read: 1 .mov\n" in notes and "did you mean surprise by 'suprise'?" in notes
 

@@ -72,6 +72,11 @@ def test_a_method_made_for_one_model_is_refused_for_others(synthetic_faces, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_ddamfn_compares_faces_of_a_batch(synthetic_faces):
+    with pytest.raises(ValueError, match="the method ddamfn needs a batch of at least 2 faces"):
+        plan_of(synthetic_faces, "ddamfn", batch_size=1)
+
+
 def built(faces, name: str, **settings):
     """A rival's small model in training mode, and the method of its recipe."""
     torch.manual_seed(0)
