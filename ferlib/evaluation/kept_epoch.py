@@ -35,16 +35,19 @@ def epochs_without_gain(scores: Sequence[float], least_gain: float = 0.0) -> lis
     return counts
 
 
-def recorded_gain(recipe: Path) -> float:
-    """The least gain by which a run kept an epoch, from its recipe.json, whatever method or model that names.
+def kept_gain(patience_on: str, least_gain: float) -> float:
+    """By more than this must an epoch be better than the best one before to be kept in its place."""
+    return least_gain if patience_on == "score" else 0.0
 
-    It is 0 where the file says nothing of it.
+
+def recorded_gain(recipe: Path) -> float:
+    """`kept_gain` of a run's recipe.json, whatever method or model that names.
 
     Raises:
         UserError: it is not JSON, or the gain is no number.
     """
     try:
         recorded = renamed_fields(json.loads(recipe.read_text()))
-        return float(recorded.get("least_gain", 0)) if recorded.get("patience_on", "score") == "score" else 0.0
+        return float(kept_gain(recorded.get("patience_on", "score"), recorded.get("least_gain", 0.0)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{recipe} is not a recipe ({error})") from error

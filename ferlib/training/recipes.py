@@ -10,6 +10,7 @@ from typing import Any
 from ferlib.data.augmentation import AUGMENTATIONS
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
+from ferlib.evaluation.kept_epoch import kept_gain
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
@@ -140,8 +141,8 @@ class Recipe:
 
     @property
     def kept_gain(self) -> float:
-        """By more than this must an epoch be better than the best one before to be kept in its place."""
-        return self.least_gain if self.patience_on == "score" else 0.0
+        """See `ferlib.evaluation.kept_epoch.kept_gain`."""
+        return kept_gain(self.patience_on, self.least_gain)
 
     def to_json(self) -> dict:
         """For a result's file."""
