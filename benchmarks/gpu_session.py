@@ -3,7 +3,7 @@
     python benchmarks/gpu_session.py --data ROOT --minutes 9 [--out DIR] [--work runs/gpu_session] [--parts ...]
 
 In order of importance: IVSA as in the paper (full width, 100 epochs) with its Salient Attention Block; teachers,
-networks fine-tuned whole on FERPlus's votes with averaged weights; a tiny ladder, which shows that studies run on the
+networks fine-tuned whole on FERPlus's votes with averaged weights; a tiny study, which shows that they run on the
 card; the rivals' methods on one host, as many as there is time for, from where results/methods_runs.zip stops; students
 of three sizes, three seeds each, which learn from all teachers' answers; the recipe of `ferlib-l` with two more seeds;
 IVSA with CBAM and without attention; and, alone on the card, `benchmarks/training.py --parts gpu`. IVSA without its
@@ -112,7 +112,7 @@ STUDENTS = {
     for size, settings in SIZES.items()
 }
 GRAPHS = "--set compile=reduce-overhead"  # four times as fast as without
-LADDER = "reproduce ladder --quick"
+PROTOCOLS = "reproduce protocols --quick"
 METHODS = (  # the rivals' methods, also whole
     f"reproduce methods --data ferplus --backbone {FACE[0]} --backbone-weights {{weights}}/{FACE[1]}.safetensors "
     f"--keep-stages 4 --input-size 112 --processes 4 --set mean={FACE[2]} std={FACE[3]}"
@@ -121,7 +121,7 @@ METHODS_KEPT = ROOT / "results" / "methods_runs.zip"
 PARTS = {
     "ivsa_sab": Part(f"train ivsa --data fer2013 {GRAPHS} block=sab", kept=True),
     **TEACHERS,
-    "ladder": Part(LADDER, trains=False),
+    "protocols": Part(PROTOCOLS, trains=False),
     "methods": Part(METHODS, trains=False),
     **STUDENTS,
     **{f"ferlib_l_{seed}": Part(fine_tuning(160, 10, seed), kept=True) for seed in (2, 3)},

@@ -45,12 +45,12 @@ def written(head: str, columns: dict[str, dict[str, str]], rows: Sequence[str]) 
     return "\n".join([*lines, *(f"| {row} | {' | '.join(c.get(row, '') for c in columns.values())} |" for row in rows)])
 
 
-def ladder(model: str, data: str, marks: bool = False) -> str:
-    """Accuracy at every rung of a model's ladders on one data set, a column a backbone, from results/ladder.csv."""
-    table = pd.read_csv(RESULTS / "ladder.csv").query("metric == 'accuracy' and model == @model and data == @data")
-    wanted = table[(table["part"] == "rung") | marks | (table["rung"] == "no attention")]
-    columns = {name: cells(part.set_index("rung")) for name, part in columns_of(wanted).items()}
-    return written(f"accuracy, %, {seeds(table)}", columns, list(dict.fromkeys(wanted["rung"])))
+def protocols(model: str, data: str, references: bool = False) -> str:
+    """A model's accuracy under every protocol on one data set, a column a backbone, from results/protocols.csv."""
+    table = pd.read_csv(RESULTS / "protocols.csv").query("metric == 'accuracy' and model == @model and data == @data")
+    wanted = table[(table["part"] == "protocol") | references | (table["protocol"] == "no attention")]
+    columns = {name: cells(part.set_index("protocol")) for name, part in columns_of(wanted).items()}
+    return written(f"accuracy, %, {seeds(table)}", columns, list(dict.fromkeys(wanted["protocol"])))
 
 
 def seeds(table: pd.DataFrame) -> str:

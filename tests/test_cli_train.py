@@ -100,17 +100,17 @@ def test_help_names_the_recipes(capsys):
 
 
 def test_without_weights_the_commands_own_option_is_named(few_faces, tmp_path, capsys):
-    ladder = [
+    protocols = [
         "reproduce",
-        "ladder",
+        "protocols",
         "--data",
         "synthetic",
         "--work",
         str(tmp_path / "work"),
         "--out",
-        str(tmp_path / "ladder.json"),
+        str(tmp_path / "protocols.json"),
     ]
-    for command in (["train", "convcut", "--data", "synthetic", "--out", str(tmp_path / "run")], ladder):
+    for command in (["train", "convcut", "--data", "synthetic", "--out", str(tmp_path / "run")], protocols):
         assert main(command) == 1
         said = capsys.readouterr().err
         assert (

@@ -60,7 +60,7 @@ def test_results_that_cannot_be_written_are_refused_first(command, capsys, tmp_p
 
 @pytest.mark.parametrize("option", ["--epochs", "--input-size", "--keep-stages", "--train-faces"])
 def test_a_study_of_nothing(option, capsys, tmp_path):
-    assert "at least 1" in refused(capsys, "reproduce", "ladder", "--out", tmp_path / "x.json", option, "0")
+    assert "at least 1" in refused(capsys, "reproduce", "protocols", "--out", tmp_path / "x.json", option, "0")
 
 
 @pytest.mark.parametrize("more", [["--int8"], ["--tau", "1"], ["--licence", "MIT"], ["--no-onnx"]])

@@ -23,8 +23,8 @@ import pandas as pd
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, mean_estimate
 from ferlib.evaluation.metrics import METRICS, confusion
-from ferlib.experiments.ladder import ladder_recipes
 from ferlib.experiments.prediction_logger import LoggedRun
+from ferlib.experiments.protocols import protocol_recipes
 from ferlib.experiments.rivals import chosen_epoch, metrics_table, predicted_classes, verdict
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.labels import mapping
@@ -130,8 +130,8 @@ def row_recipes(
     seeds: Sequence[int],
     settings: Mapping[str, Any] | None = None,
 ) -> dict[int, Recipe]:
-    """Seed -> recipe: the ladder's Conv-cut without attention, changed by `settings`, and then as the row says."""
-    found = ladder_recipes("convcut", data, backbone, epochs, seeds)
+    """Seed -> recipe: Conv-cut without attention as in "protocols", changed by `settings`, and then as the row says."""
+    found = protocol_recipes("convcut", data, backbone, epochs, seeds)
     return {seed: found[seed, "none"].override(dict(settings or {})).override(dict(row.changes)) for seed in seeds}
 
 

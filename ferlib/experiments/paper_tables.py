@@ -8,8 +8,8 @@ of a face, as in its paper, at the epoch that validation chooses.
 
 Departures from the papers: the rows of Conv-cut's tables 2 and 3 stand on the same truncated backbone (the paper's
 first row is the whole ConvNeXt; "convcut-backbone" has that comparison) and follow Algorithm 1 with attention over the
-batch, which is what its authors' code computes, with the ladder's batch norm before the classifier in every row; the
-rows of table 1 are that code's network. Which epochs, widths and schedule were taken stands beside every table.
+batch, which is what its authors' code computes, with a batch norm before the classifier in every row; the rows
+of table 1 are that code's network. Which epochs, widths and schedule were taken stands beside every table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
-from ferlib.experiments.ladder import on_backbone, with_head_norm
 from ferlib.experiments.prediction_logger import FINAL, SINGLE, SORTED, Batching, LoggedRun
+from ferlib.experiments.protocols import on_backbone, with_head_norm
 from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig

@@ -1,6 +1,6 @@
 """Watching a run: what each way of batching the validation and test faces would have said after every epoch.
 
-From one training run the ladder can so read every protocol: which epoch each would have chosen, and what it would have
+So every protocol can be read from one training run: which epoch each would have chosen, and what it would have
 claimed. Nothing of it flows back into training.
 """
 

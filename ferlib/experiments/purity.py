@@ -1,6 +1,6 @@
 """The purity of a batch: what a network with batch attention says of a face among neighbours of our choosing.
 
-The ladder shows that class-sorted batches lift the accuracy of batch attention. Here the mechanism is taken apart on
+The protocols show that class-sorted batches lift the accuracy of batch attention. Here the mechanism is taken apart on
 the same trained networks:
 
 - **curve**: every test face is put into batches of 16 with k - 1 faces of its own class and 16 - k of others, k = 1 to

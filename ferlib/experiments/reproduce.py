@@ -16,7 +16,7 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.data.label_noise import with_flipped_labels
 from ferlib.data.splits import split_at_random
 from ferlib.errors import UserError
-from ferlib.experiments import annotators, ladder, paper_tables, purity, rivals
+from ferlib.experiments import annotators, paper_tables, protocols, purity, rivals
 from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
 from ferlib.experiments.runner import (
     BackboneChoice,
@@ -126,33 +126,34 @@ def _all_recipes(table: str, study: Study, data: FaceDataset) -> list[Recipe]:
         return [recipe for own in by_row for recipe in own.values()]
     if table in paper_tables.TABLES:
         return [recipe for own in _row_recipes(one, data, table).values() for recipe in own.values()]
-    models = ladder.NETWORKS if table == "ladder" else ("convcut",)
-    return [recipe for model in models for recipe in _ladder_recipes(one, data, model).values()]
+    models = protocols.NETWORKS if table == "protocols" else ("convcut",)
+    return [recipe for model in models for recipe in _protocol_recipes(one, data, model).values()]
 
 
-def _ladders(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
-    """Conv-cut's ladder and PAtt-Lite's. Duplicates are looked for among all faces, also those not trained on."""
+def _protocols(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
+    """Conv-cut's and PAtt-Lite's networks under every protocol; duplicates are looked for in `whole`."""
     data = subsampled(whole, study.train_faces)
-    for model in ladder.NETWORKS:
-        recipes = _ladder_recipes(study, data, model)
+    for model in protocols.NETWORKS:
+        recipes = _protocol_recipes(study, data, model)
         runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
         if not study.judges:
             continue
-        entry = ladder.ladder_entry(model, study.backbone, recipes, runs, data, whole)
-        print(ladder.sentence(entry), flush=True)
+        entry = protocols.protocols_entry(model, study.backbone, recipes, runs, data, whole)
+        print(protocols.sentence(entry), flush=True)
         yield entry
 
 
-def _ladder_recipes(study: Study, data: FaceDataset, model: str) -> dict[tuple[int, str], Recipe]:
-    recipes = ladder.ladder_recipes(model, data, study.backbone, study.epochs or ladder.EPOCHS, study.seeds)
+def _protocol_recipes(study: Study, data: FaceDataset, model: str) -> dict[tuple[int, str], Recipe]:
+    recipes = protocols.protocol_recipes(model, data, study.backbone, study.epochs or protocols.EPOCHS, study.seeds)
     return {key: recipe.override(dict(study.settings)) for key, recipe in recipes.items()}
 
 
 def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
-    """Two of the ladder's networks taken apart, and one of them trained on random labels; runs are the ladder's."""
+    """Two networks of "protocols" taken apart, and one of them trained on random labels; runs are shared with it."""
     data = subsampled(whole, study.train_faces)
     relabelled = purity.with_random_labels(data)
-    recipes = {key: one for key, one in _ladder_recipes(study, data, "convcut").items() if key[1] in ("batch", "none")}
+    every = _protocol_recipes(study, data, "convcut")
+    recipes = {key: recipe for key, recipe in every.items() if key[1] in ("batch", "none")}
     batch = {seed: recipe for (seed, network), recipe in recipes.items() if network == "batch"}
     runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
     misled = dict(zip(batch, study.run(list(batch.values()), relabelled), strict=True))
@@ -175,7 +176,7 @@ def _paper_table(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 
 def _row_recipes(study: Study, data: FaceDataset, table: str) -> dict[str, dict[tuple[int, str], Recipe]]:
     """Name of a row -> its recipes, of the rows that are wanted."""
-    epochs = study.epochs or (None if table.startswith("ivsa") else ladder.EPOCHS)
+    epochs = study.epochs or (None if table.startswith("ivsa") else protocols.EPOCHS)
     return {
         row.name: paper_tables.row_recipes(table, row, data, study.backbone, epochs, study.seeds, study.settings)
         for row in paper_tables.TABLES[table]
@@ -242,7 +243,7 @@ def _annotators(study: Study, whole: FaceDataset, table: str) -> list[dict]:
 
 
 def _annotator_recipes(study: Study, row: annotators.Row, labelled: FaceDataset) -> dict[int, Recipe]:
-    epochs = study.epochs or ladder.EPOCHS
+    epochs = study.epochs or protocols.EPOCHS
     return annotators.row_recipes(row, labelled, study.backbone, epochs, study.seeds, study.settings)
 
 
@@ -254,8 +255,11 @@ def _by_person_and_at_random(study: Study, whole: FaceDataset, table: str) -> li
 
 
 TABLES = {
-    "ladder": Table(
-        "from a published figure to an honest one, one leak less a rung", "ferplus", _ladders, ladder.ladder_table
+    "protocols": Table(
+        "from a published figure to an honest one, one leak less at every step",
+        "ferplus",
+        _protocols,
+        protocols.protocols_table,
     ),
     "purity": Table(
         "what batch attention says of a face in purer and purer batches",

@@ -30,7 +30,7 @@ from ferlib.plots.evaluation import (
     batch_audit,
     class_scores,
     confusion_matrices,
-    ladder,
+    protocols,
     reliability_diagrams,
     selection,
 )
@@ -95,7 +95,7 @@ __all__ = [
     "batch_audit",
     "class_scores",
     "confusion_matrices",
-    "ladder",
+    "protocols",
     "purity_curve",
     "annotator_matrices",
     "map_name",

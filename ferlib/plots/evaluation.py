@@ -1,4 +1,4 @@
-"""Chapter 5, evaluation: what the batches of a test set do, the ladder, selection, calibration, confusion."""
+"""Chapter 5, evaluation: what the batches of a test set do, protocols, selection, calibration, confusion."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -65,13 +65,13 @@ def batch_audit(batches: Mapping[str, pd.DataFrame]) -> go.Figure:
     ).update_layout(margin_t=100)
 
 
-def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
-    """From a published figure to an honest one: a panel a ladder, a bar a rung, with its interval.
+def protocols(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
+    """From a published figure to an honest one: a panel a model, a bar a protocol, with its interval.
 
     Args:
-        table: of `ferlib.experiments.ladder.ladder_table`: one row a ladder, `rung` and `metric`, with `data`,
-            `model`, `backbone`, `part` ("rung" or "mark"), `seeds`, and `value`, `low`, `high` in 0..1. A ladder is a
-            data set, model and backbone; titles name the backbone where there are several.
+        table: of `ferlib.experiments.protocols.protocols_table`: one row a `data`, `model`, `backbone`, `protocol` and
+            `metric`, with `part` ("protocol" or "reference"), `seeds`, and `value`, `low`, `high` in 0..1. A panel is
+            a data set, model and backbone; titles name the backbone where there are several.
         metric: which to show.
     """
     panels = dict(iter(table[table["metric"] == metric].groupby(["data", "model", "backbone"], sort=False)))
@@ -92,14 +92,13 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         vertical_spacing=0.22 / lines,
     )
     for place, rows in enumerate(panels.values()):
-        rows = pd.concat([rows[rows["part"] == part] for part in ("rung", "mark")])
-        colours = [
-            MARK if row.part == "mark" else HONEST if row.network == "token" else LEAKY for row in rows.itertuples()
-        ]
+        rows = pd.concat([rows[rows["part"] == part] for part in ("protocol", "reference")])
+        by_network = rows["network"].map({"token": HONEST}).fillna(LEAKY)
+        colours = list(by_network.mask(rows["part"] == "reference", MARK))
         value, low, high = (100 * rows[name] for name in ("value", "low", "high"))
         figure.add_bar(
             x=value,
-            y=list(rows["rung"]),
+            y=list(rows["protocol"]),
             orientation="h",
             marker_color=colours,
             error_x={
@@ -133,7 +132,7 @@ def ladder(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     figure.update_annotations(font_size=14)
     return styled(
         figure,
-        "The ladder: the same faces, one leak less at every step",
+        "The same faces, one leak less at every step",
         150 + lines * (34 * bars + 70),
         legend=legend_above("right", 1 + 34 / (lines * 34 * bars)),
         bargap=0.25,

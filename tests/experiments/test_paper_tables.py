@@ -8,8 +8,8 @@ import pytest
 
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments import paper_tables, runner
-from ferlib.experiments.ladder import ladder_recipes
 from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, LoggedRun
+from ferlib.experiments.protocols import protocol_recipes
 from ferlib.experiments.published import read_published
 from ferlib.experiments.runner import BackboneChoice, run_name
 from ferlib.models.registry import load_model
@@ -101,16 +101,16 @@ def test_every_row_can_be_built_and_rows_differ(table, synthetic_faces):
     assert len(set(configs)) == len(configs)
 
 
-def test_the_tables_share_their_runs_with_the_ladder(synthetic_faces):
-    ladder = ladder_recipes("convcut", synthetic_faces, BACKBONE, 4, [0])
-    rungs = {run_name(recipe, synthetic_faces, None) for recipe in ladder.values()}
+def test_the_tables_share_their_runs_with_the_protocols(synthetic_faces):
+    compared = protocol_recipes("convcut", synthetic_faces, BACKBONE, 4, [0])
+    names = {run_name(recipe, synthetic_faces, None) for recipe in compared.values()}
     both = paper_tables.row_recipes(
         "convcut-table2", paper_tables.TABLES["convcut-table2"][3], synthetic_faces, BACKBONE, 4, [0]
     )
     two = paper_tables.row_recipes(
         "convcut-table3", paper_tables.TABLES["convcut-table3"][2], synthetic_faces, BACKBONE, 4, [0]
     )
-    assert {run_name(recipe, synthetic_faces, None) for recipe in both.values()} < rungs
+    assert {run_name(recipe, synthetic_faces, None) for recipe in both.values()} < names
     assert both == two
 
 

@@ -114,14 +114,14 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
     released = table[table["source"] == "results/convcut_ferplus.json"].iloc[0]
     report = json.loads((RESULTS / "convcut_ferplus.json").read_text())["metrics"]["accuracy"]
     assert released["accuracy"] == pytest.approx(100 * report["value"]) and released["protocol"] == ALONE
-    ladder = json.loads((RESULTS / "ladder.json").read_text())["entries"]
+    compared = json.loads((RESULTS / "protocols.json").read_text())["entries"]
     place = ("ferplus", "convcut", "mobilenetv1_100")
-    (entry,) = (entry for entry in ladder if (entry["data"], entry["model"], entry["backbone"]["name"]) == place)
+    (entry,) = (entry for entry in compared if (entry["data"], entry["model"], entry["backbone"]["name"]) == place)
     rows = table[table["model"].str.startswith("Conv-cut, frozen MobileNetV1")].set_index("model")
-    for rung in (entry["rungs"][0], entry["rungs"][3]):
-        (row,) = (row for name, row in rows.iterrows() if name.endswith(rung["name"]))
-        assert row["accuracy"] == pytest.approx(100 * rung["metrics"]["accuracy"]["value"])
-        assert (row["protocol"] == ALONE) == (rung["batching"]["batch_order"] == "single")
+    for one in (entry["protocols"][0], entry["protocols"][3]):
+        (row,) = (row for name, row in rows.iterrows() if name.endswith(one["name"]))
+        assert row["accuracy"] == pytest.approx(100 * one["metrics"]["accuracy"]["value"])
+        assert (row["protocol"] == ALONE) == (one["batching"]["batch_order"] == "single")
     assert len(comparison("rafdb", RESULTS)) == len(values("convcut_table1", "rafdb"))  # which we do not have
     table = comparison("fer2013", RESULTS)
     networks = ("ivsa_full_width", "ivsa_full_width_ten_crop", "ivsa_fer2013", "ivsa_fer2013_ten_crop")

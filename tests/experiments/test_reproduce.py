@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ferlib.cli import build_parser, main, reproduce
-from ferlib.experiments import ladder, paper_tables, rivals, runner
+from ferlib.experiments import paper_tables, protocols, rivals, runner
 from ferlib.experiments.reproduce import QUICK_FACES, TABLES, Study, quick
 
 SMALL = [
@@ -50,22 +50,22 @@ def test_a_table_is_trained_once_and_read_afterwards(few_faces, tmp_path, monkey
     assert len(json.loads((tmp_path / "out.json").read_text())["entries"]) == 1
 
 
-def test_ladder_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, capsys):
-    assert main(command("ladder", tmp_path)) == 0
+def test_protocols_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, capsys):
+    assert main(command("protocols", tmp_path)) == 0
     assert "On synthetic the same pattlite networks on " in capsys.readouterr().out
     assert main(command("purity", tmp_path)) == 0
     convcut, pattlite, purity = json.loads((tmp_path / "out.json").read_text())["entries"]
     assert (convcut["model"], pattlite["model"], purity["table"]) == ("convcut", "pattlite", "purity")
-    assert len(convcut["rungs"]) == 6 and len(convcut["marks"]) == 7
+    assert len(convcut["protocols"]) == 6 and len(convcut["references"]) == 7
     runs = [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     assert len(runs) == 5 + 3 + 1  # Conv-cut's networks, PAtt-Lite's, and the one that random labels are given
     table = pd.read_csv(tmp_path / "out.csv")
-    assert table.groupby("table").size().to_dict() == {"ladder": (13 + 9) * 3, "purity": 16}
+    assert table.groupby("table").size().to_dict() == {"protocols": (13 + 9) * 3, "purity": 16}
     assert table.query("table == 'purity'")["on_class"].iloc[-1] == pytest.approx(1)
 
     another = convcut | {"backbone": convcut["backbone"] | {"keep_stages": 3}}
     (tmp_path / "out.json").write_text(json.dumps({"entries": [convcut | {"seeds": [9]}, another]}))
-    assert main(command("ladder", tmp_path)) == 0  # the same ladder again takes its old place
+    assert main(command("protocols", tmp_path)) == 0  # the same entry again takes its old place
     assert json.loads((tmp_path / "out.json").read_text())["entries"] == [convcut, another, pattlite]
 
 
@@ -88,7 +88,7 @@ def test_helpers_train_and_one_process_writes(few_faces, tmp_path):
 
 
 def test_a_helper_makes_no_table(few_faces, tmp_path, monkeypatch):
-    for judge in (paper_tables.table_entry, rivals.compare_rivals, ladder.ladder_entry):
+    for judge in (paper_tables.table_entry, rivals.compare_rivals, protocols.protocols_entry):
         monkeypatch.setattr(f"{judge.__module__}.{judge.__name__}", None)  # calling it would be a TypeError
     for table, more in (("convcut-table3", ["--rows", "one layer"]), ("methods-frozen", ["--rows", "mixup"])):
         assert main(command(table, tmp_path, "--only-train", *more)) == 0
@@ -113,7 +113,7 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
     monkeypatch.setattr(runner, "fit", None)  # calling it would be a TypeError
     out = tmp_path / "out.json"
     out.mkdir() if content is None else out.write_text(content)
-    assert main(command("ladder", tmp_path)) == 1
+    assert main(command("protocols", tmp_path)) == 1
     message = capsys.readouterr().err
     assert "not a results file of this command" in message or "is a folder" in message
     assert content is None or out.read_text() == content
@@ -122,17 +122,17 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
 @pytest.mark.parametrize(
     ("table", "more", "message"),
     [
-        ("ladder", ["--data", "rafdb"], "rafdb was not found"),
+        ("protocols", ["--data", "rafdb"], "rafdb was not found"),
         ("ivsa-table2", ["--data", "ckplus"], "ckplus was not found"),
         ("convcut-table2", ["--out", "table.csv"], "the results are JSON"),
         ("convcut-table3", ["--rows", "nine layers"], "has no row nine layers"),
         ("all", ["--rows", "both"], "--rows is for one table"),
-        ("ladder", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
-        ("ladder", ["--set", "colour=red"], "no setting colour"),
-        ("ladder", ["--processes", "0"], "--processes must be at least 1"),
-        ("ladder", ["--set", "seed=7"], "seed cannot be set for a table: its runs have those of --seeds"),
+        ("protocols", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        ("protocols", ["--set", "colour=red"], "no setting colour"),
+        ("protocols", ["--processes", "0"], "--processes must be at least 1"),
+        ("protocols", ["--set", "seed=7"], "seed cannot be set for a table: its runs have those of --seeds"),
         ("methods", ["--set", "epochs=5"], "epochs cannot be set for a table: they are those of --epochs"),
-        ("ladder", ["--set", "detail_layers=1"], "no setting detail_layers"),  # PAtt-Lite's networks
+        ("protocols", ["--set", "detail_layers=1"], "no setting detail_layers"),  # PAtt-Lite's networks
         ("convcut-table2", ["--set", "bottleneck=16"], "bottleneck"),  # not with attention within a face
         ("purity", ["--set", "flip_tta=true"], "leave flip_tta out"),
         ("ivsa-table1", ["--set", "kernel=3"], "kernel cannot be set for VGG"),
@@ -158,22 +158,22 @@ def test_of_all_tables_those_without_data_are_named(few_faces, tmp_path, capsys,
 def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "fit", None)
     root = face_folder(tmp_path / "faces", synthetic_faces, "train", "validation")
-    assert main(command("ladder", tmp_path, "--data", "folder", "--root", str(root))) == 1
+    assert main(command("protocols", tmp_path, "--data", "folder", "--root", str(root))) == 1
     assert "has no test faces" in capsys.readouterr().err
 
 
 def test_the_noted_command_says_how_the_data_were_read():
-    given = ["reproduce", "ladder", "--data", "folder", "--root", "/somewhere"]
+    given = ["reproduce", "protocols", "--data", "folder", "--root", "/somewhere"]
     given += ["--labels", "suprise=surprise", "--skip-broken", "--backbone-weights", "/somewhere/face.safetensors"]
-    noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), "ladder", "folder")
+    noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), "protocols", "folder")
     assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
     assert "--backbone-weights face.safetensors" in noted
 
 
 def test_a_quick_study_is_small_where_nothing_else_was_said():
     def study(*given: str) -> Study:
-        words = ["reproduce", "ladder", "--quick", "--out", "x.json", *given]
-        return quick(reproduce._study(build_parser().parse_args(words)), "ladder")
+        words = ["reproduce", "protocols", "--quick", "--out", "x.json", *given]
+        return quick(reproduce._study(build_parser().parse_args(words)), "protocols")
 
     usual, own = study(), study("--epochs", "2", "--train-faces", "40", "--seeds", "5")
     assert (usual.epochs, usual.train_faces, usual.seeds) == (1, QUICK_FACES, [0])

@@ -46,10 +46,10 @@ def test_batch_audit_of_a_model_that_needs_neighbours(frame):
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    rungs = [
-        ("published", "rung", "batch", 0.9),
-        ("honest", "rung", "token", 0.7),
-        ("no attention", "mark", "none", 0.72),
+    protocols = [
+        ("published", "protocol", "batch", 0.9),
+        ("honest", "protocol", "token", 0.7),
+        ("no attention", "reference", "none", 0.72),
     ]
     return pd.DataFrame(
         [
@@ -58,7 +58,7 @@ def table() -> pd.DataFrame:
                 "model": model,
                 "backbone": "a backbone",
                 "part": part,
-                "rung": rung,
+                "protocol": protocol,
                 "network": network,
                 "metric": metric,
                 "seeds": 3,
@@ -68,21 +68,23 @@ def table() -> pd.DataFrame:
             }
             for data in ("ferplus", "other")
             for model in ("convcut", "pattlite")
-            for rung, part, network, value in rungs[::-1]
+            for protocol, part, network, value in protocols[::-1]
             for metric in ("accuracy", "macro_f1")
         ]
     )
 
 
 @pytest.mark.parametrize("panels", [1, 2, 3, 4])
-def test_ladder(table, panels):
+def test_protocols(table, panels):
     keys = list(table.groupby(["data", "model"]).groups)[:panels]
-    figure = plots.ladder(pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys]))
+    figure = plots.protocols(
+        pd.concat([table[(table["data"] == data) & (table["model"] == name)] for data, name in keys])
+    )
     assert titles(figure) == [f"<b>{display_name(name)}</b> on {display_name(data)}, seeds: 3" for data, name in keys]
     assert titles(figure)[0].startswith("<b>Conv-cut</b> on FERPlus")
     bars = [trace for trace in figure.data if trace.x[0] is not None]
     assert len(bars) == panels
-    assert list(bars[0].y) == ["honest", "published", "no attention"]  # rungs in their order, then the marks
+    assert list(bars[0].y) == ["honest", "published", "no attention"]  # protocols in their order, then the references
     np.testing.assert_allclose(bars[0].x, [70, 90, 72])
     np.testing.assert_allclose(bars[0].error_x.array, 1)
     np.testing.assert_allclose(bars[0].error_x.arrayminus, 2)
@@ -92,9 +94,9 @@ def test_ladder(table, panels):
     written(figure)
 
 
-def test_ladders_on_two_backbones_are_two_panels(table):
+def test_protocols_on_two_backbones_are_two_panels(table):
     table = table[(table["data"] == "other") & (table["model"] == "convcut")]
-    figure = plots.ladder(pd.concat([table, table.assign(backbone="another", value=0.5)]))
+    figure = plots.protocols(pd.concat([table, table.assign(backbone="another", value=0.5)]))
     assert titles(figure) == [
         f"<b>Conv-cut</b> on other,<br>{backbone}, seeds: 3" for backbone in ("a backbone", "another")
     ]

@@ -98,7 +98,7 @@ def test_watching_leaves_the_model_where_it_is_trained(faces, tmp_path, monkeypa
 
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
 def test_a_watched_training_runs_on_the_device(faces, tmp_path, monkeypatch):
-    """As the ladder and the ablations train: they failed at the second epoch."""
+    """As `ferlib reproduce` trains: it failed at the second epoch."""
     recipe = RECIPES["convcut"].override(SMALL | {"classes": faces.classes, "epochs": 2, "attention": "none"})
     logger = PredictionLogger(faces, tmp_path / "seen", BATCHINGS[:1])
     seen = []

@@ -86,7 +86,7 @@ def test_commands_noted_by_the_first_edition_still_run():
         "x.json",
     ]
     options = build_parser().parse_args(studied)
-    assert (options.backbone, options.backbone_weights) == ("convnext_nano", "none")
+    assert (options.table, options.backbone, options.backbone_weights) == ("protocols", "convnext_nano", "none")
     options = build_parser().parse_args([*studied[:4], *studied[8:]])
     assert (options.backbone, options.backbone_weights) == (None, None)  # the command's own
 

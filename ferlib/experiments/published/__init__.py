@@ -66,7 +66,7 @@ REPORTS = {
     },
 }
 ALONE = "every face alone, epoch chosen on validation"
-RUNG_PROTOCOLS = {
+PROTOCOL_TEXTS = {
     "published protocol": "batch attention over class-sorted test faces, epoch chosen on test",
     "one face at a time": ALONE,
     "attention within a face": ALONE,
@@ -105,12 +105,12 @@ def comparison(data: str, results: Path) -> pd.DataFrame:
             raise UserError(f"no report {path}; give the folder that holds it, a checkout's results/ say")
         report = json.loads(path.read_text())
         rows.append(_ours(model, f"results/{file}.json", report["metrics"]["accuracy"], ALONE))
-    ladder = results / "ladder.json"
-    for entry in json.loads(ladder.read_text())["entries"] if ladder.exists() else ():
+    compared = results / "protocols.json"
+    for entry in json.loads(compared.read_text())["entries"] if compared.exists() else ():
         name = f"{display_name(entry['model'])}, frozen {display_name(entry['backbone']['name'])}"
-        for rung in (*entry["rungs"], *entry["marks"]) if entry["data"] == data else ():
-            if protocol := RUNG_PROTOCOLS.get(rung["name"]):
-                row = _ours(f"{name}: {rung['name']}", "results/ladder.json", rung["metrics"]["accuracy"], protocol)
+        for one in (*entry["protocols"], *entry["references"]) if entry["data"] == data else ():
+            if protocol := PROTOCOL_TEXTS.get(one["name"]):
+                row = _ours(f"{name}: {one['name']}", "results/protocols.json", one["metrics"]["accuracy"], protocol)
                 rows.append(row | {"seeds": len(entry["seeds"])})
     columns = ["model", "source", "accuracy", "low", "high", "seeds", "protocol"]
     table = pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64"})

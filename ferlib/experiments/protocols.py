@@ -1,18 +1,18 @@
-"""The ladder: from a published figure down to an honest one, one leak removed at every rung.
+"""A published figure taken apart: the same networks under one protocol after another, one leak removed at every step.
 
-The first four rungs read the *same* trained networks, those with batch attention, in four ways. The fifth trains the
-honest reading of the attention instead; the last leaves out test faces that also stand elsewhere. An epoch is chosen by
-the accuracy that the rung's own way of batching gives on the rung's split, so validation faces are batched like test
-faces.
+The first four protocols read the *same* trained networks, those with batch attention, in four ways. The fifth trains
+the honest reading of the attention instead; the last leaves out test faces that also stand elsewhere. An epoch is
+chosen by the accuracy that the protocol's own way of batching gives on the protocol's split, so validation faces are
+batched like test faces.
 
 Backbone, optimiser, epochs and data are the same throughout, and so is the network but for its attention. Conv-cut is
 Algorithm 1 with its one line of attention read over the batch, over the positions of a face, or left out, and in all
 three a batch norm before the classifier, which the paper does not print. Mixtures of many faces are all alike; the
 batch norm stretches what is left between them, and with it the published figure comes about on small backbones. What
-remains without it is a mark beside the ladder. So is the network of the authors' code, which differs in more (no norm
-before the convolutions, a dense layer of 32 with batch norm before the attention, a learned scale, more dropout); it is
-trained like the others and read as the code does: the epoch chosen in batches of 16, the figure from batches of 32. The
-rungs keep 16 for both, so that one thing changes at a time. PAtt-Lite's ladder is its authors' network.
+remains without it is a reference beside the protocols. So is the network of the authors' code, which differs in more
+(no norm before the convolutions, a dense layer of 32 with batch norm before the attention, a learned scale, more
+dropout); it is trained like the others and read as the code does: the epoch chosen in batches of 16, the figure from
+batches of 32. The protocols keep 16 for both, so that one thing changes at a time. PAtt-Lite is its authors' network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,11 @@ NETWORKS = {"convcut": ("batch", "token", "none", "letter", "code"), "pattlite":
 
 
 @dataclass(frozen=True)
-class Rung:
+class Protocol:
     """One way to come to a figure.
 
     Attributes:
-        name: of the rung.
+        name: of the protocol.
         network: see `NETWORKS`.
         batching: of the faces that are predicted, in the test and in the validation split.
         selected_on: the split that chooses the epoch, or "last": nothing is chosen.
@@ -61,23 +61,23 @@ class Rung:
     chosen_in: Batching | None = None
 
 
-RUNGS = (
-    Rung("published protocol", "batch", SORTED, selected_on="test"),
-    Rung("epoch chosen on validation", "batch", SORTED),
-    Rung("test faces shuffled", "batch", SHUFFLED),
-    Rung("one face at a time", "batch", SINGLE),
-    Rung("attention within a face", "token", SINGLE),
-    Rung("duplicates removed", "token", SINGLE, clean=True),
+COMPARED = (
+    Protocol("published protocol", "batch", SORTED, selected_on="test"),
+    Protocol("epoch chosen on validation", "batch", SORTED),
+    Protocol("test faces shuffled", "batch", SHUFFLED),
+    Protocol("one face at a time", "batch", SINGLE),
+    Protocol("attention within a face", "token", SINGLE),
+    Protocol("duplicates removed", "token", SINGLE, clean=True),
 )
-#: Beside the ladder, for comparison, where there is such a network.
-MARKS = (
-    Rung("no attention", "none", SINGLE),
-    Rung("class-sorted batches, last epoch", "batch", SORTED, selected_on="last"),
-    Rung("published protocol, batches of 64", "batch", WIDE, selected_on="test"),
-    Rung("without batch norm, published protocol", "letter", SORTED, selected_on="test"),
-    Rung("without batch norm, one face at a time", "letter", SINGLE),
-    Rung("authors' code, published protocol", "code", FINAL, selected_on="test", chosen_in=SORTED),
-    Rung("authors' code, one face at a time", "code", SINGLE),
+#: Beside them, for reference, where there is such a network.
+REFERENCES = (
+    Protocol("no attention", "none", SINGLE),
+    Protocol("class-sorted batches, last epoch", "batch", SORTED, selected_on="last"),
+    Protocol("published protocol, batches of 64", "batch", WIDE, selected_on="test"),
+    Protocol("without batch norm, published protocol", "letter", SORTED, selected_on="test"),
+    Protocol("without batch norm, one face at a time", "letter", SINGLE),
+    Protocol("authors' code, published protocol", "code", FINAL, selected_on="test", chosen_in=SORTED),
+    Protocol("authors' code, one face at a time", "code", SINGLE),
 )
 
 
@@ -105,7 +105,7 @@ def with_head_norm(config: ModelConfig) -> ModelConfig:
     return replace(config, head_norm=True) if isinstance(config, ConvCutConfig) else config
 
 
-def ladder_recipes(
+def protocol_recipes(
     model: str, data: FaceDataset, backbone: BackboneChoice, epochs: int, seeds: Sequence[int]
 ) -> dict[tuple[int, str], Recipe]:
     """(seed, network) -> recipe, whole seeds first; Conv-cut's training for all: batch 16, Adam 1e-3, flips."""
@@ -121,10 +121,10 @@ def ladder_recipes(
     }
 
 
-def climb(
+def compare_protocols(
     runs: Mapping[tuple[int, str], LoggedRun], data: FaceDataset, resamples: int = RESAMPLES
 ) -> dict[str, list[dict]]:
-    """The ladder of some watched runs.
+    """Every protocol's figures, read from the logged predictions of the same runs.
 
     Args:
         runs: by (seed, network), every seed with the same networks.
@@ -133,29 +133,29 @@ def climb(
         resamples: of the bootstrap.
 
     Returns:
-        "rungs" and "marks": for each its definition, the faces judged, the metrics with intervals, those of every seed,
-        the chosen epochs (from 1), and for rungs the difference to the rung before.
+        "protocols" and "references": for each its definition, the faces judged, the metrics with intervals, those of
+        every seed, the chosen epochs (from 1), and for protocols the difference to the one before.
     """
     seeds, networks = sorted({seed for seed, _ in runs}), {network for _, network in runs}
     draws = Resampling(data.split("test"), len(seeds), resamples)
     flawed = find_flaws(data).any(axis=1).to_numpy()[(data.frame["split"] == "test").to_numpy()]
     everyone = np.ones(len(flawed), bool)
     report: dict[str, list[dict]] = {}
-    for part, rungs in (("rungs", RUNGS), ("marks", MARKS)):
+    for part, protocols in (("protocols", COMPARED), ("references", REFERENCES)):
         report[part], before = [], None
-        for rung in (rung for rung in rungs if rung.network in networks):
-            own = {seed: runs[seed, rung.network] for seed in seeds}
-            kept = ~flawed if rung.clean else everyone
-            found, exact, resampled = judge_runs(own, rung.selected_on, rung.batching, draws, kept, rung.chosen_in)
-            entry = asdict(rung) | {"faces": int(kept.sum())} | found
-            if part == "rungs" and before:
+        for one in (one for one in protocols if one.network in networks):
+            own = {seed: runs[seed, one.network] for seed in seeds}
+            kept = ~flawed if one.clean else everyone
+            found, exact, resampled = judge_runs(own, one.selected_on, one.batching, draws, kept, one.chosen_in)
+            entry = asdict(one) | {"faces": int(kept.sum())} | found
+            if part == "protocols" and before:
                 entry["minus_previous"] = difference((exact, resampled), before)
             report[part].append(entry)
             before = exact, resampled
     return report
 
 
-def ladder_entry(
+def protocols_entry(
     model: str,
     backbone: BackboneChoice,
     recipes: Mapping[tuple[int, str], Recipe],
@@ -163,12 +163,12 @@ def ladder_entry(
     data: FaceDataset,
     whole: FaceDataset | None = None,
 ) -> dict:
-    """One ladder with everything that tells how it was made, JSON-ready.
+    """The protocols of one model on one backbone with everything that tells how they were made, JSON-ready.
 
     Args:
         model: "convcut" or "pattlite".
         backbone: that all networks stand on.
-        recipes: (seed, network) -> recipe, see `ladder_recipes`.
+        recipes: (seed, network) -> recipe, see `protocol_recipes`.
         runs: (seed, network) -> run.
         data: trained and tested on.
         whole: the data set before training faces were left out, in all of which duplicates are looked for.
@@ -176,7 +176,7 @@ def ladder_entry(
     sizes = data.frame["split"].value_counts()
     classes = len(data.classes)
     return {
-        "table": "ladder",
+        "table": "protocols",
         "data": data.name,
         "model": model,
         "backbone": backbone.to_json(),
@@ -185,57 +185,62 @@ def ladder_entry(
         "faces": {split: int(count) for split, count in sizes.items()},
         "classes": list(data.classes),
         "intervals": "people" if (data.split("test").frame["group"] >= 0).all() else "faces",
-        **climb(runs, data if whole is None else whole),
+        **compare_protocols(runs, data if whole is None else whole),
         "recipes": {
             network: recipe.to_json() for (seed, network), recipe in recipes.items() if seed == min(recipes)[0]
         },
-        "confusion": {rung.name: _confusion(rung, runs, classes) for rung in (RUNGS[0], RUNGS[3], RUNGS[4])},
+        "confusion": {COMPARED[i].name: _confusion(COMPARED[i], runs, classes) for i in (0, 3, 4)},
         "commit": commit(),
     }
 
 
-def _confusion(rung: Rung, runs: Mapping[tuple[int, str], LoggedRun], classes: int) -> list[list[int]]:
-    """Confusion matrix (rows true) of a rung, summed over the seeds."""
+def _confusion(protocol: Protocol, runs: Mapping[tuple[int, str], LoggedRun], classes: int) -> list[list[int]]:
+    """Confusion matrix (rows true) under a protocol, summed over the seeds."""
     counts = np.zeros((classes, classes), np.int64)
     for (_, network), run in runs.items():
-        if network == rung.network:
-            predicted = run.predicted["test", str(rung.batching)][run.best_epoch(rung.selected_on, rung.batching)]
+        if network == protocol.network:
+            best = run.best_epoch(protocol.selected_on, protocol.batching)
+            predicted = run.predicted["test", str(protocol.batching)][best]
             counts += confusion(run.labels["test"], predicted, classes)
     return counts.tolist()
 
 
-def ladder_table(entries: Sequence[dict]) -> pd.DataFrame:
-    """One row a ladder, rung or mark, and metric: value, low, high, and the difference to the rung before."""
+def protocols_table(entries: Sequence[dict]) -> pd.DataFrame:
+    """One row an entry, protocol or reference, and metric: value, low, high, and the difference to the one before."""
     return pd.DataFrame(
         {
-            "table": "ladder",
+            "table": "protocols",
             "data": entry["data"],
             "model": entry["model"],
             "backbone": entry["backbone"]["name"],
             "part": part[:-1],
-            "rung": rung["name"],
-            "network": rung["network"],
-            "batching": str(Batching(**rung["batching"])),
-            "selected_on": rung["selected_on"],
-            "clean": rung["clean"],
-            "faces": rung["faces"],
+            "protocol": one["name"],
+            "network": one["network"],
+            "batching": str(Batching(**one["batching"])),
+            "selected_on": one["selected_on"],
+            "clean": one["clean"],
+            "faces": one["faces"],
             "seeds": len(entry["seeds"]),
             "metric": metric,
         }
-        | rung["metrics"][metric]
-        | {f"minus_previous_{key}": v for key, v in rung.get("minus_previous", {}).get(metric, {}).items()}
+        | one["metrics"][metric]
+        | {f"minus_previous_{key}": v for key, v in one.get("minus_previous", {}).get(metric, {}).items()}
         for entry in entries
-        for part in ("rungs", "marks")
-        for rung in entry[part]
+        for part in ("protocols", "references")
+        for one in entry[part]
         for metric in METRICS
     )
 
 
 def sentence(entry: dict) -> str:
-    """A ladder's outcome in one sentence."""
-    first, *_, alone, honest, _ = ({k: 100 * v for k, v in r["metrics"]["accuracy"].items()} for r in entry["rungs"])
-    marks = {mark["name"]: 100 * mark["metrics"]["accuracy"]["value"] for mark in entry["marks"]}
-    none = f" without any attention they reach {marks['no attention']:.1f} %," if "no attention" in marks else ""
+    """The outcome of an entry in one sentence."""
+    accuracies = [one["metrics"]["accuracy"] for one in entry["protocols"]]
+    first, *_, alone, honest, _ = ({key: 100 * value for key, value in found.items()} for found in accuracies)
+    none = "".join(
+        f" without any attention they reach {100 * one['metrics']['accuracy']['value']:.1f} %,"
+        for one in entry["references"]
+        if one["name"] == "no attention"
+    )
     return (
         f"On {entry['data']} the same {entry['model']} networks on {entry['backbone']['name']} score "
         f"{first['value']:.1f} % ({first['low']:.1f} to {first['high']:.1f}) under the published protocol and "

@@ -1,4 +1,4 @@
-"""The ladder on a tiny run: every rung against a recomputation from the networks of every epoch."""
+"""The protocols on a tiny run: every one against a recomputation from the networks of every epoch."""
 
 import copy
 import json
@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from ferlib.data.duplicates import clean_split, find_flaws
 from ferlib.evaluation.batches import ordered_batches
 from ferlib.experiments import runner
-from ferlib.experiments.ladder import (
-    MARKS,
+from ferlib.experiments.protocols import (
+    COMPARED,
     NETWORKS,
-    RUNGS,
-    climb,
-    ladder_entry,
-    ladder_recipes,
-    ladder_table,
+    REFERENCES,
+    compare_protocols,
+    protocol_recipes,
+    protocols_entry,
+    protocols_table,
     sentence,
     variant,
 )
@@ -47,7 +47,7 @@ def faces(synthetic_faces):
 
 @pytest.fixture(scope="module")
 def recipes(faces):
-    return ladder_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
+    return protocol_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,11 @@ def right(model, part, batching, seed):
     return found
 
 
-def test_rungs_are_what_the_networks_of_every_epoch_say(runs, recipes, faces, tmp_path):
-    report = climb(runs, faces, resamples=50)
-    assert [rung["name"] for rung in report["rungs"]] == [rung.name for rung in RUNGS]
+def test_protocols_are_what_the_networks_of_every_epoch_say(runs, recipes, faces, tmp_path):
+    report = compare_protocols(runs, faces, resamples=50)
+    assert [one["name"] for one in report["protocols"]] == [one.name for one in COMPARED]
     kept = ~find_flaws(faces).any(axis=1).to_numpy()[(faces.frame["split"] == "test").to_numpy()]
-    assert kept.sum() == len(clean_split(faces)) == report["rungs"][-1]["faces"] < report["rungs"][0]["faces"]
+    assert kept.sum() == len(clean_split(faces)) == report["protocols"][-1]["faces"] < report["protocols"][0]["faces"]
     seed = 1
     networks: dict[str, list] = {}
     for network in NETWORKS["convcut"]:
@@ -88,35 +88,37 @@ def test_rungs_are_what_the_networks_of_every_epoch_say(runs, recipes, faces, tm
 
         fit(model, faces, recipe, tmp_path / network, observe=observe)
         networks[network] = snapshots
-    for rung, entry in zip(RUNGS + MARKS, report["rungs"] + report["marks"], strict=True):
+    for protocol, entry in zip(COMPARED + REFERENCES, report["protocols"] + report["references"], strict=True):
         judged = {
-            (split, batching): np.stack([right(m, faces.split(split), batching, seed) for m in networks[rung.network]])
+            (split, batching): np.stack(
+                [right(m, faces.split(split), batching, seed) for m in networks[protocol.network]]
+            )
             for split in ("validation", "test")
-            for batching in {rung.batching, rung.chosen_in or rung.batching}
+            for batching in {protocol.batching, protocol.chosen_in or protocol.batching}
         }
         best = EPOCHS - 1
-        if rung.selected_on != "last":
-            chosen = judged[rung.selected_on, rung.chosen_in or rung.batching].mean(axis=1)
+        if protocol.selected_on != "last":
+            chosen = judged[protocol.selected_on, protocol.chosen_in or protocol.batching].mean(axis=1)
             best = max(range(EPOCHS), key=lambda epoch: (chosen[epoch], epoch))
-        expected = judged["test", rung.batching][best][kept if rung.clean else slice(None)].mean()
-        assert entry["best_epochs"][1] == best + 1, rung.name
+        expected = judged["test", protocol.batching][best][kept if protocol.clean else slice(None)].mean()
+        assert entry["best_epochs"][1] == best + 1, protocol.name
         assert entry["seeds"]["1"]["accuracy"] == pytest.approx(expected, abs=0.012), (
-            rung.name
+            protocol.name
         )  # maps in half precision
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(runs, faces):
-    report = climb(runs, faces, resamples=50)
+    report = compare_protocols(runs, faces, resamples=50)
     before = None
-    for entry in report["rungs"]:
+    for entry in report["protocols"]:
         accuracy = entry["metrics"]["accuracy"]
         assert accuracy["value"] == pytest.approx(np.mean([seed["accuracy"] for seed in entry["seeds"].values()]))
         assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
         if before is not None:
             assert entry["minus_previous"]["accuracy"]["value"] == pytest.approx(accuracy["value"] - before)
         before = accuracy["value"]
-    assert "minus_previous" not in report["rungs"][0]
-    first, second = (entry["metrics"]["accuracy"]["value"] for entry in report["rungs"][:2])
+    assert "minus_previous" not in report["protocols"][0]
+    first, second = (entry["metrics"]["accuracy"]["value"] for entry in report["protocols"][:2])
     assert first >= second  # the best epoch on test cannot be worse on test
 
 
@@ -162,7 +164,7 @@ def test_a_folder_of_another_recipe_is_refused(recipes, faces, tmp_path):
 def test_a_run_has_one_name_and_other_runs_have_others(recipes, faces, tmp_path):
     names = [run_name(recipe, faces, None) for recipe in recipes.values()]
     assert len(set(names)) == len(recipes)
-    again = ladder_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
+    again = protocol_recipes("convcut", faces, TRUNK, EPOCHS, SEEDS)
     assert names == [run_name(recipe, faces, None) for recipe in again.values()]
     recipe = recipes[0, "batch"]
     assert run_name(recipe, subsampled(faces, 100), None) != run_name(recipe, faces, None)
@@ -184,7 +186,7 @@ def test_subsampled_leaves_other_splits_alone(faces):
     assert subsampled(faces, 10**6) is faces is subsampled(faces, None)
 
 
-def test_rungs_differ_in_one_thing():
+def test_protocols_differ_in_one_thing():
     batch, token, none = (variant("convcut", network, TRUNK) for network in ("batch", "token", "none"))
     same = {"attention", "architecture"}
     for other in (token, none):
@@ -195,15 +197,15 @@ def test_rungs_differ_in_one_thing():
 
 
 def test_the_table_and_the_sentence_quote_the_entry(runs, recipes, faces):
-    entry = json.loads(json.dumps(ladder_entry("convcut", TRUNK, recipes, runs, faces)))
-    table = ladder_table([entry])
-    assert len(table) == (len(RUNGS) + len(MARKS)) * 3
+    entry = json.loads(json.dumps(protocols_entry("convcut", TRUNK, recipes, runs, faces)))
+    table = protocols_table([entry])
+    assert len(table) == (len(COMPARED) + len(REFERENCES)) * 3
     first = table.iloc[0]
-    value = entry["rungs"][0]["metrics"]["accuracy"]["value"]
-    assert (first["rung"], first["batching"], first["value"]) == ("published protocol", "sorted 16", value)
+    value = entry["protocols"][0]["metrics"]["accuracy"]["value"]
+    assert (first["protocol"], first["batching"], first["value"]) == ("published protocol", "sorted 16", value)
     assert f"score {100 * value:.1f} %" in sentence(entry)
     counts = np.array(entry["confusion"]["published protocol"])
     assert counts.sum() == len(SEEDS) * entry["faces"]["test"]
     assert np.trace(counts) / counts.sum() == pytest.approx(value)
     few = {key: run for key, run in runs.items() if key[1] in ("batch", "token")}
-    assert "without any attention" not in sentence(ladder_entry("convcut", TRUNK, recipes, few, faces))
+    assert "without any attention" not in sentence(protocols_entry("convcut", TRUNK, recipes, few, faces))
