@@ -140,8 +140,10 @@ def in_checkout() -> bool:
 
 
 def changeable(name: str) -> Path:
-    """The folder of a model that may be calibrated; UserError for a released one of an installed package."""
+    """The folder of a model that may be calibrated; UserError for the installed package's, or where there is none."""
     folder = released_models().get(name, Path(name))
     if name in released_models() and not in_checkout():
         raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")
+    if not folder.is_dir():
+        raise UserError(f"no folder {name}; only a model in a folder can be calibrated, a copy of the hub's too")
     return folder

@@ -327,6 +327,11 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
 
 
+def test_a_model_of_the_hub_is_not_calibrated_where_it_is(capsys):
+    assert main(["calibrate", "owner/name", "--data", "synthetic"]) == 1
+    assert "no folder owner/name; only a model in a folder" in capsys.readouterr().err
+
+
 def test_a_released_models_sets_alone_are_calibrated_again(run, synthetic_faces, few_faces, capsys):
     folder = release("some_model", synthetic_faces, run)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
