@@ -20,7 +20,7 @@ import torch
 
 from ferlib.data.registry import load_dataset
 from ferlib.evaluation.bootstrap import mean_estimate
-from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
+from ferlib.explain.embed import PROJECTIONS, extract_features, project, purity, silhouette
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import create_model, load_model
 from ferlib.utils.commit import commit
@@ -63,8 +63,8 @@ def main() -> None:
     spaces = {}
     for title, stages in (("full backbone", 4), ("truncated backbone", 3)):
         probe = create_model("linear_probe", keep_stages=stages, backbone_weights=options.backbone_weights, **settings)
-        spaces[title] = penultimate(probe.eval(), pixels)[0]
-    spaces["Conv-cut"], spaces["Conv-cut, softmax outputs"] = penultimate(released, pixels)
+        spaces[title] = extract_features(probe.eval(), pixels)[0]
+    spaces["Conv-cut"], spaces["Conv-cut, softmax outputs"] = extract_features(released, pixels)
 
     found: dict[str, dict] = {}
     for title, features in spaces.items():

@@ -56,7 +56,7 @@ class SmallNetwork(FaceModel):
 
 register_model("small", SmallNetwork, SmallConfig(), "two convolutions, to show how it is done")
 
-faces = load_synthetic(20)  # 20 drawn faces a class
+faces = load_synthetic(20)  # 20 synthetic faces a class
 model = create_model("small", classes=faces.classes)
 with TemporaryDirectory() as folder:
     history = fit(model, faces, Recipe(model.config, epochs=3, batch_size=16), Path(folder) / "run")

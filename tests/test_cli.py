@@ -352,7 +352,7 @@ SMALL = ["--set", "input_size=16", "grey=true", "mean=[0.5]", "std=[1]"]
     ("model", "settings", "side"),
     [("Plain", [], 224), ("Plain", ["--set", "input_size=16", "downscale_to=64"], 64), ("with_config", [], 32)],
 )
-def test_a_guest_is_shown_a_folder_at_its_own_side(face_folder, their_models, monkeypatch, model, settings, side):
+def test_an_external_model_sees_a_folder_at_its_own_side(face_folder, their_models, monkeypatch, model, settings, side):
     seen = []
     monkeypatch.setattr(
         "ferlib.evaluation.evaluate.evaluate",
@@ -363,7 +363,7 @@ def test_a_guest_is_shown_a_folder_at_its_own_side(face_folder, their_models, mo
     assert seen == [(side, model == "Plain")]
 
 
-def test_a_guest_has_no_record_of_the_run_it_is_started_in(few_faces, their_models, tmp_path, monkeypatch, capsys):
+def test_an_external_model_has_no_record_of_the_folder_it_is_in(few_faces, their_models, tmp_path, monkeypatch, capsys):
     (tmp_path / "metrics.json").write_text('{"protocol": "published"}')
     (tmp_path / "environment.json").write_text('[{"data": {"name": "synthetic"}}]')
     monkeypatch.chdir(tmp_path)

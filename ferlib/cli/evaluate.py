@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ferlib.evaluation.external_model import AnyModel
     from ferlib.evaluation.report_format import Report, Slice
 
-GUEST = "MODULE:CALLABLE"
+EXTERNAL = "MODULE:CALLABLE"
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -27,7 +27,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "model",
         metavar="MODEL",
-        help=f"a released model's name, a model folder, or {GUEST}, which is imported, called and returns a model",
+        help=f"a released model's name, a model folder, or {EXTERNAL}, which is imported, called and returns a model",
     )
     add_data_options(evaluate)
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
@@ -67,7 +67,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         nargs="*",
         default=[],
         metavar="FIELD=VALUE",
-        help=f"for a {GUEST} without a config: classes, input_size (224), grey (false), mean and std (ImageNet's) ...",
+        help=f"for a {EXTERNAL} without a config: classes, input_size (224), grey (false), mean and std (ImageNet's) …",
     )
     evaluate.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda …")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
@@ -130,11 +130,11 @@ def _model_and_data(
     from ferlib.training.checkpoint import selected_on
 
     if ":" in options.model:
-        guest = call_for_model(options.model)
-        data = load_for(options, with_config(guest, options.model, FERPLUS, settings).config)  # for its side alone
-        return with_config(guest, options.model, data.classes, settings), data, None
+        external = call_for_model(options.model)
+        data = load_for(options, with_config(external, options.model, FERPLUS, settings).config)  # for its side alone
+        return with_config(external, options.model, data.classes, settings), data, None
     if settings:
-        raise UserError(f"--set is for a {GUEST} without a config; {options.model} has one")
+        raise UserError(f"--set is for a {EXTERNAL} without a config; {options.model} has one")
     model = load_model(options.model)
     data = load_for(options, model.config)
     return model, data, selected_on(released_models().get(options.model, options.model), data.name)

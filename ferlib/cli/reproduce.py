@@ -58,8 +58,8 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs; a stopped command goes on from it (default: runs)")  # fmt: skip
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train so many runs at once")
-    parser.add_argument("--quick", action="store_true", help="small, on drawn faces and a tiny random backbone: shows "
-                        "that everything works, with the first seed alone; its figures mean nothing")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="small, on synthetic faces and a tiny random backbone: "
+                        "shows that everything works, with the first seed alone; its figures mean nothing")  # fmt: skip
     parser.add_argument("--only-train", action="store_true", help=argparse.SUPPRESS)  # a helper of `--processes`
     parser.set_defaults(run=run_reproduce)
 

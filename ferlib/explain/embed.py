@@ -23,7 +23,7 @@ from ferlib.models.preprocess import Preprocess
 PROJECTIONS = ("pca", "tsne", "umap")
 
 
-def penultimate(model: FaceModel, pixels: Pixels, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def extract_features(model: FaceModel, pixels: Pixels, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Features before the last layer (N, D), and probabilities (N, classes) at temperature 1.
 
     Of a model that looks at both sides of a face the features are their mean, from which the last layer, being affine,

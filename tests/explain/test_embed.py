@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ferlib.explain.embed import PROJECTIONS, penultimate, project, purity, silhouette
+from ferlib.explain.embed import PROJECTIONS, extract_features, project, purity, silhouette
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_chance_is_the_share_of_the_class():
     assert shares[labels == 1].mean() == pytest.approx(0.25, abs=0.06)
 
 
-def test_penultimate_features_are_what_the_classifier_gets(tiny):
+def test_features_are_what_the_classifier_gets(tiny):
     pixels = torch.randint(0, 256, (5, 1, 48, 48), dtype=torch.uint8)
-    features, probabilities = penultimate(tiny, pixels, batch_size=2)
+    features, probabilities = extract_features(tiny, pixels, batch_size=2)
     with torch.no_grad():
         again = tiny.classifier(torch.from_numpy(features)).softmax(dim=1)
     assert features.shape == (5, 16) and np.allclose(again, probabilities, atol=1e-6)

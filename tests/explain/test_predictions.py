@@ -9,7 +9,7 @@ from ferlib.detection.crop import crop_face
 from ferlib.detection.faces import detect_faces
 from ferlib.explain.attention import attention_layers, predict_with_attention
 from ferlib.explain.cam import FORMULAS, _gradients, first_component, predict_with_cam
-from ferlib.explain.embed import penultimate
+from ferlib.explain.embed import extract_features
 from ferlib.explain.map_tools import enlarge_map, to_unit_range
 from ferlib.explain.methods import explain, methods_of
 from ferlib.models.base import FaceModel
@@ -57,7 +57,7 @@ def test_no_method_changes_a_score(released, faces):
 def test_features_are_those_the_answer_is_made_of(released, faces):
     with torch.inference_mode():
         expected = scores(released(Preprocess.of(released.config)(faces))).numpy()
-        features, probabilities = penultimate(released, faces, batch_size=len(faces))
+        features, probabilities = extract_features(released, faces, batch_size=len(faces))
         again = scores(released.classifier(torch.from_numpy(features))).numpy()
     assert np.abs(probabilities - expected).max() <= 1e-6 and np.abs(again - expected).max() <= 1e-6
 

@@ -21,7 +21,7 @@ from ferlib.cli import main
 from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
-from ferlib.explain.embed import penultimate
+from ferlib.explain.embed import extract_features
 from ferlib.models import registry
 from ferlib.models.pretrained import weights_record
 from ferlib.models.registry import create_model, load_model, released_models
@@ -447,7 +447,7 @@ def test_calibration_finds_how_much_too_sure_a_model_is(run, synthetic_faces):
     """Labels are drawn from a model's own probabilities, then its logits are tripled: the temperature is near 3."""
     folder = run / "best"
     model = load_model(folder)
-    logits = penultimate(model, synthetic_faces.pixels)[0] @ model.classifier.weight.detach().numpy().T
+    logits = extract_features(model, synthetic_faces.pixels)[0] @ model.classifier.weight.detach().numpy().T
     scale = 2 / logits.std(axis=0).mean()
     model.classifier.weight.data *= 3 * scale
     model.classifier.bias.data = torch.from_numpy(-3 * scale * logits.mean(axis=0))

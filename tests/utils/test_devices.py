@@ -12,7 +12,7 @@ from ferlib.cli import main
 from ferlib.evaluation.audit import audit
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.experiments.prediction_logger import BATCHINGS, PredictionLogger
-from ferlib.explain.embed import penultimate
+from ferlib.explain.embed import extract_features
 from ferlib.explain.faithfulness import deletion_curve, insertion_curve, randomised, road
 from ferlib.explain.methods import explain, methods_of
 from ferlib.models.base import FaceModel, to_device
@@ -141,11 +141,11 @@ def on_cpu(model: FaceModel) -> FaceModel:
 def test_evaluation_audit_and_embedding_run_where_the_model_is(faces, monkeypatch):
     model = network(faces, input_size=40, downscale_to=48, centre_crop=True, flip_tta=True).eval()
     part = faces.split("test")
-    expected = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), penultimate(model, part.pixels)
+    expected = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), extract_features(model, part.pixels)
     crops = predict_dataset(model, part, ten_crop=True)
     with fake_device(monkeypatch) as device:
         to_device(model, device)
-        found = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), penultimate(model, part.pixels)
+        found = evaluate(model, faces), audit(model, faces, batch_sizes=(4,)), extract_features(model, part.pixels)
         assert predict_dataset(model, part, ten_crop=True) == pytest.approx(crops, abs=1e-5)
         assert device_of(model) == device
     assert found[0]["confusion"] == expected[0]["confusion"] and found[1].verdict == expected[1].verdict

@@ -13,7 +13,7 @@ from ferlib import plots
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_duplicates
 from ferlib.evaluation.calibration import temperature_scaled
-from ferlib.explain.embed import penultimate
+from ferlib.explain.embed import extract_features
 from ferlib.models.base import FaceModel
 
 ALL = "all classes"
@@ -54,7 +54,7 @@ class Album:
         """
         count = len(data)
         rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-        features, probabilities = penultimate(model, data.subset(rows).pixels)
+        features, probabilities = extract_features(model, data.subset(rows).pixels)
         vectors = torch.nn.functional.normalize(torch.from_numpy(features), dim=1)
         scores = temperature_scaled(probabilities, model.config.temperature)
         return cls(data, rows, find_duplicates(data), vectors, scores, tuple(model.config.classes))
