@@ -275,9 +275,9 @@ def methods_tables() -> dict[str, Callable[[], str]]:
 
 
 #: Networks trained on FERPlus's votes: what was done, and where their histories are (a part of a GPU session, by its
-#: name without the seed, or a folder of results/teachers).
+#: name without the seed, or folders of results/teachers that begin so).
 TRIED = {
-    "whole network, 112 px, 12 epochs": "teachers/mobilenetv1_face_112",
+    "whole network, 112 px, 12 epochs": "mobilenetv1_face_112",
     "the same, 10 epochs, mixup": "teacher_face_112_mixup",
     "the same, 18 epochs, 70 % of a target the answers of five networks": "student_l",
     "whole network, 160 px, 10 epochs (became `ferlib-l`)": "teacher_face_160",
@@ -292,11 +292,9 @@ def tried() -> str:
     session = {name: part["history"] for name, part in read("gpu_session")["parts"].items()}
     lines = ["| MobileNetV1, pretrained on faces | seeds | accuracy, % | balanced accuracy, % |", "|---|---|---|---|"]
     for label, source in TRIED.items():
-        if source.startswith("teachers/"):
-            histories = [pd.read_csv(RESULTS / source / "history.csv")]
-        else:
-            parts = [name for name in session if re.fullmatch(rf"{source}(_\d)?", name)]
-            histories = [pd.read_csv(StringIO("\n".join(session[name]))) for name in parts]
+        parts = [name for name in session if re.fullmatch(rf"{source}(_\d)?", name)]
+        histories = [pd.read_csv(StringIO("\n".join(session[name]))) for name in parts]
+        histories += [pd.read_csv(path) for path in (RESULTS / "teachers").glob(f"{source}*/history.csv")]
         best = [history.loc[history["accuracy"].idxmax()] for history in histories]
         found = [[100 * one[name] for one in best] for name in ("accuracy", "balanced_accuracy")]
         figures = ["–".join(f"{value:.1f}" for value in sorted({min(values), max(values)})) for values in found]

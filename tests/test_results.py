@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tables
+from paired import paired
 
 from ferlib.data.duplicates import clean_split
 from ferlib.data.registry import load_dataset
@@ -16,6 +17,7 @@ from ferlib.models.registry import load_model, released_models
 from ferlib.release.coverage import coverage_entries
 
 ROOT = Path(__file__).parents[1]
+SEEDS = ROOT / "results" / "ferlib-l_seeds.npz"
 
 
 def read(name: str) -> dict:
@@ -52,6 +54,20 @@ def test_the_released_folder_has_the_same_report(name):
     for report in (shipped, result):  # the released model is measured again under its own name
         del report["name"], report["commit"]
     assert shipped == result
+
+
+@pytest.mark.data
+def test_the_seeds_of_ferlib_l_are_what_their_answers_say():
+    found, kept, test = read("ferlib-l_seeds"), np.load(SEEDS), load_dataset("ferplus").split("test")
+    again = paired(test, kept["answers"][0], kept["answers"][1:])
+    for name in ("second", "second_minus_first"):
+        for metric, estimate in again[name].items():
+            assert found[name][metric] == pytest.approx(estimate, abs=1e-9)
+    assert found["mcnemar"] == pytest.approx(again["mcnemar"])
+    assert found["models"] == list(kept["models"])
+    for name, answers in zip(found["models"][:2], kept["answers"], strict=False):  # released, reported elsewhere too
+        accuracy = (answers == test.labels().numpy()).mean()
+        assert accuracy == pytest.approx(read(name)["metrics"]["accuracy"]["value"], abs=1e-3)
 
 
 def test_better_than_the_fer_package_on_the_same_rows():
