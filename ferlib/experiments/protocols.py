@@ -236,11 +236,9 @@ def sentence(entry: dict) -> str:
     """The outcome of an entry in one sentence."""
     accuracies = [one["metrics"]["accuracy"] for one in entry["protocols"]]
     first, *_, alone, honest, _ = ({key: 100 * value for key, value in found.items()} for found in accuracies)
-    none = "".join(
-        f" without any attention they reach {100 * one['metrics']['accuracy']['value']:.1f} %,"
-        for one in entry["references"]
-        if one["name"] == "no attention"
-    )
+    references = {one["name"]: 100 * one["metrics"]["accuracy"]["value"] for one in entry["references"]}
+    plain = references.get("no attention")
+    none = "" if plain is None else f" without any attention they reach {plain:.1f} %,"
     return (
         f"On {entry['data']} the same {entry['model']} networks on {entry['backbone']['name']} score "
         f"{first['value']:.1f} % ({first['low']:.1f} to {first['high']:.1f}) under the published protocol and "
