@@ -11,7 +11,6 @@ batch norm, which sees a process's fraction of the batch, and the draws of augme
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +40,7 @@ from ferlib.training.checkpoint import RunFolder, check_select_by
 from ferlib.training.distillation import distillation_targets, teachers_record
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
+from ferlib.training.precision import precision_of, slow_convolutions_in_float32
 from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
 from ferlib.training.schedules import schedule
@@ -104,7 +104,8 @@ def _trained(run: "_Run") -> pd.DataFrame:
         if run.has_stalled():
             break
         began = time.perf_counter()
-        figures = run.train(epoch)
+        with slow_convolutions_in_float32(nn.ModuleList([run.network, run.method]), recipe, run.accelerator.device):
+            figures = run.train(epoch)
         run.judge(epoch, figures, began)
         run.save(epoch)
     return run.finish()
@@ -356,18 +357,6 @@ def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) ->
     if not len(train) or not len(judged):
         raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
     return train, judged
-
-
-def precision_of(recipe: Recipe, device: torch.device) -> str:
-    """Precision of forward and backward pass on a device: "float32" or "bfloat16"; warns where that is a slow one."""
-    auto = "bfloat16" if device.type == "cuda" else "float32"
-    precision = auto if recipe.precision == "auto" else recipe.precision
-    if precision == "bfloat16" and device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        if not any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
-            warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
-                          "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
-    return precision
 
 
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:

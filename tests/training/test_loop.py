@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
+from torch import nn
 
 from ferlib.data.dataset import DataError
 from ferlib.errors import UserError
@@ -20,7 +21,7 @@ from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.training import batch_sources
 from ferlib.training.checkpoint import RunFolder
-from ferlib.training.loop import precision_of
+from ferlib.training.precision import precision_of, slow_convolutions_in_float32
 from ferlib.training.recipes import RECIPES
 from ferlib.training.schedules import torch_plateau
 
@@ -241,6 +242,23 @@ def test_bfloat16_on_a_processor_without_its_instructions_is_warned_of(faces, mo
         assert precision_of(replace(plan, precision="auto"), cpu) == "float32"
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
         assert precision_of(plan, cpu) == precision_of(plan, torch.device("cuda")) == "bfloat16"
+
+
+def test_strided_depthwise_convolutions_stay_in_float32_in_a_bfloat16_training_on_a_cpu(faces):
+    """A CPU takes up to forty times as long for their gradients in bfloat16."""
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, 2, groups=8), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+    x, plan, cpu = torch.rand(2, 8, 9, 9), recipe(faces, precision="bfloat16"), torch.device("cpu")
+    exact = network[0](x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (network[0](x) - exact).abs().max() > 1e-4
+        with slow_convolutions_in_float32(network, plan, cpu):
+            assert torch.equal(network[0](x), exact)
+            assert network(x).dtype == torch.bfloat16
+            assert network[0](x.bfloat16()).dtype == torch.bfloat16
+            assert network[1](x).dtype == torch.bfloat16
+        with slow_convolutions_in_float32(network, replace(plan, precision="float32"), cpu):
+            assert network[0](x).dtype == torch.bfloat16
+    assert [type(layer) for layer in network] == 3 * [nn.Conv2d]
 
 
 @pytest.mark.slow

@@ -1,0 +1,53 @@
+"""In which numbers a training computes: float32, or bfloat16 where the recipe or the device wants it."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ferlib.training.recipes import Recipe
+
+
+def precision_of(recipe: Recipe, device: torch.device) -> str:
+    """Precision of forward and backward pass on a device: "float32" or "bfloat16"; warns where that is a slow one."""
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    precision = auto if recipe.precision == "auto" else recipe.precision
+    if precision == "bfloat16" and device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        if not any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+            warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
+                          "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
+    return precision
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that computes in float32 under autocast too, and answers in the precision it was asked in."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return super()._conv_forward(input.float(), weight, bias).to(input.dtype)
+
+
+@contextmanager
+def slow_convolutions_in_float32(network: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Inside, a bfloat16 training on a CPU computes those convolutions in float32 whose backward pass is slow there.
+
+    These are the depthwise ones with a stride. On a processor with instructions for bfloat16 their gradients take up to
+    forty times as long as in float32, with PyTorch 2.12 half of a MobileNet's training step.
+    """
+    wanted = device.type == "cpu" and precision_of(recipe, device) == "bfloat16"
+    slow = [module for module in network.modules() if wanted and is_strided_depthwise(module)]
+    try:
+        for module in slow:
+            module.__class__ = Float32Conv2d  # its weights and their names stay
+        yield
+    finally:
+        for module in slow:
+            module.__class__ = nn.Conv2d
+
+
+def is_strided_depthwise(module: nn.Module) -> bool:
+    """True for a convolution that looks at every channel alone and gives a smaller map."""
+    return type(module) is nn.Conv2d and module.groups == module.in_channels > 1 and max(module.stride) > 1
