@@ -188,9 +188,11 @@ def methods_rows(heading: str, entry: dict) -> str:
              "ece": "calibration error"}  # fmt: skip
     columns: dict[str, dict[str, str]] = {f"{name}, %": {} for name in names.values()}
     gains = {metric: f"{names[metric]} less plain, points" for metric in ("accuracy", "macro_f1")}
-    more = ("seeds with McNemar's p < 0.05", "accuracy by the epoch best on test, points more", "minutes", "ms a face")
-    columns |= {name: {} for name in (*gains.values(), *more)}
-    significant, on_test, minutes, milliseconds = (columns[name] for name in more)
+    more = ("seeds with McNemar's p < 0.05", "accuracy by the epoch best on test, points more")
+    devices = sorted({device for row in entry["rows"] for device in row["minutes"]})
+    minutes = {device: f"minutes on {'a CPU' if device == 'cpu' else f'one {device}'}" for device in devices}
+    columns |= {name: {} for name in (*gains.values(), *more, *minutes.values(), "ms a face")}
+    significant, on_test = (columns[name] for name in more)
     wanted, labels = len(entry["seeds"]), []
     for row in entry["rows"]:
         seeds = len(row["seeds"])
@@ -202,8 +204,9 @@ def methods_rows(heading: str, entry: dict) -> str:
                 columns[name][label] = judged(row["minus_plain"][metric])
             significant[label] = f"{sum(p < 0.05 for p in row['mcnemar'])} of {len(row['mcnemar'])}"
         on_test[label] = f"{100 * (row['chosen_on_test'] - row['metrics']['accuracy']['value']):.1f}"
-        minutes[label] = f"{row['minutes']:.1f}"
-        milliseconds[label] = f"{row['ms_per_face']:.1f}"
+        for device, time in row["minutes"].items():
+            columns[minutes[device]][label] = f"{time:.1f}"
+        columns["ms a face"][label] = f"{row['ms_per_face']:.1f}"
     up_to = "" if min(len(row["seeds"]) for row in entry["rows"]) == wanted else "up to "
     return written(f"{heading}, {up_to}{wanted} seeds, {entry['epochs']} epochs", columns, labels)
 

@@ -13,9 +13,11 @@ The epoch is the one with the best macro-F1 on validation. Test predictions of e
 choosing on test would have claimed; no choice here looks at them.
 """
 
+import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -189,7 +191,8 @@ def compare_rivals(
         A dict a row: its definition and `paper_accuracy`; `metrics` with intervals (accuracy, balanced accuracy,
         macro-F1) and `ece`, the mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences
         with intervals and a verdict; `mcnemar`: p-value of every seed (where people are known, with people
-        whole); `chosen_on_test`: accuracy of the epochs best on test; `minutes` of training and `ms_per_face`, medians.
+        whole); `chosen_on_test`: accuracy of the epochs best on test; `minutes` of training by the name of
+        the GPU or "cpu", and `ms_per_face`, medians.
     """
     test = data.split("test")
     truth, people = test.labels().numpy(), people_in(test)
@@ -216,7 +219,7 @@ def compare_rivals(
             },
             "best_epochs": [chosen_epoch(run) + 1 for run in own.values()],
             "chosen_on_test": float(np.mean(on_test)),
-            "minutes": round(statistics.median(run.history["train_seconds"].sum() / 60 for run in own.values()), 2),
+            "minutes": _minutes(own.values()),
             "ms_per_face": milliseconds[rival.name],
         }
         shared = [seed for seed in own if seed in runs[PLAIN]]
@@ -268,6 +271,15 @@ def chosen_epoch(run: LoggedRun) -> int:
 def predicted_classes(run: LoggedRun) -> np.ndarray:
     """Classes (N,) of the test faces, each alone, in the chosen epoch."""
     return run.predicted["test", str(SINGLE)][chosen_epoch(run)]
+
+
+def _minutes(runs: Iterable[LoggedRun]) -> dict[str, float]:
+    """Median time of training on every device that runs were trained on, minutes without judging."""
+    by_device = defaultdict(list)
+    for run in runs:
+        started = json.loads((run.folder / "environment.json").read_text())[-1]
+        by_device[started["gpu"] or "cpu"].append(run.history["train_seconds"].sum() / 60)
+    return {device: round(statistics.median(minutes), 2) for device, minutes in sorted(by_device.items())}
 
 
 @torch.inference_mode()

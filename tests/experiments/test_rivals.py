@@ -1,6 +1,7 @@
 """The rivals' table on tiny runs: every figure against a recomputation from the kept networks and histories."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -128,6 +129,18 @@ def test_figures_are_those_of_the_kept_networks(runs, rows, synthetic_faces):
             np.mean([max((p == truth).mean() for p in run.predicted["test", "single"]) for run in own.values()])
         )
         assert rows[name]["chosen_on_test"] >= mean - 1e-12
+
+
+def test_minutes_are_those_of_the_device(runs, rows, synthetic_faces, tmp_path):
+    """A GPU's and a CPU's minutes have no median that would mean anything."""
+    minutes = {seed: run.history["train_seconds"].sum() / 60 for seed, run in runs["plain"].items()}
+    assert rows["plain"]["minutes"] == {"cpu": round(np.median(list(minutes.values())), 2)}
+    copy = shutil.copytree(runs["plain"][1].folder, tmp_path / "run")
+    started = json.loads((copy / "environment.json").read_text())
+    (copy / "environment.json").write_text(json.dumps([started[0] | {"gpu": "A card"}]))
+    own = {0: runs["plain"][0], 1: replace(runs["plain"][1], folder=copy)}
+    (row,) = rivals.compare_rivals({"plain": own}, synthetic_faces, resamples=2)
+    assert row["minutes"] == {"A card": round(minutes[1], 2), "cpu": round(minutes[0], 2)}
 
 
 def test_differences_are_paired(runs, rows, synthetic_faces):
