@@ -65,6 +65,11 @@ def difference(
     return intervals((one[0] - other[0]).mean(axis=0), one[1] - other[1], names)
 
 
+def verdict(gain: Estimate) -> str:
+    """The sentence on a difference to plain training with its 95 % interval: helps, harms or cannot be told."""
+    return "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "cannot be told"
+
+
 # ---- metrics of a whole split, faces drawn
 
 

@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, mean_estimate
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, mean_estimate, verdict
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.prediction_logger import LoggedRun
 from ferlib.experiments.protocols import protocol_recipes
-from ferlib.experiments.rivals import chosen_epoch, metrics_table, predicted_classes, verdict
+from ferlib.experiments.rivals import chosen_epoch, metrics_table, predicted_classes
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.labels import mapping
 from ferlib.training.methods.ltnet import parameter_name, read_matrices

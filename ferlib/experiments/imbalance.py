@@ -24,7 +24,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.imbalance import imbalance_ratio
-from ferlib.evaluation.bootstrap import Resampling, clusters, difference, intervals
+from ferlib.evaluation.bootstrap import Resampling, clusters, difference, intervals, verdict
 from ferlib.evaluation.metrics import METRICS, confusion, from_confusion
 from ferlib.experiments.runner import run_name, test_probabilities, untrained
 from ferlib.training.loop import fit
@@ -130,7 +130,7 @@ def compare_methods(dataset: FaceDataset, runs: Mapping[str, Mapping[int, Path]]
         }
         if name != PLAIN and PLAIN in found:
             gain = difference(found[name], found[PLAIN], MEASURES)
-            entry["minus_none"] = {key: {**values, "verdict": _verdict(values)} for key, values in gain.items()}
+            entry["minus_none"] = {key: {**values, "verdict": verdict(values)} for key, values in gain.items()}
         report["methods"][name] = entry
     return report
 
@@ -157,7 +157,3 @@ def _measures(matrices: np.ndarray, observed: np.ndarray, rarest: np.ndarray) ->
 def _recorded(run: Path, name: str) -> Any:
     """The JSON that a run's folder holds under this name."""
     return json.loads((run / f"{name}.json").read_text())
-
-
-def _verdict(gain: Any) -> str:
-    return "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "no difference shown"

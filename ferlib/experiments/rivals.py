@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, people_in
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, people_in, verdict
 from ferlib.evaluation.calibration import calibration_error
 from ferlib.evaluation.compare import p_value_between
 from ferlib.evaluation.kept_epoch import best_epoch
@@ -232,11 +232,6 @@ def compare_rivals(
             entry["mcnemar"] = [p_value_between(truth, predicted[PLAIN][seed], called[seed], people) for seed in shared]
         report.append(entry)
     return report
-
-
-def verdict(gain: Mapping[str, Any]) -> str:
-    """The sentence on a difference to plain training with its 95 % interval."""
-    return "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "cannot be told"
 
 
 def methods_table(entries: Sequence[dict]) -> pd.DataFrame:

@@ -44,7 +44,8 @@ from ferlib.plots.explain import (
     planes,
     region_table,
 )
-from ferlib.plots.imbalance import VERDICT_COLOURS, imbalance_methods, tau_sweep
+from ferlib.plots.forest import VERDICT_COLOURS
+from ferlib.plots.imbalance import imbalance_methods, tau_sweep
 from ferlib.plots.labelling import trainings
 from ferlib.plots.models import (
     ATTENTION_COLOURS,
@@ -59,7 +60,7 @@ from ferlib.plots.models import (
     stage_costs,
 )
 from ferlib.plots.purity import purity_curve
-from ferlib.plots.rivals import GAIN_COLOURS, method_claims, method_gains, noise_lines
+from ferlib.plots.rivals import method_claims, method_gains, noise_lines
 from ferlib.plots.style import CUT, KEPT, OTHER_COLOUR, WIDTH
 from ferlib.plots.training import RUN_COLOURS, costs, curves, learning_curve, learning_rates, step_sizes, two_views
 from ferlib.plots.video import faces_by_size, label_bands, smoothing_tradeoff, timeline
@@ -124,7 +125,6 @@ __all__ = [
     "ATTENTION_COLOURS",
     "CUT",
     "FROZEN",
-    "GAIN_COLOURS",
     "HOVER_FACES",
     "KEPT",
     "ORDER_COLOURS",

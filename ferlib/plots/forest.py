@@ -1,12 +1,16 @@
 """Differences with their intervals, a line a row, in panels side by side: on which side of zero is it?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ferlib.labels import COLOURS
 from ferlib.plots.style import INK, legend_above, styled
+
+#: Colours of what `ferlib.evaluation.bootstrap.verdict` says.
+VERDICT_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
 
 
 def differences(table: pd.DataFrame, name: str, prefix: str) -> pd.DataFrame:
@@ -24,7 +28,6 @@ def differences(table: pd.DataFrame, name: str, prefix: str) -> pd.DataFrame:
 def forest(
     panels: Sequence[tuple[str, pd.DataFrame]],
     columns: int,
-    colours: Mapping[str, str],
     title: str,
     left: int = 170,
 ) -> go.Figure:
@@ -34,7 +37,6 @@ def forest(
         panels: title, and `name`, `value`, `low`, `high` (shares) and `verdict`, in the order of reading; a `symbol`
             for the marker, if it is no dot.
         columns: panels beside each other.
-        colours: verdict -> colour, which is the legend, too.
         title: of the figure.
         left: pixels for the names.
     """
@@ -58,7 +60,7 @@ def forest(
             mode="markers",
             marker={
                 "size": 9,
-                "color": [colours[verdict] for verdict in part["verdict"]],
+                "color": [VERDICT_COLOURS[verdict] for verdict in part["verdict"]],
                 "symbol": symbols,
                 "line": {"width": [2.5 if symbol.endswith("-open") else 0 for symbol in symbols]},
             },
@@ -70,7 +72,7 @@ def forest(
         )
         figure.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=row, col=column)
         figure.update_xaxes(title_text="points" if row == lines else None, row=row, col=column)
-    for verdict, colour in colours.items():
+    for verdict, colour in VERDICT_COLOURS.items():
         marker = {"size": 9, "color": colour}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=verdict)
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])

@@ -7,13 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ferlib.evaluation.metrics import METRICS
-from ferlib.labels import COLOURS
 from ferlib.names import display_name
 from ferlib.plots.data import METRIC_COLOURS
 from ferlib.plots.forest import differences, forest
 from ferlib.plots.style import METRIC_NAMES, legend_above, styled
-
-VERDICT_COLOURS = {"better": COLOURS["disgust"], "worse": COLOURS["anger"], "no difference shown": COLOURS["neutral"]}
 
 
 def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
@@ -32,7 +29,7 @@ def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
         for place in dict.fromkeys(table["data"])
         for metric in metrics
     ]
-    figure = forest(panels, len(metrics), VERDICT_COLOURS, "What methods add to plain training, 95 % intervals")
+    figure = forest(panels, len(metrics), "What methods add to plain training, 95 % intervals")
     scores = [metric for metric in metrics if metric in METRICS]
     for column, metric in enumerate(metrics, 1):
         alike = table[table["metric"].isin(scores if metric in scores else [metric])]

@@ -11,7 +11,6 @@ from ferlib.names import display_name
 from ferlib.plots.forest import differences, forest
 from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
 
-GAIN_COLOURS = {"helps": COLOURS["disgust"], "harms": COLOURS["anger"], "cannot be told": COLOURS["neutral"]}
 LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink
 SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "pentagon")
 APART = 0.1  # percent of flipped labels between the lines of two methods, so that intervals are seen beside each other
@@ -38,7 +37,7 @@ def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     ]
     host = display_name(table["table"].iloc[0])
     title = f"What methods add to plain training, {host}: {METRIC_NAMES[metric]}, 95 % intervals"
-    figure = forest(panels, len(panels), GAIN_COLOURS, title, left=200).update_xaxes(matches="x")
+    figure = forest(panels, len(panels), title, left=200).update_xaxes(matches="x")
     if (own["seeds"] == 1).any():
         marker = {"size": 9, "color": INK, "symbol": "circle-open", "line_width": 2.5}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name="open: one seed only")

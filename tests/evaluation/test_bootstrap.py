@@ -26,6 +26,7 @@ from ferlib.evaluation.bootstrap import (
     seed_draws,
     share_intervals,
     summary_with_intervals,
+    verdict,
 )
 from ferlib.evaluation.compare import paired_differences
 from ferlib.evaluation.metrics import METRICS
@@ -213,3 +214,10 @@ def test_how_often_the_interval_holds_the_true_calibration_error(error, least, m
         low, high = calibration_interval(labels, probabilities, resamples=200, seed=seed)
         held += low <= error <= high
     assert least <= held / 60 <= most
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.02, "helps"), (-0.02, -0.01, "harms"), (-0.01, 0.01, "cannot be told")]
+)
+def test_verdicts(low, high, said):
+    assert verdict({"value": 0.0, "low": low, "high": high}) == said

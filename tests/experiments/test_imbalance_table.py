@@ -86,8 +86,8 @@ def test_differences_to_plain_training_are_paired(synthetic_faces, compared):
         gain = entry["minus_none"][name]
         assert gain["value"] == pytest.approx(np.mean([one[name] for one in differences]))
         assert gain["low"] <= gain["value"] <= gain["high"]
-        better, worse = gain["low"] > 0, gain["high"] < 0
-        assert gain["verdict"] == ("better" if better else "worse" if worse else "no difference shown")
+        helps, harms = gain["low"] > 0, gain["high"] < 0
+        assert gain["verdict"] == ("helps" if helps else "harms" if harms else "cannot be told")
     assert np.sum(entry["confusion"]) == 2 * len(truth) and len(entry["seeds"]) == 2
     table = imbalance_table({"synthetic": report})
     assert list(table["method"].unique()) == ["none", "weights"] and len(table) == 8

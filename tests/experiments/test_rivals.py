@@ -173,13 +173,6 @@ def test_a_row_with_fewer_seeds_is_compared_where_both_have_one(runs, rows, synt
     assert "minus_plain" not in rivals.compare_rivals(alone, synthetic_faces, resamples=200)[1]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.01, 0.02, "helps"), (-0.02, -0.01, "harms"), (-0.01, 0.01, "cannot be told")]
-)
-def test_verdicts(low, high, said):
-    assert rivals.verdict({"value": 0.0, "low": low, "high": high}) == said
-
-
 def test_table_has_a_row_a_figure(rows):
     entry = {"table": "methods", "data": "x", "backbone": {"name": "b"}, "rows": list(rows.values())}
     table = rivals.methods_table([entry])

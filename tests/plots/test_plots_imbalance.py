@@ -14,10 +14,10 @@ from ferlib import plots
 def test_imbalance_methods():
     rows = [
         ("one", "none", "macro_f1", None, None, None, None),
-        ("one", "class_balanced", "macro_f1", 0.02, 0.01, 0.04, "better"),
-        ("one", "focal", "macro_f1", -0.01, -0.03, 0.01, "no difference shown"),
-        ("one", "focal", "accuracy", -0.02, -0.03, -0.01, "worse"),
-        ("two", "focal", "macro_f1", 0.0, -0.1, 0.1, "no difference shown"),
+        ("one", "class_balanced", "macro_f1", 0.02, 0.01, 0.04, "helps"),
+        ("one", "focal", "macro_f1", -0.01, -0.03, 0.01, "cannot be told"),
+        ("one", "focal", "accuracy", -0.02, -0.03, -0.01, "harms"),
+        ("two", "focal", "macro_f1", 0.0, -0.1, 0.1, "cannot be told"),
     ]
     columns = ["data", "method", "metric", *(f"minus_none_{end}" for end in ("value", "low", "high", "verdict"))]
     figure = plots.imbalance_methods(pd.DataFrame(rows, columns=columns), ["macro_f1", "accuracy"])
@@ -27,11 +27,11 @@ def test_imbalance_methods():
     np.testing.assert_allclose(first.x, [2, -1])
     np.testing.assert_allclose(first.x + first.error_x.array, [4, 1])
     np.testing.assert_allclose(first.x - first.error_x.arrayminus, [1, -3])
-    assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in ("better", "no difference shown"))
+    assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in ("helps", "cannot be told"))
     assert figure.layout.yaxis.categoryarray == ("focal", "class-balanced weights")  # the first on top
     ranges = {tuple(axis.range) for axis in figure.select_xaxes()}
     assert len(ranges) == 1 and min(ranges)[0] < -10 and max(ranges)[1] > 10  # one scale for what is compared
-    with_recall = pd.DataFrame([*rows, ("one", "weights", "recall_rarest", 0.3, 0.2, 0.5, "better")], columns=columns)
+    with_recall = pd.DataFrame([*rows, ("one", "weights", "recall_rarest", 0.3, 0.2, 0.5, "helps")], columns=columns)
     figure = plots.imbalance_methods(with_recall, ["macro_f1", "recall_rarest"])
     first, second, *_ = figure.select_xaxes()
     assert second.range[1] > 50 > first.range[1]

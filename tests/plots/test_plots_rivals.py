@@ -30,10 +30,10 @@ def test_method_gains(backbones):
     np.testing.assert_allclose(first.x + first.error_x.array, [1.1, 3, -2, 1], atol=1e-9)
     np.testing.assert_allclose(first.x - first.error_x.arrayminus, [-0.9, 1, -4, -1], atol=1e-9)
     verdicts = ("cannot be told", "helps", "harms", "cannot be told")
-    assert first.marker.color == tuple(plots.GAIN_COLOURS[name] for name in verdicts)
-    assert len(set(plots.GAIN_COLOURS.values())) == 3
+    assert first.marker.color == tuple(plots.VERDICT_COLOURS[name] for name in verdicts)
+    assert len(set(plots.VERDICT_COLOURS.values())) == 3
     assert {axis.matches for axis in figure.select_xaxes()} == {"x"}, "backbones are seen on one scale"
-    assert [trace.name for trace in figure.data[len(backbones) :]] == list(plots.GAIN_COLOURS)
+    assert [trace.name for trace in figure.data[len(backbones) :]] == list(plots.VERDICT_COLOURS)
     assert figure.layout.title.text == "What methods add to plain training, frozen host: macro-F1, 95 % intervals"
     written(figure)
 
