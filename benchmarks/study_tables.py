@@ -29,7 +29,7 @@ def read(name: str) -> dict:
 BACKBONES = {
     "mobilenetv1_100": "MobileNetV1 (faces)",
     "tf_efficientnet_lite0": "EfficientNet-Lite0 (ImageNet)",
-    "convnext_nano": "ConvNeXt-Nano, two stages (ImageNet)",
+    "convnext_nano": "ConvNeXt-Nano, two stages (ImageNet, then hand gestures)",
 }
 
 

@@ -16,7 +16,8 @@ def expand(source: Any) -> list:
 
     Args:
         source: A path: a folder gives all pictures in it and below, a pattern such as `holiday/*.jpg` the files that
-            match, and in them `**` any folders. `~` is the home folder. Anything else is returned as it is.
+            match, and in them `**` any folders; folders that are there by their very names are no patterns. `~` is the
+            home folder. Anything else is returned as it is.
 
     Returns:
         Paths, at least one; the source itself where there is nothing to be found, and folders that cannot be read, for
@@ -29,10 +30,18 @@ def expand(source: Any) -> list:
         if os.path.isdir(path):
             return list(map(str, walk_pictures(Path(path)))) or [source]
         if not os.path.lexists(path) and any(character in path for character in _PATTERN):
-            return sorted(filter(os.path.isfile, glob.glob(path, recursive=True))) or [source]
+            return sorted(filter(os.path.isfile, glob.glob(_below_what_exists(path), recursive=True))) or [source]
     except OSError:  # a folder that may not be read
         pass
     return [source]
+
+
+def _below_what_exists(path: str) -> str:
+    """The pattern with the longest beginning that is the name of a folder taken as a name."""
+    folder = os.path.dirname(path)
+    while folder != os.path.dirname(folder) and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return glob.escape(folder) + path[len(folder) :]
 
 
 def name_of(source: Any) -> str:

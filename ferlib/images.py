@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ferlib import tiff
 from ferlib.errors import UserError
 
 __all__ = ["MAX_PIXELS", "SUFFIXES", "ImageError", "data_url", "is_picture", "read_image"]
@@ -41,10 +42,16 @@ SUFFIXES = (
 )
 _READABLE = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF can be read"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}\S", re.IGNORECASE)
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+_BEGINNING = re.compile(  # of a file in a format that can be read, more than a word that any text may begin with
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftypavi[fs]|P[1-7Ff]\s+[\d#-]"
+    rb"|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # with the size of its header
+    re.DOTALL,
+)
+_HEAD = 18  # bytes that tell the format
 _QUALITY = 90  # of a JPEG that is shown
 _MOST_BYTES = 200_000_000  # of an open file that is read
 _DAMAGED = "is damaged or cut short: its picture data cannot be read to the end"
+_UNUSUAL = "has a kind of pixels that cannot be read; save it as JPEG or PNG"
 _ORIENTATION = 0x0112  # the EXIF tag
 _FLOAT_SLACK = 1e-3  # how far resampling may push floats out of 0..1 before they count as another scale
 
@@ -187,20 +194,19 @@ def _decode(file: IO[bytes], name: str) -> np.ndarray:
             image = Image.open(file, formats=readable_formats())
         except Image.DecompressionBombError as error:
             raise ImageError(_too_large(name)) from error
-        except UnidentifiedImageError as error:
-            file.seek(0)
-            head = file.read(12)
-            if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-                if "HEIF" in readable_formats():
-                    raise ImageError(f"{name} {_DAMAGED}.") from error
-                raise ImageError(f"{name} is a HEIC photo; install pillow-heif, or save it as JPEG.") from error
-            if head.startswith(_SIGNATURES) or head[4:12] == b"ftypavif":
-                raise ImageError(f"{name} {_DAMAGED}.") from error
-            raise ImageError(f"{name} is not a picture ({_READABLE}).") from error
         except Exception as error:  # a damaged header makes Pillow's plugins raise nearly anything
-            raise ImageError(f"{name} {_DAMAGED}.") from error
+            file.seek(0)
+            head = file.read(_HEAD)
+            raise ImageError(f"{name} {_UNUSUAL if tiff.is_whole(file) else _fault(head)}.") from error
         with image:
             return _pixels(image, name)
+
+
+def _fault(head: bytes) -> str:
+    """The words for a file that Pillow does not open, from its first bytes."""
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
+        return _DAMAGED if "HEIF" in readable_formats() else "is a HEIC photo; install pillow-heif, or save it as JPEG"
+    return _DAMAGED if _BEGINNING.match(head) else f"is not a picture ({_READABLE})"
 
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
@@ -216,9 +222,11 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(_too_large(name, image.size))
     try:
+        if not tiff.prepare(image):
+            raise ImageError(f"{name} {_UNUSUAL}.")
         image.load()
         if image.mode == "F" or image.mode.startswith("I"):
-            rgb = _from_array(_wide(np.asarray(image), name), name)
+            rgb = _from_array(tiff.as_meant(image, _wide(np.asarray(image), name)), name)
         elif image.has_transparency_data or image.mode in ("La", "RGBa"):
             rgb = np.array(_on_white(image))
         else:

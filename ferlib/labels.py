@@ -5,8 +5,10 @@ own order of them, which is the order of a model's outputs.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+from ferlib.errors import UserError
 
 # FERPlus (Barsoum et al. 2016), the column order of fer2013new.csv
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -73,6 +75,13 @@ LIKELY = {
     "scorn": "contempt",
     "natural": "neutral",
 }
+#: Names of the other columns that tables of photos and of films have: a class would stand in a column of that name.
+RESERVED = {
+    *("photo", "image", "face", "frame", "time", "seconds", "track", "x0", "y0", "x1", "y1", "roll", "label", "margin"),
+    *("answer", "coverage", "prediction_set", "warnings", "error", "overlay"),
+    *("yaw", "pitch", "eye_openness", "mouth_openness"),
+}
+_SMOOTHED = "smoothed_"  # the beginning of the names of columns that a film's table has beside the classes'
 _ALIKE = 0.75  # of difflib: that of four letters with two swapped
 
 #: What numbers in place of names mean, by the data set that numbers so: a number's class.
@@ -87,6 +96,16 @@ def canonical(name: str) -> str:
     """The project's name of an expression: "Happy" -> "happiness". Unknown names are returned in lower case."""
     name = name.strip().lower()
     return SYNONYMS.get(name, name)
+
+
+def require_class_names(names: Iterable[str]) -> None:
+    """Assert that tables can have columns of these names.
+
+    Raises:
+        UserError: one is the name of another column.
+    """
+    if taken := [name for name in names if name in RESERVED or name.startswith(_SMOOTHED)]:
+        raise UserError(f"a class cannot be called {' or '.join(taken)}: tables of results have a column of that name")
 
 
 def near_miss(name: str) -> str | None:

@@ -20,6 +20,7 @@ from ferlib.errors import MissingPackage, UserError
 from ferlib.explain import METHODS
 from ferlib.image_paths import expand, name_of
 from ferlib.images import ImageError, read_image, to_uint8
+from ferlib.labels import require_class_names
 from ferlib.results import FacePrediction, ImagePrediction
 from ferlib.runtime.classifier import Classifier, OnnxClassifier
 from ferlib.runtime.prediction_sets import PredictionSets, read_prediction_sets
@@ -105,6 +106,9 @@ class Predictor:
         device: of a `FaceModel`, see `ferlib.utils.devices.choose_device`: "cpu", "auto" for a GPU if there is one …
         lab: makes the same model for PyTorch, where `model` is an exported one.
         sets: makes the faces' prediction sets; None: there are none.
+
+    Raises:
+        UserError: the sets are for other classes, or a class has the name of another column of a table.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Predictor:
         sets: PredictionSets | None = None,
     ):
         self.classifier = _classifier(model, device)
+        require_class_names(self.classes)
         self._make_lab, self.sets = lab, sets
         if sets and sets.classes != self.classes:
             raise UserError(f"the prediction sets are for {', '.join(sets.classes)}, not for {', '.join(self.classes)}")

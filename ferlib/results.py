@@ -165,7 +165,8 @@ class ImagePrediction:
 def csv_columns(classes: Sequence[str], sets: bool = False, measures: bool = False) -> list[str]:
     """Header of a CSV of results: photo, face, box, label, margin, probability of every class, warnings, error.
 
-    With `sets`, answer, coverage and prediction set stand before the warnings; with `measures`, those of
+    With `sets`, answer, coverage and prediction set (its classes with a space between them, or "; " where one of the
+    model's has a space in its name) stand before the warnings; with `measures`, those of
     `ferlib.detection.measures.FaceMeasures` follow at the end.
     """
     more = ["answer", "coverage", "prediction_set"] if sets else []
@@ -183,9 +184,10 @@ def table_rows(
     if result.error:
         empty = [None] * (len(csv_columns(classes, sets)) - 2)
         return [[result.name, *empty, result.error, *[None] * (measures * len(MEASURES))]]
+    mark = "; " if any(" " in name for name in classes) else " "
     return [
         [result.name, number, *face.box, face.label, face.margin, *(face.scores[name] for name in classes)]
-        + ([face.answer, face.coverage, " ".join(face.prediction_set or ())] if sets else [])
+        + ([face.answer, face.coverage, mark.join(face.prediction_set or ())] if sets else [])
         + [" ".join(face.warnings), None]
         + [getattr(face.measures, name) if face.measures else None for name in MEASURES * measures]
         for number, face in enumerate(result.faces, start=1)

@@ -207,7 +207,7 @@ def test_a_huge_or_endless_request_is_refused_before_it_comes(program, monkeypat
 
 def test_memory_for_requests_is_bounded(program, served, photos):  # noqa: F811
     gate = served._gate
-    held, gate.held = gate.held, middleware.Places(1000)
+    held, gate.held = gate.held, gate.held | {"/v1/predict": middleware.Places(1000)}
     try:
         full = send(program, (photos / "cmyk.jpg").open("rb"))
         refused(full, 503, FULL)

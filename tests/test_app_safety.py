@@ -352,9 +352,25 @@ def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F8
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert httpx.post(f"{url}gradio_api/upload", content=iter([b"--x"]), headers=headers).status_code == 411
     assert httpx.post(f"{url}gradio_api/run/predict", content=b" " * 3_000_000).status_code == 413
-    with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as line:
-        line.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n\r\n")
-        assert b" 413 " in line.recv(1000)
+    begun = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+    for rest, status in ((b"2000000000\r\n\r\n", b" 413 "), (b"10\r\nTransfer-Encoding: chunked\r\n\r\n", b" 411 ")):
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as line:
+            line.sendall(begun + rest)
+            assert status in line.recv(1000)
+
+
+def test_calls_that_only_begin_leave_room_for_photos_of_programs(url, monkeypatch, photos):  # noqa: F811
+    monkeypatch.setattr(middleware, "SHORT_SILENCE", 2.0)
+    lines = connections(url, middleware.CALLING)
+    for line in lines:
+        line.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+    time.sleep(0.3)
+    with (photos / "cmyk.jpg").open("rb") as photo:
+        assert httpx.post(f"{url}v1/predict", files={"image": photo}, timeout=60).status_code == 200
+    for line in lines:
+        line.settimeout(30)
+        assert b" 408 " in line.recv(1000)
+        line.close()
 
 
 START = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
@@ -402,7 +418,8 @@ def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch,
 
 def test_a_request_that_drips_ends_too(url, monkeypatch):  # noqa: F811
     """A byte comes every now and then, always before it counts as silent."""
-    monkeypatch.setattr(middleware, "SILENCE", 1.0)
+    for silence in ("SILENCE", "SHORT_SILENCE"):
+        monkeypatch.setattr(middleware, silence, 1.0)
     call = b"POST /gradio_api/run/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     lines = connections(url, 2)
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'

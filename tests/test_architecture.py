@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ferlib"
 RUNTIME = (
-    *("predict", "predict_many", "results", "labels", "names", "images", "image_paths", "errors"),
+    *("predict", "predict_many", "results", "labels", "names", "images", "tiff", "image_paths", "errors"),
     *("detection", "runtime", "video", "bulk"),
 )
 LAB = ("data", "models", "training", "evaluation", "experiments", "release", "annotation", "plots")

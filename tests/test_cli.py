@@ -413,6 +413,13 @@ def test_evaluate_by_the_published_protocol(face_folder, tmp_path, capsys):
     assert "neighbours" in json.loads(capsys.readouterr().out)["audit"]["verdict"]
 
 
+def test_evaluate_takes_a_folder_with_a_colon_in_its_name(face_folder, tmp_path, capsys):
+    model = create_model("ivsa_plain", widths=(4, 4, 8, 8), hidden=8, classes=tuple(sorted(SYNTHETIC)))
+    model.save_pretrained(str(tmp_path / "12:30"))
+    assert main(["evaluate", str(tmp_path / "12:30"), "--data", "folder", "--root", str(face_folder)]) == 0
+    assert "12:30 on folder, test" in capsys.readouterr().out
+
+
 def test_the_audit_too_is_of_the_clean_faces(face_folder, their_models, tmp_path, capsys):
     shutil.copytree(face_folder, tmp_path / "faces")
     picture = next((tmp_path / "faces").rglob("*.png"))

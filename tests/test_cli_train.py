@@ -91,6 +91,19 @@ def test_where_there_is_no_run_to_go_on_with_it_says_so(few_faces, tmp_path, cap
     assert "is a file; a run needs a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("file", "out"), [("a/recipe.json", "runs/a"), ("mine.json", "runs/mine")])
+def test_a_recipe_in_a_file_has_a_run_folder_too(few_faces, tmp_path, capsys, monkeypatch, file, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    recipe = {"config": {"architecture": "ivsa_plain", "widths": [4, 4, 8, 8], "hidden": 8}, "epochs": 1}
+    (tmp_path / file).write_text(json.dumps(recipe))
+    assert main(["train", str(tmp_path / file), "--data", "synthetic"]) == 0
+    assert (tmp_path / out / "best").is_dir()
+    assert main(["train", f"{out}/recipe.json", "--data", "synthetic"]) == 1
+    assert f"{out} is the run that {out}/recipe.json is of" in capsys.readouterr().err
+    assert main(["train", f"{out}/recipe.json", "--data", "synthetic", "--resume"]) == 0
+
+
 def test_help_names_the_recipes(capsys):
     with pytest.raises(SystemExit) as end:
         main(["train", "--help"])

@@ -35,6 +35,15 @@ def test_a_pattern_is_the_files_that_match(folder):
     assert names(folder, expand(f"{folder}/[odd].jpg")) == ["[odd].jpg"]  # a file that is there is no pattern
 
 
+def test_a_pattern_below_a_folder_with_brackets(folder, monkeypatch):
+    (folder / "below").rename(folder / "album [2020]")
+    assert names(folder, expand(f"{folder}/album [2020]/*.jfif")) == ["album [2020]/c.jfif"]
+    assert names(folder, expand(f"{folder}/album [[]*/**/?")) == ["album [2020]/deeper/d"]
+    monkeypatch.chdir(folder)
+    assert expand("album [2020]/*.jfif") == ["album [2020]/c.jfif"] and expand("a.*") == ["a.png"]
+    assert expand("/*[x]nowhere") == ["/*[x]nowhere"]
+
+
 def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_read(folder, closed):
     closed(folder / "below" / "deeper")
     found = expand(folder)

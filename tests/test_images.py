@@ -49,6 +49,29 @@ def png_claiming(width: int, height: int) -> bytes:
     )
 
 
+def tiff(data: bytes, bits: tuple[int, ...], order: str = "<", **tags: int) -> bytes:
+    """An uncompressed TIFF file of 60 x 40 pixels; planes follow each other in one strip each."""
+    strips = len(bits) if tags.get("planes") == 2 else 1
+    extra = [2] if len(bits) in (2, 4) else []
+    values = {
+        **{256: [60], 257: [40], 258: bits, 259: [1], 262: [tags.get("photometric", 1)]},
+        **{273: [0] * strips, 277: [len(bits)], 278: [40], 279: [len(data) // strips] * strips},
+        **{284: [tags.get("planes", 1)], 338: extra, 339: [tags.get("form", 1)] * len(bits)},
+    }
+    values = {tag: value for tag, value in values.items() if value}
+    place = 8 + 2 + 12 * len(values) + 4
+    start = place + 4 * sum(map(len, values.values()))
+    values[273] = [start + number * len(data) // strips for number in range(strips)]
+    entries, far = b"", b""
+    for tag, value in values.items():
+        packed = struct.pack(f"{order}{len(value)}I", *value)
+        entries += struct.pack(f"{order}HHI", tag, 4, len(value))
+        entries += packed if len(value) == 1 else struct.pack(f"{order}I", place + len(far))
+        far += packed if len(value) > 1 else b""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(values))
+    return (head + entries + bytes(4) + far).ljust(start, b"\0") + data
+
+
 # --- the right pixels ---
 
 
@@ -129,6 +152,27 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(form):
     result = read_image(data)
     assert result.shape == (4, 512, 3)
     assert np.abs(result[..., 1] - ramp / 257.0).max() <= 0.51
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_tiff_in_planes(photo, order):
+    planes = (np.asarray(photo).astype(np.uint16) * 257).astype(f"{order}u2").transpose(2, 0, 1)
+    assert np.array_equal(read_image(tiff(planes.tobytes(), (16, 16, 16), order, photometric=2, planes=2)), photo)
+
+
+@pytest.mark.parametrize("kind", ["u2", "f4"])
+def test_deep_tiff_in_which_white_is_0(photo, kind):
+    grey = np.asarray(photo.convert("L"))
+    values = (65535 - grey.astype(int) * 257).astype("<u2") if kind == "u2" else (1 - grey / 255).astype("<f4")
+    data = tiff(values.tobytes(), (8 * values.itemsize,), photometric=0, form=3 if kind == "f4" else 1)
+    assert np.array_equal(read_image(data)[..., 0], grey)
+
+
+def test_twelve_bit_tiff():
+    first, second = np.full(1200, 4095), np.arange(1200)
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8)
+    result = read_image(tiff(packed.tobytes(), (12,)))[..., 0].reshape(-1, 2)
+    assert (result[:, 0] == 255).all() and np.abs(result[:, 1] - second / 4095 * 255).max() <= 1
 
 
 def test_palette_with_alpha_is_laid_on_white():
@@ -292,6 +336,26 @@ def test_not_a_picture(tmp_path, content):
     path.write_bytes(content)
     text = message(path)
     assert text.startswith("letter.jpg is not a picture") and "JPEG" in text
+
+
+@pytest.mark.parametrize(
+    "content", [b"BMI,age\n22.1,40\n23.5,41\n", b"RIFF\x24\0\0\0AVI LIST", b"RIFF\x24\0\0\0WAVEfmt ", b"P5 is a key\n"]
+)
+def test_a_file_that_begins_like_a_picture_by_chance_is_none(content):
+    assert "is not a picture" in message(content + bytes(100))
+
+
+@pytest.mark.parametrize(
+    ("bits", "tags"),
+    [((32, 32, 32), {"photometric": 2, "form": 3}), ((64,), {"form": 3}), ((16, 16), {}), ((8, 8), {"planes": 2}),
+     ((16, 16, 16, 16), {"photometric": 5, "planes": 2}), ((32,), {"photometric": 0})],
+    ids=["float colours", "double", "grey and alpha", "planes of grey and alpha", "planes of CMYK", "32 bits"],
+)  # fmt: skip
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiffs_that_are_whole_are_not_called_damaged(bits, tags, order):
+    data = tiff(bytes(60 * 40 * sum(bits) // 8), bits, order, **tags)
+    assert "has a kind of pixels that cannot be read" in message(data)
+    assert "damaged" in message(data[:40])
 
 
 def test_formats_that_run_programs_are_not_opened():

@@ -210,6 +210,15 @@ def test_a_model_without_attention_says_so(portrait):
         predictor.predict(portrait, explain="attention")
 
 
+def test_a_model_with_a_class_that_tables_have_another_column_for_is_refused(predictor):
+    with pytest.raises(UserError, match="a class cannot be called error"):
+        create_model("ivsa_plain", classes=("happy", "error"))
+    classifier = pickle.loads(pickle.dumps(predictor.classifier))
+    classifier.classes = ("face", *classifier.classes[1:])
+    with pytest.raises(UserError, match="a class cannot be called face"):
+        Predictor(classifier)
+
+
 def test_results_are_validated():
     face = np.zeros((224, 224, 3), np.uint8)
     with pytest.raises(ValueError, match="a box is"):

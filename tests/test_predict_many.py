@@ -15,7 +15,7 @@ from worker_tasks import Fragile
 from ferlib.errors import MissingPackage, UserError
 from ferlib.predict import DEFAULT_MODEL, Predictor
 from ferlib.predict_many import ENDED
-from ferlib.results import csv_columns, to_frame
+from ferlib.results import FacePrediction, ImagePrediction, csv_columns, to_frame
 from ferlib.runtime.released import model_folder
 
 
@@ -126,6 +126,15 @@ def test_a_frame_of_many_results_has_their_errors_and_all_that_was_asked_for(por
     assert "absent.jpg" in absent["error"] and pd.isna(absent["face"]) and pd.isna(absent["yaw"])
     assert face["face"] == 1 and face["coverage"] == 0.9 and abs(face["yaw"]) < 15 and pd.isna(face["error"])
     assert to_frame([]).empty and "absent" in predictor.predict("absent.jpg").to_frame()["error"][0]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(("a", "b"), "a b"), (("very happy", "not happy"), "very happy; not happy")]
+)
+def test_classes_of_a_prediction_set_can_be_told_apart(names, told):
+    scores = dict(zip((*names, "c"), (0.5, 0.4, 0.1), strict=True))
+    face = FacePrediction((0, 0, 9, 9), scores, np.zeros((9, 9, 3), np.uint8), coverage=0.9, prediction_set=names)
+    assert to_frame([ImagePrediction("a.jpg", (face,))])["prediction_set"].tolist() == [told]
 
 
 def test_a_frame_without_pandas_is_a_sentence(monkeypatch, predictor):

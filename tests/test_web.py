@@ -144,9 +144,10 @@ def test_a_worker_that_does_not_load_leaves_no_question_open():
           postMessage() {{}}
         }};
         const {{ Predictor }} = await import("{(SOURCE / "js/predictor.js").as_uri()}");
-        const predictor = new Predictor(() => {{}});
+        const predictor = new Predictor(Promise.resolve(), () => {{}});
         const told = (question) => question.catch((error) => console.log(error.message));
         const asked = [told(predictor.ready), told(predictor.predict({{}}))];
+        await new Promise(setImmediate);
         worker.dispatchEvent(new Event("error"));
         await Promise.all([...asked, told(predictor.predict({{}}))]);
     """
@@ -432,6 +433,41 @@ def test_the_page_works_without_a_network_after_the_first_load(first, bench, pic
     finally:
         context.set_offline(False)
     assert len(site[1]) == before
+
+
+@pytest.mark.browser
+def test_a_file_that_could_not_be_kept_at_first_is_kept_later(first):
+    """A service worker that is installed slowly sees none of the large files come."""
+    page = first.page
+    lost = page.evaluate(
+        """async () => {
+          const cache = await caches.open((await caches.keys())[0]);
+          const [file] = (await cache.keys()).filter(({ url }) => url.endsWith("classifier.gzip"));
+          await cache.delete(file);
+          return file.url;
+        }"""
+    )
+    assert not page.evaluate("url => caches.match(url).then(Boolean)", lost)
+    page.evaluate("import('./js/offline.js').then(({ keepTheRest }) => keepTheRest())")
+    page.wait_for_function("url => caches.match(url).then(Boolean)", arg=lost)
+
+
+@pytest.mark.browser
+def test_the_page_can_be_used_while_the_service_worker_is_awaited(browser, site, pictures):
+    context = browser.new_context()
+    context.add_init_script(
+        "navigator.serviceWorker.register = () => new Promise((go) => { window.go = () => go({}); });"
+    )
+    page = context.new_page()
+    page.goto(site[0])
+    page.wait_for_function("() => window.go && document.querySelectorAll('#examples button').length")
+    page.locator("#file").set_input_files(pictures[1][1])
+    page.wait_for_function("() => !document.querySelector('#photo').hidden")
+    assert not page.evaluate("document.body.classList.contains('ready')")
+    page.evaluate("navigator.serviceWorker.dispatchEvent(new Event('controllerchange')); window.go();")
+    page.wait_for_selector("body.ready")
+    page.wait_for_function("() => document.querySelector('#photo').innerText.includes('Face 1')")
+    context.close()
 
 
 @pytest.mark.browser

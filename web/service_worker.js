@@ -30,8 +30,16 @@ async function answer(event, name) {
   return fetched;
 }
 
+/** Fetches those of the files that are not kept yet; the browser has most of them still. */
+async function keepMissing() {
+  const cache = await caches.open(CACHE);
+  const kept = await Promise.all([...FILES, ...LARGE].map(async (name) => ((await cache.match(name)) ? [] : [name])));
+  await cache.addAll(kept.flat());
+}
+
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
+self.addEventListener("message", (event) => event.waitUntil(keepMissing()));
 self.addEventListener("fetch", (event) => {
   const [address] = event.request.url.split(/[?#]/);
   const rest = address.startsWith(scope) ? address.slice(scope.length) : null;

@@ -11,6 +11,7 @@ folder. Faces that show nothing clear, or are none, belong into the folder "unso
 
 import csv
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from ferlib.data.dataset import DataError
 from ferlib.data.folder import PERSON_MARK, SPLIT_NAMES, UNSORTED, any_names, person_of
 from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
+from ferlib.errors import UserError
 from ferlib.images import ImageError, read_image
 from ferlib.utils.atomic import atomic_write
 from ferlib.utils.cache import short_key
@@ -48,8 +50,9 @@ def propose_labels(
     """Cut every face out of the photos, in the training sets' framing, and sort them by a model's prediction.
 
     A face becomes `out/<proposed class>/<person>--<photo>-<number>.png`; the person is the first folder below `photos`,
-    and photos that lie in none have nobody's name. Photos that stand in `proposals.csv` already are left alone, so new
-    photos can be added later, and a face that was moved or deleted stays so; also after an interruption.
+    and photos that lie in none have nobody's name. Photos whose faces stand in `proposals.csv` already are left alone,
+    so new photos can be added later, and a face that was moved or deleted stays so; also after an interruption. Photos
+    that had a problem are looked at again.
 
     Args:
         photos: folder with photos, best one folder a person.
@@ -81,7 +84,7 @@ def propose_labels(
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
-    known = set(table["photo"])
+    known = set(table["photo"][table["problem"] == ""])
     new = [path for path in found if path.relative_to(photos).as_posix() not in known]
     there = {path.name for path in find_pictures(out)}  # faces of a run that was killed, perhaps moved since
     rows: list[dict] = []
@@ -93,6 +96,7 @@ def propose_labels(
     finally:
         if rows:
             fresh = pd.DataFrame(rows, columns=list(COLUMNS))
+            table = table[~table["photo"].isin(fresh["photo"])]
             table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
         table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
         with atomic_write(out / PROPOSALS) as partial:
@@ -154,6 +158,10 @@ def folder_of(label: str) -> str:
     name = labels.canonical(label)
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name in SPLIT_NAMES:
         raise DataError(f"{label!r} cannot be the name of a class")
+    try:
+        labels.require_class_names([name])
+    except UserError as error:
+        raise DataError(str(error)) from None
     return name
 
 
@@ -172,7 +180,7 @@ class LabelFile:
     """
 
     def __init__(self, root: Path, who: str):
-        if not who.isidentifier():
+        if not re.fullmatch(r"\w+", who):
             raise DataError(f"{who!r} cannot be a file's name: use letters and digits")
         self.path = root / f"labels-{who}.csv"
 

@@ -8,6 +8,7 @@ only when the page has left the stream that ends.
 """
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from urllib.parse import parse_qs
 
@@ -22,6 +23,11 @@ class AnswerStreams:
 
     def __init__(self) -> None:
         self._ending: dict[str, asyncio.Event] = {}
+        self._open: Counter[str] = Counter()
+
+    def is_open(self, session: str) -> bool:
+        """True if a session's answers are being read."""
+        return session in self._open
 
     async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the application answer a page's request for a stream."""
@@ -43,10 +49,13 @@ class AnswerStreams:
             if self._ending.get(session) is left and message.get("more_body"):
                 await _within(left, LEAVING)
 
+        self._open[session] += 1
         try:
             await app(scope, receiving, sending)
         finally:
             left.set()
+            self._open[session] -= 1
+            self._open += Counter()  # without those that are closed
             if self._ending.get(session) is left:
                 del self._ending[session]
 

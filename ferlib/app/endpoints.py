@@ -15,6 +15,8 @@ from ferlib.app.tabs.photo import PhotoTab
 from ferlib.errors import UserError
 from ferlib.results import ImagePrediction
 
+BATCHES = 2  # lists of photos at a time: they go on when whoever sent them has left
+
 
 class Endpoints:
     """The functions behind the endpoints.
@@ -39,7 +41,8 @@ class Endpoints:
         text = gr.Textbox(label="CSV", visible=False)
         gr.on([], self.predict, [image, name, method], [data, annotated, overlays], api_name="predict", **RAW)
         gr.on([], self.compare, [image, name, rival], pairs, api_name="compare", **RAW)
-        gr.on([], self.batch, [self.many.files, name], [table, text], api_name="batch", **RAW)
+        few = RAW | {"concurrency_limit": BATCHES}
+        gr.on([], self.batch, [self.many.files, name], [table, text], api_name="batch", **few)
         gr.on([], self.neighbours, image, found, api_name="neighbours", **RAW)
         gr.on([], self.models, None, listed, api_name="models", concurrency_limit=None)
 
@@ -103,14 +106,14 @@ class Endpoints:
         """Many pictures at once.
 
         Args:
-            files: picture files.
+            files: picture files; of one that is named twice there is one row.
             model: one of those that /models lists; the first of them if empty.
 
         Returns:
             table: {"columns": [...], "rows": one a face, or one with the problem for a file without a face}.
             csv: the same with boxes and the probabilities of all classes.
         """
-        results = [without_pixels(result) for result in self.many.judged(files or [], model)]
+        results = [without_pixels(result) for result in self.many.judged(once(files or []), model)]
         rows = [row for result in results for row in table_rows(result)]
         text = as_csv(results, self.service.predictor(model).classes) if results else ""
         return {"columns": list(COLUMNS), "rows": rows}, text
@@ -144,3 +147,8 @@ class Endpoints:
             }
             for name, one in self.service.models.items()
         ]
+
+
+def once(files: list[dict]) -> list[dict]:
+    """Files as clients send them, each once: a request of a few letters must not ask for hours of work."""
+    return list({file.get("path") or file.get("url"): file for file in files}.values())

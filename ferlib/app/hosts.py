@@ -49,7 +49,10 @@ class Hosts:
         origin = headers.get("origin")
         if origin is None:
             return False
-        there = urlsplit(origin).netloc.lower()
+        try:
+            there = urlsplit(origin).netloc.lower()
+        except ValueError:  # "http://[", say
+            there = ""
         if there and (there in map(str.lower, called) or hostname(there) in self.given):
             return True
         raise Refused(403, "Another site asks in a visitor's name.")

@@ -90,7 +90,8 @@ def report(results: Sequence[ImagePrediction], names: Sequence[str], method: str
     faces = zip(*(result.faces for result in results), strict=True)
     cards = "".join(card(number, one, names, method, count <= UNFOLDED) for number, one in enumerate(faces, start=1))
     explained = any(face.heatmap is not None for result in results for face in result.faces) and method
-    head = f'<div class="head"><h2 role="status">{summary(first.faces)}</h2>{OPACITY if explained else ""}</div>'
+    seen = escape(summary(first.faces))
+    head = f'<div class="head"><h2 role="status">{seen}</h2>{OPACITY if explained else ""}</div>'
     return f'<div class="report" style="--turbo:{turbo_gradient()}">{head}{cards}</div>'
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 from ferlib.app.drawing import colour_of, ink_of
 from ferlib.app.html import unbroken
-from ferlib.app.messages import doubts, is_undecided, percent, ranked, sentence, shown_as
+from ferlib.app.messages import doubts, is_undecided, percent, ranked, shown_as, whole_sentence
 from ferlib.images import data_url
 from ferlib.results import CANNOT_SAY, FacePrediction, ImagePrediction
 from ferlib.runtime.boxes import colour
@@ -26,7 +26,7 @@ def face_rows(result: ImagePrediction) -> list[str]:
 
 def _row(name: str, number: int, face: FacePrediction) -> str:
     card = {
-        "words": " ".join([sentence(number, face), *doubts(face)]),
+        "words": whole_sentence(number, face),
         "bars": [[name, percent(part), round(part, 4), colour(name)] for name, part in ranked(face)],
     }
     label = face.label + ("?" if is_undecided(face) else "")

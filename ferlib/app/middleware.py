@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import anyio
 import gradio as gr
@@ -30,8 +30,9 @@ from ferlib.app.api.routes import PREDICT, PREFIX
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.hosts import Hosts
 from ferlib.app.live import LIVE, MAX_FRAME
-from ferlib.app.request_checks import CALL, Refused, checked
+from ferlib.app.request_checks import CALL, Refused, check_id, checked
 from ferlib.app.service import FULL
+from ferlib.app.unread_answers import UnreadAnswers
 from ferlib.app.uploads import MAX_BYTES, Uploads
 from ferlib.images import ImageError
 
@@ -46,11 +47,11 @@ MAX_CALL = 1_000_000  # bytes of a call's JSON
 MAX_REQUEST = MAX_BYTES // 2  # bytes of an upload
 #: Bytes of a photo that is not uploaded first: of a program's request (in base64 a smaller one), of a camera's frame.
 PHOTOS = {PREDICT: 28_000_000, LIVE: MAX_FRAME}
-HELD = 100_000_000  # bytes of all of these at a time
+HELD = 100_000_000  # bytes of all of either at a time
 UPLOADING = 64  # uploads at a time: a class that begins together, and some that are slow
-CALLING = 64  # calls at a time whose body has not come yet
-SILENCE = 20  # seconds without a byte, after which a request that has begun is given up ...
-SLOWEST = 100_000  # bytes a second, `SILENCE` aside; ... or that has come more slowly so far
+CALLING = 64  # calls at a time, and as many photos of either kind, whose body has not come yet
+SILENCE, SHORT_SILENCE = 20, 5  # seconds without a byte, after which an upload, or a shorter request, is given up ...
+SLOWEST = 100_000  # bytes a second, that silence aside; ... or that has come more slowly so far
 PIECE = 10_000_000  # bytes of an upload for which room is kept before they come
 NO_ROOM = "There is no room for more pictures right now. Please try again in a few minutes."
 HEADERS = {
@@ -93,8 +94,11 @@ class Gate:
         self.app, self.page, self.uploads, self.hosts, self.full, self.root = app, page, uploads, hosts, full, root
         self.headers = HEADERS | {"Content-Security-Policy": " ".join((POLICY, *frames))}
         self.closing = False
-        self.calling, self.uploading, self.held = Places(CALLING), Places(UPLOADING), Places(HELD)
+        self.calling, self.uploading = Places(CALLING), Places(UPLOADING)
+        self.sending, self.held = ({path: Places(number) for path in PHOTOS} for number in (CALLING, HELD))
         self.streams = AnswerStreams()
+        self.unread = UnreadAnswers(page._queue, self.streams)
+        page._queue.pending_messages_per_session = self.unread  # type: ignore[assignment]  # Gradio needs a mapping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -110,6 +114,9 @@ class Gate:
         send = self._with_headers(send)
         try:
             own = self.hosts.require(headers)
+            for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
+                if name in ("session_hash", "upload_id"):
+                    check_id(value)
             await self._let_in(scope, headers, own, receive, send)
         except Refused as refusal:
             LOG.warning("%s %s: %d, %s", scope["method"], ascii(path[:100]), refusal.status, refusal)
@@ -135,21 +142,28 @@ class Gate:
         elif method == "POST" and path in PHOTOS:
             if path == LIVE and not own:
                 raise Refused(403, "Only the page itself may ask for this.")
-            await self._photo(scope, headers, PHOTOS[path], receive, send)
+            await self._photo(scope, headers, path, receive, send)
         elif path.startswith(f"{PREFIX}/"):
             await self.app(scope, receive, send)
         elif method == "POST" and path.rstrip("/") == UPLOAD:
             await self._upload(scope, headers, receive, send)
         elif method == "POST" and (CALL.fullmatch(path) or ENDS.fullmatch(path)):
-            async with self.calling.some():
-                body = await _body(receive, MAX_CALL)
-            if not ENDS.fullmatch(path):
-                path, passed = checked(self.page, path, body, own)
-                body = json.dumps(passed).encode()
-                send = self.streams.after(str(passed.get("session_hash")), send)
-            await self.app(_rewritten(scope, path, len(body)), _replayed(body, receive), send)
+            await self._call(scope, own, receive, send)
         else:
             raise Refused(404, "There is nothing here.")
+
+    async def _call(self, scope: Scope, own: bool, receive: Receive, send: Send) -> None:
+        """Hand on a question, or the end of one, in the form that `checked` gives it."""
+        path = scope["path"]
+        async with self.calling.some():
+            body = await _body(receive, MAX_CALL, SHORT_SILENCE)
+        if not ENDS.fullmatch(path):
+            path, passed = checked(self.page, path, body, own)
+            session, body = str(passed["session_hash"]), json.dumps(passed).encode()
+            if self.unread.is_full(session):
+                raise Refused(429, "Fetch the answers to your earlier questions first.")
+            send = self.streams.after(session, send)
+        await self.app(_rewritten(scope, path, len(body)), _replayed(body, receive), send)
 
     def _file(self, path: str) -> Response:
         """A picture as it is; anything else to be saved, never to be opened by the browser."""
@@ -165,17 +179,17 @@ class Gate:
         }
         return StreamingResponse(_pieces(file), media_type=kind or "application/octet-stream", headers=headers)
 
-    async def _photo(self, scope: Scope, headers: Headers, most: int, receive: Receive, send: Send) -> None:
+    async def _photo(self, scope: Scope, headers: Headers, path: str, receive: Receive, send: Send) -> None:
         """Let a photo's bytes in if there is a place for it and room in memory, before a byte of it comes."""
-        size = self._size(headers, most)
-        async with self.held.some(size):
-            async with self.calling.some():
-                body = await _body(receive, size)
+        size = self._size(headers, PHOTOS[path])
+        async with self.held[path].some(size):
+            async with self.sending[path].some():
+                body = await _body(receive, size, SHORT_SILENCE if path == LIVE else SILENCE)
             await self.app(scope, _replayed(body, receive), send)
 
     def _size(self, headers: Headers, most: int) -> int:
         """The length that a request says it has; raises `Refused` if it may not come."""
-        if not headers.get("content-length", "").isdecimal():
+        if not headers.get("content-length", "").isdecimal() or "transfer-encoding" in headers:  # which comes first
             raise Refused(411, "An upload says how long it is.")
         size = int(headers["content-length"])
         if size > most:
@@ -188,7 +202,7 @@ class Gate:
         """Let an upload in if there is a place for it and room, before a byte of it is kept."""
         size = self._size(headers, MAX_REQUEST)
         async with self.uploading.some():
-            stream = UploadStream(headers.get("content-type", ""), Arriving(receive), size, send, self.uploads)
+            stream = UploadStream(headers.get("content-type", ""), Arriving(receive, SILENCE), size, send, self.uploads)
             if not await stream.has_room(files=1):
                 raise Refused(503, NO_ROOM)
             try:
@@ -226,22 +240,23 @@ class Places:
 class Arriving:
     """`receive` for a body that may not take for ever.
 
-    Calling it raises `TimeoutError` when nothing comes for `SILENCE` seconds, or all so far came slower than `SLOWEST`.
+    Calling it raises `TimeoutError` when nothing comes for so many seconds, or all so far came slower than `SLOWEST`.
 
     Attributes:
         received: bytes that have come.
 
     Args:
         receive: what comes from the client.
+        silence: those seconds.
     """
 
-    def __init__(self, receive: Receive):
-        self.receive, self.begun, self.received = receive, time.monotonic(), 0
+    def __init__(self, receive: Receive, silence: float):
+        self.receive, self.silence, self.begun, self.received = receive, silence, time.monotonic(), 0
 
     async def __call__(self) -> Message:
         """The next part."""
-        end = self.begun + SILENCE + self.received / SLOWEST
-        message = await asyncio.wait_for(self.receive(), min(SILENCE, end - time.monotonic()))
+        end = self.begun + self.silence + self.received / SLOWEST
+        message = await asyncio.wait_for(self.receive(), min(self.silence, end - time.monotonic()))
         self.received += len(message.get("body", b""))
         return message
 
@@ -324,9 +339,9 @@ class UploadStream:
             await self.send(message)
 
 
-async def _body(receive: Receive, most: int) -> bytes:
+async def _body(receive: Receive, most: int, silence: float) -> bytes:
     """The whole body of a request, of at most so many bytes, if it comes in time."""
-    receive = Arriving(receive)
+    receive = Arriving(receive, silence)
     body, more = bytearray(), True
     while more:
         try:

@@ -19,6 +19,7 @@ from ferlib.app.uploads import Uploads, printable
 from ferlib.errors import UserError
 
 CALL = re.compile(r"/gradio_api/(?:(?:run|api|(?P<v2>call/v2)|call)/(?P<name>\w+)|(?P<queue>queue/join))/?")
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PICTURE = 'a picture is given as {"path": what /gradio_api/upload answered}'
 FAULT = "Something went wrong on the server; its log says what."
 
@@ -88,6 +89,8 @@ def checked(page: gr.Blocks, path: str, body: bytes, own: bool) -> tuple[str, di
     assert call, path
     function = function_of(page, call["name"], asked.get("fn_index"))
     passed = {"session_hash": asked.get("session_hash"), "fn_index": function._id}
+    if passed["session_hash"] is not None:
+        check_id(passed["session_hash"])
     if call["v2"]:  # the same by the names of the arguments
         path = path.replace("/call/v2/", "/call/")
         asked = {"data": by_name(function, asked)}
@@ -98,6 +101,16 @@ def checked(page: gr.Blocks, path: str, body: bytes, own: bool) -> tuple[str, di
         raise Refused(422, f'"data" is a list of {len(function.inputs)} values.')
     passed["data"] = [argument(block, value) for block, value in zip(function.inputs, data, strict=True)]
     return path, passed
+
+
+def check_id(value: Any) -> None:
+    """Check a name that a client made for itself, which the server remembers.
+
+    Raises:
+        Refused: it is none, or long.
+    """
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise Refused(422, "A session or an upload is called by at most 64 letters, digits, _ and -.")
 
 
 def function_of(page: gr.Blocks, name: str | None, index: Any) -> BlockFunction:
@@ -151,6 +164,8 @@ def picture(value: Any) -> dict | None:
     parts: dict[str, str | None] = {name: value.get(name) for name in ("path", "url", "orig_name")}
     if not all(part is None or isinstance(part, str) for part in parts.values()):
         raise Refused(422, f"{PICTURE}; its parts are text.".capitalize())
+    if any(part != printable(part) for part in (parts["path"], parts["url"]) if part):
+        raise Refused(422, f"{PICTURE}; no path has such characters.".capitalize())
     parts["url"] = None if parts["path"] else parts["url"]
     parts["orig_name"] = printable(parts["orig_name"] or "")
     return parts

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
+import gradio.routes
 import uvicorn
 from fastapi import FastAPI
 from gradio.routes import App
@@ -26,12 +27,12 @@ from ferlib.app.page import CSS, SCRIPT, THEME
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.translations import TRANSLATIONS
+from ferlib.app.upload_progress import LatestUploads
 from ferlib.app.uploads import MAX_FILE
 
 UNASKED = 10  # seconds that a connection may stay without the whole head of a request
 CONNECTIONS = 500
 SESSIONS = 100  # pages that Gradio remembers, 0.1 MB each; ours keeps nothing between two requests
-UNCOLLECTED = 256  # visitors whose answers are kept until they are fetched
 START = 30  # seconds
 
 
@@ -125,7 +126,7 @@ def launch(
     page.queue(max_size=4 * service.queue_size)
     page.max_threads = page._queue.max_thread_count = limit
     page.state_session_capacity = SESSIONS
-    page._queue.pending_messages_per_session.max_size = UNCOLLECTED
+    gradio.routes.file_upload_statuses = LatestUploads()
     served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @served.get("/health")

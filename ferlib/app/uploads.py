@@ -6,6 +6,7 @@ import stat
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from ferlib.images import MAX_PIXELS, ImageError, readable_formats
 
 MAX_FILE = 100_000_000  # bytes of one picture
 MAX_BYTES, MAX_FILES = 2_000_000_000, 10_000  # in the folder together, boxed pictures included
+SLOW_PIXELS = 1_000_000  # of a picture that Pillow decodes by Python code, a second or two
 NEEDED = 60  # seconds for which an upload stays even if the folder is full
 RECOUNT = 5  # seconds between two looks into the folder
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, and told in a sentence
@@ -117,6 +119,16 @@ class Uploads:
             return None
         return Upload(self.folder, str(path or url))
 
+    def stay(self, values: list[dict]) -> None:
+        """Count pictures that will be looked at later as if they had just come: what is old is deleted.
+
+        Args:
+            values: see `sent`; one that is no longer there is left out.
+        """
+        for upload in filter(None, map(self.sent, values)):
+            with suppress(ImageError), upload.open() as file:
+                os.utime(file.fileno())
+
     def admit(self, size: int, files: int = 1) -> bool:
         """Keep room for so many bytes and files of an upload that begins or goes on, if there is; see `ended`.
 
@@ -168,13 +180,19 @@ def picture_type(file: BinaryIO) -> str | None:
 
 
 def pixels_of(file: BinaryIO | np.ndarray | None) -> int:
-    """Number of pixels a picture will have once decoded, by its header; `MAX_PIXELS` where that cannot be told."""
+    """Number of pixels a picture will have once decoded, by its header; `MAX_PIXELS` where that cannot be told.
+
+    Raises:
+        ImageError: it has many, in a form that Pillow decodes by Python code, and no other photo is read meanwhile.
+    """
     if file is None or isinstance(file, np.ndarray):
         return 0 if file is None else file.shape[0] * file.shape[1]
     try:
         with Image.open(file, formats=readable_formats()) as image:
-            pixels = image.width * image.height
+            pixels, slow = image.width * image.height, any(tile[0] in Image.DECODERS for tile in image.tile)
     except Exception:
-        pixels = MAX_PIXELS
+        pixels, slow = MAX_PIXELS, False
     file.seek(0)
+    if slow and pixels > SLOW_PIXELS:
+        raise ImageError("The picture is stored in a form that takes long to read; save it as JPEG or PNG.")
     return min(pixels, MAX_PIXELS)

@@ -6,6 +6,8 @@ const EVERY = 50; // ms between two frames, at least
 const LARGE = 0.35; // of the frame's width: faces that a coarse, quick search finds again ...
 const SEARCH_EVERY = 500; // ms; ... and how often the frame is searched for others
 const PATIENCE = 10000; // ms for an answer
+const FULL = 503; // the status of an answer that says there is no room ...
+const RETRY = 1000; // ms; ... and how long to wait before the next question, then twice as long, up to PATIENCE
 const SPAN = 1000; // ms over which a face's scores are averaged
 const KEPT = 400; // ms for which a face that is not found any more stays
 const SAME = 0.3; // overlap (IoU) from which the boxes of two frames are one face
@@ -71,12 +73,16 @@ function stop(reason = "") {
 }
 
 async function run(mine) {
+  let refused = 0; // ms to wait, after so many refusals
   while (stream === mine) {
     const began = performance.now();
     if (document.hidden || !video.offsetParent) return stop("The camera was switched off when you left it.");
     if (!mine.active) return stop("The camera was switched off.");
+    let pause = EVERY;
     try {
       const answer = await ask(await frame());
+      refused = answer.status === FULL ? Math.min(2 * refused || RETRY, PATIENCE) : 0;
+      pause = Math.max(EVERY, refused);
       if (stream !== mine) return;
       const now = performance.now();
       times = [...times.filter((at) => now - at < 2000), ...(answer.faces ? [now] : [])];
@@ -84,7 +90,7 @@ async function run(mine) {
     } catch {
       if (stream === mine) stop("The server does not answer.");
     }
-    await new Promise((done) => setTimeout(done, Math.max(EVERY - (performance.now() - began), 1)));
+    await new Promise((done) => setTimeout(done, Math.max(pause - (performance.now() - began), 1)));
   }
 }
 
@@ -106,7 +112,7 @@ async function ask(body) {
   const asked = new URLSearchParams({ model, explain, coarse: coarse ? "yes" : "" });
   const root = location.pathname.replace(/\/$/, "");
   const answer = await fetch(`${root}/live?${asked}`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
-  return answer.json();
+  return { status: answer.status, ...(await answer.json()) };
 }
 
 /** Give the faces of a frame to those of the frames before; the faces that are shown, by number. */

@@ -129,7 +129,7 @@ def _model_and_data(
     from ferlib.models.registry import load_model, released_models
     from ferlib.training.checkpoint import selected_on
 
-    if ":" in options.model:
+    if ":" in options.model and not Path(options.model).is_dir():
         external = call_for_model(options.model)
         data = load_for(options, with_config(external, options.model, FERPLUS, settings).config)  # for its side alone
         return with_config(external, options.model, data.classes, settings), data, None

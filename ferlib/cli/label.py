@@ -33,7 +33,10 @@ def run_label(options: argparse.Namespace) -> int:
 
     asked = options.model or not options.classes
     predictor = Predictor.load(options.model or DEFAULT_MODEL) if asked else None
-    before = set(read_proposals(options.out)["photo"]) if (options.out / PROPOSALS).exists() else set()
+    before = set()
+    if (options.out / PROPOSALS).exists():
+        earlier = read_proposals(options.out)
+        before = set(earlier["photo"][earlier["problem"] == ""])
     table = propose_labels(options.photos, options.out, predictor, options.classes)
     inside = search_pictures(options.photos)
     known = sum(path.relative_to(options.photos).as_posix() in before for path in inside.pictures)

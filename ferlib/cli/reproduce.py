@@ -18,7 +18,7 @@ from ferlib.utils.atomic import atomic_write, require_writable, write_json
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
-    from ferlib.experiments.reproduce import Study
+    from ferlib.experiments.planned import Study
 
 #: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
 NAMES = (
@@ -79,16 +79,16 @@ def positive(word: str) -> int:
 
 def run_reproduce(options: argparse.Namespace) -> int:
     """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
-    from ferlib.experiments.reproduce import TABLES, check_study, quick
+    from ferlib.experiments.reproduce import TABLES, check_kept, check_study, quick
 
     if options.rows and options.table == "all":
         raise UserError("--rows is for one table, not for all")
-    _entries(options.out)
-    study = _study(options)
+    entries, study = _entries(options.out), _study(options)
     planned = []
     for name, data in _data(options):
-        own = quick(study, name) if options.quick else study
+        own = quick(study, name, data) if options.quick else study
         check_study(name, own, data)
+        check_kept(entries, name, own, data)
         planned.append((name, data, own))
     with _helpers(options):
         for name, data, own in planned:
@@ -100,7 +100,7 @@ def run_reproduce(options: argparse.Namespace) -> int:
 
 def _study(options: argparse.Namespace) -> "Study":
     """The study that the options ask for; with --quick their defaults are others."""
-    from ferlib.experiments.reproduce import Study
+    from ferlib.experiments.planned import Study
     from ferlib.experiments.runner import BackboneChoice
 
     usual = (
@@ -205,12 +205,17 @@ def _entries(path: Path) -> list[dict]:
 
 
 def _merge(path: Path, entry: dict) -> None:
-    """Put an entry into a results file, in place of the one with the same keys or at the end, and rewrite the table."""
-    from ferlib.experiments.reproduce import KEYS, results_frame
+    """Put an entry into a results file, in place of the one with the same keys or at the end, and rewrite the table.
+
+    It does not take the place of one that has more: it may be made again while its runs are under way.
+    """
+    from ferlib.experiments.reproduce import KEYS, figures_of, results_frame
 
     by_keys: dict[str, dict] = {}
     for one in [*_entries(path), entry]:
-        by_keys[json.dumps([one.get(key) for key in KEYS], sort_keys=True)] = one
+        keys = json.dumps([one.get(key) for key in KEYS], sort_keys=True)
+        if keys not in by_keys or figures_of(by_keys[keys]) <= figures_of(one):
+            by_keys[keys] = one
     entries: Sequence[dict] = list(by_keys.values())
     write_json(path, {"about": ABOUT, "entries": entries})
     with atomic_write(path.with_suffix(".csv")) as csv:

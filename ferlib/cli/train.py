@@ -31,7 +31,12 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("-h", "--help", action=Help)
     train.add_argument("recipe", metavar="RECIPE", help="a recipe's name, see below, or a recipe.json")
     add_data_options(train)
-    train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    train.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run folder (default: runs/RECIPE; of a recipe.json runs/ and its folder's name, of another file its own)",
+    )
     train.add_argument(
         "--backbone-weights",
         metavar="WEIGHTS",
@@ -55,6 +60,7 @@ def run_train(options: argparse.Namespace) -> int:
     for name, source in (("classes", "come from the data"), ("first_epoch", "follows from the phases")):
         if name in settings:
             raise UserError(f"{name} {source} and cannot be set")
+    out = options.out or _default_folder(options)
     recipes = phases(options.recipe, settings)
     recipe = recipes[-1]
     data = load_for(options, recipe.config, recipe.protocol == "published")
@@ -66,7 +72,6 @@ def run_train(options: argparse.Namespace) -> int:
     weights = options.backbone_weights or (
         "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
     )
-    out = options.out or Path("runs") / options.recipe
     if options.resume and not (out / "recipe.json").exists() and not (out / "phase1").exists():
         say(f"there is no run in {out} to go on with; a new one begins")
     try:
@@ -80,3 +85,19 @@ def run_train(options: argparse.Namespace) -> int:
     if model.config.mean:
         say(f"pixels normalised by mean {model.config.mean}, std {model.config.std}")
     return 0
+
+
+def _default_folder(options: argparse.Namespace) -> Path:
+    """The run folder where none is given.
+
+    Raises:
+        UserError: it is that of the very run whose recipe is taken, which would be lost.
+    """
+    file = Path(options.recipe)
+    if file.suffix != ".json":
+        return Path("runs") / file
+    folder = file.resolve().parent
+    out = Path("runs") / (folder.name if file.name == "recipe.json" else file.stem)
+    if out.resolve() == folder and not options.resume:
+        raise UserError(f"{out} is the run that {file} is of; give the new one a folder with --out, or --resume")
+    return out

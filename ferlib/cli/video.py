@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -80,7 +81,7 @@ def _check(options: argparse.Namespace) -> None:
     """Assert before the first frame that the results can be written.
 
     Raises:
-        UserError: a file has the wrong ending, or a number means nothing.
+        UserError: a file has the wrong ending, a folder is a file, or a number means nothing.
         MissingPackage: a package for one is not installed.
     """
     from ferlib.detection.faces import require_min_face
@@ -88,7 +89,12 @@ def _check(options: argparse.Namespace) -> None:
     from ferlib.video.table_files import table_kind
 
     require_min_face(options.min_face)
-    _check_places([path for path in (options.out, options.annotated, options.timeline) if path], Path(options.source))
+    film = Path(os.path.expanduser(options.source))
+    _check_places([path for path in (options.out, options.annotated, options.timeline) if path], film)
+    if options.telling:
+        if options.telling.exists() and not options.telling.is_dir():
+            raise UserError(f"--telling takes a folder for the pictures, and {options.telling} is a file")
+        require_writable(options.telling / "track.jpg")
     if options.out:
         table_kind(options.out)
     if options.annotated and options.annotated.suffix.lower() != ".mp4":

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from ferlib import labels
 from ferlib.data.dataset import DataError
+from ferlib.errors import UserError
 
 KEEP = "keep"
 
@@ -19,8 +20,18 @@ def class_names(names: Collection[str], answers: Mapping[str, str] | str | None 
 
     Raises:
         DataError: a name is a number, or close to an expression's without being one, and no answer says what is meant;
-            or an answer is for a name that is not there. The message has the options to choose from.
+            or an answer is for a name that is not there. The message has the options to choose from. Or a class would
+            have the name of another column of a table.
     """
+    meanings = _meanings(names, answers)
+    try:
+        labels.require_class_names(sorted(set(meanings.values())))
+    except UserError as error:
+        raise DataError(f"{error}; rename the class folder, or say with labels= or --labels what it means") from None
+    return meanings
+
+
+def _meanings(names: Collection[str], answers: Mapping[str, str] | str | None) -> dict[str, str]:
     if answers == KEEP:
         return {name: labels.canonical(name) for name in names}
     if isinstance(answers, str):

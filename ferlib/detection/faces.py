@@ -175,26 +175,30 @@ def _turned_back(face: Face, shape: tuple[int, ...], quarters: int) -> Face:
 def _look(picture: Image.Image, long_side: int, margin: int, threshold: float) -> list[Face]:
     """The faces that BlazeFace sees in a picture scaled to a long side, with a black margin."""
     ratio = long_side / max(picture.size)
-    width, height = (max(1, round(side * ratio)) for side in picture.size)
-    scaled = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    ends = [margin + -(side + 2 * margin) % 16 for side in (height, width)]
-    pixels = np.pad(np.asarray(scaled), ((margin, ends[0]), (margin, ends[1]), (0, 0)))
-    scale = np.divide((width, height), picture.size)
+    size = tuple(max(1, round(side * ratio)) for side in picture.size)
+    scale = np.divide(size, picture.size)
     found = []
-    for corner, tile in _tiles(pixels):
+    for corner, tile in _tiles(picture, size, margin):
         for box, score, keypoints in zip(*detect(tile, threshold), strict=True):
-            x0, y0, x1, y1 = ((box + corner - margin) / scale).round().astype(int).ravel().tolist()
-            found.append(Face((x0, y0, x1, y1), float(score), (keypoints + corner - margin) / scale))
+            x0, y0, x1, y1 = ((box + corner) / scale).round().astype(int).ravel().tolist()
+            found.append(Face((x0, y0, x1, y1), float(score), (keypoints + corner) / scale))
     return found
 
 
-def _tiles(pixels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Parts of `(H, W, 3)`, at most `_TILE` pixels wide and high, with their corners (x, y); they share `LARGEST`."""
-    step = _TILE - LARGEST
-    rows, columns = (range(0, max(1, length - LARGEST), step) for length in pixels.shape[:2])
-    for y in rows:
-        for x in columns:
-            yield np.array([x, y]), pixels[y : y + _TILE, x : x + _TILE]
+def _tiles(picture: Image.Image, size: tuple[int, ...], margin: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Parts `(H, W, 3)` of a picture scaled to a size, with a black margin, and where they begin (x, y) in it.
+
+    They are at most `_TILE` pixels wide and high, share `LARGEST`, and are scaled one by one.
+    """
+    ends = np.array([side + margin + -(side + 2 * margin) % 16 for side in size])
+    columns, rows = (range(-margin, max(1 - margin, end - LARGEST), _TILE - LARGEST) for end in ends)
+    for corner in (np.array([x, y]) for y in rows for x in columns):
+        end = np.minimum(corner + _TILE, ends)
+        seen = np.stack([corner, end]).clip(0, size)
+        x0, y0, x1, y1 = (seen * picture.size / size).ravel().tolist()
+        part = picture.resize(seen[1] - seen[0], Image.Resampling.BILINEAR, (x0, y0, x1, y1), reducing_gap=2.0)
+        (left, top), (right, bottom) = seen[0] - corner, end - seen[1]
+        yield corner, np.pad(np.asarray(part), ((top, bottom), (left, right), (0, 0)))
 
 
 def _closer_score(image: np.ndarray, face: Face) -> float:

@@ -34,7 +34,6 @@ from ferlib.training.recipes import RECIPES, Recipe, at_ivsa_size, fitted_config
 from ferlib.utils.commit import commit
 
 IVSA_SIZES = {"widths", "hidden"}
-ROWS_DIFFER_BY = {"architecture", "block"}  # in IVSA's tables
 BATCH, TOKEN, NONE, CODE = "convcut_batch", "convcut", "convcut_none", "convcut_published"
 TEN_CROPS = "ten crops"
 PROTOCOLS = ("published", "alone", "honest", TEN_CROPS)
@@ -159,15 +158,15 @@ def row_config(
         changes: asked for; those of IVSA's config are taken over, sizes where the network has them.
 
     Raises:
-        UserError: another change is of a field that the row's network lacks, or that tells the rows apart.
+        UserError: another change is of a field that the row's network lacks.
     """
     if isinstance(base, IVSAConfig):
         sized: ModelConfig = with_normalisation(at_ivsa_size(config), None)
         if isinstance(config, IVSAConfig):
             sized = replace(config, widths=base.widths, hidden=base.hidden)
         asked = {one.name for one in fields(base)} & changes.keys() - IVSA_SIZES
-        if wrong := sorted(asked - {one.name for one in fields(config)} | asked & ROWS_DIFFER_BY):
-            raise UserError(f"{wrong[0]} cannot be set for {row.name}; it has none, or is told apart by it")
+        if wrong := sorted(asked - {one.name for one in fields(config)}):
+            raise UserError(f"{wrong[0]} cannot be set for {row.name}; it has none")
         taken = {name: getattr(base, name) for name in asked} | {"classes": data.classes}
         return replace(sized, **taken | dict(row.settings))
     placed = replace(on_backbone(config, backbone), **row.settings)
@@ -305,7 +304,8 @@ def pattern(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
         A row a step and protocol: `step`, `protocol`, `paper` (points), `ours`, `low`, `high` (points), and `appears`:
         "yes" where our interval lies on the side of the paper's step, "reversed" on the other, else "not told apart".
     """
-    own = table[table["metric"] == metric]
+    columns = dict.fromkeys([*table.columns, "paper", "minus_previous_value"])  # the last two may be missing
+    own = table[table["metric"] == metric].reindex(columns=list(columns))
     printed = own.drop_duplicates("row").set_index("row")["paper"]
     steps = []
     for row in own[own["minus_previous_value"].notna() & own["paper"].notna()].itertuples():

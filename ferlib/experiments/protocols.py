@@ -24,7 +24,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import find_flaws
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, people_in
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.prediction_logger import FINAL, SHUFFLED, SINGLE, SORTED, WIDE, Batching, LoggedRun
 from ferlib.experiments.runner import BackboneChoice, judge_runs
@@ -184,7 +184,7 @@ def protocols_entry(
         "epochs": next(iter(recipes.values())).epochs,
         "faces": {split: int(count) for split, count in sizes.items()},
         "classes": list(data.classes),
-        "intervals": "people" if (data.split("test").frame["group"] >= 0).all() else "faces",
+        "intervals": "faces" if people_in(data.split("test")) is None else "people",
         **compare_protocols(runs, data if whole is None else whole),
         "recipes": {
             network: recipe.to_json() for (seed, network), recipe in recipes.items() if seed == min(recipes)[0]

@@ -192,7 +192,7 @@ def compare_rivals(
         macro-F1) and `ece`, the mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences
         with intervals and a verdict; `mcnemar`: p-value of every seed (where people are known, with people
         whole); `chosen_on_test`: accuracy of the epochs best on test; `minutes` of training by the name of
-        the GPU or "cpu", and `ms_per_face`, medians.
+        the GPU or of the device, and `ms_per_face`, medians.
     """
     test = data.split("test")
     truth, people = test.labels().numpy(), people_in(test)
@@ -269,11 +269,13 @@ def predicted_classes(run: LoggedRun) -> np.ndarray:
 
 
 def _minutes(runs: Iterable[LoggedRun]) -> dict[str, float]:
-    """Median time of training on every device that runs were trained on, minutes without judging."""
+    """Median minutes of training on every device, without judging; of runs that went on elsewhere there are none."""
     by_device = defaultdict(list)
     for run in runs:
-        started = json.loads((run.folder / "environment.json").read_text())[-1]
-        by_device[started["gpu"] or "cpu"].append(run.history["train_seconds"].sum() / 60)
+        starts = json.loads((run.folder / "environment.json").read_text())
+        devices = {start["gpu"] if start["device"] == "cuda" else start["device"] for start in starts}
+        if len(devices) == 1:
+            by_device[devices.pop()].append(run.history["train_seconds"].sum() / 60)
     return {device: round(statistics.median(minutes), 2) for device, minutes in sorted(by_device.items())}
 
 

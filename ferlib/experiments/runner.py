@@ -111,11 +111,15 @@ def watched_run(
     if known.exists() and renamed_fields(json.loads(known.read_text())) != json.loads(json.dumps(recipe.to_json())):
         raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     logger = PredictionLogger(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
-    if not (folder / "metrics.json").exists():
+    if not _has_ended(folder):
         model = untrained(recipe, backbone_weights)
         fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
     run = replace(logger.run(pd.read_csv(folder / "history.csv")), kept_gain=recipe.kept_gain)
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
+
+
+def _has_ended(run: Path) -> bool:
+    return (run / "metrics.json").exists()
 
 
 def _ten_crops(folder: Path, data: FaceDataset) -> np.ndarray:
@@ -188,8 +192,8 @@ def runs_as_they_end(
 ) -> Iterator[tuple[int, LoggedRun]]:
     """`watched_run` of every recipe and its place among them, each in a folder of its own.
 
-    Processes with one work folder share the work: a run that another process is at is left to it and waited for at the
-    end. A process that dies frees its run.
+    Finished runs come first. Processes with one work folder share the work: a run that another process is at is left to
+    it and waited for at the end. A process that dies frees its run.
     """
     work.mkdir(parents=True, exist_ok=True)
     places: dict[str, list[int]] = {}
@@ -197,7 +201,7 @@ def runs_as_they_end(
         places.setdefault(run_name(recipe, data, backbone_weights, select_by), []).append(place)
     done = 0
     for patience in (0, -1):  # first what is free, then wait for the rest
-        for name in list(places):
+        for name in sorted(places, key=lambda name: not _has_ended(work / name)):  # in their order, as far as may be
             try:
                 with FileLock(work / f"{name}.lock", timeout=patience):
                     run = watched_run(

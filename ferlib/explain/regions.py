@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.detection.faces import detect_faces
 from ferlib.detection.landmarks import SURE, find_landmarks
 from ferlib.detection.regions import (
@@ -39,6 +39,9 @@ def faces_with_landmarks(data: FaceDataset, per_class: int) -> dict[str, np.ndar
     Returns:
         `rows`, positions in the data (N,); `labels` (N,); `regions`, the part of every pixel (N, 48, 48); `tried`, the
         faces of every class that were looked at (classes,).
+
+    Raises:
+        DataError: there is no such face.
     """
     rng = np.random.default_rng(0)
     labels = data.frame["label"].to_numpy()
@@ -51,15 +54,16 @@ def faces_with_landmarks(data: FaceDataset, per_class: int) -> dict[str, np.ndar
             if found == per_class:
                 break
             tried[label] += 1
-            face = data.pixels[int(row), 0].numpy()
-            picture = np.repeat(face[..., None], 3, axis=2)
+            picture = data.pixels[int(row)].expand(3, -1, -1).permute(1, 2, 0).numpy().copy()  # grey three times
             hits = detect_faces(picture)
             if hits:
                 landmarks = find_landmarks(picture, max(hits, key=lambda hit: hit.score))
                 if landmarks.score >= SURE:
                     rows.append(row)
-                    parts.append(landmark_regions(landmarks.points[:, :2] * (SIDE / len(face)), SIDE))
+                    parts.append(landmark_regions(landmarks.points[:, :2] * (SIDE / len(picture)), SIDE))
                     found += 1
+    if not rows:
+        raise DataError(f"in none of {tried.sum():,} faces of {data.name} were landmarks found")
     return {"rows": np.array(rows), "labels": labels[rows], "regions": np.stack(parts), "tried": tried}
 
 

@@ -69,6 +69,7 @@ class ModelConfig:
         check_types(self)
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise UserError(f"classes must be at least two different names, not {self.classes}")
+        labels.require_class_names(self.classes)
         if self.input_size < 1:
             raise UserError(f"input_size must be positive, not {self.input_size}")
         if self.centre_crop and (self.downscale_to or 0) < self.input_size:

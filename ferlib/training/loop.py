@@ -5,8 +5,9 @@ was killed and resumed at the last finished epoch goes exactly where the uninter
 weights, the optimiser and the history needs to be kept.
 
 Started by `accelerate launch` or `torchrun`, every process holds the whole data and takes its fraction of every batch:
-the batch size, the order of the faces and the learning rate mean the same for any number of processes. What differs is
-batch norm, which sees a process's fraction of the batch, and the draws of augmentation and dropout.
+the batch size, the order of the faces and the learning rate mean the same for any number of processes. What differs are
+the draws of augmentation and dropout, and what a process computes from its fraction of the batch alone: batch norm, and
+losses that compare its faces (SCN's ranking, the neighbours of the label bank, DMUE's similarities, DDAMFN's 1 / D).
 """
 
 import math
@@ -40,6 +41,7 @@ from ferlib.training.checkpoint import RunFolder, check_select_by
 from ferlib.training.distillation import distillation_targets, teachers_record
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
 from ferlib.training.methods.logit_shift import output_layer, shifted
+from ferlib.training.methods.shared_gradients import average_gradients
 from ferlib.training.precision import precision_of, slow_convolutions_in_float32
 from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
@@ -159,19 +161,9 @@ class _Run:
         recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
         train, judged = _training_and_judged(data, model, recipe)
         targets = targets_of(train, recipe.target_kind)
-        method = create_method(recipe.method, train, model, recipe.method_settings)
-        if method.logit_shift is not None:
-            output_layer(model)
         accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs
         device, processes = accelerator.device, accelerator.num_processes
-        if recipe.batch_size % processes:
-            raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
-        least = method_settings(recipe.method, recipe.method_settings).least_batch
-        faces = min(recipe.batch_size, len(train)) // processes
-        if faces < least:
-            raise UserError(f"the method {recipe.method} needs {least} faces in a batch of a process, not {faces}")
-        if processes > 1 and method.group > 1:
-            raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
+        method = fitted_method(recipe, train, model, processes)
         folder = RunFolder(out)
         began: dict[str, Any] = {"data": described(data), "select_by": select_by}
         began["backbone_weights"] = model.started_from
@@ -296,9 +288,7 @@ class _Run:
             loss, logits = self.method.step(self.step_network, batch)
         self.accelerator.backward(loss)
         if self.accelerator.num_processes > 1:  # the network's own are averaged on the way back
-            for parameter in self.method.parameters():
-                grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # unused by this one
-                parameter.grad = self.accelerator.reduce(grad, "mean")
+            average_gradients(self.method, self.accelerator)
         return loss, logits
 
     def judge(self, epoch: int, figures: dict[str, float], began: float) -> None:
@@ -357,6 +347,22 @@ def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) ->
     if not len(train) or not len(judged):
         raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
     return train, judged
+
+
+def fitted_method(recipe: Recipe, train: FaceDataset, model: FaceModel, processes: int = 1) -> Method:
+    """The recipe's method for these training faces and this network; UserError where it does not fit one of them."""
+    method = create_method(recipe.method, train, model, recipe.method_settings)
+    if method.logit_shift is not None:
+        output_layer(model)
+    if recipe.batch_size % processes:
+        raise UserError(f"a batch of {recipe.batch_size} cannot be shared evenly by {processes} processes")
+    least = method_settings(recipe.method, recipe.method_settings).least_batch
+    faces = min(recipe.batch_size, len(train)) // processes
+    if faces < least:
+        raise UserError(f"the method {recipe.method} needs {least} faces in a batch of a process, not {faces}")
+    if processes > 1 and method.group > 1:
+        raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
+    return method
 
 
 def judging_batches(labels: np.ndarray, model: FaceModel, recipe: Recipe) -> list[np.ndarray]:

@@ -18,8 +18,11 @@ class Writer(Protocol):
 
 
 def harmless(cell: object) -> object:
-    """The cell with an apostrophe before it if a spreadsheet would take its text for a formula; numbers stay."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    """The cell with an apostrophe before it if a spreadsheet would take its text for a formula.
+
+    Numbers stay, and so does a lone "-", which is no formula.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) and cell != "-" else cell
 
 
 class SafeWriter:

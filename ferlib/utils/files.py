@@ -4,10 +4,19 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
 
 from ferlib.images import SUFFIXES, is_picture
 
+# Suffixes of what is not looked into: other kinds; cameras' raw files, which begin as a small picture; side files.
+_OTHERS = {
+    *(suffix for suffix, kind in MimeTypes().types_map[True].items() if not kind.startswith("image/")),
+    *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".rwl", ".raf", ".pef"),
+    *(".srw", ".3fr", ".fff", ".iiq", ".erf", ".mef", ".mos", ".mrw", ".kdc", ".dcr", ".raw", ".x3f", ".gpr", ".thm"),
+    *(".xmp", ".aae", ".tmp", ".bak", ".part", ".crdownload", ".npy", ".parquet"),
+}
+_OLD = ("~", "_original")  # ends of names that programs give the file as it was
 _UNREADABLE = "folder that cannot be read"
 _FOLDER = "folder"
 
@@ -36,7 +45,7 @@ def search_pictures(folder: Path) -> Found:
     """Every picture file in a folder and below, and all that was passed over.
 
     Links are followed, but not back into a folder they lie in. A picture is what has a picture's suffix, readable or
-    not, and a file without a suffix that begins like one.
+    not, and a file with none or an unknown one that begins like a picture.
 
     Args:
         folder: to search; nothing is found where there is none.
@@ -96,6 +105,12 @@ def _is_folder(entry: os.DirEntry) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # links may go in circles
 
 
+def _is_picture_all_the_same(path: Path, suffix: str) -> bool:
+    """True if a file whose suffix is of no known kind begins as a picture."""
+    known = suffix in _OTHERS or suffix.endswith(_OLD)
+    return not known and os.path.isfile(path) and is_picture(path)
+
+
 def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, str | None]]:
     try:
         status = folder.stat()
@@ -119,7 +134,7 @@ def _visit(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[P
             yield path, "hidden"
         elif is_folder:
             yield from _visit(path, (*above, this))
-        elif suffix in SUFFIXES or (not suffix and os.path.isfile(path) and is_picture(path)):
+        elif suffix in SUFFIXES or _is_picture_all_the_same(path, suffix):
             yield path, None
         else:
             yield path, (suffix or "without a suffix") if os.path.exists(path) else "link to nothing"

@@ -1,5 +1,6 @@
 """The `VideoPredictor`: a film, camera or stream in, every face of every frame with its track and expression out."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +141,8 @@ class VideoPredictor:
     def predict(self, source: Source, every: int = 1, until: float | None = None) -> VideoTable:
         """The table of a whole film, smoothed with all its frames known; otherwise as `frames`.
 
+        Of a damaged film it is the table of what can be read: its `trouble` says so, and a warning does.
+
         Raises:
             VideoError: the film cannot be read.
         """
@@ -147,6 +150,9 @@ class VideoPredictor:
         with VideoReader(source, live=False) as reader:
             for frame in self.frames(reader, every, until):
                 table.add(frame)
+        table.trouble = reader.trouble
+        if table.trouble:
+            warnings.warn(table.trouble, stacklevel=2)
         table.end()
         table.smooth()
         return table

@@ -5,6 +5,7 @@ waits for whoever takes its frames. A camera or stream does not: only its newest
 was in time for are counted as dropped.
 """
 
+import os
 import queue
 import re
 import sys
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _AHEAD = 4  # decoded frames of a film that wait to be taken
 _PATIENCE = 10.0  # seconds that a stream may be silent
 _CUT_SHORT = 1.0  # seconds that may be missing at a film's end
+_BACK, _LEAP = 0.2, 10.0  # seconds that time stamps may step back, or leap ahead, and are still of one clock
+_RESTARTS = 0x0200  # FFmpeg's flag of formats whose time stamps may begin anew (AVFMT_TS_DISCONT)
+_WIDEST = 4.0  # how many times as wide as high a pixel may be, or the other way round
 _LIMIT = {"max_pixels": str(MAX_PIXELS)}  # of a frame: FFmpeg refuses to decode larger ones
 _LARGEST = f"at most {MAX_PIXELS // 10**6} megapixels can be read"
 
@@ -42,12 +46,43 @@ class Frame:
     Attributes:
         number: from 0, among all frames of the source.
         time: seconds since its first frame, by the source's own time stamps.
-        pixels: (H, W, 3) uint8, upright.
+        pixels: (H, W, 3) uint8, upright, as wide as the film is shown.
     """
 
     number: int
     time: float
     pixels: np.ndarray = field(repr=False)
+
+
+class _Clock:
+    """The time of frame after frame, from 0: where time stamps begin anew or leap, it goes on by one frame.
+
+    Attributes:
+        time: of the last frame, in seconds.
+        leapt: true after stamps that began anew or leapt.
+
+    Args:
+        step: seconds that a frame lasts, about.
+        believed: seconds up to which a leap ahead is a pause of the film.
+    """
+
+    def __init__(self, step: float, believed: float):
+        self.time, self.leapt = -step, False
+        self._step, self._believed = step, believed
+        self._first: float | None = None  # the stamp of time 0
+
+    def __call__(self, stamp: float | None) -> float:
+        """The time of the next frame, from its stamp; None: it has none."""
+        going_on = self.time + self._step
+        if stamp is None:
+            self.time = going_on
+            return going_on
+        self._first = stamp - going_on if self._first is None else self._first
+        passed = stamp - self._first - self.time
+        if passed < -_BACK or (passed > _LEAP and stamp - self._first > self._believed):
+            self._first, self.leapt = stamp - going_on, True
+        self.time = max(self.time, stamp - self._first)
+        return self.time
 
 
 class VideoReader:
@@ -99,8 +134,12 @@ class VideoReader:
         self._stream.codec_context.options = _LIMIT
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.seconds = None if self.live else _length(self._container, self._stream)
+        may_restart = self.live or bool(self._container.format.flags & _RESTARTS)
+        self._clock = _Clock(1 / self.rate, 0.0 if may_restart else self.seconds or 0.0)
+        self._stretch = _stretch(self._stream)
         self.read = self.dropped = 0
         self.trouble: str | None = None
+        self._damage: str | None = None  # trouble, by the thread, which is ahead of who takes the frames
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(1 if self.live else _AHEAD)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -137,6 +176,7 @@ class VideoReader:
             if isinstance(item, BaseException):
                 raise item
             yield item
+        self.trouble = self._damage
         if not self.read:
             raise VideoError(f"{self.name} is damaged or too large ({_LARGEST}): not one picture of it can be read")
 
@@ -144,21 +184,14 @@ class VideoReader:
         """The thread: decoded frames into the queue, then None, or the error that ended it."""
         end: BaseException | None = None
         try:
-            first: float | None = None
-            time = 0.0
             for picture in self._pictures():
                 if self._stop.is_set():
                     return
-                stamp: float | None = picture.time
-                if stamp is not None:
-                    first = stamp if first is None else first
-                    time = max(time, stamp - first)
-                elif self.read:
-                    time += 1 / self.rate
+                time = self._clock(picture.time)
                 number, self.read = self.read, self.read + 1
                 if number % every == 0:
-                    self._give(Frame(number, time, _upright(picture)), wait=not self.live)
-            if self.read and not self.trouble:
+                    self._give(Frame(number, time, _upright(picture, self._stretch)), wait=not self.live)
+            if self.read and not self._damage and not self._clock.leapt:
                 self._check_end(time + (_seconds(picture.duration, picture) or 1 / self.rate))
         except BaseException as error:  # whatever it is belongs to whoever takes the frames
             end = error
@@ -166,12 +199,12 @@ class VideoReader:
             self._give(end, wait=True)
 
     def _check_end(self, end: float) -> None:
-        """`trouble` says so where a film's pictures end before their time."""
+        """Note it where a film's pictures end before their time."""
         if self.seconds and end < self.seconds - _CUT_SHORT:
-            self.trouble = f"{self.name} is cut short: its pictures end after {end:.1f} of {self.seconds:.1f} s"
+            self._damage = f"{self.name} is cut short: its pictures end after {end:.1f} of {self.seconds:.1f} s"
 
     def _pictures(self) -> "Iterator[av.VideoFrame]":
-        """Every picture that can be decoded; `trouble` says so where some cannot."""
+        """Every picture that can be decoded; noted where some cannot."""
         import av
 
         damaged = 0
@@ -182,10 +215,10 @@ class VideoReader:
                 except av.error.InvalidDataError:
                     damaged += 1
         except av.FFmpegError as error:
-            self.trouble = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
+            self._damage = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
         else:
             if damaged:
-                self.trouble = f"{self.name} is damaged: {damaged} of its parts cannot be read"
+                self._damage = f"{self.name} is damaged: {damaged} of its parts cannot be read"
 
     def _give(self, item: Frame | BaseException | None, wait: bool) -> None:
         """Put into the queue; where it is full, wait until there is room, or drop the frame that nobody has taken."""
@@ -226,11 +259,13 @@ def _film(name: str) -> Path:
     Raises:
         VideoError: there is no such file, or nothing in it.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.exists():
         raise VideoError(f"there is no film {name}")
     if path.is_dir():
         raise VideoError(f"{name} is a folder, not a film")
+    if not path.is_file():
+        raise VideoError(f"{name} is not an ordinary file")
     if not path.stat().st_size:
         raise VideoError(f"{name} is empty")
     return path
@@ -248,7 +283,7 @@ def _stream_of_pictures(container: "av.container.InputContainer", name: str) -> 
     streams = [one for one in container.streams.video if not one.disposition & still and one.codec_context]
     if not streams:
         raise VideoError(f"{name} has no pictures{', only sound' if container.streams.audio else ''}")
-    width, height = streams[0].codec_context.width, streams[0].codec_context.height
+    width, height = round(streams[0].codec_context.width * _stretch(streams[0])), streams[0].codec_context.height
     if width * height > MAX_PIXELS:
         raise VideoError(f"{name} is too large ({width} x {height} pixels): {_LARGEST}")
     return streams[0]
@@ -281,8 +316,15 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^\[Errno -?\d+\] |: '.*'$", "", str(error))
 
 
-def _upright(picture: "av.VideoFrame") -> np.ndarray:
-    """A decoded picture in RGB, (H, W, 3) uint8, turned as its film says."""
-    pixels: Any = picture.to_ndarray(format="rgb24")
+def _stretch(stream: "av.VideoStream") -> float:
+    """Times that the stored pixels are wider than high as they are shown; 1 unless a film plausibly says otherwise."""
+    ratio = float(stream.sample_aspect_ratio or 1)
+    return ratio if 1 / _WIDEST <= ratio <= _WIDEST else 1.0
+
+
+def _upright(picture: "av.VideoFrame", stretch: float) -> np.ndarray:
+    """A decoded picture in RGB, (H, W, 3) uint8, its pixels made square, turned as its film says."""
+    width = min(max(1, round(picture.width * stretch)), MAX_PIXELS // picture.height)
+    pixels: Any = picture.reformat(width, format="rgb24").to_ndarray()
     quarters = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels

@@ -44,6 +44,7 @@ class VideoTable:
         frames: frames that were looked at.
         seconds: time between the first and the end of the last of them.
         rate: draws of a state a second, once `smooth` has fitted it, see `changes_a_second`.
+        trouble: one sentence if the film is damaged and this is the table of a part of it; else None.
 
     Args:
         classes: class names.
@@ -53,6 +54,7 @@ class VideoTable:
         self.classes, self.type = tuple(classes), row_type(classes)
         self.frames, self.seconds = 0, 0.0
         self.rate: float | None = None
+        self.trouble: str | None = None
         self._file = tempfile.TemporaryFile(prefix="ferlib-")  # noqa: SIM115  # gone with the table
         self._pending = np.empty(0, self.type)  # of the last frame, whose time has not ended yet
         self._time: float | None = None

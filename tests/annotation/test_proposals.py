@@ -96,6 +96,30 @@ def test_what_people_moved_or_deleted_stays_so_when_photos_are_added(photos, pre
     assert propose_labels(more, out, predictor).equals(second)
 
 
+def test_a_photo_that_had_a_problem_is_looked_at_again(portrait, tmp_path, monkeypatch):
+    """The damaged one was replaced; the one without a face is still there, also where it is not come to again."""
+    photos, out = tmp_path / "photos", tmp_path / "faces"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(b"\x89PNG damaged")
+    Image.new("RGB", (90, 90)).save(photos / "b.png")
+    assert (propose_labels(photos, out)["problem"] != "").tolist() == [True, True]
+    Image.fromarray(portrait).save(photos / "a.png")
+
+    def stopped(path):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return read_image(path)
+
+    monkeypatch.setattr("ferlib.annotation.proposals.read_image", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        propose_labels(photos, out)
+    for _ in range(2):
+        table = read_proposals(out)
+        assert table["file"].tolist() == ["a.png-1.png", ""] and table["photo"].tolist() == ["a.png", "b.png"]
+        monkeypatch.undo()
+        propose_labels(photos, out)
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_people_moved_stays_so_after_an_interruption(photos, tmp_path, monkeypatch, killed):
     """Ctrl-C keeps the table of the photos before; a kill keeps the faces alone."""
@@ -219,6 +243,8 @@ def test_links_odd_names_and_files_without_a_suffix(tmp_path, portrait):
 def test_names_that_are_no_class(name):
     with pytest.raises(DataError, match="cannot be the name of a class"):
         folder_of(name)
+    with pytest.raises(DataError, match="a class cannot be called error"):
+        folder_of("Error")
 
 
 def test_labels_are_kept_line_by_line_and_the_last_counts(tmp_path):
@@ -230,6 +256,8 @@ def test_labels_are_kept_line_by_line_and_the_last_counts(tmp_path):
     assert list(said.read().index) == ["b.png", "a.png"] and LabelFile(tmp_path, "ben").read().empty
     with pytest.raises(DataError, match="cannot be a file's name"):
         LabelFile(tmp_path, "../ann")
+    LabelFile(tmp_path, "007").add("a.png", "happy")
+    assert (tmp_path / "labels-007.csv").exists()
 
 
 def test_a_label_file_that_another_program_saved(tmp_path):

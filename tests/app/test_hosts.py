@@ -62,3 +62,10 @@ def test_who_asks(headers, own):
             hosts.require(Headers(headers))
     else:
         assert hosts.require(Headers(headers)) is own
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://evil.example"])
+def test_another_site_is_refused_whatever_it_calls_itself(origin):
+    with pytest.raises(Refused, match="Another site") as refusal:
+        Hosts("127.0.0.1", []).require(Headers({"host": "localhost", "origin": origin}))
+    assert refusal.value.status == 403

@@ -71,6 +71,12 @@ def test_a_file_name_cannot_inject_html():
     assert "<script" not in html and "&lt;script" in html
 
 
+def test_a_class_name_cannot_inject_html():
+    odd = replace(face(sadness=0.9), scores={"<img src=x>": 0.9, "<i>": 0.1})
+    html = module.report([result_of(odd, odd)], ["some"], None)
+    assert "2 faces: 2 &lt;img src=x&gt;." in html and "<img src=x" not in html and "<i>" not in html
+
+
 def test_the_classes_of_a_report_stand_by_recall_with_numbers_of_faces():
     per_class = {
         "fear": {"precision": 1.0, "recall": 0.3, "f1": 0.46, "support": 10.0},

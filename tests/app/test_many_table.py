@@ -47,6 +47,8 @@ def test_a_row_says_what_was_found_and_brings_its_card_along():
     card = json.loads(first.row["data-card"])
     assert card["words"].startswith("Face 1: fear, 60 %")
     assert [bar[0] for bar in card["bars"]][:2] == ["fear", "anger"] and card["bars"][0][1:3] == ["60 %", 0.6]
+    unsure = json.loads(Cells(face_rows(result_of(UNSURE))[0]).row["data-card"])
+    assert "At 90 % coverage: cannot say" in unsure["words"], "on a phone the column is left out"
     assert sum(bar[2] for bar in card["bars"]) == pytest.approx(1, abs=1e-3)
 
 

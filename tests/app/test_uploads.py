@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 
 import pytest
 from PIL import Image
@@ -91,3 +92,30 @@ def test_nothing_is_deleted_for_an_upload_that_cannot_have_room(tmp_path, monkey
     uploads = Uploads(tmp_path, max_bytes=100)
     assert not uploads.admit(101) and (tmp_path / "picture.jpg").exists()
     assert uploads.admit(60) and not (tmp_path / "picture.jpg").exists()
+
+
+@pytest.mark.parametrize("head", [b"P6 %d %d 254\n", b"P3 %d %d 255\n"], ids=["odd maximum", "plain text"])
+def test_a_large_picture_that_python_decodes_is_refused(head):
+    """Pillow takes seconds for a megapixel of these, and no other photo is read meanwhile."""
+    assert pixels_of(io.BytesIO(head % (500, 500) + bytes(9))) == 250_000
+    with pytest.raises(ImageError, match="takes long to read"):
+        pixels_of(io.BytesIO(head % (2000, 2000) + bytes(9)))
+    assert pixels_of(io.BytesIO(b"P6 2000 2000 255\n")) == 4_000_000
+
+
+def test_a_large_packed_bitmap_is_refused():
+    packed = io.BytesIO()
+    Image.new("P", (1200, 1200)).save(packed, "BMP")
+    data = bytearray(packed.getvalue())
+    assert pixels_of(io.BytesIO(data)) == 1_440_000
+    data[30] = 1  # compression: runs of equal pixels
+    with pytest.raises(ImageError, match="takes long to read"):
+        pixels_of(io.BytesIO(data))
+
+
+def test_files_that_wait_for_their_turn_stay(uploads):
+    path = uploads.folder / "abc" / "photo.jpg"
+    before = path.stat().st_ctime_ns
+    time.sleep(0.02)
+    uploads.stay([{"path": str(path)}, {"path": str(uploads.folder / "gone.jpg")}, {}])
+    assert path.stat().st_ctime_ns > before and path.read_bytes() == b"sent"

@@ -85,6 +85,13 @@ def test_answers_may_be_wrong_too(answers, message):
         class_names(["scared", "happy"], answers)
 
 
+@pytest.mark.parametrize("answers", [None, "keep"])
+def test_the_name_of_a_tables_column_is_no_class(answers):
+    with pytest.raises(DataError, match=r"a class cannot be called face or label: .*; rename the class folder"):
+        class_names(["Label", "face", "happy"], answers)
+    assert class_names(["label"], {"label": "labelled"}) == {"label": "labelled"}
+
+
 def test_the_option_can_be_pasted_into_a_shell():
     with pytest.raises(DataError, match="--labels 'happy 2=happiness' "):
         class_names(["happy 2"])

@@ -272,6 +272,38 @@ def test_what_looks_like_a_face_at_first_is_looked_at_again():
     assert detect_faces(picture) == []
 
 
+@pytest.mark.parametrize(("side", "margin"), [(1200, 16), (300, 32)])
+def test_a_picture_is_enlarged_a_tile_at_a_time(portrait, monkeypatch, side, margin):
+    """They are parts of the whole, and nothing larger than one is made: memory does not grow with what is searched."""
+    monkeypatch.setattr(faces, "_TILE", 320)
+    picture, size = Image.fromarray(portrait[:500]), (side, round(side * 500 / 512))
+    scaled = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    whole = np.pad(scaled, ((margin, margin + 320), (margin, margin + 320), (0, 0)))
+    made, resize = [], Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, size, *a, **k: made.append(size) or resize(self, size, *a, **k)
+    )
+    tiles = list(faces._tiles(picture, size, margin))
+    assert len(tiles) == len(made) and max(map(max, made)) <= 320
+    for corner, tile in tiles:
+        (x, y), (height, width, _) = corner + margin, tile.shape
+        assert max(height, width) <= 320 and height % 16 == width % 16 == 0
+        assert np.abs(tile.astype(int) - whole[y : y + height, x : x + width]).max() <= 1
+    ends = np.max([corner + tile.shape[1::-1] for corner, tile in tiles], axis=0)
+    assert (ends >= np.add(size, margin)).all()
+
+
+def test_small_faces_are_found_in_tiles_as_in_one_piece(portrait, monkeypatch):
+    canvas = np.full((300, 400, 3), 128, np.uint8)
+    for x, y in ((10, 20), (150, 90), (330, 210)):
+        canvas[y : y + 60, x : x + 51] = resized(portrait, 51)[:60]
+    expected = detect_faces(canvas, min_face=12)
+    monkeypatch.setattr(faces, "_TILE", 320)
+    found = detect_faces(canvas, min_face=12)
+    assert len(found) == len(expected) == 3
+    assert all(iou(one.box, other.box) > 0.8 for one, other in zip(found, expected, strict=True))
+
+
 def test_faces_can_be_compared_and_hashed(portrait, face):
     (again,) = detect_faces(portrait)
     assert again == face and len({again, face}) == 1

@@ -12,7 +12,8 @@ from ferlib.cli import build_parser, main, reproduce
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.experiments import annotators, runner
-from ferlib.experiments.reproduce import TABLES, Study, check_study
+from ferlib.experiments.planned import Study
+from ferlib.experiments.reproduce import TABLES, check_study
 from ferlib.experiments.runner import BackboneChoice
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ferlib.evaluation.evaluate import predict_dataset
+from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import paper_tables, runner
 from ferlib.experiments.prediction_logger import BATCHINGS, FINAL, SINGLE, SORTED, LoggedRun
 from ferlib.experiments.protocols import protocol_recipes
@@ -155,6 +156,16 @@ def test_a_row_that_the_paper_has_not_shows_no_step():
     rows = [{"row": "a", "paper": None}, {"row": "b", "paper": 0.8, "minus_previous_value": -0.1}]
     table = pd.DataFrame(rows).assign(metric="accuracy", protocol="alone", minus_previous_low=-0.15)
     assert paper_tables.pattern(table.assign(minus_previous_high=-0.05)).empty
+
+
+def test_a_table_without_printed_figures_shows_no_step():
+    """`pattlite-attention`, whose paper is not one of ours, and a table of one row."""
+    found = {"metrics": {key: {"value": 0.5} for key in METRICS}, "seeds": {"0": {}}}
+    step = {"minus_previous": {key: {"value": 0.1, "low": 0.05, "high": 0.15} for key in METRICS}}
+    rows = [{"name": "no attention", "paper": {}, "alone": found}, {"name": "b", "paper": {}, "alone": found | step}]
+    for count in (1, 2):
+        entry = {"table": "pattlite-attention", "data": "x", "backbone": {"name": "b"}, "rows": rows[:count]}
+        assert paper_tables.pattern(paper_tables.paper_table([entry])).empty
 
 
 def test_a_step_appears_where_its_interval_lies_on_the_papers_side():

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ferlib.data.dataset import FaceDataset
 from ferlib.data.duplicates import clean_split, find_flaws
 from ferlib.evaluation.batches import ordered_batches
-from ferlib.experiments import runner
+from ferlib.experiments import protocols, runner
 from ferlib.experiments.protocols import (
     COMPARED,
     NETWORKS,
@@ -22,7 +23,14 @@ from ferlib.experiments.protocols import (
     sentence,
     variant,
 )
-from ferlib.experiments.runner import BackboneChoice, run_name, subsampled, watched_run, watched_runs
+from ferlib.experiments.runner import (
+    BackboneChoice,
+    run_name,
+    runs_as_they_end,
+    subsampled,
+    watched_run,
+    watched_runs,
+)
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import build_model
 from ferlib.training.loop import fit
@@ -194,6 +202,27 @@ def test_protocols_differ_in_one_thing():
     code = variant("pattlite", "batch", TRUNK)
     assert (code.attention, code.backbone, code.cut, code.mean) == ("batch", TRUNK.name, "stage", batch.mean)
     build_model(code)
+
+
+def test_intervals_are_called_as_they_are_drawn(recipes, faces, monkeypatch):
+    """Over people where several are known, over faces where all are one person's."""
+    for name in ("compare_protocols", "_confusion"):
+        monkeypatch.setattr(protocols, name, lambda *_: {})
+    alone = FaceDataset("alone", faces.classes, faces.frame.assign(group=3), faces.pixels)
+    for data, drawn in ((faces, "people"), (alone, "faces")):
+        assert protocols_entry("convcut", TRUNK, recipes, {}, data)["intervals"] == drawn
+
+
+def test_finished_runs_are_read_before_any_is_trained(recipes, faces, tmp_path, monkeypatch):
+    """So that a table told in between has all of them."""
+    plans = list(recipes.values())[:4]
+    names = [run_name(recipe, faces, None) for recipe in plans]
+    for name in names[1::2]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text("{}")
+    monkeypatch.setattr(runner, "watched_run", lambda recipe, data, folder, *rest: folder.name)
+    ended = list(runs_as_they_end(plans, faces, tmp_path))
+    assert ended == [(place, names[place]) for place in (1, 3, 0, 2)]
 
 
 def test_the_table_and_the_sentence_quote_the_entry(runs, recipes, faces):

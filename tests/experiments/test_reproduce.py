@@ -1,15 +1,21 @@
 """`ferlib reproduce`: every table from the command line, refused at once where it cannot work."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rival_entries import entry
 
 from ferlib.cli import build_parser, main, reproduce
+from ferlib.errors import UserError
 from ferlib.experiments import paper_tables, protocols, rivals, runner
-from ferlib.experiments.reproduce import QUICK_FACES, TABLES, Study, quick
+from ferlib.experiments.planned import Study
+from ferlib.experiments.reproduce import QUICK_FACES, TABLES, check_kept, check_study, quick
+from ferlib.experiments.runner import BackboneChoice, subsampled
 
 SMALL = [
     "--backbone",
@@ -21,6 +27,7 @@ SMALL = [
     "--input-size",
     "32",
 ]
+STANDS_ON = BackboneChoice("tf_efficientnet_lite0", 2, 32).to_json()
 SHORT = ["--epochs", "1", "--seeds", "0", "--train-faces", "64"]
 pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
 
@@ -64,7 +71,7 @@ def test_protocols_and_purity_share_their_runs_and_a_file(few_faces, tmp_path, c
     assert table.query("table == 'purity'")["on_class"].iloc[-1] == pytest.approx(1)
 
     another = convcut | {"backbone": convcut["backbone"] | {"keep_stages": 3}}
-    (tmp_path / "out.json").write_text(json.dumps({"entries": [convcut | {"seeds": [9]}, another]}))
+    (tmp_path / "out.json").write_text(json.dumps({"entries": [convcut | {"commit": "old"}, another]}))
     assert main(command("protocols", tmp_path)) == 0  # the same entry again takes its old place
     assert json.loads((tmp_path / "out.json").read_text())["entries"] == [convcut, another, pattlite]
 
@@ -136,7 +143,24 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
         ("convcut-table2", ["--set", "bottleneck=16"], "bottleneck"),  # not with attention within a face
         ("purity", ["--set", "flip_tta=true"], "leave flip_tta out"),
         ("ivsa-table1", ["--set", "kernel=3"], "kernel cannot be set for VGG"),
-        ("ivsa-table3", ["--set", "block=sab"], "block cannot be set for plain"),
+        ("ivsa-table3", ["--set", "block=sab"], "block cannot be set for a table: its rows are told apart by it"),
+        ("ivsa-table3", ["--set", "gamma=both"], "gamma cannot be set for a table: its rows are told apart by it"),
+        ("methods", ["--set", "method=scn"], "method cannot be set for a table: its rows are told apart by it"),
+        ("methods", ["--set", "sam_rho=0.05"], "sam_rho cannot be set for a table: its rows are told apart by it"),
+        ("methods", ["--set", "freeze_backbone=true"], "methods trains the backbone, methods-frozen does not"),
+        ("convcut-table2", ["--set", "attention=none"], "attention cannot be set for a table: its rows are told apart"),
+        ("convcut-table3", ["--set", "detail_layers=1"], "detail_layers cannot be set for a table: its rows are told"),
+        ("convcut-backbone", ["--set", "keep_stages=2"], "keep_stages cannot be set for a table: its rows are told"),
+        ("protocols", ["--set", "attention=none"], "attention cannot be set for a table: its rows are told apart"),
+        ("protocols", ["--set", "protocol=published"], "protocol cannot be set for a table: it chooses its epochs"),
+        ("protocols", ["--set", "backbone=resnet18"], "backbone cannot be set for a table: give --backbone"),
+        ("methods", ["--set", "keep_stages=3"], "keep_stages cannot be set for a table: give --keep-stages"),
+        ("purity", ["--set", "input_size=64"], "input_size cannot be set for a table: give --input-size"),
+        ("methods", ["--set", "architecture=convcut"], "architecture cannot be set for a table: the networks are its"),
+        ("methods", ["--train-faces", "6"], "mek goes by class sizes, but synthetic has no training faces of"),
+        ("methods", ["--rows", "QCS", "--train-faces", "22"], "there is a single training face of"),
+        ("methods", ["--rows", "label bank", "--train-faces", "6"], "neighbour_labels needs 9 faces in a batch"),
+        ("convcut-table3", ["--set", "method=weights", "--train-faces", "4"], "weights goes by class sizes"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(table, more, message, few_faces, tmp_path, capsys, monkeypatch):
@@ -145,6 +169,60 @@ def test_what_cannot_work_is_refused_before_training(table, more, message, few_f
     assert main(command(table, tmp_path, *more)) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        ("methods", {}),
+        ("methods-frozen-noise", {}),
+        ("protocols", {"dropout": 0.3, "method": "weights"}),
+        ("convcut-table2", {"dropout": 0.3}),
+        ("ivsa-table1", {"dropout": 0.3, "input_size": 32}),
+    ],
+)
+def test_settings_that_all_rows_share_may_be_set(table, more, synthetic_faces, tmp_path):
+    settings = {"mean": [0.5] * 3, "std": [0.25] * 3, "lr": 0.01, "precision": "float32", **more}
+    study = Study(BackboneChoice("test_convnext", 2, 32), 1, [0], tmp_path, settings=settings)
+    check_study(table, study, synthetic_faces)
+
+
+def test_an_entry_does_not_give_way_to_one_that_has_less(synthetic_faces, tmp_path):
+    out = tmp_path / "out.json"
+    whole, part = entry("methods", "synthetic"), entry("methods", "synthetic", rows=("plain", "SCN"))
+    for one in (whole, part):
+        reproduce._merge(out, one)
+    assert json.loads(out.read_text())["entries"] == [whole]
+    more = entry("methods", "synthetic", plain=0.9)
+    for one in (part | {"table": "methods-frozen"}, entry("methods", "synthetic", epochs=3), more):
+        reproduce._merge(out, one)
+    assert json.loads(out.read_text())["entries"] == [more, part | {"table": "methods-frozen"}]
+
+    there = whole | {"backbone": BackboneChoice("test_convnext", 2, 32).to_json()}
+    study = Study(BackboneChoice("test_convnext", 2, 32), 1, [0, 1, 2], tmp_path)
+    check_kept([there], "methods", study, synthetic_faces)
+    for less, missing in (({"seeds": [0, 1]}, "the row DDAMFN, seed 2"), ({"rows": ["SCN"]}, "the row DDAMFN, seed 0")):
+        smaller = replace(study, **less)
+        with pytest.raises(UserError, match=f"the results file has methods of synthetic with {missing}"):
+            check_kept([there], "methods", smaller, synthetic_faces)
+        check_kept([there], "methods-frozen", smaller, synthetic_faces)  # another table
+        check_kept([there | {"data": "ferplus"}], "methods", smaller, synthetic_faces)
+        check_kept([whole], "methods", smaller, synthetic_faces)  # another backbone
+    flipped = there | {"table": "methods-noise", "data": "synthetic_20_percent_flipped"}
+    with pytest.raises(UserError, match="the row DDAMFN, seed 0"):
+        check_kept([flipped], "methods-noise", replace(study, rows=["SCN"]), synthetic_faces)
+    seeds = {"table": "protocols", "data": "synthetic", "backbone": there["backbone"], "seeds": [0, 7]}
+    with pytest.raises(UserError, match="the results file has protocols of synthetic with seed 7, which this command"):
+        check_kept([seeds], "protocols", study, synthetic_faces)
+
+
+def test_a_command_that_would_lose_rows_is_refused_before_training(few_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "fit", None)
+    there = {"table": "convcut-table3", "data": "synthetic", "backbone": STANDS_ON, "seeds": [0]}
+    rows = [{"name": name, "paper": {}} for name in ("one layer", "two layers")]
+    (tmp_path / "out.json").write_text(json.dumps({"entries": [there | {"rows": rows}]}))
+    assert main(command("convcut-table3", tmp_path, "--rows", "one layer")) == 1
+    assert "with the row two layers, seed 0, which this command leaves out" in capsys.readouterr().err
 
 
 def test_of_all_tables_those_without_data_are_named(few_faces, tmp_path, capsys, monkeypatch):
@@ -170,14 +248,26 @@ def test_the_noted_command_says_how_the_data_were_read():
     assert "--backbone-weights face.safetensors" in noted
 
 
-def test_a_quick_study_is_small_where_nothing_else_was_said():
+def test_a_quick_study_is_small_where_nothing_else_was_said(synthetic_faces):
     def study(*given: str) -> Study:
         words = ["reproduce", "protocols", "--quick", "--out", "x.json", *given]
-        return quick(reproduce._study(build_parser().parse_args(words)), "protocols")
+        return quick(reproduce._study(build_parser().parse_args(words)), "protocols", synthetic_faces)
 
     usual, own = study(), study("--epochs", "2", "--train-faces", "40", "--seeds", "5")
     assert (usual.epochs, usual.train_faces, usual.seeds) == (1, QUICK_FACES, [0])
     assert (own.epochs, own.train_faces, own.seeds) == (2, 40, [5])
+
+
+def test_a_quick_study_has_two_faces_of_every_class(synthetic_faces, monkeypatch):
+    """Where the data have them; a class with one face gets that one."""
+    monkeypatch.setattr("ferlib.experiments.reproduce.QUICK_FACES", 4)
+    rare = (synthetic_faces.frame["split"] == "train") & (synthetic_faces.frame["label"] == 5)
+    single = synthetic_faces.subset(~(rare & (rare.cumsum() > 1)).to_numpy())
+    study = Study(BackboneChoice("test_convnext", 2, 32), None, [0], Path("runs"))
+    for data, least in ((synthetic_faces, 2), (single, 1)):
+        drawn = subsampled(data, quick(study, "methods", data).train_faces).split("train").labels().numpy()
+        counts = np.bincount(drawn, minlength=7)
+        assert counts[5] >= least and np.delete(counts, 5).min() >= 2 and len(drawn) < 10**3
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from ferlib.data.dataset import FaceDataset
 from ferlib.evaluation.bootstrap import people_in
 from ferlib.evaluation.compare import compare
 from ferlib.experiments import rivals
+from ferlib.experiments.planned import METHODS_TABLES, Study
 from ferlib.experiments.prediction_logger import SINGLE
-from ferlib.experiments.reproduce import METHODS_TABLES, TABLES, Study, check_study
+from ferlib.experiments.reproduce import TABLES, check_study
 from ferlib.experiments.runner import BackboneChoice, watched_runs
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
@@ -137,10 +138,13 @@ def test_minutes_are_those_of_the_device(runs, rows, synthetic_faces, tmp_path):
     assert rows["plain"]["minutes"] == {"cpu": round(np.median(list(minutes.values())), 2)}
     copy = shutil.copytree(runs["plain"][1].folder, tmp_path / "run")
     started = json.loads((copy / "environment.json").read_text())
-    (copy / "environment.json").write_text(json.dumps([started[0] | {"gpu": "A card"}]))
+    (copy / "environment.json").write_text(json.dumps([started[0] | {"gpu": "A card", "device": "cuda"}]))
     own = {0: runs["plain"][0], 1: replace(runs["plain"][1], folder=copy)}
     (row,) = rivals.compare_rivals({"plain": own}, synthetic_faces, resamples=2)
     assert row["minutes"] == {"A card": round(minutes[1], 2), "cpu": round(minutes[0], 2)}
+    (copy / "environment.json").write_text(json.dumps([*started, started[0] | {"gpu": "A card", "device": "cuda"}]))
+    (row,) = rivals.compare_rivals({"plain": own}, synthetic_faces, resamples=2)
+    assert row["minutes"] == {"cpu": round(minutes[0], 2)}, "a run that went on elsewhere is in neither"
 
 
 def test_differences_are_paired(runs, rows, synthetic_faces):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.detection.regions import REGIONS
 from ferlib.explain.faithfulness import CONTROLS
 from ferlib.explain.heat_maps import heat_maps, predicted_classes, table_methods
@@ -101,6 +101,19 @@ def test_parts_of_faces_do_not_depend_on_the_side_they_are_stored_at(synthetic_f
     both = rows[0].keys() & rows[1].keys()
     assert len(both) >= 3
     assert np.mean([rows[0][row] == rows[1][row] for row in both]) > 0.9
+
+
+def test_landmarks_are_looked_for_in_all_colours_and_missed_in_a_sentence(synthetic_faces, monkeypatch):
+    few, seen = synthetic_faces.subset(np.arange(4)), []
+    pixels = torch.randint(256, (4, 3, 48, 48), dtype=torch.uint8)
+    monkeypatch.setattr("ferlib.explain.regions.detect_faces", lambda picture: seen.append(picture))
+    for own in (pixels, pixels[:, :1]):
+        with pytest.raises(DataError, match="in none of 4 faces of x were landmarks found"):
+            faces_with_landmarks(FaceDataset("x", few.classes, few.frame, own), 9)
+    for picture in seen[:4]:
+        assert any(np.array_equal(picture, one.permute(1, 2, 0)) for one in pixels)
+    for picture in seen[4:]:
+        assert any(np.array_equal(picture, one[0, :, :, None].expand(-1, -1, 3)) for one in pixels)
 
 
 def empty_where(maps: np.ndarray, empty: np.ndarray) -> np.ndarray:

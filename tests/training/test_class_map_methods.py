@@ -134,6 +134,15 @@ def test_eac_erases_before_the_mirroring_or_in_both_views(setting):
     assert fraction == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / (20 * FACES)))
 
 
+def test_mek_smooths_soft_targets_with_all_their_digits(setting):
+    model, faces, _, _ = setting
+    method = create_method("mek", faces, model)
+    logits, targets = torch.randn(5, 7), torch.rand(5, 7).softmax(dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method.loss(logits, targets, 0.0)
+    assert torch.equal(found, method.loss(logits, targets, 0.0))
+
+
 def first_of_each(faces, counts):
     """A split with so many faces of every class."""
     return faces.subset(

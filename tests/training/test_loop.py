@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
@@ -21,7 +22,7 @@ from ferlib.models.base import evaluating
 from ferlib.models.preprocess import Preprocess
 from ferlib.training import batch_sources
 from ferlib.training.checkpoint import RunFolder
-from ferlib.training.precision import precision_of, slow_convolutions_in_float32
+from ferlib.training.precision import is_strided_depthwise, precision_of, slow_convolutions_in_float32
 from ferlib.training.recipes import RECIPES
 from ferlib.training.schedules import torch_plateau
 
@@ -258,7 +259,20 @@ def test_strided_depthwise_convolutions_stay_in_float32_in_a_bfloat16_training_o
             assert network[1](x).dtype == torch.bfloat16
         with slow_convolutions_in_float32(network, replace(plan, precision="float32"), cpu):
             assert network[0](x).dtype == torch.bfloat16
-    assert [type(layer) for layer in network] == 3 * [nn.Conv2d]
+    assert not any("forward" in vars(layer) for layer in network)
+
+
+def test_slow_convolutions_are_found_in_real_backbones():
+    """timm's tf_ networks have a class of their own for convolutions with a stride."""
+    for name in ("mobilenetv1_100", "tf_efficientnet_lite0"):
+        network = timm.create_model(name).eval()
+        slow = [module for module in network.modules() if is_strided_depthwise(module)]
+        assert len(slow) == 4, name
+        x = torch.rand(1, slow[-1].in_channels, 8, 8)
+        exact = slow[-1](x)
+        plan = replace(RECIPES["convcut_ferplus"], precision="bfloat16")
+        with torch.autocast("cpu", torch.bfloat16), slow_convolutions_in_float32(network, plan, torch.device("cpu")):
+            assert torch.equal(slow[-1](x), exact)
 
 
 @pytest.mark.slow

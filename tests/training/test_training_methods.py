@@ -17,6 +17,7 @@ from ferlib.training import loop
 from ferlib.training.features import FeatureCache
 from ferlib.training.methods import METHODS, Method, TrainingSet, create_method, register_method
 from ferlib.training.methods.logit_shift import output_layer, shifted
+from ferlib.training.methods.shared_gradients import average_gradients
 from ferlib.training.recipes import RECIPES, Recipe
 from ferlib.training.shared_rows import share_rows
 
@@ -193,6 +194,24 @@ def test_a_method_of_ones_own_trains_and_goes_on_bit_for_bit(faces, tmp_path, ag
     states = [load_file(tmp_path / name / "last.safetensors") for name in ("whole", "parts")]
     assert states[0]["method.weight"] != 0.5 and states[0]["method.seen"].sum() > 0
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_a_parameter_that_no_process_uses_keeps_no_gradient():
+    """Of two processes one uses the first parameter, both the second, none the third."""
+    methods = [nn.ParameterList(nn.Parameter(torch.ones(2)) for _ in range(3)) for _ in range(2)]
+    given = [[None, torch.tensor([4.0, 2.0]), None], [torch.tensor([6.0, 2.0]), torch.tensor([0.0, 4.0]), None]]
+    for method, gradients in zip(methods, given, strict=True):
+        for parameter, gradient in zip(method, gradients, strict=True):
+            parameter.grad = gradient
+    of_other = iter([torch.tensor([1.0, 1.0, 0.0]), *given[1]])
+
+    def reduce(tensor, how):
+        total = tensor + next(of_other)
+        return total / 2 if how == "mean" else total
+
+    average_gradients(methods[0], SimpleNamespace(device="cpu", reduce=reduce))
+    found = [None if parameter.grad is None else parameter.grad.tolist() for parameter in methods[0]]
+    assert found == [[3.0, 1.0], [2.0, 3.0], None]
 
 
 def test_a_name_is_not_given_twice(agreement):

@@ -13,7 +13,7 @@ def test_what_begins_like_a_formula_is_text(cell):
     assert harmless(cell) == f"'{cell}"
 
 
-@pytest.mark.parametrize("cell", ["photo.jpg", "", "a=b", -3, -0.5, None, "1"])
+@pytest.mark.parametrize("cell", ["photo.jpg", "", "-", "a=b", -3, -0.5, None, "1"])
 def test_everything_else_stays(cell):
     assert harmless(cell) is cell
 

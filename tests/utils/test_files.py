@@ -88,6 +88,17 @@ def test_a_picture_needs_no_suffix(tmp_path, kind):
     assert read_image(path).shape == (40, 40, 3)
 
 
+def test_a_picture_may_have_a_suffix_of_no_known_kind(tmp_path):
+    """As browsers and people name them; what is known as another kind or as an older copy is not opened."""
+    odd = ["2020.01.02 party", "b.jpg_large", "c.jpg?w=200"]
+    for name in (*odd, "d.nef", "e.jpg_original", "f.jpg~", "g.txt"):
+        Image.new("RGB", (40, 40), "grey").save(tmp_path / name, "JPEG")
+    (tmp_path / "h.jpg_large").write_text("text")
+    found = search_pictures(tmp_path)
+    assert names(found.pictures, tmp_path) == odd and len(found.skipped) == 5
+    assert expand(tmp_path) == [str(tmp_path / name) for name in odd]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"P5 is not a picture here", b"BMW is a car", b"RIFF1234WAVEfmt ", b"\xff\xd8\xff"]
 )

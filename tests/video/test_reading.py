@@ -1,5 +1,6 @@
 """Films as people have them, and streams that do not wait."""
 
+import os
 import re
 import socket
 import threading
@@ -9,6 +10,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from video_files import ODD, write_film
 
 from ferlib.video import reading
@@ -48,6 +50,62 @@ def test_a_film_is_turned_as_it_says(tmp_path, rotation):
     assert np.abs(frame.pixels.astype(int) - upright).mean() < 4
 
 
+@pytest.mark.parametrize(("shape", "rotation"), [(Fraction(4, 3), 0), (Fraction(3, 4), 90), (Fraction(99, 1), 0)])
+def test_pixels_that_are_not_square_are_shown_as_wide_as_they_should_be(tmp_path, shape, rotation):
+    """As on DVD, DV and HDV; what no film can mean is not believed."""
+    stored = gradient(20, (160, 120))
+    with av.open(str(tmp_path / "a.mp4"), "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = shape
+        if rotation:
+            stream.set_display_rotation(rotation)
+        target.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        target.mux(stream.encode())
+    (frame,), _ = frames_of(tmp_path / "a.mp4")
+    width = round(160 * shape) if shape < 4 else 160
+    expected = np.asarray(Image.fromarray(stored).resize((width, 120)))
+    expected = np.rot90(expected, rotation // 90)
+    assert frame.pixels.shape == expected.shape
+    assert np.abs(frame.pixels.astype(int) - expected).mean() < 4
+    (again,), _ = frames_of(write_film(tmp_path / "annotated.mp4", [frame.pixels], [0.0]))
+    assert again.pixels.shape == (*(side // 2 * 2 for side in expected.shape[:2]), 3)
+
+
+def test_a_film_squeezed_too_much_is_not_decoded_either(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_PIXELS", 96 * 64)
+    monkeypatch.setattr(reading, "_stretch", lambda stream: 2.0)
+    with pytest.raises(VideoError, match=r"a\.mp4 is too large \(192 x 64 pixels\)"):
+        VideoReader(write_film(tmp_path / "a.mp4", [gradient()], [0.0]))
+
+
+@pytest.mark.parametrize("later", [0, 3600], ids=["again from 0", "an hour later"])
+def test_the_time_of_joined_films_goes_on(tmp_path, later):
+    """Two films of two seconds joined by `cat`: the stamps of the second begin anew, or leap."""
+    parts = []
+    for name, start in (("a.ts", 0), ("b.ts", later)):
+        part = write_other(tmp_path / name, "mpegts", "mpeg2video", [gradient(n % 40) for n in range(50)], start=start)
+        parts.append(part.read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    frames, reader = frames_of(tmp_path / "both.ts")
+    times = np.array([frame.time for frame in frames])
+    assert len(frames) >= 98 and times[-1] == pytest.approx((len(frames) - 1) / 25, abs=0.1)
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=0.01)
+    assert reader.trouble is None
+
+
+@pytest.mark.parametrize(
+    ("stamps", "believed", "times"),
+    [([5, 5.04, 5.08], 0, [0, 0.04, 0.08]), ([0, 0.04, 900, 0.12, 0.16], 0, [0, 0.04, 0.08, 0.12, 0.16]),
+     ([0, 30, 60], 61, [0, 30, 60]), ([0, 0.08, 0.04, 0.12], 1, [0, 0.08, 0.08, 0.12]),
+     ([None, None, 7, 7.04], 1, [0, 0.04, 0.08, 0.12]), ([3, 3, 3], 1, [0, 0, 0])],
+    ids=["late", "one far ahead", "pauses", "out of order", "without", "standing still"],
+)  # fmt: skip
+def test_the_clock_goes_by_the_stamps_that_can_be_true(stamps, believed, times):
+    clock = reading._Clock(0.04, believed)
+    assert [clock(stamp) for stamp in stamps] == pytest.approx(times)
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_no_film_is_one_sentence(tmp_path, name):
     make, sentence = ODD[name]
@@ -61,6 +119,17 @@ def test_a_name_that_looks_like_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_film(tmp_path / "12:30.mp4", [gradient()], [0.0])
     assert len(frames_of("12:30.mp4")[0]) == 1
+
+
+def test_a_name_with_a_tilde_or_of_a_pipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "~clip.mp4", [gradient()], [0.0])
+    assert len(frames_of("~clip.mp4")[0]) == 1
+    with pytest.raises(VideoError, match=r"there is no film ~nobody/a\.mp4"):
+        VideoReader("~nobody/a.mp4")
+    os.mkfifo(tmp_path / "ff")
+    with pytest.raises(VideoError, match="ff is not an ordinary file"):
+        VideoReader("ff")
 
 
 def test_the_cover_of_a_record_is_no_film(tmp_path):
@@ -83,8 +152,8 @@ def test_the_cover_of_a_record_is_no_film(tmp_path):
         VideoReader(path)
 
 
-def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int = 25, sound: float = 0.0):
-    """Write frames as a film of another form than ours, and so many seconds of silence."""
+def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int = 25, sound: float = 0.0, start=0):
+    """Write frames as a film of another form than ours, from a second on, and so many seconds of silence."""
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", format=form) as target:
         stream = target.add_stream(codec, rate=rate)
@@ -92,8 +161,9 @@ def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int 
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         audio = target.add_stream("aac", rate=44100) if sound else None
-        for pixels in frames:
+        for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=stream.pix_fmt)
+            frame.pts, frame.time_base = number + round(start * rate), 1 / Fraction(rate)
             target.mux(stream.encode(frame))
         target.mux(stream.encode())
         if audio:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,6 +123,25 @@ def test_the_film_with_boxes_and_the_most_telling_faces(film, table, tmp_path):
     assert np.abs(pairs[5][0].pixels[-10:].astype(int) - pairs[5][1].pixels[-10:]).mean() < 6
 
 
+def test_a_film_that_is_cut_short_says_so(film, predictor, tmp_path):
+    """As an interview of which half was copied; where only its first second is asked for, nothing is missing."""
+    _, frames, _ = crossing()
+    with av.open(str(tmp_path / "half.mkv"), "w", format="matroska") as target:
+        stream = target.add_stream("mjpeg", rate=RATE)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuvj420p"
+        for pixels in frames:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        target.mux(stream.encode())
+    half = tmp_path / "half.mkv"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=r"half\.mkv is cut short"):
+        table = predictor.predict(half, every=8)
+    assert "half.mkv is cut short" in table.trouble and 1 < table.seconds < 3
+    assert predictor.predict(half, every=8, until=0.5).trouble is None
+
+
 def test_every_third_frame(film, predictor):
     table = predictor.predict(film[0], every=3, until=2.0)
     rows = np.array(table.rows)
@@ -178,7 +198,7 @@ def test_the_command(film, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [(["--out", "a.xls"], ".csv or .parquet"), (["--annotated", "a.avi"], "writes .mp4"),
-     (["--every", "0"], "from 1 on"),
+     (["--every", "0"], "from 1 on"), (["--telling", __file__], "takes a folder for the pictures"),
      (["--timeline", "a.png"], "writes .html"), (["--seconds", "-1"], "more than 0"),
      (["--time-constant", "-1"], "0 or more")],
 )  # fmt: skip
@@ -192,6 +212,12 @@ def test_the_film_itself_is_not_overwritten(film, capsys):
     before = film[0].read_bytes()
     assert main(["video", str(film[0]), "--annotated", str(film[0].parent / "." / film[0].name)]) == 1
     assert "is the film itself" in capsys.readouterr().err and film[0].read_bytes() == before
+
+
+def test_nor_is_it_where_it_is_named_from_the_home_folder(film, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(film[0].parent))
+    assert main(["video", f"~/{film[0].name}", "--annotated", str(film[0])]) == 1
+    assert "is the film itself" in capsys.readouterr().err
 
 
 def test_no_face_is_said(tmp_path, capsys):

@@ -2,15 +2,14 @@
 
 import { byId, make } from "./elements.js";
 import { percent } from "./messages.js";
-import { keepOffline } from "./offline.js";
+import { keepOffline, keepTheRest } from "./offline.js";
 import { Photo } from "./photo.js";
 import { Predictor } from "./predictor.js";
 import settings from "./settings.js";
 import { Webcam } from "./webcam.js";
 
-await keepOffline();
 /** For the tests too. */
-export const predictor = new Predictor((loaded, total) => {
+export const predictor = new Predictor(keepOffline(), (loaded, total) => {
   byId("progress").value = loaded / total;
   const [done, all] = [loaded, total].map((bytes) => (bytes / 1e6).toFixed(1));
   byId("loading-text").textContent = loaded < total ? `Loading, ${done} of ${all} MB` : "Starting …";
@@ -22,6 +21,7 @@ predictor.ready.then(
   () => {
     byId("loading").hidden = true;
     document.body.classList.add("ready");
+    return keepTheRest();
   },
   (error) => {
     byId("progress").hidden = true;

@@ -2,16 +2,25 @@
 
 const PATIENCE = 4000; // ms for which the large files wait for it, so that they are not fetched twice
 
-/** Registers the service worker; done when it serves this page, or when it is not to be had. */
+/**
+ * Registers the service worker; done when it serves this page, or when it is not to be had. One that is there and does
+ * not serve it never will: the visitor had the page loaded anew from the network.
+ */
 export async function keepOffline() {
   const { serviceWorker } = navigator;
   if (!serviceWorker) return;
   const taken = new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
   const late = new Promise((resolve) => setTimeout(resolve, PATIENCE));
   try {
-    await serviceWorker.register("service_worker.js");
-    if (!serviceWorker.controller) await Promise.race([taken, late]);
+    const { active } = await serviceWorker.register("service_worker.js");
+    if (!serviceWorker.controller && !active) await Promise.race([taken, late]);
   } catch {
     // not allowed here: the page works without it, as long as there is a network
   }
+}
+
+/** Has the service worker keep what it could not, as it was installed when the page had begun to load. */
+export async function keepTheRest() {
+  const { active } = (await navigator.serviceWorker?.getRegistration()) ?? {};
+  active?.postMessage("keep");
 }

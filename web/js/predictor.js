@@ -1,22 +1,31 @@
 // The page's way to the thread that computes.
 
-/** Asks `worker.js`; `ready` is kept once all is loaded. `onProgress` is told how many bytes have come, of how many. */
+/**
+ * Asks `worker.js`; `ready` is kept once all is loaded.
+ *
+ * @param begin a promise that loading waits for; photos that are shown before wait too.
+ * @param onProgress is told how many bytes have come, of how many.
+ */
 export class Predictor {
-  #worker;
+  #worker; // a promise
   #open = new Map();
   #count = 0;
   #broken = null; // why nothing will be answered any more
 
-  constructor(onProgress) {
-    this.#worker = new Worker(startOf(new URL("worker.js", import.meta.url)), { type: "module" });
-    this.ready = new Promise((resolve, reject) => {
-      this.#worker.addEventListener("message", ({ data }) => {
+  constructor(begin, onProgress) {
+    this.#worker = begin.then(() => new Worker(startOf(new URL("worker.js", import.meta.url)), { type: "module" }));
+    this.ready = this.#worker.then((worker) => this.#loaded(worker, onProgress));
+  }
+
+  #loaded(worker, onProgress) {
+    return new Promise((resolve, reject) => {
+      worker.addEventListener("message", ({ data }) => {
         if (data.ready) resolve();
         else if (data.failed) reject(new Error(data.failed));
         else if (data.total) onProgress(data.loaded, data.total);
         else this.#answer(data);
       });
-      this.#worker.addEventListener("error", () => {
+      worker.addEventListener("error", () => {
         this.#broken = new Error("This browser cannot run the page's module.");
         for (const one of this.#open.values()) one.reject(this.#broken);
         this.#open.clear();
@@ -35,7 +44,8 @@ export class Predictor {
     const id = ++this.#count;
     return new Promise((resolve, reject) => {
       this.#open.set(id, { resolve, reject, onFace });
-      this.#worker.postMessage({ id, picture, options }, picture instanceof ImageBitmap ? [picture] : []);
+      const given = picture instanceof ImageBitmap ? [picture] : [];
+      this.#worker.then((worker) => worker.postMessage({ id, picture, options }, given));
     });
   }
 

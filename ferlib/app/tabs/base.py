@@ -8,7 +8,7 @@ import gradio as gr
 
 from ferlib.app.model_choices import model_choices
 from ferlib.app.service import Service
-from ferlib.app.uploads import Uploads
+from ferlib.app.uploads import Uploads, printable
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Gradio's own image reader fails on a broken file and knows no limit, so the listeners are told where an upload lies;
@@ -20,7 +20,7 @@ AGAIN = "Please try again."
 def file_name(file: dict | None) -> str:
     """The name of a file as a client sent it, without folders; "" where it has none."""
     sent = file or {}
-    return Path(str(sent.get("orig_name") or sent.get("path") or "")).name
+    return printable(Path(str(sent.get("orig_name") or sent.get("path") or "")).name)
 
 
 class Tab(ABC):

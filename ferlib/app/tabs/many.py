@@ -26,6 +26,7 @@ from ferlib.utils.packages import is_installed
 
 TOLD = 0.5  # seconds between two words on the progress of a film
 PHOTO_WAITS, FILM_WAITS = 30, 300  # seconds for a place; a film before it may take minutes
+KEPT = 20.0  # seconds after which files that wait are said to be wanted still
 PAUSE = 0.2  # seconds between two questions for a place
 ANEW = 2.0  # seconds between two tables while photos are looked at, or a fifth of the time that it has taken so far
 THUMBNAIL = 96  # side of a row's face in pixels
@@ -84,7 +85,8 @@ class ManyTab(Tab):
         work = Work(min(len(files), MOST_FILES))
         try:
             shown = work.began
-            for file in files[:MOST_FILES]:
+            for place, file in enumerate(files[:MOST_FILES]):
+                self.keep(files[place:MOST_FILES], work)
                 for told in self.looked_at(file, model, work, lambda: visitor not in self.looking):
                     now, table = time.monotonic(), gr.skip()
                     if len(work.results) == 1 or now - shown > max(ANEW, (now - work.began) / 5):
@@ -116,13 +118,22 @@ class ManyTab(Tab):
             work.add(ImagePrediction(name, (), str(error)))
         yield work.progress(name)
 
+    def keep(self, files: list[dict], work: "Work") -> None:
+        """Now and then, have the page keep the files that are still to be looked at."""
+        now = time.monotonic()
+        if now - work.kept > KEPT:
+            work.kept = now
+            self.uploads.stay(files)
+
     def stop(self, request: gr.Request) -> None:
         """Look at no further photos of this visitor's."""
         self.looking.discard(str(request.session_hash))
 
     def judged(self, files: list[dict], model: str | None) -> Iterator[ImagePrediction]:
         """The faces of one photo after the other, with small pictures of them; a full queue is waited for."""
-        for file in files[:MOST_FILES]:
+        work = Work(min(len(files), MOST_FILES))
+        for place, file in enumerate(files[:MOST_FILES]):
+            self.keep(files[place:MOST_FILES], work)
             name = file_name(file)
             steps = _patiently(partial(self._photo, file, model), name, PHOTO_WAITS)
             try:
@@ -183,6 +194,7 @@ class Work:
         rows: of the table.
         films: that could be read.
         began: when.
+        kept: when the files to come were last kept from being deleted.
     """
 
     number: int
@@ -190,6 +202,7 @@ class Work:
     rows: list[str] = field(default_factory=list)
     films: list[Film] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    kept: float = field(default_factory=time.monotonic)
 
     def add(self, result: ImagePrediction) -> None:
         """Take a photo's result in."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ferlib.data.imbalance import balanced_weights
@@ -78,7 +79,8 @@ class MEK(Method):
 
     def loss(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         """Cross-entropy with the smoothed targets alone."""
-        smoothed = self.smoothed[targets] if targets.ndim == 1 else targets @ self.smoothed
+        with torch.autocast(logits.device.type, enabled=False):  # targets keep all their digits, and their sum
+            smoothed = self.smoothed[targets] if targets.ndim == 1 else targets @ self.smoothed
         return losses.cross_entropy(logits, smoothed)
 
 
