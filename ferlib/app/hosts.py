@@ -51,7 +51,7 @@ class Hosts:
             return False
         try:
             there = urlsplit(origin).netloc.lower()
-        except ValueError:  # "http://[", say
+        except ValueError:  # with half a bracket, say
             there = ""
         if there and (there in map(str.lower, called) or hostname(there) in self.given):
             return True
