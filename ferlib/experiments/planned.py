@@ -66,6 +66,10 @@ def rows_of(
         return rivals_wanted(study, data, table)
     if table == "annotators":
         return annotators.ROWS
+    return _paper_rows(table, study)
+
+
+def _paper_rows(table: str, study: Study) -> list[paper_tables.Row]:
     return [row for row in paper_tables.TABLES.get(table, ()) if study.rows is None or row.name in study.rows]
 
 
@@ -95,13 +99,9 @@ def _recipes_of(table: str, study: Study, data: FaceDataset) -> list[Recipe]:
     return [recipe for model in models for recipe in network_recipes(study, data, model).values()]
 
 
-def _rivals(data: FaceDataset, table: str) -> list[rivals.Rival]:
-    return rivals.rivals_for(data, frozen="frozen" in table, noise=table.endswith("noise"))
-
-
 def rivals_wanted(study: Study, data: FaceDataset, table: str) -> list[rivals.Rival]:
     """The rows of a table of the rivals' methods that the study wants, plain training always among them."""
-    rows = _rivals(data, table)
+    rows = rivals.rivals_for(data, frozen="frozen" in table, noise=table.endswith("noise"))
     return [rival for rival in rows if study.rows is None or rival.name in (rivals.PLAIN, *study.rows)]
 
 
@@ -122,8 +122,7 @@ def recipes_by_row(study: Study, data: FaceDataset, table: str) -> dict[str, dic
     epochs = study.epochs or (None if table.startswith("ivsa") else protocols.EPOCHS)
     return {
         row.name: paper_tables.row_recipes(table, row, data, study.backbone, epochs, study.seeds, study.settings)
-        for row in paper_tables.TABLES[table]
-        if study.rows is None or row.name in study.rows
+        for row in _paper_rows(table, study)
     }
 
 

@@ -27,8 +27,8 @@ def precision_of(recipe: Recipe, device: torch.device) -> str:
 def slow_convolutions_in_float32(network: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Inside, a bfloat16 training on a CPU computes those convolutions in float32 whose backward pass is slow there.
 
-    These are the depthwise ones with a stride. On a processor with instructions for bfloat16 their gradients take four
-    to forty times as long as in float32 (PyTorch 2.12), a third of a MobileNet's training step.
+    These are the depthwise ones with a stride. On a processor with instructions for bfloat16 their gradients take many
+    times as long as in float32 (PyTorch 2.12), a good part of a MobileNet's training step.
     """
     wanted = device.type == "cpu" and precision_of(recipe, device) == "bfloat16"
     slow = [module for module in network.modules() if wanted and is_strided_depthwise(module)]

@@ -107,3 +107,17 @@ GOOD, BAD = result_of(face(fear=0.9)), ImagePrediction("x", (), "x is empty.")
 )
 def test_the_outcome_counts_what_was_seen_and_what_could_not_be(given, said):
     assert outcome(*given) == said
+
+
+def test_files_that_wait_for_their_turn_are_not_deleted_for_their_age(tmp_path, monkeypatch):
+    monkeypatch.setattr(many, "KEPT", -1)
+    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for path in paths:
+        path.write_bytes(b"sent")
+    came = [path.stat().st_ctime_ns for path in paths]
+    turns = ManyTab(None, Uploads(tmp_path)).in_turn([{"path": str(path)} for path in paths])
+    next(turns)
+    time.sleep(0.02)
+    assert next(turns) == {"path": str(paths[1])}
+    assert [path.stat().st_ctime_ns > before for path, before in zip(paths, came, strict=True)][1:] == [True, True]
+    assert len(list(turns)) == 1

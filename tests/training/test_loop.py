@@ -246,7 +246,7 @@ def test_bfloat16_on_a_processor_without_its_instructions_is_warned_of(faces, mo
 
 
 def test_strided_depthwise_convolutions_stay_in_float32_in_a_bfloat16_training_on_a_cpu(faces):
-    """A CPU takes up to forty times as long for their gradients in bfloat16."""
+    """A CPU takes many times as long for their gradients in bfloat16."""
     network = nn.Sequential(nn.Conv2d(8, 8, 3, 2, groups=8), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
     x, plan, cpu = torch.rand(2, 8, 9, 9), recipe(faces, precision="bfloat16"), torch.device("cpu")
     exact = network[0](x)

@@ -85,8 +85,7 @@ class ManyTab(Tab):
         work = Work(min(len(files), MOST_FILES))
         try:
             shown = work.began
-            for place, file in enumerate(files[:MOST_FILES]):
-                self.keep(files[place:MOST_FILES], work)
+            for file in self.in_turn(files):
                 for told in self.looked_at(file, model, work, lambda: visitor not in self.looking):
                     now, table = time.monotonic(), gr.skip()
                     if len(work.results) == 1 or now - shown > max(ANEW, (now - work.began) / 5):
@@ -118,12 +117,14 @@ class ManyTab(Tab):
             work.add(ImagePrediction(name, (), str(error)))
         yield work.progress(name)
 
-    def keep(self, files: list[dict], work: "Work") -> None:
-        """Now and then, have the page keep the files that are still to be looked at."""
-        now = time.monotonic()
-        if now - work.kept > KEPT:
-            work.kept = now
-            self.uploads.stay(files)
+    def in_turn(self, files: list[dict]) -> Iterator[dict]:
+        """The first `MOST_FILES`, one after the other; meanwhile those to come are not deleted for their age."""
+        files, kept = files[:MOST_FILES], time.monotonic()
+        for place, file in enumerate(files):
+            if time.monotonic() - kept > KEPT:
+                kept = time.monotonic()
+                self.uploads.stay(files[place:])
+            yield file
 
     def stop(self, request: gr.Request) -> None:
         """Look at no further photos of this visitor's."""
@@ -131,9 +132,7 @@ class ManyTab(Tab):
 
     def judged(self, files: list[dict], model: str | None) -> Iterator[ImagePrediction]:
         """The faces of one photo after the other, with small pictures of them; a full queue is waited for."""
-        work = Work(min(len(files), MOST_FILES))
-        for place, file in enumerate(files[:MOST_FILES]):
-            self.keep(files[place:MOST_FILES], work)
+        for file in self.in_turn(files):
             name = file_name(file)
             steps = _patiently(partial(self._photo, file, model), name, PHOTO_WAITS)
             try:
@@ -194,7 +193,6 @@ class Work:
         rows: of the table.
         films: that could be read.
         began: when.
-        kept: when the files to come were last kept from being deleted.
     """
 
     number: int
@@ -202,7 +200,6 @@ class Work:
     rows: list[str] = field(default_factory=list)
     films: list[Film] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    kept: float = field(default_factory=time.monotonic)
 
     def add(self, result: ImagePrediction) -> None:
         """Take a photo's result in."""
