@@ -156,6 +156,13 @@ def data_url(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _about_folder(path: Path) -> str:
+    """The end of a sentence on a folder in place of a picture."""
+    if not os.access(path, os.R_OK | os.X_OK):
+        return " that cannot be read"
+    return ", and here one picture is taken, or a list of folders with pictures in them"
+
+
 def _from_path(source: str | PathLike) -> np.ndarray:
     """Open a regular, non-empty file and decode it to `(H, W, 3)` uint8."""
     name = os.fspath(source)
@@ -167,8 +174,7 @@ def _from_path(source: str | PathLike) -> np.ndarray:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
-            readable = os.access(path, os.R_OK | os.X_OK)
-            raise ImageError(f"{path} is a folder{', not a picture' if readable else ' that cannot be read'}.")
+            raise ImageError(f"{path} is a folder{_about_folder(path)}.")
         if not stat.S_ISREG(info.st_mode):
             raise ImageError(f"{path} is not an ordinary file.")
         if info.st_size == 0:

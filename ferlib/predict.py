@@ -386,6 +386,6 @@ def stacked(faces: Sequence[np.ndarray]) -> np.ndarray:
     if len(shapes) > 1:
         raise UserError(f"the faces must have one shape, not {', '.join(map(str, sorted(shapes)))}")
     (shape,) = shapes
-    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or 0 in shape:
-        raise UserError(f"a face is (S, S) or (S, S, 3), not {shape}")
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or 0 in shape or shape[0] != shape[1]:
+        raise UserError(f"faces are a list, each (S, S) or (S, S, 3), not {shape}")
     return np.stack([to_uint8(np.asarray(face), "The face") for face in faces])

@@ -390,6 +390,10 @@ def test_the_audit_keeps_the_epoch_that_the_runs_recipe_kept(face_folder, their_
         assert main([*command, "--audit", "--history", str(history)]) == 0
         assert f"would have claimed 64.0% where validation gives {gives}." in capsys.readouterr().out
         (tmp_path / "recipe.json").write_text('{"method": "my_own", "least_gain": 0.003}')
+    history.write_text("accuracy,macro_f1,test_accuracy\n0.7,0.4,0.6\n0.72,0.35,0.5\n0.65,0.5,0.9\n")
+    (tmp_path / "metrics.json").write_text('{"select_by": "macro_f1"}')
+    assert main([*command, "--audit", "--history", str(history)]) == 0
+    assert "would have claimed 90.0% where validation gives 90.0%." in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:batch attention mixes")

@@ -4,6 +4,7 @@ import ast
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -136,5 +137,10 @@ def test_messages_name_the_options_of_the_command(few_faces, tmp_path, capsys):
     face = tmp_path / "faces" / "test" / "drowsy" / "face.png"
     face.parent.mkdir(parents=True)
     Image.new("L", (48, 48)).save(face)
-    assert main(["evaluate", "convcut_ferplus", "--data", "folder", "--root", str(tmp_path / "faces")]) == 1
-    assert "leave them out (--without drowsy)" in capsys.readouterr().err
+    evaluated = ["evaluate", "convcut_ferplus", "--data", "folder", "--root", str(tmp_path / "faces")]
+    assert main(evaluated) == 1
+    assert capsys.readouterr().err.endswith("the model does not know drowsy, classes of folder\n")  # none would be left
+    for name in ("happiness", "wide awake"):
+        shutil.copytree(face.parent, face.parent.with_name(name))
+    assert main(evaluated) == 1
+    assert "; `evaluate` leaves them out by --without drowsy 'wide awake'" in capsys.readouterr().err

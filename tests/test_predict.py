@@ -313,6 +313,8 @@ def test_faces_may_be_floats(predictor, synthetic_faces):
         ([np.full((48, 48), 255.0)], "from 255 to 255"),
         ([np.zeros((48, 48), np.int64)], "int64"),
         ([np.zeros((48, 48), np.uint8), np.zeros((40, 40), np.uint8)], "one shape"),
+        (np.zeros((48, 48, 3), np.uint8), "faces are a list, each (S, S) or (S, S, 3), not (48, 3)"),
+        ([np.zeros((50, 40, 3), np.uint8)], "not (50, 40, 3)"),
         ([np.zeros((3, 48, 48), np.uint8)], "(3, 48, 48)"),
         ([np.zeros((0, 0), np.uint8)], "(0, 0)"),
     ],

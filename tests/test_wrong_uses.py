@@ -90,6 +90,15 @@ def test_a_split_is_said_to_be_used_where_that_is_known(model):
         selected_on(model, "ferplus")
 
 
+def test_an_epoch_that_something_observed_chose_has_no_known_split(tmp_path):
+    """It may have been accuracy on the test split."""
+    (tmp_path / "best").mkdir()
+    (tmp_path / "environment.json").write_text('[{"data": {"name": "ferplus"}}]')
+    for name, split in (("macro_f1", "validation"), ("test_accuracy", None)):
+        (tmp_path / "metrics.json").write_text(json.dumps({"select_by": name, "protocol": "honest"}))
+        assert selected_on(tmp_path / "best", "ferplus") == split
+
+
 def test_lists_of_photos_as_editors_save_them(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(codecs.BOM_UTF8 + b"a.jpg\r\nb.jpg\r\n")

@@ -142,8 +142,8 @@ def in_brief(title: str, report: "Report") -> list[str]:
         f"Each expression counting alike it is {percent(values['balanced_accuracy'])}: best at {best} "
         f"({percent(recalls[best])} found), worst at {worst} ({percent(recalls[worst])}).",
         calibration,
-        "Not for judging people: an expression in a picture is not a feeling, and the model errs, for some people more "
-        "than for others.",
+        "Not for judging people: an expression in a picture is not a feeling, and the model errs. "
+        "Whether it errs more for some groups of people was not measured; such models are known to.",
     ]
 
 

@@ -6,7 +6,8 @@ from ferlib.results import MOST_NAMED
 
 NOTES = """
 **An expression in a picture is not a feeling.** The model names what a face looks like to it, not what somebody feels,
-thinks or is like; people show the same feeling differently, and the model errs, more for some people than for others.
+thinks or is like; people show the same feeling differently, and the model errs. Whether it errs more for some groups
+of people was not measured; such models are known to.
 Do not use it to judge anybody.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the

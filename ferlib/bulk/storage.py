@@ -1,4 +1,4 @@
-"""Folders whose files appear whole or not at all, on this machine or in an object store (by fsspec)."""
+"""Folders whose files appear whole or not at all, on this machine or wherever fsspec reaches."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from ferlib.errors import UserError
 from ferlib.utils.packages import require
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
+_LOCAL = re.compile("^file://", re.IGNORECASE)
 
 
 class Store(Protocol):
@@ -41,12 +42,12 @@ class Store(Protocol):
 
 def is_address(path: str) -> bool:
     """True for a place that fsspec reaches, as ``s3://bucket/key`` or in an archive; ``file://`` is a local path."""
-    return bool(_ADDRESS.match(path)) and not path.startswith("file://")
+    return bool(_ADDRESS.match(path)) and not _LOCAL.match(path)
 
 
 def local_path(path: str) -> str:
     """A local path, absolute; of a file:// address too."""
-    return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
+    return os.path.abspath(os.path.expanduser(_LOCAL.sub("", path, count=1)))
 
 
 def file_system(address: str) -> tuple[Any, str]:
@@ -67,7 +68,7 @@ def file_system(address: str) -> tuple[Any, str]:
 def open_store(address: str) -> Store:
     """The folder of that path or address; `UserError` where that is a file."""
     if is_address(address):
-        return _Objects(address)
+        return _Remote(address)
     path = Path(local_path(address))
     if os.path.exists(path) and not path.is_dir():
         raise UserError(f"{path} is a file; a table needs a folder")
@@ -90,7 +91,7 @@ class _Folder:
     def write(self, name: str) -> Iterator[IO[bytes]]:
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f"_{name}.{uuid4().hex}.partial"
+        partial = self.path / _partial(name)
         try:
             with partial.open("wb") as file:
                 yield file
@@ -113,11 +114,24 @@ class _Folder:
             partial.unlink(missing_ok=True)
 
 
-class _Objects:
-    """A prefix of an object store, where an object appears once it was sent whole."""
+def _partial(name: str) -> str:
+    """A name for a file while it is not whole, of no other writer."""
+    return f"_{name}.{uuid4().hex}.partial"
+
+
+class _Remote:
+    """A folder that fsspec reaches.
+
+    Where its file system can rename, as a disk or a server can, unfinished files have names as in a `_Folder`. An
+    object store cannot, and need not: an object appears once it was sent whole.
+    """
 
     def __init__(self, address: str):
         self._system, self._path = file_system(address.rstrip("/"))
+        from fsspec import AbstractFileSystem
+
+        move = getattr(self._system.mv, "__func__", None)
+        self._renames = move is not AbstractFileSystem.mv  # which copies and removes
 
     def names(self) -> set[str]:
         self._system.invalidate_cache()
@@ -136,7 +150,37 @@ class _Objects:
             with local.open("wb") as file:
                 yield file
             self._system.makedirs(self._path, exist_ok=True)
-            self._system.put_file(str(local), f"{self._path}/{name}")
+            if self._renames:
+                self._put_and_rename(str(local), name)
+            else:
+                self._system.put_file(str(local), f"{self._path}/{name}")
+
+    def _put_and_rename(self, local: str, name: str) -> None:
+        partial = _partial(name)
+        try:
+            self._system.put_file(local, f"{self._path}/{partial}")
+            self._rename(partial, name)
+        except BaseException:
+            self._remove(partial)
+            raise
+
+    def _rename(self, partial: str, name: str) -> None:
+        try:
+            self._system.mv(f"{self._path}/{partial}", f"{self._path}/{name}")
+        except Exception:  # every system has its own
+            names = self.names()
+            if name not in names:
+                raise
+            if partial in names:  # it does not replace a file; else another run ended first, and tidied up
+                self._system.rm_file(f"{self._path}/{name}")
+                self._system.mv(f"{self._path}/{partial}", f"{self._path}/{name}")
+
+    def _remove(self, partial: str) -> None:
+        with suppress(Exception):  # not there any more, or not to be removed: nobody reads it
+            self._system.rm_file(f"{self._path}/{partial}")
 
     def remove_partial(self) -> None:
-        """Nothing is to be seen of an object that was not sent whole."""
+        if self._renames:
+            for name in self.names():
+                if name.startswith("_") and name.endswith(".partial"):
+                    self._remove(name)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ferlib.cli.data_options import add_data_options, load_for
 from ferlib.cli.settings import parse_settings
 from ferlib.errors import UserError
-from ferlib.utils.atomic import require_writable, write_json
+from ferlib.utils.atomic import read_json, require_writable, write_json
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ferlib.data.dataset import FaceDataset
     from ferlib.evaluation.audit import AuditReport
     from ferlib.evaluation.external_model import AnyModel
@@ -85,7 +83,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     device = choose_device(options.device)
     _check(options)
-    history, least_gain = _history(options.history) if options.history else (None, 0.0)
+    history = _history(options.history) if options.history else {}
     if options.out:
         require_writable(options.out)
     settings, without = parse_settings(options.set), [canonical(name) for name in options.without]
@@ -106,8 +104,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     result: Report = {"name": str(options.model), **measured}
     report = None
     if options.audit:
-        report = audit(model, data, options.split, without=without, clean=options.clean, history=history,
-                       least_gain=least_gain)  # fmt: skip
+        report = audit(model, data, options.split, without=without, clean=options.clean, **history)
         result["audit"] = report.to_json()
     if options.out:
         write_json(options.out, result)
@@ -150,8 +147,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("the audit looks at whole faces: give --audit and --ten-crop one at a time")
 
 
-def _history(path: Path) -> "tuple[pd.DataFrame, float]":
-    """A run's history, and the gain that its recipe, if it stands beside it, asks of the kept epoch; both checked."""
+def _history(path: Path) -> "dict[str, Any]":
+    """A run's history for `audit`, and how it chose its epoch, by the files beside it: metrics.json and recipe.json."""
     import pandas as pd
 
     from ferlib.evaluation.audit import selection_bias
@@ -163,8 +160,10 @@ def _history(path: Path) -> "tuple[pd.DataFrame, float]":
         raise UserError(f"{path} is not the history of a run ({error})") from error
     recipe = path.parent / "recipe.json"
     least_gain = recorded_gain(recipe) if recipe.is_file() else 0.0
-    selection_bias(history, least_gain=least_gain)
-    return history, least_gain
+    figures = path.parent / "metrics.json"
+    select_by = read_json(figures).get("select_by", "accuracy") if figures.is_file() else "accuracy"
+    selection_bias(history, select_by, least_gain=least_gain)
+    return {"history": history, "select_by": select_by, "least_gain": least_gain}
 
 
 def _print_table(options: argparse.Namespace, result: "Report") -> None:

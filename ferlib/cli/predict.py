@@ -66,7 +66,10 @@ def run_predict(options: argparse.Namespace) -> int:
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
     folder = Path(options.out or OVERLAYS)
     if options.explain:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be the folder of the heat maps (--out): {error.strerror}") from error
     start_writing = {"table": _write_table, "json": _write_json, "csv": _write_csv}[options.format]
     write = start_writing(predictor.classes, options.coverage, options.landmarks)
     failed = False

@@ -152,11 +152,13 @@ def _parse(path: Path, skip_broken: bool) -> np.ndarray:
         missing = [column for column in ("emotion", "pixels", "Usage") if column not in csv]
         if missing or csv.empty:
             raise UserError(f"it lacks the columns {missing}" if missing else "it has no rows")
-        if csv["emotion"].max() >= len(labels.FER2013):
-            raise UserError(f"label {csv['emotion'].max()}, expected 0 to {len(labels.FER2013) - 1}")
-        unknown = sorted(set(csv["Usage"]) - set(SPLIT_OF_USAGE))
-        if unknown:
-            raise UserError(f"usage {unknown[0]!r}, expected one of {', '.join(SPLIT_OF_USAGE)}")
+        for column, wrong, expected in (
+            ("emotion", csv["emotion"] >= len(labels.FER2013), f"0 to {len(labels.FER2013) - 1}"),
+            ("Usage", ~csv["Usage"].isin(list(SPLIT_OF_USAGE)), f"one of {', '.join(SPLIT_OF_USAGE)}"),
+        ):
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise UserError(f"row {row} has the {column} {csv[column][row]}, expected {expected}")
         table = np.zeros((len(csv), 2 + SIDE * SIDE), np.uint8)
         table[:, 0] = csv["emotion"]
         table[:, 1] = csv["Usage"].map({usage: i for i, usage in enumerate(SPLIT_OF_USAGE)}).astype(np.uint8)

@@ -20,10 +20,12 @@ def with_flipped_labels(data: FaceDataset, fraction: float, seed: int = 0) -> Fa
         seed: the same seed flips the same labels.
 
     Raises:
-        UserError: the fraction lies outside.
+        UserError: the fraction lies outside, or there is no other class.
     """
     if not 0 <= fraction <= 1:
         raise UserError(f"the fraction of flipped labels must be in 0 to 1, not {fraction!r}")
+    if len(data.classes) < 2:
+        raise UserError(f"{data.name} has one class: there is no other for a label")
     rng, frame = np.random.default_rng(seed), data.frame.copy()
     train = np.flatnonzero(frame["split"] == "train")
     chosen = rng.permutation(train)[: round(fraction * len(train))]
@@ -39,4 +41,7 @@ def flipped_fraction(name: str) -> tuple[str, float]:
     if not name.endswith(SUFFIX):
         return name, 0.0
     data, _, percent = name.removesuffix(SUFFIX).rpartition("_")
-    return data, float(percent) / 100
+    try:
+        return data, float(percent) / 100
+    except ValueError:
+        raise UserError(f"{name} does not say how many percent are flipped: name_20{SUFFIX}") from None

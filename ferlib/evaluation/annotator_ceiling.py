@@ -7,6 +7,7 @@ not count, as they would not be in the test set. "Unknown" and "not a face" are 
 
 import numpy as np
 
+from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import majority
 from ferlib.evaluation.bootstrap import intervals, resample
 from ferlib.labels import FERPLUS
@@ -46,23 +47,30 @@ def annotator_ceiling(votes: np.ndarray) -> dict:
     Returns:
         faces (with at least one annotator who counts), answers (annotators of faces), left_out (those whose nine others
         have no majority), agreement (of all answers, an accuracy), balanced_agreement (mean over the classes), and
-        per_class {name: {answers, value, low, high}}.
+        per_class {name: {answers, value, low, high}} of the classes that somebody faces.
+
+    Raises:
+        DataError: there is no answer that counts.
     """
     faced, agreeing = one_against_the_rest(votes)
     shares = np.concatenate([faced, agreeing], axis=1).astype(float)
     held = faced.any(axis=1)
 
-    def measures(sums: np.ndarray) -> np.ndarray:  # (r, 16) -> (r, 10)
-        there, right = np.split(sums, 2, axis=1)
-        with np.errstate(invalid="ignore"):
-            by_class = right / there
-            balanced = np.nanmean(by_class, axis=1)
-        return np.column_stack([right.sum(axis=1) / there.sum(axis=1), balanced, by_class])
+    answers, agreed = faced.sum(axis=0), agreeing.sum(axis=0)
+    if not answers.any():
+        raise DataError("no face has nine annotators of whom most say the same")
+    known = answers > 0
+    own = np.divide(agreed, answers, out=np.full(len(FERPLUS), np.nan), where=known)
 
-    names = ("agreement", "balanced_agreement", *FERPLUS)
+    def measures(sums: np.ndarray) -> np.ndarray:  # (r, 16) -> (r, 2 + classes)
+        there, right = np.split(sums, 2, axis=1)
+        by_class = np.divide(right, there, out=np.tile(own, (len(sums), 1)), where=there > 0)  # not drawn: as observed
+        balanced = np.nanmean(by_class, axis=1)
+        return np.column_stack([right.sum(axis=1) / there.sum(axis=1), balanced, by_class[:, known]])
+
+    names = ("agreement", "balanced_agreement", *np.array(FERPLUS)[known])
     drawn = resample(np.ones(len(votes)), lambda counts: measures(counts @ shares))
     found = intervals(measures(shares.sum(axis=0)[None])[0], drawn, names)
-    answers = faced.sum(axis=0)
     return {
         "faces": int(held.sum()),
         "answers": int(answers.sum()),
@@ -70,6 +78,6 @@ def annotator_ceiling(votes: np.ndarray) -> dict:
         "agreement": found["agreement"],
         "balanced_agreement": found["balanced_agreement"],
         "per_class": {
-            name: {"answers": int(count)} | found[name] for name, count in zip(FERPLUS, answers, strict=True)
+            name: {"answers": int(count)} | found[name] for name, count in zip(FERPLUS, answers, strict=True) if count
         },
     }

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import find_duplicates, find_flaws
 from ferlib.errors import UserError
-from ferlib.evaluation.batches import Logits, ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.batches import Logits, ordered_batches, pixel_logits, predict_batches, predict_in_order
 from ferlib.evaluation.external_model import AnyModel
 from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.models.base import evaluating
@@ -197,6 +197,7 @@ def audit(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     near: bool = False,
     history: pd.DataFrame | None = None,
+    select_by: str = "accuracy",
     least_gain: float = 0.0,
 ) -> AuditReport:
     """Audit a model on one split of a data set. Afterwards its parts are in the modes they were in.
@@ -211,6 +212,7 @@ def audit(
         batch_sizes: faces a batch, for class-sorted and for shuffled batches.
         near: look for near duplicates too (minutes, the first time).
         history: of the model's training, for `selection_bias`.
+        select_by: the column of the history that chose the epoch in that training.
         least_gain: of that training, see `selection_bias`.
 
     Raises:
@@ -231,7 +233,7 @@ def audit(
         batches, alone = audit_batches(logits, labels, batch_sizes)
         deterministic, probabilities = is_deterministic(logits, labels), alone
         if probabilities is None:
-            probabilities = predict_batches(logits, ordered_batches(labels, "shuffled", max(batch_sizes)))
+            probabilities = predict_in_order(logits, labels, "shuffled", max(batch_sizes))
     right, known = probabilities.argmax(axis=1) == labels, _in_train(dataset, faces, inside)
     return AuditReport(
         model=model.config.architecture,
@@ -243,7 +245,7 @@ def audit(
         deterministic=deterministic,
         batches=batches,
         duplicates=_duplicates(near, right, known[tested], flawed[tested]),
-        selection=None if history is None else selection_bias(history, least_gain=least_gain),
+        selection=None if history is None else selection_bias(history, select_by, least_gain=least_gain),
     )
 
 
@@ -279,7 +281,7 @@ def audit_batches(
     rows, alone = [], None
     for batch_order, size in tqdm(cuts, desc="batches", leave=False, disable=None):
         try:
-            probabilities = predict_batches(logits, ordered_batches(labels, batch_order, size))
+            probabilities = predict_in_order(logits, labels, batch_order, size)
         except (ValueError, RuntimeError) as error:
             if batch_order != "single" or len(cuts) == 1 or isinstance(error, UserError):
                 raise
@@ -314,7 +316,9 @@ def mixes_neighbours(logits: Logits, labels: np.ndarray) -> bool:
     except (ValueError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the model cannot predict a face alone: {error}") from error
+        raise UserError(
+            f"the model cannot predict a face alone ({error}); --protocol published asks it in batches, --audit too"
+        ) from error
     return bool(np.abs(together - alone).max() > TOLERANCE)
 
 

@@ -3,6 +3,7 @@
 For an honest model the cut makes no difference. For one that mixes the faces of a batch it decides the accuracy.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -82,6 +83,27 @@ def predict_batches(logits: Logits, batches: Sequence[np.ndarray]) -> np.ndarray
     return probabilities
 
 
+def predict_in_order(
+    logits: Logits, labels: Sequence[int] | np.ndarray, batch_order: str, batch_size: int = 64, seed: int = 0
+) -> np.ndarray:
+    """Class probabilities (N, classes) of `predict_batches`, of faces cut as by `ordered_batches`.
+
+    Where a last batch of one face is one that the model cannot answer (its batch norm wants more values, say), that
+    face goes with the batch before it.
+
+    Raises:
+        ValueError: of `ordered_batches`; or the model's probabilities are not numbers.
+    """
+    batches = ordered_batches(labels, batch_order, batch_size, seed)
+    *before, last = batches
+    try:
+        return predict_batches(logits, batches)
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, UserError) or len(last) > 1 or not before or len(before[-1]) == 1:
+            raise
+    return predict_batches(logits, [*before[:-1], np.concatenate([before[-1], last])])
+
+
 def pixel_logits(
     model: AnyModel, dataset: FaceDataset, ten_crop: bool = False, classes: Sequence[str] | None = None
 ) -> Logits:
@@ -105,10 +127,9 @@ def pixel_logits(
     temperature = model.config.temperature
     wanted = slice(None) if classes is None else columns
     if unknown := [name for name, column in zip(classes or known, columns, strict=True) if column < 0]:
-        raise DataError(
-            f"the model does not know {', '.join(unknown)}, classes of {dataset.name}; "
-            f"leave them out (--without {' '.join(unknown)})"
-        )
+        words = " ".join(map(shlex.quote, unknown))
+        remedy = "" if len(unknown) == len(columns) else f"; `evaluate` leaves them out by --without {words}"
+        raise DataError(f"the model does not know {', '.join(unknown)}, classes of {dataset.name}{remedy}")
 
     def logits(rows: Tensor) -> Tensor:
         pixels = dataset.pixels[rows].to(device)

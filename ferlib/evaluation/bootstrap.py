@@ -93,6 +93,8 @@ def bootstrap_intervals(
         seed: of the draws.
         people: the person of each face (N,), of two or more who are drawn whole, see `people_in`; None: every face is
             drawn alone.
+
+    Where every resample says the same, as where all faces are right, the interval is Wilson's: it would have no width.
     """
     observed = confusion(labels, predicted, classes)
     counts, cells = drawn_together(confusion_cells(labels, predicted, classes), people)
@@ -101,7 +103,21 @@ def bootstrap_intervals(
         return from_confusion((drawn @ cells).reshape(-1, classes, classes), observed)
 
     low, high = percentiles(resample(counts, scores, resamples, seed), level)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
+    known = _known_of_so_few(observed, level)
+    ends = [known[i] if low[i] == high[i] else (float(low[i]), float(high[i])) for i in range(len(METRICS))]
+    return dict(zip(METRICS, ends, strict=True))
+
+
+def _known_of_so_few(observed: np.ndarray, level: float) -> list[tuple[float, float]]:
+    """Intervals of `METRICS` for a confusion matrix (K, K) whose resamples all say the same: all right, or all wrong.
+
+    Wilson's of all faces for accuracy, and for the means over classes the mean of Wilson's of every class, which is
+    rather too wide.
+    """
+    hits, faces = np.diagonal(observed), observed.sum(axis=1)
+    classes = [wilson(*pair, level) for pair in zip(hits, faces, strict=True) if pair[1]]
+    low, high = np.mean(classes, axis=0)
+    return [wilson(hits.sum(), faces.sum(), level), *[(float(low), float(high))] * (len(METRICS) - 1)]
 
 
 def calibration_interval(
@@ -157,7 +173,7 @@ def share_intervals(inside: np.ndarray, right: np.ndarray, people: np.ndarray | 
     """Low and high ends (2, groups) of the fraction of right answers in each group, faces or people drawn again.
 
     Where people are drawn, no interval is narrower than Wilson's of the faces: of one person, or of a few who are
-    answered alike, every resample says the same.
+    answered alike, every resample says the same. So it does of faces that are all right or all wrong.
 
     Args:
         inside: which faces are in which group, (N, groups) bool, at least one in each.
@@ -173,11 +189,10 @@ def share_intervals(inside: np.ndarray, right: np.ndarray, people: np.ndarray | 
         return np.divide(good, faces, out=np.full(faces.shape, np.nan), where=faces > 0)  # none drawn: nothing known
 
     low, high = percentiles(resample(counts, shares))
-    if people is None:
-        return np.stack([low, high])
     good, bad = np.split(cells.sum(axis=0), 2)
     lowest, highest = np.transpose([wilson(*pair) for pair in zip(good, good + bad, strict=True)])
-    return np.stack([np.minimum(low, lowest), np.maximum(high, highest)])
+    least = (low == high) | (people is not None)
+    return np.stack([np.where(least, np.minimum(low, lowest), low), np.where(least, np.maximum(high, highest), high)])
 
 
 def per_class_of_people(

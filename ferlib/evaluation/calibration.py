@@ -97,8 +97,16 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
+def at_an_end(temperature: float) -> bool:
+    """True for a `fit_temperature` that has run into an end of the range: no temperature within is the best."""
+    low, high = TEMPERATURES
+    return not 1.01 * low < temperature < high / 1.01
+
+
 def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
     """Index of the equal bin over 0..1 that each confidence (N,) falls into; 1 is in the last."""
+    if np.isnan(confidence).any():
+        raise ValueError("there are probabilities that are not numbers")
     return np.minimum((confidence * bins).astype(int), bins - 1)
 
 

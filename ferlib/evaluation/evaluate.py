@@ -10,7 +10,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.data.duplicates import clean_split
 from ferlib.errors import UserError
 from ferlib.evaluation.audit import mixes_neighbours, nothing_left
-from ferlib.evaluation.batches import alone_order, ordered_batches, pixel_logits, predict_batches
+from ferlib.evaluation.batches import alone_order, pixel_logits, predict_in_order
 from ferlib.evaluation.bootstrap import (
     ece_with_interval,
     people_in,
@@ -61,9 +61,9 @@ def predict_dataset(
         DataError: the model does not know one of the classes.
     """
     order = batch_order or alone_order(getattr(model, "mixes_batch", False))
-    batches = ordered_batches(dataset.frame["label"], order, batch_size, seed)
     with evaluating(model):
-        return predict_batches(pixel_logits(model, dataset, ten_crop, classes), batches)
+        logits = pixel_logits(model, dataset, ten_crop, classes)
+        return predict_in_order(logits, dataset.frame["label"], order, batch_size, seed)
 
 
 def report_metrics(

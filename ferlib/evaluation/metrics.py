@@ -30,15 +30,26 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     """Confusion matrix (K, K) of K classes, from labels (N,) and predicted classes (N,).
 
     Entry [i, j] is how many faces of class i were called j.
+
+    Raises:
+        ValueError: a class is not one of 0 to K - 1.
     """
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    return np.bincount(_cell(labels, predicted, classes), minlength=classes**2).reshape(classes, classes)
 
 
 def confusion_cells(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """For every face, the cell of the confusion matrix it falls into, one-hot float32 (N, classes²)."""
+    """For every face, the cell of the confusion matrix it falls into, one-hot float32 (N, classes²); errors of it."""
     cells = np.zeros((len(labels), classes**2), np.float32)
-    cells[np.arange(len(labels)), labels.astype(np.int64) * classes + predicted] = 1
+    cells[np.arange(len(labels)), _cell(labels, predicted, classes)] = 1
     return cells
+
+
+def _cell(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Index (N,) of each face's cell in a confusion matrix, read row by row."""
+    true, called = (np.asarray(some).astype(np.int64) for some in (labels, predicted))
+    if len(true) and (min(true.min(), called.min()) < 0 or max(true.max(), called.max()) >= classes):
+        raise ValueError(f"labels and predictions must be classes 0 to {classes - 1}")
+    return true * classes + called
 
 
 def from_confusion(matrices: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:

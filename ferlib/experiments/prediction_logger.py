@@ -60,6 +60,7 @@ class LoggedRun:
         ten_crops: classes (N,) that the network of the epoch chosen on validation gives the test faces by ten crops of
             each; None where the network sees whole faces.
         kept_gain: of its recipe, see `ferlib.training.recipes.Recipe.kept_gain`.
+        select_by: the metric of the validation faces that chose its epoch.
     """
 
     history: pd.DataFrame
@@ -68,6 +69,7 @@ class LoggedRun:
     folder: Path = Path()
     ten_crops: np.ndarray | None = None
     kept_gain: float = 0.0
+    select_by: str = "accuracy"
 
     def accuracy(self, split: str, batching: Batching) -> np.ndarray:
         """Fraction of right answers after every epoch (epochs,)."""

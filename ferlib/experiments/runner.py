@@ -114,7 +114,8 @@ def watched_run(
     if not _has_ended(folder):
         model = untrained(recipe, backbone_weights)
         fit(model, data, recipe, folder, resume=True, select_by=select_by, observe=logger)
-    run = replace(logger.run(pd.read_csv(folder / "history.csv")), kept_gain=recipe.kept_gain)
+    run = logger.run(pd.read_csv(folder / "history.csv"))
+    run = replace(run, kept_gain=recipe.kept_gain, select_by=select_by)
     return replace(run, ten_crops=_ten_crops(folder, data)) if recipe.config.centre_crop else run
 
 
@@ -240,7 +241,7 @@ def judge_runs(
     """
     epochs = [run.best_epoch(selected_on, chosen_in or batching) for run in runs.values()]
     if ten_crops:  # of the networks that were kept; a GPU may judge in another precision than it is watched in
-        epochs = [best_epoch(run.history, least_gain=run.kept_gain) for run in runs.values()]
+        epochs = [best_epoch(run.history, run.select_by, run.kept_gain) for run in runs.values()]
         predicted = [run.ten_crops for run in runs.values() if run.ten_crops is not None]
     else:
         found = zip(runs.values(), epochs, strict=True)

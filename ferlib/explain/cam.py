@@ -91,6 +91,8 @@ def _gradcam(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 def _gradcam_plus_plus(features: Tensor, gradients: Tensor) -> Tensor:
+    # The small number is pytorch-grad-cam's, not the paper's: where gradients are as small, as in an untrained network,
+    # the weights of places are no longer those of eq. 19.
     squares = gradients.square()
     totals = features.sum(dim=(2, 3), keepdim=True)
     alpha = squares / (2 * squares + totals * squares * gradients + 1e-6)  # eq. 19

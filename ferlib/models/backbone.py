@@ -46,10 +46,11 @@ class Backbone(nn.Module):
         # the getter truncates every architecture alike and keeps timm's parameter names
         with torch.device("meta"):
             strides = _features(name).feature_info.reduction()
-        if self.stride not in strides:
-            raise UserError(f"{name} has no map at stride {self.stride} (keep_stages={keep_stages}); it has {strides}")
-        last = len(strides) - 1
         wanted = (self.stride // 2, self.stride) if two_depths else (self.stride,)
+        for stride in wanted:
+            if stride not in strides:
+                raise UserError(f"{name} has no map at stride {stride} (keep_stages={keep_stages}); it has {strides}")
+        last = len(strides) - 1
         self.indices = tuple(last - strides[::-1].index(stride) for stride in wanted)
         self.net = _features(name, self.indices)
         *before, channels = self.net.feature_info.channels()

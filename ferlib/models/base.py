@@ -166,6 +166,23 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         """True if a prediction depends on the other images of its batch, by the design of the model."""
         return getattr(self.config, "attention", None) == "batch"
 
+    @property
+    def least_batch(self) -> int:
+        """Faces that a training batch must have at least: two where a batch norm stands behind the pooling."""
+        return 1
+
+    def check_batch(self, faces: int) -> None:
+        """Assert that the network can be trained with batches of so many faces.
+
+        Raises:
+            UserError: they are too few for one of its batch norms.
+        """
+        if faces < self.least_batch:
+            name, least = self.config.architecture, self.least_batch
+            raise UserError(
+                f"{name} has a batch norm after its pooling and needs at least {least} faces in training, not {faces}"
+            )
+
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing but these is used of the mixin's many settings
         cls, name_or_dir: str | Path, *args: Any, strict: bool = True, **kwargs: Any

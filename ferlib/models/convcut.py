@@ -68,9 +68,9 @@ class ConvCutConfig(AttentionModelConfig):
     head_norm: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.cut == "published" and not is_model_in_modules(self.backbone, {"convnext"}):
             object.__setattr__(self, "cut", "stage")
-        super().__post_init__()
         if self.cut == "published" and self.two_depths:
             raise UserError("two_depths takes the maps after two stages; give cut=stage")
         if self.attention == "token" and self.bottleneck is not None:
@@ -137,8 +137,18 @@ class ConvCut(AttentionModel):
         self.dropout = nn.Dropout(config.head_dropout)
         self.classifier = nn.Linear(dim, len(config.classes))
 
+    @property
+    def least_batch(self) -> int:
+        return 2 if self.config.bottleneck is not None or self.config.head_norm else 1
+
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
+        """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier.
+
+        Raises:
+            UserError: a batch of one in training mode, where the config asks for a batch norm after the pooling.
+        """
+        if self.training:
+            self.check_batch(len(features))
         details = self.token_attention(self.detail(features))  # (B, width, h', w')
         y = self.bottleneck(self.dropout(global_average_pool(details)))  # (B, D)
         y = self.dropout(self.head_norm(self.pooled_attention(y)))

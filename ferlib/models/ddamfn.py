@@ -112,3 +112,7 @@ class DDAMFN(HeadModel):
         side = -(-config.input_size // backbone.stride)
         head = DualDirectionHead(backbone.channels, side, config.heads, config.squeeze)
         super().__init__(config, backbone, backbone_weights, head)
+
+    @property
+    def least_batch(self) -> int:
+        return 2

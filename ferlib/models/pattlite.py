@@ -127,14 +127,18 @@ class PAttLite(AttentionModel):
         self.pooled_attention = pooled_attention(config.attention, config.bottleneck, learned_scale=True)
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
 
+    @property
+    def least_batch(self) -> int:
+        return 2
+
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
 
         Raises:
             ValueError: a batch of one in training mode, which batch norm cannot normalise.
         """
-        if self.training and len(features) == 1:
-            raise UserError("PAtt-Lite has a batch norm after its pooling and needs at least two faces in training")
+        if self.training:
+            self.check_batch(len(features))
         patches = self.token_attention(self.patches(features))  # (B, width, h', w')
         y = self.bottleneck(self.dropout(global_average_pool(patches)))  # (B, bottleneck)
         y = self.pooled_attention(y)

@@ -109,6 +109,12 @@ def register_model(name: str, model: type[FaceModel], config: ModelConfig, about
         raise UserError(f"there is a model {name} already: {MODELS[name].model.__name__}")
 
 
+def differing_settings(name: str, other: str) -> dict[str, Any]:
+    """Fields of the config of the model `other` that are not as in that of the model `name`; both are of one class."""
+    own = vars(MODELS[name].config)
+    return {field: value for field, value in vars(MODELS[other].config).items() if own[field] != value}
+
+
 def list_models() -> list[str]:
     """Names for `create_model`."""
     return list(MODELS)

@@ -4,6 +4,7 @@
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ import torch
 
 from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.errors import UserError
-from ferlib.evaluation.calibration import calibration_error, fit_temperature, temperature_scaled
+from ferlib.evaluation.calibration import (
+    TEMPERATURES,
+    at_an_end,
+    calibration_error,
+    fit_temperature,
+    temperature_scaled,
+)
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.models.base import to_device
 from ferlib.models.registry import WEIGHTS, load_model, released_models
@@ -53,6 +60,8 @@ def fit_calibration(
         dataset: with a validation split, and the model's classes.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
 
+    Where no temperature fits, as of a model that is never wrong on a few faces, it keeps its own, with a warning.
+
     Returns:
         The temperature, and the expected calibration error on those faces without it and with it.
 
@@ -66,6 +75,15 @@ def fit_calibration(
     labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
     plain = temperature_scaled(probabilities, 1 / model.config.temperature)
     temperature = fit_temperature(labels, plain)
+    if at_an_end(temperature):
+        low, high = TEMPERATURES
+        warnings.warn(
+            f"no temperature from {low:g} to {high:g} is the best for {len(part):,} validation faces, "
+            f"{(plain.argmax(axis=1) == labels).mean():.0%} of them right: the model keeps "
+            f"{model.config.temperature:g}. Calibrate it on more faces",
+            stacklevel=2,
+        )
+        temperature = model.config.temperature
     config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
     write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
     if (folder / "golden.safetensors").exists():

@@ -259,8 +259,8 @@ def check_select_by(select_by: str, observed: Collection[str]) -> None:
 def selected_on(folder: str | Path, data: str) -> str | None:
     """The split of a data set that chose a model's epoch: of a run's best/ or of a released folder.
 
-    None where there is no record, or where it was trained on another data set or a folder, of whose splits nothing is
-    known.
+    None where there is no record, where what chose it is none of `METRICS`, or where it was trained on another data set
+    or a folder, of whose splits nothing is known.
     """
     folder = Path(folder)
     if (record := folder / "training.json").is_file():
@@ -268,7 +268,10 @@ def selected_on(folder: str | Path, data: str) -> str | None:
         own, split = training["data"], training["selected"]["split"]
     elif (record := folder.parent / "metrics.json").is_file():
         own = json.loads((folder.parent / "environment.json").read_text())[-1].get("data")
-        split = "test" if read_json(record)["protocol"] == "published" else "validation"
+        figures = read_json(record)
+        if figures["select_by"] not in METRICS:  # something that was observed, of the test split perhaps
+            return None
+        split = "test" if figures["protocol"] == "published" else "validation"
     else:
         return None
     if own and own["name"] == "folder":  # anybody's

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import GradientAccumulationPlugin, broadcast
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -66,10 +66,10 @@ def fit(
 ) -> pd.DataFrame:
     """Train a model on the training split, selecting the epoch on the validation split.
 
-    The test split is not touched, unless the recipe's protocol is "published". A model with a frozen backbone is
-    trained on cached features when its augmentation is no more than a flip. Where the recipe's method shifts the
-    finished logits, the shift is in the validation metrics, in best/ and in the model at the end, but not in the
-    training state.
+    The test split is not touched, unless the recipe's protocol is "published" or `observe` looks at it. A model with a
+    frozen backbone is trained on cached features when its augmentation is no more than a flip. Where the recipe's
+    method shifts the finished logits, the shift is in the validation metrics, in best/ and in the model at the end, but
+    not in the training state.
 
     Args:
         model: built from `recipe.config`; trained in place and left with the weights of the best epoch.
@@ -161,7 +161,11 @@ class _Run:
         recipe = replace(recipe, config=model.config)  # which has the backbone's normalisation in numbers
         train, judged = _training_and_judged(data, model, recipe)
         targets = targets_of(train, recipe.target_kind)
-        accelerator = Accelerator(cpu=choose_device().type == "cpu")  # else it knows no processes on CPUs
+        accelerator = Accelerator(
+            cpu=choose_device().type == "cpu",  # else it knows no processes on CPUs
+            mixed_precision="no",  # the recipe says what is computed how, not the launcher's settings
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the number alone gives way to them
+        )
         device, processes = accelerator.device, accelerator.num_processes
         method = fitted_method(recipe, train, model, processes)
         folder = RunFolder(out)
@@ -345,7 +349,7 @@ def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) ->
     if data.classes != model.config.classes:
         raise DataError(f"{data.name} has the classes {data.classes}, the model {model.config.classes}")
     if not len(train) or not len(judged):
-        raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; needs both")
+        raise DataError(f"{data.name} has {len(train)} training and {len(judged)} {judging} faces; add some")
     return train, judged
 
 
@@ -360,6 +364,7 @@ def fitted_method(recipe: Recipe, train: FaceDataset, model: FaceModel, processe
     faces = min(recipe.batch_size, len(train)) // processes
     if faces < least:
         raise UserError(f"the method {recipe.method} needs {least} faces in a batch of a process, not {faces}")
+    model.check_batch(faces)
     if processes > 1 and method.group > 1:
         raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
     return method

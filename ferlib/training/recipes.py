@@ -15,7 +15,7 @@ from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.ivsa import IVSAConfig
 from ferlib.models.pattlite import PAttLiteConfig
-from ferlib.models.registry import MODELS
+from ferlib.models.registry import MODELS, differing_settings
 from ferlib.training.methods import METHODS, method_settings
 from ferlib.training.schedules import SCHEDULES
 from ferlib.utils.old_names import renamed_fields
@@ -151,12 +151,15 @@ class Recipe:
     def override(self, settings: dict[str, Any]) -> "Recipe":
         """A copy with some fields changed, of the recipe itself, its model config or its method's settings.
 
-        With another method, settings of the one before are forgotten.
+        With another method, settings of the one before are forgotten. With another `architecture` (of the same config)
+        come the settings by which the registry's two entries differ; those that are given stand above them.
 
         Raises:
             ValueError: none has such a field, or the value is impossible.
         """
         method = settings.get("method", self.method)
+        if not isinstance(method, str):
+            raise UserError(f"method must be a word, not {method!r}")
         own = {f.name for f in fields(self)} - {"config", "method_settings"}
         model = {f.name for f in fields(self.config)}
         of_method = {f.name for f in fields(METHODS[method].Settings)} if method in METHODS else set()
@@ -166,7 +169,8 @@ class Recipe:
         alike = [name for name, entry in MODELS.items() if type(entry.config) is type(self.config)]
         if "architecture" in settings and settings["architecture"] not in alike:
             raise UserError(f"architecture must be one of {', '.join(alike)}; for others there are other recipes")
-        config = replace(self.config, **{key: value for key, value in settings.items() if key in model})
+        of_name = differing_settings(self.config.architecture, settings.get("architecture", self.config.architecture))
+        config = replace(self.config, **of_name | {key: value for key, value in settings.items() if key in model})
         kept = dict(self.method_settings) if method == self.method else {}
         kept |= {key: value for key, value in settings.items() if key in of_method}
         changed = {key: value for key, value in settings.items() if key in own}

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ferlib.errors import UserError
 
+MOST: dict[type, float] = {int: 10**9, float: 1e30}  # of a number without a bound of its own
+
 
 def check_types(settings: Any) -> None:
     """Assert that every field of a dataclass instance is of the type its annotation names.
@@ -27,6 +29,8 @@ def check_types(settings: Any) -> None:
 def check_range(settings: Any, low: float, high: float, *names: str, exclusive: bool = False) -> None:
     """Assert that these fields, where they are not None, lie in low..high; `exclusive` shuts out the ends.
 
+    Where `high` is infinity, `MOST` is the most: no setting has a use for more, and training would fail at more.
+
     Raises:
         ValueError: with the field's name and the range.
     """
@@ -34,11 +38,18 @@ def check_range(settings: Any, low: float, high: float, *names: str, exclusive: 
         value = getattr(settings, name)
         if value is None:
             continue
-        inside = math.isfinite(value) and (low < value < high if exclusive else low <= value <= high)
+        inside = low < value < high if exclusive else low <= value <= high
+        if inside and high == math.inf and value > (most := MOST[int] if isinstance(value, int) else MOST[float]):
+            raise UserError(f"{name} must be at most {most:g}, not {_short(value)}")
         if not inside:
             least = f"above {low:g}" if exclusive else f"at least {low:g}"
             most = "" if high == float("inf") else f" and below {high:g}" if exclusive else f" and at most {high:g}"
-            raise UserError(f"{name} must be {least}{most}, not {value!r}")
+            raise UserError(f"{name} must be {least}{most}, not {_short(value)}")
+
+
+def _short(value: float) -> str:
+    """A number in words of an error; Python refuses to write whole numbers of thousands of digits."""
+    return f"{value!r}" if not isinstance(value, int) or abs(value) < 10**30 else "one of more than thirty digits"
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -58,12 +58,14 @@ class FramePrediction:
         time: in seconds since the first frame.
         faces: maybe none.
         pixels: the frame, (H, W, 3) uint8.
+        lasts: seconds until the next frame that is looked at, or the end, as far as is known before it comes.
     """
 
     number: int
     time: float
     faces: tuple[TrackedFace, ...]
     pixels: np.ndarray = field(repr=False)
+    lasts: float = 0.0
 
 
 class VideoPredictor:
@@ -136,7 +138,8 @@ class VideoPredictor:
                 values = smoother(np.array(list(one.scores.values())), frame.time).tolist()
                 smoothed = dict(zip(one.scores, values, strict=True))
                 faces.append(TrackedFace(number, one.box, one.scores, smoothed, face.roll, one.warnings))
-            yield FramePrediction(frame.number, frame.time, tuple(faces), frame.pixels)
+            lasts = frame.lasts if until is None else min(frame.lasts, until - frame.time)
+            yield FramePrediction(frame.number, frame.time, tuple(faces), frame.pixels, lasts)
 
     def predict(self, source: Source, every: int = 1, until: float | None = None) -> VideoTable:
         """The table of a whole film, smoothed with all its frames known; otherwise as `frames`.

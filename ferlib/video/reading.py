@@ -5,6 +5,7 @@ waits for whoever takes its frames. A camera or stream does not: only its newest
 was in time for are counted as dropped.
 """
 
+import math
 import os
 import queue
 import re
@@ -30,6 +31,7 @@ _PATIENCE = 10.0  # seconds that a stream may be silent
 _CUT_SHORT = 1.0  # seconds that may be missing at a film's end
 _BACK, _LEAP = 0.2, 10.0  # seconds that time stamps may step back, or leap ahead, and are still of one clock
 _RESTARTS = 0x0200  # FFmpeg's flag of formats whose time stamps may begin anew (AVFMT_TS_DISCONT)
+_SEAM, _NEAR = 2, 32  # packets: so late may be what is missing after a mark; signs of damage so close are of one place
 _WIDEST = 4.0  # how many times as wide as high a pixel may be, or the other way round
 _LIMIT = {"max_pixels": str(MAX_PIXELS)}  # of a frame: FFmpeg refuses to decode larger ones
 _LARGEST = f"at most {MAX_PIXELS // 10**6} megapixels can be read"
@@ -47,11 +49,13 @@ class Frame:
         number: from 0, among all frames of the source.
         time: seconds since its first frame, by the source's own time stamps.
         pixels: (H, W, 3) uint8, upright, as wide as the film is shown.
+        lasts: seconds until the next frame that is asked for, or the film's end, as far as is known before it comes.
     """
 
     number: int
     time: float
     pixels: np.ndarray = field(repr=False)
+    lasts: float = 0.0
 
 
 class _Clock:
@@ -83,6 +87,45 @@ class _Clock:
             self._first, self.leapt = stamp - going_on, True
         self.time = max(self.time, stamp - self._first)
         return self.time
+
+
+class _Damage:
+    """Counts the damaged places of a film; a packet and the pictures made of it show the same one.
+
+    FFmpeg marks packets that came broken. In formats whose films may be joined it also marks the seam of two sound
+    ones: there a mark counts only if pictures are missing beside it, by the packets' time stamps.
+
+    Attributes:
+        places: so far.
+
+    Args:
+        joined: true of formats in which a film may be joined from others.
+        step: seconds that a frame lasts, about.
+    """
+
+    def __init__(self, joined: bool, step: float):
+        self.places = 0
+        self._joined, self._gap = joined, 1.5 * step
+        self._number = 0  # of the packet
+        self._marked = self._last = -math.inf  # packets: with the last mark, with the last sign of damage
+        self._before: float | None = None  # the stamp of the packet before
+
+    def look_at(self, packet: "av.Packet") -> None:
+        """Look at the next packet."""
+        self._number += 1
+        if packet.is_corrupt:
+            self._marked = self._number
+        stamp = None if packet.dts is None else _seconds(packet.dts, packet)
+        passed = 0.0 if stamp is None or self._before is None else stamp - self._before
+        self._before = stamp
+        since = self._number - self._marked
+        if (since == 0 and not self._joined) or (since <= _SEAM and self._gap < passed < _LEAP):
+            self.found()
+
+    def found(self) -> None:
+        """A sign of damage, in the last packet or in one not long before."""
+        self.places += self._number - self._last > _NEAR
+        self._last = self._number
 
 
 class VideoReader:
@@ -134,8 +177,8 @@ class VideoReader:
         self._stream.codec_context.options = _LIMIT
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.seconds = None if self.live else _length(self._container, self._stream)
-        may_restart = self.live or bool(self._container.format.flags & _RESTARTS)
-        self._clock = _Clock(1 / self.rate, 0.0 if may_restart else self.seconds or 0.0)
+        self._may_restart = bool(self._container.format.flags & _RESTARTS)
+        self._clock = _Clock(1 / self.rate, 0.0 if self.live or self._may_restart else self.seconds or 0.0)
         self._stretch = _stretch(self._stream)
         self.read = self.dropped = 0
         self.trouble: str | None = None
@@ -190,13 +233,20 @@ class VideoReader:
                 time = self._clock(picture.time)
                 number, self.read = self.read, self.read + 1
                 if number % every == 0:
-                    self._give(Frame(number, time, _upright(picture, self._stretch)), wait=not self.live)
+                    lasts = self._lasts(picture, time, every)
+                    self._give(Frame(number, time, _upright(picture, self._stretch), lasts), wait=not self.live)
             if self.read and not self._damage and not self._clock.leapt:
-                self._check_end(time + (_seconds(picture.duration, picture) or 1 / self.rate))
+                self._check_end(time + self._lasts(picture, time))
         except BaseException as error:  # whatever it is belongs to whoever takes the frames
             end = error
         finally:
             self._give(end, wait=True)
+
+    def _lasts(self, picture: "av.VideoFrame", time: float, every: int = 1) -> float:
+        """Seconds of a picture, or of it and those after it that are passed over, at most to the film's end."""
+        own = _seconds(picture.duration, picture) or 1 / self.rate
+        end = own if self.seconds is None else self.seconds - time
+        return max(own, min(own + (every - 1) / self.rate, end))
 
     def _check_end(self, end: float) -> None:
         """Note it where a film's pictures end before their time."""
@@ -207,18 +257,22 @@ class VideoReader:
         """Every picture that can be decoded; noted where some cannot."""
         import av
 
-        damaged = 0
+        damage = _Damage(self._may_restart, 1 / self.rate)
         try:
             for packet in self._container.demux(self._stream):
+                damage.look_at(packet)
                 try:
-                    yield from packet.decode()
+                    for picture in packet.decode():
+                        if picture.is_corrupt:
+                            damage.found()
+                        yield picture
                 except av.error.InvalidDataError:
-                    damaged += 1
+                    damage.found()
         except av.FFmpegError as error:
             self._damage = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
         else:
-            if damaged:
-                self._damage = f"{self.name} is damaged: {damaged} of its parts cannot be read"
+            if damage.places:
+                self._damage = f"{self.name} is damaged: {damage.places} of its parts cannot be read"
 
     def _give(self, item: Frame | BaseException | None, wait: bool) -> None:
         """Put into the queue; where it is full, wait until there is room, or drop the frame that nobody has taken."""
@@ -306,8 +360,8 @@ def _length(container: "av.container.InputContainer", stream: "av.VideoStream") 
     return end - _seconds(stream.start_time, stream)
 
 
-def _seconds(ticks: int | None, of: "av.VideoFrame | av.VideoStream") -> float:
-    """Seconds that ticks of a frame's or a stream's clock are."""
+def _seconds(ticks: int | None, of: "av.VideoFrame | av.VideoStream | av.Packet") -> float:
+    """Seconds that ticks of a frame's, a stream's or a packet's clock are."""
     return float((ticks or 0) * (of.time_base or 0))
 
 

@@ -58,12 +58,13 @@ class VideoTable:
         self._file = tempfile.TemporaryFile(prefix="ferlib-")  # noqa: SIM115  # gone with the table
         self._pending = np.empty(0, self.type)  # of the last frame, whose time has not ended yet
         self._time: float | None = None
+        self._lasts = 0.0  # of the last frame, by what was known when it came
         self._passed, self._shortest = 0.0, math.inf
 
     def add(self, frame: "FramePrediction") -> np.ndarray:
         """Append the faces of a frame; the rows of the frame before, whose duration is known now."""
         done = self._finish(0.0 if self._time is None else frame.time - self._time)
-        self.frames, self._time = self.frames + 1, frame.time
+        self.frames, self._time, self._lasts = self.frames + 1, frame.time, frame.lasts
         rows = np.zeros(len(frame.faces), self.type)
         for row, face in zip(rows, frame.faces, strict=True):
             row["frame"], row["time"], row["track"] = frame.number, frame.time, face.track
@@ -74,10 +75,10 @@ class VideoTable:
         return done
 
     def end(self) -> np.ndarray:
-        """After the last frame, which lasts as long as the one before it: its rows."""
+        """After the last frame, which lasts as long as the one before it, or if it is alone, as it says: its rows."""
         if self._time is None:
             return self._pending
-        done = self._finish(self._passed)
+        done = self._finish(self._passed if self.seconds else self._lasts)
         self._time = None
         return done
 

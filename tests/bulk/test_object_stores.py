@@ -3,6 +3,9 @@
 import io
 import os
 import re
+import resource
+import signal
+import subprocess
 import sys
 import uuid
 import zipfile
@@ -12,6 +15,7 @@ import fsspec
 import pyarrow.parquet
 import pytest
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from photo_folder import make_photos, rows_of
 
@@ -19,7 +23,7 @@ from ferlib.bulk.job import Job, Shard
 from ferlib.bulk.manifest import begin
 from ferlib.bulk.photos import photos_of
 from ferlib.bulk.run import predict_table
-from ferlib.bulk.storage import open_store
+from ferlib.bulk.storage import is_address, local_path, open_store
 from ferlib.bulk.table import part_name
 from ferlib.errors import MissingPackage, UserError
 
@@ -86,6 +90,93 @@ def test_a_part_that_fails_is_not_there(bucket):
     with store.write("part") as file:
         file.write(b"whole")
     assert store.names() == {"part"}
+
+
+HALF = """
+import resource, signal, sys
+from ferlib.bulk.storage import open_store
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which ends the process
+with open_store(sys.argv[1]).write("part-000000.parquet") as file:
+    file.write(bytes(100_000))
+    file.flush()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+"""
+
+
+def test_a_run_killed_while_it_sends_a_part_is_taken_up(photos, tmp_path):
+    """To a place that is no object store: half a part is no part, and the next run removes it."""
+    out, plain = f"local://{tmp_path}/t", tmp_path / "plain"
+    begin(Job(out, 500, "convcut_ferplus"), [str(photos)])
+    killed = subprocess.run([sys.executable, "-c", HALF, out])
+    (left,) = {path for path in (tmp_path / "t").iterdir() if path.name not in ("_photos.parquet", "_manifest.json")}
+    assert killed.returncode == -signal.SIGXFSZ and 0 < left.stat().st_size <= 50_000
+    assert left.name.startswith("_part-000000.parquet.") and left.name.endswith(".partial")
+    assert predict_table(photos, out, workers=1).before == 0
+    predict_table(photos, plain, workers=1)
+    for name in open_store(str(plain)).names():
+        assert (tmp_path / "t" / name).read_bytes() == (plain / name).read_bytes()
+    assert not left.exists() and len(list((tmp_path / "t").iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["part-000000.parquet", "_photos.parquet", "_manifest.json"])
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, name):
+    store, most = open_store(f"local://{tmp_path}/t"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with store.write(name) as file:
+        file.write(b"whole")
+    try:
+        with pytest.raises(OSError, match="too large"), store.write(name) as file:
+            file.write(bytes(100_000))
+            file.flush()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, most[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert store.names() == {name} and store.open(name).read() == b"whole"
+
+
+class Hesitant(LocalFileSystem):
+    """As many a server: a move does not replace what is there."""
+
+    protocol = "hesitant"
+
+    def mv(self, path1, path2, **settings):
+        if self.exists(path2):
+            raise FileExistsError(path2)
+        super().mv(path1, path2, **settings)
+
+
+def test_a_part_replaces_another_where_a_move_does_not(tmp_path):
+    fsspec.register_implementation("hesitant", Hesitant, clobber=True)
+    store = open_store(f"hesitant://{tmp_path}")
+    for content in (b"one", b"two"):
+        with store.write("part") as file:
+            file.write(content)
+        assert store.names() == {"part"} and store.open("part").read() == content
+
+
+def test_a_part_that_another_run_made_and_tidied_up_stays(tmp_path, monkeypatch):
+    store, other = open_store(f"local://{tmp_path}"), open_store(f"local://{tmp_path}")
+    move = LocalFileSystem.mv
+
+    def later(*args, **settings):
+        monkeypatch.setattr(LocalFileSystem, "mv", move)
+        with other.write("part") as file:
+            file.write(b"whole")
+        other.remove_partial()
+        move(*args, **settings)
+
+    monkeypatch.setattr(LocalFileSystem, "mv", later)
+    with store.write("part") as file:
+        file.write(b"whole")
+    assert store.names() == {"part"} and store.open("part").read() == b"whole"
+
+
+@pytest.mark.parametrize("scheme", ["file", "File", "FILE"])
+def test_an_address_of_a_file_is_a_path(tmp_path, scheme):
+    assert not is_address(f"{scheme}://{tmp_path}") and local_path(f"{scheme}://{tmp_path}/a") == f"{tmp_path}/a"
+    assert is_address(f"zip://in::{scheme}://{tmp_path}/a.zip") and is_address(f"local://{tmp_path}")
+    with open_store(f"{scheme}://{tmp_path}/t").write("part") as file:
+        file.write(b"whole")
+    assert (tmp_path / "t" / "part").read_bytes() == b"whole"
 
 
 def test_lists_in_an_object_store_and_what_is_not_there(photos, bucket, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import VOTE_COLUMNS, majority, read_votes
 from ferlib.data.registry import dataset_folder
 from ferlib.evaluation.annotator_ceiling import annotator_ceiling, one_against_the_rest
@@ -39,6 +40,21 @@ def test_person_by_person():
     recalls = agreeing.sum(axis=0) / faced.sum(axis=0)
     assert whole["balanced_agreement"]["value"] == pytest.approx(recalls.mean())
     assert whole["per_class"]["fear"]["value"] == pytest.approx(recalls[FERPLUS.index("fear")])
+
+
+def test_a_class_that_a_resample_lacks_does_not_change_what_is_measured():
+    """Of one contempt face the interval over classes is no wider for the resamples without it."""
+    votes = np.zeros((40, 10), int)
+    votes[:39, 0], votes[39, [0, 7]] = 10, (4, 6)
+    found = annotator_ceiling(votes)
+    assert set(found["per_class"]) == {"neutral", "contempt"}
+    assert (
+        found["balanced_agreement"]["low"]
+        == found["balanced_agreement"]["high"]
+        == found["balanced_agreement"]["value"]
+    )
+    with pytest.raises(DataError, match="no face has nine annotators"):
+        annotator_ceiling(votes[:0])
 
 
 @pytest.mark.data

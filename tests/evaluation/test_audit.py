@@ -16,7 +16,7 @@ from ferlib.errors import UserError
 from ferlib.evaluation import audit as audits
 from ferlib.evaluation.audit import TOLERANCE, audit, audit_batches, audit_duplicates, mixes_neighbours, selection_bias
 from ferlib.evaluation.batches import ordered_batches, pixel_logits
-from ferlib.evaluation.evaluate import evaluate
+from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.evaluation.external_model import ExternalModel
 from ferlib.models.base import ModelConfig
 from ferlib.models.baselines import Baseline
@@ -135,6 +135,22 @@ def test_flags_batch_norm_that_uses_the_statistics_of_the_batch(faces):
     assert "cannot predict a face alone" in report.verdict
     assert {row.batch_order for row in report.batches} == {"sorted", "shuffled"}
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["batches"][0]["moved"] is None
+
+
+def test_a_model_that_needs_company_is_judged_where_a_last_batch_has_one_face(faces):
+    """FERPlus's test faces are one more than a multiple of four, of sixteen and of 32."""
+    torch.manual_seed(0)
+    model = external(BatchStatistics(spatial=False), faces).eval()
+    part = faces.split("test")
+    assert len(part) % 29 == 1
+    report = audit(model, faces, batch_sizes=(29,))
+    assert not report.alone and {row.batch_order for row in report.batches} == {"sorted", "shuffled"}
+    found = predict_dataset(model, part, 29, batch_order="sorted")
+    order = ordered_batches(part.labels().numpy(), "sorted", 30)[0]
+    logits = pixel_logits(model, part)(torch.from_numpy(order))
+    assert found[order] == pytest.approx(logits.detach().double().softmax(dim=1).numpy(), abs=1e-6)
+    with pytest.raises(UserError, match=r"cannot predict a face alone .* --protocol published"):
+        mixes_neighbours(pixel_logits(model, part), part.labels().numpy())
 
 
 def test_flags_a_batch_norm_left_in_training_mode(faces):
@@ -333,7 +349,7 @@ def test_classes_may_be_left_out(faces):
 
 def test_a_model_that_needs_company_is_refused_in_words(faces):
     model = external(BatchStatistics(spatial=False), faces)
-    with pytest.raises(UserError, match="cannot predict a face alone: Expected more than 1 value"):
+    with pytest.raises(UserError, match=r"cannot predict a face alone \(Expected more than 1 value"):
         evaluate(model, faces)
     assert evaluate(model, faces, protocol="published")["faces"] == len(faces.split("test"))
 

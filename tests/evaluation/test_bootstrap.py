@@ -29,7 +29,7 @@ from ferlib.evaluation.bootstrap import (
     verdict,
 )
 from ferlib.evaluation.compare import paired_differences
-from ferlib.evaluation.metrics import METRICS
+from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion
 from ferlib.evaluation.wilson import wilson
 
 R = 25
@@ -89,6 +89,18 @@ def test_a_group_of_one_person_is_no_certainty():
     right = np.r_[np.zeros(2, bool), np.ones(123, bool)]
     (low, others), (high, most) = share_intervals((people[:, None] > 0) == [False, True], right, people)
     assert (low, high) == pytest.approx(wilson(23, 25)) and (others, most) == pytest.approx(wilson(100, 100))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_faces_that_are_all_right_or_all_wrong_are_no_certainty(right):
+    """Every resample says the same: an interval without a width would promise what fifteen faces cannot."""
+    labels = np.repeat(np.arange(3), 5)
+    predicted = labels if right else (labels + 1) % 3
+    found = bootstrap_intervals(labels, predicted, 4, level=0.9)
+    assert found["accuracy"] == pytest.approx(wilson(15 * right, 15, 0.9))
+    assert found["balanced_accuracy"] == found["macro_f1"] == pytest.approx(wilson(5 * right, 5, 0.9))
+    ends = share_intervals(labels[:, None] == np.arange(3), labels == predicted, None)
+    assert np.allclose(ends.T, wilson(5 * right, 5))
 
 
 def test_figures_are_those_of_loops(part):
@@ -170,8 +182,10 @@ def test_nothing_else_draws_faces_again():
 def test_a_class_that_is_not_drawn_does_not_change_what_is_measured():
     """Always the first class: balanced accuracy is half, whatever is drawn of the one face of the second."""
     labels, predicted = np.array([0] * 9 + [1]), np.zeros(10, int)
-    low, high = bootstrap_intervals(labels, predicted, 3)["balanced_accuracy"]
-    assert low == high == 0.5
+    drawn = resample(np.ones(10), lambda counts: counts)
+    matrices = (drawn @ confusion_cells(labels, predicted, 3)).reshape(-1, 3, 3)
+    assert (matrices[:, 1].sum(axis=1) == 0).any()
+    assert (from_confusion(matrices, confusion(labels, predicted, 3))[:, 1] == 0.5).all()
     assert paired_differences(labels, predicted, 1 - labels, 3)["difference"]["balanced_accuracy"] == -0.5
 
 

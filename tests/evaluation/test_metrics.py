@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from ferlib.evaluation.bootstrap import bootstrap_intervals
-from ferlib.evaluation.metrics import confusion, per_class, summary
+from ferlib.evaluation.metrics import confusion, confusion_cells, per_class, summary
 
 
 def random_predictions(seed: int, n: int = 400, classes: int = 8):
@@ -39,6 +39,16 @@ def test_confusion_and_per_class_agree_with_scikit_learn(seed):
         share = np.divide(np.diag(counts), sums, out=np.zeros(8), where=sums > 0)
         np.testing.assert_allclose(table[name], share, atol=1e-12)
     assert table["support"].tolist() == counts.sum(axis=1).tolist()
+
+
+def test_classes_that_are_none_are_refused():
+    for labels, predicted in (([0], [5]), ([1], [-1]), ([-1], [1])):
+        for count in (confusion, confusion_cells):
+            with pytest.raises(ValueError, match="must be classes 0 to 2"):
+                count(np.array(labels), np.array(predicted), 3)
+    assert confusion(np.array([20], np.uint8), np.array([3], np.uint8), 21)[20, 3] == 1
+    with pytest.raises(ValueError, match="not numbers"):
+        summary(np.array([0]), np.array([[np.nan, 0.5]]))
 
 
 def test_intervals_cover_the_truth():

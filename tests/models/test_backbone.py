@@ -114,6 +114,11 @@ def test_the_last_stage_of_the_published_cut_ends_inside_its_block():
         assert torch.allclose(model.backbone.last_stage(stage_input), features, atol=1e-5)
 
 
+def test_two_depths_need_both_maps():
+    with pytest.raises(ValueError, match=r"no map at stride 8 \(keep_stages=3\)"):
+        Backbone("vit_tiny_patch16_224", 3, two_depths=True)
+
+
 def test_where_there_is_no_last_stage():
     with pytest.raises(ValueError, match="give two_depths=false"):
         Backbone("mobilenetv1_100", 3, two_depths=True).last_stage  # noqa: B018

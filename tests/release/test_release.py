@@ -438,6 +438,17 @@ def test_a_new_temperature_is_written_into_the_exported_model_too(run, synthetic
     assert float(stored["temperature"]) == pytest.approx(fitted, abs=1e-4)
 
 
+def test_a_model_that_is_never_wrong_keeps_its_temperature(run, synthetic_faces):
+    """On a few faces that are all right the best temperature would be 0, and all confidence 100 %."""
+    folder = run / "best"
+    called = predict_dataset(load_model(folder), synthetic_faces).argmax(axis=1)
+    frame = synthetic_faces.frame.assign(label=called, split="validation")
+    faces = FaceDataset("right", synthetic_faces.classes, frame, synthetic_faces.pixels)
+    with pytest.warns(UserWarning, match="100% of them right: the model keeps 1. Calibrate it on more faces"):
+        assert calibration.calibrate(folder, faces)[0] == 1
+    assert load_model(folder).config.temperature == 1
+
+
 def test_the_card_names_the_most_frequent_confusions():
     counts = [[8, 2, 0], [0, 5, 0], [3, 1, 6]]
     assert card_module._confusions(["a", "b", "c"], counts) == ["c: a (3 of 10)", "a: b (2 of 10)"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from small_runs import SMALL, recipe, train
 from torch import nn
@@ -140,6 +141,24 @@ def test_too_few_faces_for_a_method_are_refused(faces, tmp_path):
     with pytest.raises(ValueError, match="the method scn needs 2 faces in a batch of a process, not 1"):
         train(recipe(faces, method="scn"), one, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("settings", [{"bottleneck": 8, "attention": "batch"}, {"head_norm": True}])
+def test_a_batch_of_one_face_is_refused_where_a_batch_norm_needs_two(faces, tmp_path, settings):
+    with pytest.raises(UserError, match="convcut has a batch norm after its pooling and needs at least 2 faces"):
+        train(recipe(faces, batch_size=1, **settings), faces, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_recipe_alone_says_how_is_computed(faces, tmp_path, monkeypatch):
+    """`accelerate launch` and its settings leave their wishes in the environment."""
+    _, plain = train(recipe(faces, optimizer="sgd"), faces, tmp_path / "plain")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    _, launched = train(recipe(faces, optimizer="sgd"), faces, tmp_path / "launched")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert launched["train_loss"].tolist() == plain["train_loss"].tolist()
 
 
 def test_a_loss_that_explodes_is_said(faces, tmp_path):

@@ -1,6 +1,7 @@
 """Recipes: what they refuse, and that each of them can be run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -33,11 +34,29 @@ from ferlib.training.recipes import RECIPES, Recipe
         ({"input_size": "big"}, "input_size must be a whole number, not 'big'"),
         ({"mean": [0.5, "x", 0.5]}, "mean must be a list, each a number"),
         ({"freeze_backbone": 1}, "freeze_backbone must be true or false, not 1"),
+        ({"backbone": 5}, "backbone must be a word, not 5"),
+        ({"method": []}, r"method must be a word, not \[\]"),
+        ({"lr": 1e38}, "lr must be at most 1e\\+30, not 1e\\+38"),
+        ({"lr": float("inf")}, "lr must be"),
+        ({"epochs": 10**400}, "epochs must be at most 1e\\+09"),
+        ({"seed": -(10**5000)}, "seed must be at least 0"),
     ],
 )
 def test_impossible_recipes_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RECIPES["convcut"].override(settings)
+
+
+def test_another_architecture_brings_what_makes_it_another_one():
+    plain = RECIPES["ivsa"].override({"architecture": "ivsa_plain"}).config
+    assert plain == replace(RECIPES["ivsa"].config, architecture="ivsa_plain", block="none")
+    batch = RECIPES["convcut_ferplus"].override({"architecture": "convcut_batch"}).config
+    assert batch == replace(RECIPES["convcut_ferplus"].config, architecture="convcut_batch", attention="batch")
+    vgg = RECIPES["resnet18"].override({"architecture": "vgg16"}).config
+    assert (vgg.backbone, vgg.dropout) == ("vgg16", 0.5)
+    given = RECIPES["ivsa"].override({"architecture": "ivsa_cbam", "block": "sab", "hidden": 32}).config
+    assert (given.architecture, given.block, given.hidden) == ("ivsa_cbam", "sab", 32)
+    assert RECIPES["ivsa"].override({"architecture": "ivsa"}) == RECIPES["ivsa"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

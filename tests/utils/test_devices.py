@@ -113,9 +113,9 @@ def test_a_watched_training_runs_on_the_device(faces, tmp_path, monkeypatch):
 
         device = FAKE
 
-        def __init__(self, cpu: bool):
+        def __init__(self, cpu: bool, **options):
             assert not cpu  # one function decides for the loop too
-            super().__init__(cpu=True)
+            super().__init__(cpu=True, **options)
 
         def reduce(self, tensor, reduction):
             return tensor

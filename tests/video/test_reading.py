@@ -41,6 +41,13 @@ def test_times_are_the_frames_own(tmp_path):
     assert [frame.number for frame in frames_of(path, every=3)[0]] == [0, 3, 6]
 
 
+def test_a_frame_says_how_long_it_lasts(tmp_path):
+    """Until the next one that is asked for, or the film's end; by the film's rate, as the next one is not read yet."""
+    film = write_other(tmp_path / "a.mp4", "mp4", "libx264", [gradient(n) for n in range(8)], Fraction(1, 2))
+    for every, lasts in ((1, [2.0] * 8), (3, [6, 6, 4]), (8, [16]), (100, [16])):
+        assert [frame.lasts for frame in frames_of(film, every=every)[0]] == pytest.approx(lasts)
+
+
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_a_film_is_turned_as_it_says(tmp_path, rotation):
     upright = gradient(20)
@@ -152,11 +159,13 @@ def test_the_cover_of_a_record_is_no_film(tmp_path):
         VideoReader(path)
 
 
-def write_other(path, form: str, codec: str, frames: list, rate: Fraction | int = 25, sound: float = 0.0, start=0):
+def write_other(
+    path, form: str, codec: str, frames: list, rate: Fraction | int = 25, sound: float = 0.0, start=0, options=None
+):
     """Write frames as a film of another form than ours, from a second on, and so many seconds of silence."""
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", format=form) as target:
-        stream = target.add_stream(codec, rate=rate)
+        stream = target.add_stream(codec, rate=rate, options=options or {})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"

@@ -174,6 +174,20 @@ def test_a_pause_counts_for_little_and_frames_that_are_far_apart_for_all_of_thei
     assert table.summary()[0]["expressions"] == {"neutral": pytest.approx(sum(seconds))}
 
 
+@pytest.mark.parametrize(
+    ("frames", "every", "until", "seconds"),
+    [(1, 1, None, 1 / RATE), (30, 30, None, 2.0), (30, 999, None, 2.0), (30, 999, 1.5, 1.5), (30, 20, None, 8 / 3)],
+    ids=["one frame", "all but one passed over", "of more than there are", "until", "two looked at"],
+)
+def test_a_frame_looked_at_alone_has_an_expression(film, predictor, tmp_path, frames, every, until, seconds):
+    times, pictures, _ = crossing()
+    table = predictor.predict(write_film(tmp_path / "a.mp4", pictures[:frames], times[:frames]), every, until)
+    assert table.seconds == pytest.approx(seconds, abs=0.01)
+    for track in table.summary():
+        assert sum(track["expressions"].values()) == pytest.approx(track["seconds"]) and track["expressions"]
+        assert track["seconds"] == pytest.approx(seconds, abs=0.01)
+
+
 def test_a_film_that_lies_on_its_side(film, predictor, tmp_path):
     times, frames, _ = crossing()
     stored = [np.ascontiguousarray(np.rot90(frame, -1)) for frame in frames[:6]]
