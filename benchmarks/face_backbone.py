@@ -10,14 +10,15 @@ mode the network would be another one at once: so every one gets mean μ and var
 training faces, drawn by --seed, and weight s·√(v + ε) and bias b + s·μ, which leave the network's answers as they were.
 
 The file that `results/` names has other faces' statistics (which, is not known): its answers are these up to rounding
-(--compare FILE measures it), its statistics differ by what a thousand faces more or less move, and so a training from
-this one agrees with the tables as one with another seed does, not bit for bit. Mean and std of the input are noted in
-the file; a training finds them there.
+(--compare FILE measures it), its statistics differ by what a thousand faces more or less move. Frozen they are the same
+backbone; a fine-tuning from this one starts a little elsewhere and does not give the tables' figures bit for bit. Mean
+and std of the input are noted in the file; a training finds them there.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -49,9 +50,9 @@ def read_graph(model: Path) -> dict[str, np.ndarray]:
     return weights
 
 
-def folded_network(weights: dict[str, np.ndarray]) -> nn.Module:
+def folded_network(weights: dict[str, np.ndarray]) -> Any:
     """The network of timm with the graph's convolutions, and batch norms that scale and shift and do nothing else."""
-    network = timm.create_model(NETWORK, num_classes=0).eval()
+    network: Any = timm.create_model(NETWORK, num_classes=0).eval()
     put_convolution(network.conv_stem, weights["conv1/convolution/merged_input"])
     put_folded(network.bn1, None, weights["conv1_bn/batchnorm_1/sub"])
     blocks = [block for stage in network.blocks for block in stage]
@@ -71,7 +72,7 @@ def put_convolution(layer: nn.Conv2d, kernel: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def put_folded(norm: nn.BatchNorm2d, scale: np.ndarray | None, shift: np.ndarray) -> None:
+def put_folded(norm: Any, scale: np.ndarray | None, shift: np.ndarray) -> None:
     """A batch norm that computes scale * x + shift; the scale is 1 where a convolution before it holds it already."""
     norm.running_mean.zero_()
     norm.running_var.fill_(1 - norm.eps)
@@ -80,10 +81,10 @@ def put_folded(norm: nn.BatchNorm2d, scale: np.ndarray | None, shift: np.ndarray
 
 
 @torch.inference_mode()
-def unfold(network: nn.Module, images: Tensor) -> None:
+def unfold(network: Any, images: Tensor) -> None:
     """Give every batch norm the statistics of what it sees for normalised images (N, 3, H, W); answers stay."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    seen: dict[nn.Module, list[tuple[Tensor, Tensor, int]]] = {norm: [] for norm in norms}
+    seen: dict[Any, list[tuple[Tensor, Tensor, int]]] = {norm: [] for norm in norms}
 
     def look(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         values = inputs[0].double().transpose(0, 1).flatten(1)  # (channels, images * places)
@@ -95,9 +96,9 @@ def unfold(network: nn.Module, images: Tensor) -> None:
     for hook in hooks:
         hook.remove()
     for norm, parts in seen.items():
-        sums, squares, counts = (sum(part) for part in zip(*parts, strict=True))
-        mean = sums / counts
-        variance = (squares / counts - mean.square()).clamp(min=0)
+        sums, squares, counts = zip(*parts, strict=True)
+        mean = torch.stack(sums).sum(dim=0) / sum(counts)
+        variance = (torch.stack(squares).sum(dim=0) / sum(counts) - mean.square()).clamp(min=0)
         scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)  # 1 / √(1 - ε + ε)
         norm.bias.copy_(norm.bias.double() + scale * mean)
         norm.weight.copy_(scale * torch.sqrt(variance + norm.eps))
@@ -106,7 +107,7 @@ def unfold(network: nn.Module, images: Tensor) -> None:
 
 
 @torch.inference_mode()
-def difference(one: nn.Module, other: nn.Module, images: Tensor) -> float:
+def difference(one: Any, other: Any, images: Tensor) -> float:
     """Largest difference of two networks' maps for images (N, 3, H, W), over the largest number in them."""
     a, b = one.forward_features(images), other.forward_features(images)
     return float((a - b).abs().max() / a.abs().max())

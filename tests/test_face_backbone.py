@@ -38,7 +38,8 @@ def graph(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     ]
     axes = np.array([1, 2], np.int32)  # what the mean at the graph's end goes over
     listed.append({"name": "axes", "shape": [2], "dtype": "int32"})
-    (folder / "faceres.bin").write_bytes(b"".join(values.tobytes() for values in (*weights.values(), axes)))
+    stored = [values.tobytes() for values in weights.values()]
+    (folder / "faceres.bin").write_bytes(b"".join([*stored, axes.tobytes()]))
     manifest = [{"paths": ["faceres.bin"], "weights": listed}]
     (folder / "faceres.json").write_text(json.dumps({"weightsManifest": manifest}))
     return folder / "faceres.json", weights

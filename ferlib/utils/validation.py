@@ -39,8 +39,8 @@ def check_range(settings: Any, low: float, high: float, *names: str, exclusive: 
         if value is None:
             continue
         inside = low < value < high if exclusive else low <= value <= high
-        if inside and high == math.inf and value > (most := MOST[int] if isinstance(value, int) else MOST[float]):
-            raise UserError(f"{name} must be at most {most:g}, not {_short(value)}")
+        if inside and high == math.inf and value > (greatest := MOST[int] if isinstance(value, int) else MOST[float]):
+            raise UserError(f"{name} must be at most {greatest:g}, not {_short(value)}")
         if not inside:
             least = f"above {low:g}" if exclusive else f"at least {low:g}"
             most = "" if high == float("inf") else f" and below {high:g}" if exclusive else f" and at most {high:g}"
