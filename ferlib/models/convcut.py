@@ -68,9 +68,10 @@ class ConvCutConfig(AttentionModelConfig):
     head_norm: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cut == "published" and not is_model_in_modules(self.backbone, {"convnext"}):
+        named = isinstance(self.backbone, str)  # else it is refused below
+        if self.cut == "published" and named and not is_model_in_modules(self.backbone, {"convnext"}):
             object.__setattr__(self, "cut", "stage")
+        super().__post_init__()
         if self.cut == "published" and self.two_depths:
             raise UserError("two_depths takes the maps after two stages; give cut=stage")
         if self.attention == "token" and self.bottleneck is not None:

@@ -252,7 +252,7 @@ def test_message_names_the_row_and_the_value(tmp_path):
     with pytest.raises(DataError, match="row 4 has 2303 pixels, expected 2304"):
         load_fer2013(tmp_path)
     write(tmp_path, broken_csvs()["label 7"])
-    with pytest.raises(DataError, match="row 1 has the emotion 7, expected 0 to 6"):
+    with pytest.raises(DataError, match="row 4 has the emotion 7, expected 0 to 6"):
         load_fer2013(tmp_path)
     write(tmp_path, broken_csvs()["no usage"])
     with pytest.raises(DataError, match=r"lacks the columns \['Usage'\]"):

@@ -230,6 +230,7 @@ def test_the_card_says_what_the_run_recorded_and_nothing_else(run, trained, synt
         assert claim not in card
 
 
+@pytest.mark.filterwarnings("ignore:no temperature")
 def test_a_users_folder_is_not_described_as_ours(run, synthetic_faces):
     """Coloured pictures of a folder, a backbone from timm's hub."""
     change(run / "environment.json", data={"name": "folder", "faces": {"train": 9}, "pixels": [3, 112, 112]},
@@ -343,6 +344,7 @@ def test_a_released_models_sets_alone_are_calibrated_again(run, synthetic_faces,
     assert "--sets-only is for a model that was released before" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:no temperature")
 def test_a_folder_is_read_at_the_side_that_the_model_sees(run, tmp_path, monkeypatch):
     for split in ("train", "validation", "test"):
         for number, name in enumerate(("happiness", "sadness")):
