@@ -29,6 +29,7 @@ def folder(tmp_path, synthetic_faces: FaceDataset):
     return root
 
 
+@pytest.mark.filterwarnings("ignore:no temperature")  # of a model that has learnt nothing
 def test_from_a_folder_as_kaggle_ships_it_to_a_figure(folder, tmp_path, capsys):
     """Each complaint names the option that mends it; with all of them a network is trained and measured."""
     out = str(tmp_path / "run")
