@@ -103,8 +103,10 @@ def bootstrap_intervals(
         return from_confusion((drawn @ cells).reshape(-1, classes, classes), observed)
 
     low, high = percentiles(resample(counts, scores, resamples, seed), level)
-    known = _known_of_so_few(observed, level)
-    ends = [known[i] if low[i] == high[i] else (float(low[i]), float(high[i])) for i in range(len(METRICS))]
+    ends = list(zip(low.tolist(), high.tolist(), strict=True))
+    if (low == high).any():
+        known = _known_of_so_few(observed, level)
+        ends = [few if one[0] == one[1] else one for one, few in zip(ends, known, strict=True)]
     return dict(zip(METRICS, ends, strict=True))
 
 

@@ -167,9 +167,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         return getattr(self.config, "attention", None) == "batch"
 
     @property
-    def least_batch(self) -> int:
-        """Faces that a training batch must have at least: two where a batch norm stands behind the pooling."""
-        return 1
+    def needs_two(self) -> bool:
+        """True if one face is no training batch, as where a batch norm stands behind the pooling."""
+        return False
 
     def check_batch(self, faces: int) -> None:
         """Assert that the network can be trained with batches of so many faces.
@@ -177,11 +177,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         Raises:
             UserError: they are too few for one of its batch norms.
         """
-        if faces < self.least_batch:
-            name, least = self.config.architecture, self.least_batch
-            raise UserError(
-                f"{name} has a batch norm after its pooling and needs at least {least} faces in training, not {faces}"
-            )
+        if faces < 2 and self.needs_two:
+            name = self.config.architecture
+            raise UserError(f"{name} has a batch norm after its pooling and needs at least two faces in training")
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing but these is used of the mixin's many settings

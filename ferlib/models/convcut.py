@@ -139,8 +139,8 @@ class ConvCut(AttentionModel):
         self.classifier = nn.Linear(dim, len(config.classes))
 
     @property
-    def least_batch(self) -> int:
-        return 2 if self.config.bottleneck is not None or self.config.head_norm else 1
+    def needs_two(self) -> bool:
+        return self.config.bottleneck is not None or self.config.head_norm
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier.

@@ -114,5 +114,5 @@ class DDAMFN(HeadModel):
         super().__init__(config, backbone, backbone_weights, head)
 
     @property
-    def least_batch(self) -> int:
-        return 2
+    def needs_two(self) -> bool:
+        return True

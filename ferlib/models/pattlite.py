@@ -128,8 +128,8 @@ class PAttLite(AttentionModel):
         self.classifier = nn.Linear(config.bottleneck, len(config.classes))
 
     @property
-    def least_batch(self) -> int:
-        return 2
+    def needs_two(self) -> bool:
+        return True
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.

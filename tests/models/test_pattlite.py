@@ -182,7 +182,7 @@ def test_a_training_step_leaves_a_frozen_backbone_alone():
 def test_a_batch_of_one(freeze_backbone):
     model = create_model("pattlite", freeze_backbone=freeze_backbone)
     x = torch.randn(1, 3, 64, 64)
-    with pytest.raises(ValueError, match="at least 2 faces in training"):
+    with pytest.raises(ValueError, match="at least two faces in training"):
         model.train()(x)
     assert model.eval()(x).shape == (1, 8)
 

@@ -145,7 +145,7 @@ def test_too_few_faces_for_a_method_are_refused(faces, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"bottleneck": 8, "attention": "batch"}, {"head_norm": True}])
 def test_a_batch_of_one_face_is_refused_where_a_batch_norm_needs_two(faces, tmp_path, settings):
-    with pytest.raises(UserError, match="convcut has a batch norm after its pooling and needs at least 2 faces"):
+    with pytest.raises(UserError, match="convcut has a batch norm after its pooling and needs at least two faces"):
         train(recipe(faces, batch_size=1, **settings), faces, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
