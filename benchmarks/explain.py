@@ -41,6 +41,7 @@ from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
 from ferlib.release.onnx_export import export_onnx
 from ferlib.runtime.session import open_session
+from ferlib.training.features import content_key
 from ferlib.utils.atomic import atomic_write, write_json
 from ferlib.utils.commit import commit
 
@@ -127,7 +128,8 @@ def main() -> None:
     models = dict(name.partition("=")[::2] for name in options.models)
     models = {name: load_model(folder or name) for name, folder in models.items()}
     data = load_dataset("ferplus", options.root).split("test")
-    found = kept(options.work / "faces.safetensors", lambda: faces_with_landmarks(data, options.per_class))
+    landmarks = options.work / f"faces_{options.per_class}.safetensors"
+    found = kept(landmarks, lambda: faces_with_landmarks(data, options.per_class))
     pixels = data.pixels[torch.from_numpy(found["rows"])]
     truth, regions = found["labels"], found["regions"]
     rates = {
@@ -153,7 +155,8 @@ def main() -> None:
     tables: dict[str, dict] = {name: {} for name in options.tables}
     for name, model in models.items():
         methods = table_methods(model, options.methods)
-        study = Study(model, pixels, predicted_classes(model, pixels), options.work / name, methods)
+        key = content_key(model, data, model, options.per_class)  # of its weights and these faces
+        study = Study(model, pixels, predicted_classes(model, pixels), options.work / f"{name}_{key}", methods)
         for table in tables:
             if table == "regions":
                 values = regions_table(model, data.classes, truth, regions, study.maps(), study.targets.numpy())

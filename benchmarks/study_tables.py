@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ferlib.data.label_noise import flipped_fraction
+from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.report_format import in_percent, in_points
 from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_rivals
@@ -260,7 +261,7 @@ def here(built: bool, frozen: bool, entry: dict, row: dict | None) -> str:
     """A cell on a method in an entry: accuracy and the difference to plain training, or why there is none."""
     if row is None:
         needs = entry["table"] == "methods-frozen" and not frozen
-        return "not built" if not built else "needs the backbone trained" if needs else "not run"
+        return "not built" if not built else "left out there" if needs else "not run"
     gain = row.get("minus_plain", {}).get("accuracy")
     return in_percent(row["metrics"]["accuracy"]) + (f"; {judged(gain)}" if gain else "")
 
@@ -298,7 +299,7 @@ def tried() -> str:
         parts = [name for name in session if re.fullmatch(rf"{source}(_\d)?", name)]
         histories = [pd.read_csv(StringIO("\n".join(session[name]))) for name in parts]
         histories += [pd.read_csv(path) for path in (RESULTS / "teachers").glob(f"{source}*/history.csv")]
-        best = [history.loc[history["accuracy"].idxmax()] for history in histories]
+        best = [history.loc[best_epoch(history)] for history in histories]
         found = [[100 * one[name] for one in best] for name in ("accuracy", "balanced_accuracy")]
         figures = ["–".join(f"{value:.1f}" for value in sorted({min(values), max(values)})) for values in found]
         lines.append(f"| {label} | {len(best)} | {' | '.join(figures)} |")

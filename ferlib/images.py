@@ -307,7 +307,7 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
 
 def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     """Scale bool, uint16 and float 0..1 values to 0..255, rounded; the shape stays."""
-    kind = array.dtype
+    kind = array.dtype.newbyteorder("=")  # a file's own order of bytes is kept by some readers
     if kind == np.uint8:
         return array
     if kind == np.bool_:

@@ -39,6 +39,7 @@ NAMES = {
     "pca": "PCA",
     "umap": "UMAP",
     "macro_f1": "macro-F1",
+    "recall_rarest": "recall of the rarest",
     "ece": "calibration error",
     "ece_uncalibrated": "calibration error without temperature",
 }

@@ -148,7 +148,8 @@ class Predictor:
         sets = None if coverage is None else read_prediction_sets(folder, coverage, truth)
         exported = released_onnx(folder)
         if exported and _is_cpu(device):
-            return cls(OnnxClassifier(exported), lab=_Lab(folder), sets=sets)
+            lab = _Lab(folder) if (folder / "model.safetensors").is_file() else None
+            return cls(OnnxClassifier(exported), lab=lab, sets=sets)
         if not lab_is_installed():
             raise MissingPackage(needs_lab(f"the device {device}" if exported else f"the model {name_or_dir}"))
         from ferlib.models.registry import load_model
@@ -191,6 +192,8 @@ class Predictor:
     @cached_property
     def _lab(self) -> "TorchClassifier":
         if self._make_lab is None:
+            if isinstance(self.classifier, OnnxClassifier):
+                raise UserError("the model's folder has a model.onnx and no weights: there is no network in PyTorch")
             return self.classifier  # type: ignore[return-value]  # it is one
         if not lab_is_installed():
             raise MissingPackage(needs_lab("the network itself"))

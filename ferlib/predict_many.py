@@ -1,11 +1,17 @@
 """Predict many pictures in several processes, with the results in order."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from ferlib.errors import RunError
 from ferlib.image_paths import name_of
+from ferlib.images import ImageError, read_image
 from ferlib.results import ImagePrediction
 from ferlib.runtime.crew import Crew, Worker, WorkerDied
 
@@ -37,8 +43,8 @@ def predict_in_processes(
 ) -> Iterator[ImagePrediction]:
     """The results of `predictor.predict(picture, *how)`, in order.
 
-    A picture that ends its process twice gets a result with an error. Of an open file the picture is read and judged
-    in this process, as it cannot be sent.
+    A picture that ends its process twice gets a result with an error. Of an open file, and of anything else that is
+    neither a path, bytes, an array nor a PIL image, the picture is read and judged in this process.
 
     Raises:
         RunError: the processes cannot do their work.
@@ -50,16 +56,20 @@ def predict_in_processes(
         ready = True
 
     def ask(worker: Worker, picture: Any) -> ImagePrediction:
-        if hasattr(picture, "read"):
+        name = name_of(picture)
+        if isinstance(picture, Image.Image):  # its file may not be read yet, and that is no longer open there
+            with suppress(ImageError):
+                picture = read_image(picture)
+        if not isinstance(picture, str | os.PathLike | bytes | np.ndarray):
             return predictor.predict(picture, *how)
         for _ in range(TRIES):
             try:
-                return worker.ask(picture, see)
+                return replace(worker.ask(picture, see), name=name)
             except WorkerDied as death:
                 last = death
         if not ready:
             raise RunError(f"the worker processes do not start: {last}") from last
-        return ImagePrediction(name_of(picture), (), ENDED)
+        return ImagePrediction(name, (), ENDED)
 
     with Crew(PredictOne(predictor, how), workers) as crew:
         yield from crew.map(pictures, ask)

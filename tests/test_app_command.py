@@ -81,9 +81,10 @@ def test_sites_that_are_named_may_show_it_within_theirs(service, folder, monkeyp
 
 @pytest.fixture
 def keep_signals():
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
@@ -129,8 +130,9 @@ def test_a_word_that_is_no_model_is_told_at_once_without_torch_and_without_a_hub
 
 
 @pytest.mark.slow
-def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):  # noqa: F811
-    """From start to Ctrl-C, with every address written down that the process connects to or asks for."""
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "the terminal is closed"])
+def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos, ending):  # noqa: F811
+    """From start to end, with every address written down that the process connects to or asks for."""
     spy = (
         "import sys; sys.addaudithook(lambda event, args: event in ('socket.connect', 'socket.getaddrinfo') and "
         "print('HOST', args[1][0] if event == 'socket.connect' else args[0], flush=True)); "
@@ -156,7 +158,8 @@ def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos):  # 
         assert len(answer["data"][0]["faces"]) == 1
         (folder,) = tmp_path.glob("ferlib-app-*")
         assert any(folder.rglob("lying.jpg"))
-        server.send_signal(signal.SIGINT)
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]  # Gradio's own folders are in it
+        server.send_signal(ending)
         output, errors = server.communicate(timeout=30)
     finally:
         server.kill()

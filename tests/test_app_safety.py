@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 from test_app import folder, photos, served, service, url  # noqa: F401 - fixtures
 
-from ferlib.app import middleware, server
+from ferlib.app import middleware, server, unread_answers
 from ferlib.app.cleanup import all_files
 from ferlib.app.translations import say
+from ferlib.app.uploads import Upload
 
 SESSION = iter(range(1_000_000))
 BOXES = re.compile(r'"(box|x0|scores|published)"|class="(face|companies)"|^photo\.png,1,', re.MULTILINE)
@@ -240,6 +241,36 @@ def test_a_bad_request_is_told_why_in_one_line(path, body, status, url, caplog, 
 def test_answers_that_nobody_waits_for_are_told_in_one_line(path, url, caplog, capfd):  # noqa: F811
     assert "404: Not Found" in httpx.get(f"{url}gradio_api/{path}").text
     assert len(caplog.records) == 1 and "Traceback" not in "".join(capfd.readouterr()) + caplog.text
+
+
+def test_a_long_list_whose_answers_nobody_fetches_comes_to_an_end(served, url, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(unread_answers, "UNREAD", 5)
+    (looking,) = [one for one in served.page.fns.values() if one.api_name == "look_at_many"]
+    tab, waiting = looking.fn.__self__, served._gate.unread
+    seen = []
+    monkeypatch.setattr(type(tab.uploads), "sent", lambda self, file: seen.append(file) or Upload(self.folder, "no"))
+    monkeypatch.setattr(type(tab.uploads), "stay", lambda *_: None)
+    files = [{"path": f"{number}.jpg"} for number in range(100)]
+    body = {"data": [files, "convcut_ferplus"], "session_hash": "away", "fn_index": looking._id}
+    assert httpx.post(f"{url}gradio_api/queue/join", json=body, headers={"Origin": url.rstrip("/")}).status_code == 200
+    end = time.monotonic() + 60
+    while not seen or tab.looking:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(seen) < 10 and 5 < waiting["away"].qsize() < 10
+
+
+def test_a_file_that_is_named_many_times_is_looked_at_once(served, url):  # noqa: F811
+    (looking,) = [one for one in served.page.fns.values() if one.api_name == "look_at_many"]
+    with httpx.Client(base_url=url, timeout=60) as visitor:
+        said = ask(visitor, looking, [[{"path": "a.jpg"}] * 900, "convcut_ferplus"], "queue", own=True)
+    assert "1 of 1: a.jpg" in said or "1 file without a result" in said
+
+
+def test_a_list_of_a_program_that_is_too_long_is_refused(url):  # noqa: F811
+    files = [{"path": f"{number}.jpg"} for number in range(501)]
+    answer = httpx.post(f"{url}gradio_api/run/batch", json={"data": [files, ""]}, timeout=60)
+    assert "At most 500 pictures are looked at, not 501." in answer.text
 
 
 def test_an_unknown_model_is_a_sentence_wherever_it_is_asked_for(served, url, capfd):  # noqa: F811

@@ -1,5 +1,6 @@
 """The command line, run as people run it."""
 
+import argparse
 import csv
 import io
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferlib.cli import main
+from ferlib.cli import build_parser, main
 from ferlib.cli.settings import parse_settings
 from ferlib.data.dataset import FaceDataset
 from ferlib.labels import FERPLUS, SYNTHETIC
@@ -249,6 +250,24 @@ def test_impossible_requests_are_a_sentence(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def options_with_several_values():
+    commands = next(iter(one for one in build_parser()._actions if isinstance(one.choices, dict))).choices
+    for name, parser in commands.items():
+        for option in parser._actions:
+            if option.nargs in ("*", "+") and option.option_strings:
+                yield pytest.param(option, id=f"{name} {option.option_strings[-1]}")
+
+
+@pytest.mark.parametrize("option", list(options_with_several_values()))
+def test_an_option_given_twice_keeps_the_values_of_both_times(option):
+    parser = argparse.ArgumentParser()
+    parser._add_action(option)
+    assert getattr(parser.parse_args([]), option.dest) == option.default
+    name = option.option_strings[-1]
+    assert getattr(parser.parse_args([name, "1", "2", name, "3"]), option.dest) in ([1, 2, 3], ["1", "2", "3"])
+    assert getattr(parser.parse_args([name, "1"]), option.dest) in ([1], ["1"])
+
+
 def test_settings():
     assert parse_settings(["epochs=3", "attention=none", "max_grad_norm=null", "lr=1e-3"]) == {
         "epochs": 3,
@@ -439,6 +458,38 @@ def test_the_audit_too_is_of_the_clean_faces(face_folder, their_models, tmp_path
         found.append(json.loads(capsys.readouterr().out))
     assert [one["faces"] for one in found] == [one["audit"]["faces"] for one in found]
     assert found[1]["faces"] < found[0]["faces"]
+
+
+def test_slices_are_the_accuracies_of_their_faces(face_folder, their_models, tmp_path, capsys):
+    """The faces of a column's group, in a folder of their own, have the accuracy that the slice says."""
+    whole = tmp_path / "faces"
+    pictures = sorted(face_folder.rglob("*.png"))
+    for picture in pictures:
+        for split in ("train", "test"):
+            folder = whole / split / picture.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, folder / picture.name)
+    tested = sorted((whole / "test").rglob("*.png"))
+    lines = [
+        f"{path.relative_to(whole).as_posix()},{'inside' if i % 3 else 'outside'}" for i, path in enumerate(tested)
+    ]
+    (tmp_path / "about.csv").write_text("\n".join(["file,place", *reversed(lines)]))
+    rest = ["--data", "folder", "--set", "input_size=16", "grey=true", "mean=[0.5]", "std=[1]", "--without", "fear"]
+    command = ["evaluate", "theirs:Plain", *rest, "--format", "json", "--root"]
+    assert main([*command, str(whole), "--slices", str(tmp_path / "about.csv")]) == 0
+    found = {one["group"]: one for one in json.loads(capsys.readouterr().out)["slices"]}
+    assert found.keys() == {"inside", "outside"}
+    for group, one in found.items():
+        shutil.copytree(whole, tmp_path / group)
+        for path, line in zip(tested, lines, strict=True):
+            if not line.endswith(f",{group}"):
+                (tmp_path / group / path.relative_to(whole)).unlink()
+        assert main([*command, str(tmp_path / group)]) == 0
+        alone = json.loads(capsys.readouterr().out)
+        assert (one["faces"], one["accuracy"]["value"]) == (alone["faces"], alone["metrics"]["accuracy"]["value"])
+    assert main(["evaluate", "theirs:Plain", *rest, "--root", str(whole), "--slices", str(tmp_path / "about.csv")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"place +inside +{found['inside']['faces']} ", said) and "of 2 differences are more than" in said
 
 
 def test_label_proposes_and_train_reads_it(photos, tmp_path, capsys):

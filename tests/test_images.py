@@ -267,6 +267,7 @@ def test_array_forms(photo):
     assert np.array_equal(read_image(rgb / 255.0), rgb)
     assert np.array_equal(read_image((rgb / 255.0).astype(np.float32)), rgb)
     assert np.array_equal(read_image(rgb.astype(np.uint16) * 257), rgb)
+    assert np.array_equal(read_image((rgb.astype(np.uint16) * 257).astype(">u2")), rgb)
     assert np.array_equal(read_image(grey > 99), np.repeat((grey > 99)[..., None] * np.uint8(255), 3, axis=2))
     assert np.array_equal(read_image(rgb[::-1, ::2]), rgb[::-1, ::2])  # not contiguous
     assert read_image(np.array([[-0.0005, 1.0005]]))[0, :, 0].tolist() == [0, 255]  # left over by resampling

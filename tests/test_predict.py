@@ -158,6 +158,11 @@ def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path)
     predictor = Predictor.load(tmp_path)
     assert isinstance(predictor.classifier, OnnxClassifier)
     assert predictor.predict(portrait, "gradcam").faces[0].label == "neutral"
+    assert predictor.methods == predictor.classifier.methods  # the others need the network
+    with pytest.raises(UserError, match="convcut has no hirescam; there is gradcam"):
+        predictor.predict(portrait, "hirescam")
+    with pytest.raises(UserError, match=r"has a model\.onnx and no weights"):
+        _ = predictor.model
 
 
 def test_an_exported_file_beside_weights_it_may_not_belong_to_is_not_used(tmp_path):

@@ -48,6 +48,20 @@ def test_processes_give_what_one_gives(predictor, pictures):
     assert [one.to_dict() for one in predictor.predict(pictures, landmarks=True)] == alone
 
 
+def test_odd_pictures_are_what_they_are_in_one_process(predictor, pictures, portrait, tmp_path):
+    """A PIL image of a file that is cut short, one whose meaning its file tells, and what cannot be sent."""
+    Image.fromarray(portrait).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
+    grey = np.asarray(Image.fromarray(portrait[::2, ::2]).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "deep.tif")
+    odd = [lambda: Image.open(tmp_path / "cut.jpg"), lambda: Image.open(tmp_path / "deep.tif")]
+    results = {}
+    for workers in (1, 2):
+        given = [*(make() for make in odd), memoryview(b"no picture"), lambda: None, pictures[0]]
+        results[workers] = [one.to_dict() for one in predictor.predict_many(given, workers)]
+    assert results[1] == results[2] and [len(one["faces"]) for one in results[1]] == [0, 1, 0, 0, 1]
+
+
 def test_results_of_other_processes_are_whole(predictor, pictures):
     (result,) = predictor.predict_many(pictures[:1], workers=2, explain="gradcam")
     (here,) = predictor.predict_many(pictures[:1], explain="gradcam")

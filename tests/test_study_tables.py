@@ -74,6 +74,14 @@ def test_claims_name_every_method_and_what_became_of_it(results):
     assert set(found) == set(read_rivals()["model"])
     assert found["SCN"][1] == "RAF-DB 87.03, FERPlus 89.35"
     assert found["SCN"][3:5] == ["not run", "82.0 (81.0 to 83.0); +2.0 (+1.0 to +3.0): helps"]
-    assert found["EAC"][3:5] == ["not run", "needs the backbone trained"]
+    assert found["EAC"][3:5] == ["not run", "left out there"]
     assert found["CLEF"][3:] == ["not built", "not built", "not built: neither code nor full text"]
     assert found["SCN"][5].startswith("faces weighed and relabelled; ")
+
+
+def test_the_epoch_of_what_was_tried_is_the_one_that_is_kept(results, tmp_path, monkeypatch):
+    """The last of equals, as in a run."""
+    history = ["epoch,accuracy,balanced_accuracy", "0,0.8,0.5", "1,0.9,0.6", "2,0.9,0.7", "3,0.85,0.9"]
+    (tmp_path / "gpu_session.json").write_text(json.dumps({"parts": {"student_0": {"history": history}}}))
+    monkeypatch.setattr(study_tables, "TRIED", {"ours": "student"})
+    assert study_tables.tried().splitlines()[-1] == "| ours | 1 | 90.0 | 70.0 |"

@@ -9,11 +9,10 @@ A label is the folder a face lies in. So it can be corrected in any file manager
 folder. Faces that show nothing clear, or are none, belong into the folder "unsorted", which is not read.
 """
 
-import csv
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from ferlib.errors import UserError
 from ferlib.images import ImageError, read_image
 from ferlib.utils.atomic import atomic_write
 from ferlib.utils.cache import short_key
+from ferlib.utils.csv_safety import SafeWriter, as_written, harmless
 from ferlib.utils.files import find_pictures, is_below
 from ferlib.utils.progress import progress
 
@@ -100,7 +100,8 @@ def propose_labels(
             table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
         table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
         with atomic_write(out / PROPOSALS) as partial:
-            table.to_csv(partial, index=False, errors="surrogateescape")  # a name may have broken bytes
+            # a name may have broken bytes
+            _with_words(table, harmless).to_csv(partial, index=False, errors="surrogateescape")
     return read_proposals(out)
 
 
@@ -194,7 +195,9 @@ class LabelFile:
         with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as handle:
             if before and not before.endswith((b"\n", b"\r")):  # another program saved it
                 handle.write("\r\n")
-            csv.writer(handle).writerows([LABEL_COLUMNS] * (not before) + [(file, folder_of(label))])
+            writer = SafeWriter(handle)
+            for row in [LABEL_COLUMNS] * (not before) + [(file, folder_of(label))]:
+                writer.writerow(row)
 
     @any_names
     def read(self) -> pd.Series:
@@ -218,12 +221,21 @@ def _read_table(path: Path, columns: Sequence[str], **types: Any) -> pd.DataFram
         raise DataError(f"{path} cannot be read as a table ({error}); restore it, or choose another folder") from error
     if missing := [name for name in columns if name not in table]:
         raise DataError(f"{path} has no column {', '.join(missing)}; was it saved with other separators than commas?")
-    return table
+    return _with_words(table, as_written)
+
+
+def _with_words(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
+    """The table with every word changed; numbers stay."""
+    words = table.select_dtypes(exclude="number")
+    return table.assign(**{name: words[name].map(change) for name in words})
 
 
 def _face_name(photo: Path) -> str:
     """The beginning of the names of a photo's faces: its path in one word, the person first; a hash of what is long."""
-    *folders, file = (_short(part) for part in photo.parts)
+    first, *rest = photo.parts
+    if PERSON_MARK in first:  # it would end the person's name, or make one
+        first = f"{re.sub('-{2,}', '-', first)}-{short_key(first)}"
+    *folders, file = map(_short, (first, *rest))
     name = PERSON_MARK.join([*folders, file])
     return name if _short(name) == name else PERSON_MARK.join([*folders[:1], short_key(photo.parts)])
 

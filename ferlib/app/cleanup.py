@@ -1,13 +1,23 @@
 """Keep a long-running server small: return unused memory, delete old pictures from its folder."""
 
 import ctypes
+import os
+import shutil
+import stat
+import tempfile
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ferlib.runtime.session import return_memory
+
+KEEP_FILES = 600  # seconds after which uploaded and boxed pictures are deleted; the notes on the page name it
+UPLOADS = "ferlib-app-"  # what the names of folders for uploads begin with
+_LOCK = ".lock"  # a file in such a folder, which its server holds as long as it lives
 
 
 def keep_memory_compact() -> None:
@@ -25,6 +35,33 @@ def keep_memory_compact() -> None:
     mallopt(arena_max, 1)
     mallopt(mmap_threshold, 128 * 1024)
     mallopt(trim_threshold, 128 * 1024)
+
+
+@contextmanager
+def upload_folder(age: float) -> Iterator[Path]:
+    """A new folder for uploads, which is deleted in the end; first, those of servers that were killed are.
+
+    Args:
+        age: seconds for which such a folder has not changed: one of a server that has just begun is not locked yet.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*"):
+        _delete_left(left, age)
+    with tempfile.TemporaryDirectory(prefix=UPLOADS) as name, FileLock(Path(name, _LOCK)):
+        yield Path(name)
+
+
+def _delete_left(folder: Path, age: float) -> None:
+    """Delete a folder for uploads of our own, unless its server lives."""
+    try:
+        info, lock = folder.lstat(), folder / _LOCK
+        ours = not hasattr(os, "getuid") or info.st_uid == os.getuid()
+        if not (ours and stat.S_ISDIR(info.st_mode) and lock.is_file() and info.st_mtime < time.time() - age):
+            return
+        with FileLock(lock, timeout=0):
+            pass
+    except (OSError, Timeout):  # gone, or in use
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def all_files(folder: Path) -> set[Path]:
@@ -76,11 +113,10 @@ def delete_old(folder: Path, kept: Collection[Path], age: float, now: float | No
             continue
 
 
-def delete_regularly(folder: Path, age: float, every: float, stop: threading.Event) -> None:
-    """`delete_old` every so many seconds, until `stop` is set; files that are there when it begins stay.
+def delete_regularly(folder: Path, kept: Collection[Path], age: float, every: float, stop: threading.Event) -> None:
+    """`delete_old` every so many seconds, until `stop` is set.
 
     Gradio's `delete_cache` does the same, until a file comes in while it looks through its list: then it ends for good.
     """
-    kept = all_files(folder)
     while not stop.wait(every):
         delete_old(folder, kept, age)

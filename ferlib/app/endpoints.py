@@ -5,12 +5,12 @@ from dataclasses import replace
 import gradio as gr
 from PIL import Image
 
-from ferlib.app.batch_table import COLUMNS, as_csv, table_rows
+from ferlib.app.batch_table import COLUMNS, MOST_FILES, as_csv, table_rows
 from ferlib.app.drawing import annotate
 from ferlib.app.messages import as_data, whole_sentence
 from ferlib.app.service import NoAnswer
 from ferlib.app.tabs.base import RAW, file_name
-from ferlib.app.tabs.many import ManyTab, without_pixels
+from ferlib.app.tabs.many import ManyTab, once, without_pixels
 from ferlib.app.tabs.photo import PhotoTab
 from ferlib.errors import UserError
 from ferlib.results import ImagePrediction
@@ -106,14 +106,17 @@ class Endpoints:
         """Many pictures at once.
 
         Args:
-            files: picture files; of one that is named twice there is one row.
+            files: picture files, at most 500; of one that is named twice there is one row.
             model: one of those that /models lists; the first of them if empty.
 
         Returns:
             table: {"columns": [...], "rows": one a face, or one with the problem for a file without a face}.
             csv: the same with boxes and the probabilities of all classes.
         """
-        results = [without_pixels(result) for result in self.many.judged(once(files or []), model)]
+        files = once(files or [])
+        if len(files) > MOST_FILES:
+            raise UserError(f"At most {MOST_FILES} pictures are looked at, not {len(files)}.")
+        results = [without_pixels(result) for result in self.many.judged(files, model)]
         rows = [row for result in results for row in table_rows(result)]
         text = as_csv(results, self.service.predictor(model).classes) if results else ""
         return {"columns": list(COLUMNS), "rows": rows}, text
@@ -147,8 +150,3 @@ class Endpoints:
             }
             for name, one in self.service.models.items()
         ]
-
-
-def once(files: list[dict]) -> list[dict]:
-    """Files as clients send them, each once: a request of a few letters must not ask for hours of work."""
-    return list({file.get("path") or file.get("url"): file for file in files}.values())

@@ -16,7 +16,6 @@ from typing import BinaryIO
 from urllib.parse import parse_qsl, quote
 
 import anyio
-import gradio as gr
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -30,7 +29,7 @@ from ferlib.app.api.routes import PREDICT, PREFIX
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.hosts import Hosts
 from ferlib.app.live import LIVE, MAX_FRAME
-from ferlib.app.request_checks import CALL, Refused, check_id, checked
+from ferlib.app.request_checks import CALL, Page, Refused, check_id, checked
 from ferlib.app.service import FULL
 from ferlib.app.unread_answers import UnreadAnswers
 from ferlib.app.uploads import MAX_BYTES, Uploads
@@ -84,7 +83,7 @@ class Gate:
     def __init__(
         self,
         app: ASGIApp,
-        page: gr.Blocks,
+        page: Page,
         uploads: Uploads,
         hosts: Hosts,
         full: Callable[[], bool] = lambda: False,
@@ -99,6 +98,7 @@ class Gate:
         self.streams = AnswerStreams()
         self.unread = UnreadAnswers(page._queue, self.streams)
         page._queue.pending_messages_per_session = self.unread  # type: ignore[assignment]  # Gradio needs a mapping
+        page.reads = lambda session: not self.unread.is_full(session)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -7,7 +7,7 @@ gets through: the arguments are rebuilt from their known parts, and our listener
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from ferlib.errors import UserError
 CALL = re.compile(r"/gradio_api/(?:(?:run|api|(?P<v2>call/v2)|call)/(?P<name>\w+)|(?P<queue>queue/join))/?")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PICTURE = 'a picture is given as {"path": what /gradio_api/upload answered}'
+UNREAD = "Nobody fetches the answers, so no more are made."
 FAULT = "Something went wrong on the server; its log says what."
 
 
@@ -40,6 +41,9 @@ class Refused(Exception):
 class Page(gr.Blocks):
     """`gr.Blocks` that touch no file a client names, and whose failures are told in a sentence.
 
+    Attributes:
+        reads: tells of a session whether its answers are still fetched; the server that has the streams sets it.
+
     Args:
         uploads: the pictures its listeners may open.
         **settings: of `gr.Blocks`.
@@ -48,6 +52,7 @@ class Page(gr.Blocks):
     def __init__(self, uploads: Uploads, **settings: Any):
         super().__init__(**settings)
         self.uploads = uploads
+        self.reads: Callable[[str], bool] = lambda session: True
 
     async def preprocess_data(self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """The arguments of a listener; one with `preprocess=False` gets them as `argument` has left them."""
@@ -56,7 +61,9 @@ class Page(gr.Blocks):
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run a listener. A traceback is printed for faults of ours only."""
+        """Run a listener, or go on with one that answers bit by bit. A traceback is printed for faults of ours only."""
+        if kwargs.get("iterator") is not None and not self.reads(str(kwargs.get("session_hash"))):
+            raise gr.Error(UNREAD, print_exception=False)
         try:
             return await super().process_api(*args, **kwargs)
         except (UserError, NoAnswer) as error:
@@ -143,7 +150,7 @@ def argument(block: Any, value: Any) -> Any:
         return picture(value)
     if isinstance(block, gr.File):
         sent = value if isinstance(value, list) else [value]
-        if len(sent) > 2 * MOST_FILES:
+        if len(sent) > 2 * MOST_FILES:  # of as many the page looks at the first ones, and says so
             raise Refused(422, f"At most {MOST_FILES} pictures are looked at.")
         return [one for one in map(picture, sent) if one]
     if isinstance(block, gr.Dataset):

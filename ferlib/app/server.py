@@ -164,6 +164,7 @@ def launch(
         timeout_graceful_shutdown=2, limit_concurrency=CONNECTIONS, server_header=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
+    page.uploads.keep()  # before the first upload may come
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     end = time.monotonic() + START
@@ -171,7 +172,6 @@ def launch(
         if not thread.is_alive() or time.monotonic() > end:
             raise OSError("the server did not start")
         time.sleep(0.01)
-    page.uploads.keep()
     name = "localhost" if host in ("0.0.0.0", "::") else f"[{host.strip('[]')}]" if ":" in host else host
     return Served(f"http://{name}:{listening.getsockname()[1]}/", page, gate, server, thread)
 

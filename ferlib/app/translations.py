@@ -47,8 +47,9 @@ sicher es ist und wohin es geschaut hat.
         NOTES,
         """
 **Ein Ausdruck auf einem Bild ist kein Gefühl.** Das Modell benennt, wonach ein Gesicht für es aussieht, nicht, was
-jemand fühlt, denkt oder wie jemand ist; Menschen zeigen dasselbe Gefühl verschieden, und das Modell irrt sich, bei
-manchen Menschen öfter als bei anderen. Beurteile damit niemanden.
+jemand fühlt, denkt oder wie jemand ist; Menschen zeigen dasselbe Gefühl verschieden, und das Modell irrt sich. Ob es
+bei manchen Gruppen von Menschen öfter irrt, wurde nicht gemessen; von solchen Modellen ist es bekannt. Beurteile damit
+niemanden.
 
 **Dein Foto** bleibt auf dem Rechner, auf dem diese Seite läuft: Es wird im Arbeitsspeicher angesehen, etwa zehn Minuten
 lang behalten, damit die Seite es zeigen kann, und dann gelöscht. Nichts wird anderswohin geschickt, nichts über ein
@@ -56,7 +57,8 @@ Gesicht gespeichert.
 """,
         """
 **图片中的表情不等于感受。** 模型说的是一张脸在它看来像什么，而不是一个人感受到什么、在想什么或是怎样的人；
-人们表达同一种感受的方式各不相同，模型也会出错，对某些人错得更多。请不要用它来评判任何人。
+人们表达同一种感受的方式各不相同，模型也会出错。是否对某些人群错得更多，没有测量过；
+这类模型已知会如此。请不要用它来评判任何人。
 
 **你的照片**只留在运行本页面的机器上：在内存中查看，保留约十分钟以便页面显示，随后删除。不会发送到别处，
 也不会存储任何关于人脸的信息。

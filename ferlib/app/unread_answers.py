@@ -33,7 +33,7 @@ class UnreadAnswers(dict[str, asyncio.Queue]):
         super().__setitem__(session, messages)
 
     def is_full(self, session: str) -> bool:
-        """True if a session has left so much unread that it may ask nothing more."""
+        """True if a session has left so much unread that it may ask nothing more, and nothing goes on for it."""
         return session in self and self[session].qsize() > UNREAD
 
     def _forget_one(self) -> None:

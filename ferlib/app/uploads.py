@@ -91,20 +91,21 @@ class Uploads:
         folder: uploads, and the pictures that the page makes of them.
         max_bytes: of all its files together.
         max_files: how many.
+        kept: files that are the page's own and stay.
     """
 
     folder: Path
     max_bytes: int = MAX_BYTES
     max_files: int = MAX_FILES
+    kept: frozenset[Path] = frozenset()
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _used: tuple[int, int] = (0, 0)  # bytes and files that lie there: of the last count, and what has come since
     _coming: tuple[int, int] = (0, 0)  # of uploads that have not ended
     _counted: float = -RECOUNT
-    _kept: frozenset[Path] = frozenset()
 
     def keep(self) -> None:
         """Files that are there now are the page's own and stay."""
-        self._kept = frozenset(path for _, _, path in files_by_age(self.folder))
+        self.kept = frozenset(path for _, _, path in files_by_age(self.folder))
 
     def sent(self, value: dict | None) -> Upload | None:
         """The picture that a client's value stands for; None without one. Nothing is opened yet.
@@ -139,7 +140,7 @@ class Uploads:
                 self._count()
             coming = self._coming[0] + size, self._coming[1] + files
             if not self._fits(*coming) and coming[0] <= self.max_bytes and coming[1] <= self.max_files:
-                delete_oldest(self.folder, self._kept, self.max_bytes - coming[0], self.max_files - coming[1], NEEDED)
+                delete_oldest(self.folder, self.kept, self.max_bytes - coming[0], self.max_files - coming[1], NEEDED)
                 self._count()
             if fits := self._fits(*coming):
                 self._coming = coming

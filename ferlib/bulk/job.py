@@ -1,8 +1,9 @@
 """The work on one shard: its photos read and judged, and its part of the table written. Any process may do it."""
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,16 @@ class Counts:
         photos: in all.
         faces: found in them.
         errors: photos with a row that says why there is no face.
+        away: photos without a row, as neither they nor their folders were there.
     """
 
     photos: int = 0
     faces: int = 0
     errors: int = 0
+    away: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.photos + other.photos, self.faces + other.faces, self.errors + other.errors)
+        return Counts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,14 @@ class Job:
         return Part(self.predictor().classes, self.coverage is not None, self.landmarks)
 
     def __call__(self, shard: Shard, report: Callable[[int], None] = lambda _: None) -> Counts:
-        """Make a shard's part.
+        """Make a shard's part; none where its photos are away, as those on a disk or a share that is not connected.
 
         Args:
             shard: of the list.
             report: called with every photo's place in the shard before it is read.
         """
-        part, counts = self.part(), Counts()
-        for place, photo in enumerate(shard_of(self.out, shard.number, self.digest)):
+        part, counts, photos = self.part(), Counts(), shard_of(self.out, shard.number, self.digest)
+        for place, photo in enumerate(photos):
             if place in shard.fatal:
                 result = ImagePrediction(photo, (), ENDED)
             else:
@@ -98,6 +101,8 @@ class Job:
                 result = self._judged(photo)
             part.add(shard.number * self.shard_size + place, result)
             counts += Counts(1, len(result.faces), int(result.error is not None))
+        if counts.errors and _away(photos):
+            return Counts(away=len(photos))
         with open_store(self.out).write(part_name(shard.number)) as file:
             part.write(file)
         return counts
@@ -112,6 +117,22 @@ class Job:
         except Exception as error:  # whatever a store's own package raises
             return ImagePrediction(photo, (), f"{photo} cannot be fetched ({str(error) or type(error).__name__}).")
         return replace(predict(content, *how), name=photo)
+
+
+def _away(photos: list[str]) -> bool:
+    """True if none of the photos is there, nor a folder that they were in, unless as an empty one."""
+    if any(map(is_address, photos)):
+        return False
+    folders = {os.path.dirname(photo) for photo in photos}
+    return not any(map(os.path.lexists, photos)) and not any(map(_holds_something, folders))
+
+
+def _holds_something(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return any(found)
+    except OSError:
+        return False
 
 
 @lru_cache(1)

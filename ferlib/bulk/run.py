@@ -34,6 +34,7 @@ class Summary:
         before: of them, those in parts that were finished before.
         faces: found in this run.
         errors: photos of this run without a face, whose row says why.
+        away: photos without a row yet: neither they nor their folders were there. The same call looks for them again.
         rate: photos a second of this run.
     """
 
@@ -41,6 +42,7 @@ class Summary:
     before: int
     faces: int
     errors: int
+    away: int
     rate: float
 
 
@@ -78,6 +80,8 @@ def predict_table(
     require("a table in Parquet", "pyarrow")
     if engine not in ENGINES:
         raise UserError(f"the engine is one of {', '.join(ENGINES)}, not {engine!r}")
+    if engine == "ray":
+        require("a cluster", "ray")
     if address and engine != "ray":
         raise UserError("an address is of a Ray cluster, which the engine ray asks")
     if shard_size < 1 or (workers is not None and workers < 1):
@@ -87,6 +91,7 @@ def predict_table(
     job = Job(_absolute(os.fsdecode(out)), shard_size, _absolute_model(str(model)), **settings)
     require_choice(job.faces)
     require_min_face(job.min_face)
+    job.part()  # what the model refuses is told before millions of photos are listed
     manifest = begin(job, named)
     job = replace(job, digest=manifest.digest)
     store = open_store(job.out)
@@ -97,12 +102,12 @@ def predict_table(
     total = Counts()
     try:
         for number, counts in zip(left, _engine(job, left, workers, engine, address, progress), strict=True):
-            progress.shard_done(number, counts.photos)
+            progress.shard_done(number, counts.photos + counts.away)
             total += counts
     finally:
         progress.end()
     store.remove_partial()
-    return Summary(manifest.photos, progress.finished, total.faces, total.errors, progress.rate())
+    return Summary(manifest.photos, progress.finished, total.faces, total.errors, total.away, progress.rate())
 
 
 def _engine(

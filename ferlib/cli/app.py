@@ -3,13 +3,16 @@
 import argparse
 import os
 import signal
-import tempfile
 import threading
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ferlib.errors import MissingPackage
 
-KEEP_FILES = 600  # seconds after which uploaded and boxed pictures are deleted; the notes on the page name it
+if TYPE_CHECKING:
+    from ferlib.app.request_checks import Page
+    from ferlib.app.server import Served
+    from ferlib.app.service import Service
 
 
 def add_app(commands: argparse._SubParsersAction) -> None:
@@ -33,30 +36,29 @@ def add_app(commands: argparse._SubParsersAction) -> None:
 
 def run_app(options: argparse.Namespace) -> int:
     """`ferlib app`: serve the page until Ctrl-C."""
-    from ferlib.app.cleanup import delete_regularly, keep_memory_compact
+    from ferlib.app.cleanup import KEEP_FILES, delete_regularly, keep_memory_compact, upload_folder
     from ferlib.app.service import Service
     from ferlib.runtime.released import model_folder
 
     keep_memory_compact()
     stop = threading.Event()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # not an exception: an import in progress might swallow it
+    endings = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which `nohup` sets
+        endings.append(signal.SIGHUP)  # the terminal was closed
+    for ending in endings:  # not an exception: an import in progress might swallow it
         signal.signal(ending, lambda *_: stop.set())
     if options.model:
         model_folder(options.model)  # a name that does not exist is told before the page opens
-    try:
-        from ferlib.app.page import build_app
-        from ferlib.app.server import launch
-    except ModuleNotFoundError as error:
-        raise MissingPackage(f"the page needs {error.name}: pip install 'ferlib[app]'") from error
-    with tempfile.TemporaryDirectory(prefix="ferlib-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # every upload lies here, and goes with it
+    with upload_folder(KEEP_FILES) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # every upload lies here, and goes with it
+        build_app, launch = _page()
         service = Service(options.model, options.queue_size, failed=stop.set)
         place = (options.host, options.port, options.root_path, options.allowed_host, options.frame)
         served = launch(build_app(service), service, *place)
         try:
             print(f"Open {served.url} in a browser. Ctrl-C ends it.", flush=True)
             threading.Thread(target=service.load, daemon=True).start()
-            cleaning = (Path(folder), KEEP_FILES, 60, stop)
+            cleaning = (folder, served.page.uploads.kept, KEEP_FILES, 60, stop)
             threading.Thread(target=delete_regularly, args=cleaning, daemon=True).start()
             stop.wait()
             service.close()
@@ -66,3 +68,13 @@ def run_app(options: argparse.Namespace) -> int:
         raise service.error
     print("\nStopped.")
     return 0
+
+
+def _page() -> "tuple[Callable[[Service], Page], Callable[..., Served]]":
+    """The functions that build and serve the page; Gradio makes files in `GRADIO_TEMP_DIR` as it is imported."""
+    try:
+        from ferlib.app.page import build_app
+        from ferlib.app.server import launch
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"the page needs {error.name}: pip install 'ferlib[app]'") from error
+    return build_app, launch

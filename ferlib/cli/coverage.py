@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ferlib.cli.data_options import add_reading_options, load_from
+from ferlib.cli.settings import Several
 
 ABOUT = (
     "Prediction sets of the released models (ferlib/weights/*/conformal.json), calibrated on the validation split, on "
@@ -20,6 +21,7 @@ def add_coverage(commands: argparse._SubParsersAction) -> None:
     coverage.add_argument(
         "--data",
         nargs="+",
+        action=Several,
         default=["own"],
         metavar="SET",
         help="data sets; own (default): each model's own, test split",

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ferlib.cli.settings import Several
 from ferlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ def add_data_options(parser: argparse.ArgumentParser, purpose: str = "a data set
 def add_reading_options(parser: argparse.ArgumentParser, root: str | None = None) -> None:
     """Put `--root`, with this default, `--labels` and `--skip-broken` into a parser."""
     parser.add_argument("--root", metavar="DIR", default=root, help="where the data set is")
-    parser.add_argument("--labels", nargs="+", metavar="FOLDER=CLASS", help="what names of class folders mean, "
-                        "e.g. suprise=surprise; --labels keep: every name is a class as it stands")  # fmt: skip
+    parser.add_argument(
+        "--labels", nargs="+", action=Several, metavar="FOLDER=CLASS",
+        help="what names of class folders mean, e.g. suprise=surprise; keep: every name is a class as it stands",
+    )  # fmt: skip
     parser.add_argument("--skip-broken", action="store_true", help="leave out pictures that cannot be read")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferlib.cli.data_options import add_data_options, load_for
-from ferlib.cli.settings import parse_settings
+from ferlib.cli.settings import Several, parse_settings
 from ferlib.errors import UserError
 from ferlib.utils.atomic import read_json, require_writable, write_json
 
@@ -29,7 +29,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     add_data_options(evaluate)
     evaluate.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
-    evaluate.add_argument("--without", nargs="*", default=[], metavar="CLASS", help="leave these classes out")
+    evaluate.add_argument(
+        "--without", nargs="*", action=Several, default=[], metavar="CLASS", help="leave these classes out"
+    )
     evaluate.add_argument("--clean", action="store_true", help="leave duplicates and blank images out")
     evaluate.add_argument("--ten-crop", action="store_true", help="average over ten crops of every face (IVSA)")
     evaluate.add_argument(
@@ -63,6 +65,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--set",
         nargs="*",
+        action=Several,
         default=[],
         metavar="FIELD=VALUE",
         help=f"for a {EXTERNAL} without a config: classes, input_size (224), grey (false), mean and std (ImageNet's) …",

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ferlib.cli.settings import Several
 from ferlib.names import counted
 
 
@@ -17,6 +18,7 @@ def add_label(commands: argparse._SubParsersAction) -> None:
     label.add_argument(
         "--classes",
         nargs="+",
+        action=Several,
         default=(),
         metavar="CLASS",
         help="classes of your own: nothing is proposed unless --model is given, all faces go to DIR/unsorted",

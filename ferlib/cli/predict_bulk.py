@@ -22,7 +22,7 @@ def add_bulk_options(predict: argparse.ArgumentParser) -> None:
 
 
 def run_bulk(options: argparse.Namespace) -> int:
-    """`ferlib predict --recursive`; 0 when every photo has its rows, also those that could not be read."""
+    """`ferlib predict --recursive`; 0 when every photo has its rows, also those that cannot be read; else 1."""
     from ferlib.bulk.run import SHARD_SIZE, predict_table
     from ferlib.predict import DEFAULT_MODEL
 
@@ -53,7 +53,10 @@ def run_bulk(options: argparse.Namespace) -> int:
         found = f"{counted(summary.faces, 'face')}, {counted(summary.errors, 'photo')} without one"
         print(f"in this run {found}, {summary.rate:.1f} photos/s")
     sys.stdout.flush()
-    return 0
+    if summary.away:
+        missing = f"{counted(summary.away, 'photo')} and the folders they were in are not there"
+        print(f"ferlib: {missing}; is a disk or a share not connected? The same command goes on", file=sys.stderr)
+    return int(summary.away > 0)
 
 
 def refuse_bulk_options(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.cli.data_options import add_reading_options, load_from
-from ferlib.cli.settings import parse_settings
+from ferlib.cli.settings import Several, parse_settings
 from ferlib.errors import UserError
 from ferlib.utils.atomic import atomic_write, require_writable, write_json
 
@@ -48,13 +48,15 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     for new in ("backbone", "backbone_weights"):  # their names in older commands
         old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
         parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--seeds", nargs="+", action=Several, type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument(
         "--epochs", type=positive, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
     )
     parser.add_argument("--train-faces", type=positive, metavar="N", help="train on so many faces, drawn at random")
-    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the recipe to change")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
+    parser.add_argument(
+        "--set", nargs="+", action=Several, default=[], metavar="FIELD=VALUE", help="fields of the recipe to change"
+    )
+    parser.add_argument("--rows", nargs="+", action=Several, metavar="ROW", help="only these rows of the table")
     parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs; a stopped command goes on from it (default: runs)")  # fmt: skip
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train so many runs at once")

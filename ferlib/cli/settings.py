@@ -1,11 +1,21 @@
-"""Settings on the command line: `--set FIELD=VALUE ...`."""
+"""Options with several values on the command line, and settings: `--set FIELD=VALUE ...`."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from ferlib.errors import UserError
 from ferlib.utils.old_names import renamed_fields
+
+
+class Several(argparse.Action):
+    """Values of an option; where it is given again, those of every time. The default holds only where it is not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Add the values of one time."""
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if given is self.default else [*given, *values])
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

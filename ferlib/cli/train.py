@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlib.cli.data_options import add_data_options, load_for
-from ferlib.cli.settings import parse_settings
+from ferlib.cli.settings import Several, parse_settings
 from ferlib.errors import UserError
 
 
@@ -45,7 +45,9 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("--trunk-weights", dest="backbone_weights", help=argparse.SUPPRESS)  # its name in older commands
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
-    train.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
+    train.add_argument(
+        "--set", nargs="*", action=Several, default=[], metavar="FIELD=VALUE", help="change fields of the recipe"
+    )
     train.set_defaults(run=run_train)
 
 

@@ -14,6 +14,7 @@ from ferlib.labels import mapping
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("label", "split", "group", "row")
+RANDOM_SPLIT = "_random_split"  # ends the name of a data set that was split by faces, in place of people
 ANNOTATOR = "annotator_"  # how the columns with another annotator's labels begin
 
 
@@ -149,11 +150,15 @@ class FaceDataset(Dataset):
 def described(data: FaceDataset) -> dict:
     """Name, faces of every split and shape of a picture (C, H, W) of the data, to be saved with a run.
 
-    Of a folder, which may be anybody's, also a digest of its files, classes and splits.
+    Of a set of one's own, a folder or a registered one, also a digest of its files, classes and splits.
     """
+    from ferlib.data.label_noise import flipped_fraction
+    from ferlib.data.registry import NAMES
+
     faces = data.frame["split"].value_counts(sort=False)
     told = {"name": data.name, "faces": {k: int(n) for k, n in faces.items()}, "pixels": list(data.pixels.shape[1:])}
-    if data.name.split("_")[0] == "folder":  # and of what is made of one, with flipped labels say
+    made_of = flipped_fraction(data.name)[0].removesuffix(RANDOM_SPLIT)
+    if made_of == "folder" or made_of not in NAMES:
         table = data.frame.assign(label=[data.classes[label] for label in data.frame["label"]])
         listed = table[[name for name in ("file", "split", "label") if name in table]].to_csv(index=False)
         told["digest"] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]

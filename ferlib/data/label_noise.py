@@ -1,5 +1,7 @@
 """Wrong labels put in on purpose, to see what a method against noisy labels is worth."""
 
+import re
+
 import numpy as np
 
 from ferlib.data.dataset import FaceDataset
@@ -32,15 +34,16 @@ def with_flipped_labels(data: FaceDataset, fraction: float, seed: int = 0) -> Fa
     labels = frame["label"].to_numpy(copy=True)
     labels[chosen] = (labels[chosen] + rng.integers(1, len(data.classes), size=len(chosen))) % len(data.classes)
     frame["label"] = labels
-    name = f"{data.name}_{100 * fraction:g}{SUFFIX}"
+    name = f"{data.name}_{100 * fraction:g}{SUFFIX}" + (f"_seed{seed}" if seed else "")
     return FaceDataset(name, data.classes, frame, data.pixels, data.notes)
 
 
 def flipped_fraction(name: str) -> tuple[str, float]:
     """The name of the data set whose labels were flipped, and the fraction of them; 0 of any other name."""
-    if not name.endswith(SUFFIX):
+    told, flipped, seed = name.rpartition(SUFFIX)
+    if not flipped or (seed and not re.fullmatch(r"_seed\d+", seed)):
         return name, 0.0
-    data, _, percent = name.removesuffix(SUFFIX).rpartition("_")
+    data, _, percent = told.rpartition("_")
     try:
         return data, float(percent) / 100
     except ValueError:

@@ -38,7 +38,8 @@ def split_by_group(
 
     Greedy: groups from large to small, at random among those of about one size, each to the split where it leaves the
     least squared gap between the faces a split has and should have, relative to the latter; the last ones to splits
-    that would else stay empty. The same groups and seed give the same splits, whatever the order of the rows.
+    that would else stay empty. The same groups and seed give the same splits, whatever the order of the rows, where
+    every group is known.
 
     Args:
         groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.

@@ -147,10 +147,12 @@ def _looked_at_again(image: np.ndarray, guesses: list[Face]) -> list[Face]:
 
 def _in_best_turn(image: np.ndarray, found: list[Face], max_side: int | None, min_face: float | None) -> list[Face]:
     """The faces of `(H, W, 3)` in that of its four turns where the best is surest; `found` are those as it is."""
-    best, turn, side = max((_closer_score(image, face) for face in found), default=0.0), 0, max_side or _MAX_SIDE
-    if found:  # faces half as large would be seen
-        side = min(side, round(2 * SMALLEST * max(image.shape[:2]) / max(face.side for face in found)))
-    small = np.asarray(Image.fromarray(image).reduce(max(1, max(image.shape[:2]) // (2 * side))))
+    best, turn = max((_closer_score(image, face) for face in found), default=0.0), 0
+    long_side, side = max(image.shape[:2]), max_side or _MAX_SIDE
+    if found:  # faces half as large would be seen, where so small ones are looked for
+        finest = max_side or (_FINEST if min_face is None else SMALLEST * long_side / min_face)
+        side = round(min(max(finest, side), 2 * SMALLEST * long_side / max(face.side for face in found)))
+    small = np.asarray(Image.fromarray(image).reduce(max(1, long_side // (2 * side))))
     for quarters in (1, 2, 3):
         turned = np.ascontiguousarray(np.rot90(small, quarters))
         upright = [face for face in _search(turned, side) if abs(face.roll) <= _TURNED_ROLL]

@@ -10,6 +10,8 @@ import numpy as np
 from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import majority
 from ferlib.evaluation.bootstrap import intervals, resample
+from ferlib.evaluation.report_format import Estimate
+from ferlib.evaluation.wilson import wilson
 from ferlib.labels import FERPLUS
 
 
@@ -39,7 +41,8 @@ def one_against_the_rest(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def annotator_ceiling(votes: np.ndarray) -> dict:
     """Agreement of one annotator with the majority of the others, JSON-ready; fractions of 1 with 95 % intervals.
 
-    Faces are drawn again for the intervals, each with all its annotators.
+    Faces are drawn again for the intervals, each with all its annotators; where every resample says the same, the
+    interval is Wilson's of so many faces.
 
     Args:
         votes: as of `one_against_the_rest`.
@@ -71,6 +74,14 @@ def annotator_ceiling(votes: np.ndarray) -> dict:
     names = ("agreement", "balanced_agreement", *np.array(FERPLUS)[known])
     drawn = resample(np.ones(len(votes)), lambda counts: measures(counts @ shares))
     found = intervals(measures(shares.sum(axis=0)[None])[0], drawn, names)
+    faces = dict(zip(FERPLUS, (faced > 0).sum(axis=0).tolist(), strict=True))
+    for name in names[2:]:
+        _widen(found[name], faces[name])
+    _widen(found["agreement"], int(held.sum()))
+    balanced = found["balanced_agreement"]
+    if balanced["low"] == balanced["high"]:
+        for end in ("low", "high"):
+            balanced[end] = float(np.mean([found[name][end] for name in names[2:]]))
     return {
         "faces": int(held.sum()),
         "answers": int(answers.sum()),
@@ -81,3 +92,10 @@ def annotator_ceiling(votes: np.ndarray) -> dict:
             name: {"answers": int(count)} | found[name] for name, count in zip(FERPLUS, answers, strict=True) if count
         },
     }
+
+
+def _widen(share: Estimate, faces: int) -> None:
+    """Give an interval without width, as of a single face, or of faces about which all agree, that of so many faces."""
+    if share["low"] == share["high"]:
+        low, high = wilson(round(share["value"] * faces), faces)
+        share["low"], share["high"] = min(low, share["value"]), max(high, share["value"])

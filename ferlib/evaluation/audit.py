@@ -275,8 +275,11 @@ def audit_batches(
         What each did, and the probabilities (N, classes) of faces alone: None where the model needs more than one.
 
     Raises:
+        UserError: no size is above 1: faces alone tell nothing of neighbours.
         ValueError: the model's probabilities are not numbers.
     """
+    if max(batch_sizes, default=1) < 2:
+        raise UserError("an audit needs batches of two faces or more")
     cuts = [("single", 1), *((name, size) for name in ("sorted", "shuffled") for size in batch_sizes if size > 1)]
     rows, alone = [], None
     for batch_order, size in tqdm(cuts, desc="batches", leave=False, disable=None):

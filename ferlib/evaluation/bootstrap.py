@@ -18,6 +18,7 @@ from ferlib.evaluation.report_format import Estimate
 from ferlib.evaluation.wilson import wilson
 
 RESAMPLES = 2000
+FEW_PEOPLE = 30  # below it an interval over people tells too little, and is widened to the one over faces
 DRAWN_AT_ONCE = 8_000_000  # numbers, 64 MB
 
 
@@ -95,6 +96,8 @@ def bootstrap_intervals(
             drawn alone.
 
     Where every resample says the same, as where all faces are right, the interval is Wilson's: it would have no width.
+    With fewer than `FEW_PEOPLE` it is nowhere narrower than over faces drawn alone: of so few people's own intervals
+    too few hold the true value.
     """
     observed = confusion(labels, predicted, classes)
     counts, cells = drawn_together(confusion_cells(labels, predicted, classes), people)
@@ -104,10 +107,18 @@ def bootstrap_intervals(
 
     low, high = percentiles(resample(counts, scores, resamples, seed), level)
     ends = list(zip(low.tolist(), high.tolist(), strict=True))
-    if (low == high).any():
+    if people is not None and (len(counts) < FEW_PEOPLE or (low == high).any()):
+        alone = bootstrap_intervals(labels, predicted, classes, level, resamples, seed)
+        ends = [_wider(one, alone[metric]) for one, metric in zip(ends, METRICS, strict=True)]
+    elif (low == high).any():
         known = _known_of_so_few(observed, level)
         ends = [few if one[0] == one[1] else one for one, few in zip(ends, known, strict=True)]
     return dict(zip(METRICS, ends, strict=True))
+
+
+def _wider(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The interval from the lower of two low ends to the higher of two high ones."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _known_of_so_few(observed: np.ndarray, level: float) -> list[tuple[float, float]]:
@@ -147,7 +158,10 @@ def calibration_interval(
     )
     error = calibration_error(labels, probabilities)
     centre, reach = 2 * error - errors.mean(), norm.ppf(0.975) * errors.std()
-    return max(0.0, min(error, float(centre - reach))), max(error, float(centre + reach))
+    ends = max(0.0, min(error, float(centre - reach))), max(error, float(centre + reach))
+    if people is not None and len(size) < FEW_PEOPLE:
+        return _wider(ends, calibration_interval(labels, probabilities, resamples, seed))
+    return ends
 
 
 def summary_with_intervals(

@@ -103,7 +103,9 @@ def limits_of(rule: SetRule, probabilities: np.ndarray, weights: np.ndarray, cov
     return thresholds(rule.score(probabilities), weights, coverage, rule.groups(weights.sum(axis=0)))
 
 
-def cross_validated(rule: SetRule, probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> dict[str, float]:
+def cross_validated(
+    rule: SetRule, probabilities: np.ndarray, labels: np.ndarray, coverage: float, people: np.ndarray | None = None
+) -> dict[str, float]:
     """Means over faces (N,) whose sets were calibrated on the other folds, `FOLDS` folds drawn `REPEATS` times.
 
     Args:
@@ -111,6 +113,7 @@ def cross_validated(rule: SetRule, probabilities: np.ndarray, labels: np.ndarray
         probabilities: (N, K).
         labels: (N,).
         coverage: wanted.
+        people: the person of each face (N,), who is in one fold whole, or None.
 
     Returns:
         coverage; worst_class, that of the class with the lowest; classes_short, how many have a coverage that is
@@ -119,10 +122,11 @@ def cross_validated(rule: SetRule, probabilities: np.ndarray, labels: np.ndarray
     """
     weights = label_weights(labels, probabilities.shape[1])
     scores, rng = rule.score(probabilities), np.random.default_rng(0)
+    drawn = np.arange(len(labels)) if people is None else np.unique(people, return_inverse=True)[1]
     rows: list[np.ndarray] = []
     sets: list[np.ndarray] = []
     for _ in range(REPEATS):
-        fold = rng.permutation(len(labels)) % FOLDS
+        fold = (rng.permutation(drawn.max() + 1) % FOLDS)[drawn]
         for number in range(FOLDS):
             held = fold == number
             groups = rule.groups(weights[~held].sum(axis=0))
@@ -147,7 +151,9 @@ def cross_validated(rule: SetRule, probabilities: np.ndarray, labels: np.ndarray
     }
 
 
-def choose_rule(probabilities: np.ndarray, labels: np.ndarray) -> tuple[SetRule, list[dict]]:
+def choose_rule(
+    probabilities: np.ndarray, labels: np.ndarray, people: np.ndarray | None = None
+) -> tuple[SetRule, list[dict]]:
     """The rule with the most single answers among those that keep their promise, by cross-validation at `CHOSEN_AT`.
 
     A rule keeps it if at most `SHORT` of the coverage is missing over all faces, and over the faces of no class more
@@ -155,10 +161,15 @@ def choose_rule(probabilities: np.ndarray, labels: np.ndarray) -> tuple[SetRule,
     for a finite threshold at every one of `COVERAGES`. Where no rule does both, it is the one whose worst class is
     covered most, of those with faces enough if there are any.
 
+    Args:
+        probabilities: of calibration faces (N, K).
+        labels: of these (N,).
+        people: the person of each (N,): the promise is tried on people whom the sets were not calibrated on; or None.
+
     Returns:
         The rule, and what was found of each of `RULES`.
     """
-    found = [cross_validated(rule, probabilities, labels, CHOSEN_AT) for rule in RULES]
+    found = [cross_validated(rule, probabilities, labels, CHOSEN_AT, people) for rule in RULES]
     weights = label_weights(labels, probabilities.shape[1])
 
     def merit(place: int) -> tuple[bool, bool, float]:
@@ -231,6 +242,8 @@ def _mean_where(values: np.ndarray, where: np.ndarray, draws: np.ndarray) -> Est
     held = where.astype(np.float32)
     with np.errstate(invalid="ignore"):  # a resample without any such face is left out
         low, high = percentiles((draws @ (values * held).astype(np.float32)) / (draws @ held))
+    if low == high and values.dtype == bool:  # all, or none
+        low, high = wilson(values[where].sum(), where.sum())
     return {"value": float(values[where].mean()), "low": float(low), "high": float(high)}
 
 

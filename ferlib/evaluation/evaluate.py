@@ -34,6 +34,10 @@ PROTOCOLS = {
     "published": "class by class in batches of {batch}, as the published code reads the test set: where a "
     "model mixes the faces of a batch, the neighbours give the label away",
 }
+TOGETHER = (
+    "the faces of a batch are answered together and were drawn one by one: another order of the same faces may move the "
+    "figures by more than the intervals say"
+)
 
 
 def predict_dataset(
@@ -121,8 +125,8 @@ def evaluate(
     Returns:
         JSON-ready: model config, data, split, protocol in words, faces, metrics {name: {value, low, high}} with 95 %
         bootstrap intervals, for which people are drawn whole where they are known (of a calibrated model also
-        "ece_uncalibrated", at temperature 1, but for ten crops), per_class, confusion (rows true), commit; notes where
-        all faces are one person's; with `columns` also slices and slice_notes.
+        "ece_uncalibrated", at temperature 1, but for ten crops), per_class, confusion (rows true), commit; notes on
+        what the intervals do not say; with `columns` also slices and slice_notes.
 
     Raises:
         DataError: the split is empty, or has classes that the model does not know.
@@ -163,7 +167,10 @@ def evaluate(
         "confusion": {"classes": classes, "counts": confusion(truth, predicted, len(classes)).tolist()},
         "commit": commit(),
     }
-    if notes := people_notes(part):
+    notes = people_notes(part)
+    if protocol == "published" and getattr(model, "mixes_batch", False):
+        notes.append(TOGETHER)
+    if notes:
         report["notes"] = notes
     if about is not None:
         report["slices"] = slices(truth, predicted, about, people=people)

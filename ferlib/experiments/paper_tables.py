@@ -26,6 +26,7 @@ from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments import published
 from ferlib.experiments.prediction_logger import FINAL, SINGLE, SORTED, Batching, LoggedRun
 from ferlib.experiments.protocols import on_backbone, with_head_norm
+from ferlib.experiments.published import published_name
 from ferlib.experiments.runner import BackboneChoice, judge_runs
 from ferlib.models.base import ModelConfig
 from ferlib.models.ivsa import IVSAConfig
@@ -289,7 +290,7 @@ def paper_table(entries: Sequence[dict]) -> pd.DataFrame:
 
 def beside(paper: Mapping[str, float], data: str, metric: str) -> dict[str, object]:
     """The paper's figure for this data set, or else for RAF-DB, as a fraction of 1, and for which it is; or nothing."""
-    place = next((name for name in (data, "rafdb") if f"{name} {metric}" in paper), None)
+    place = next((name for name in (published_name(data), "rafdb") if f"{name} {metric}" in paper), None)
     return {} if place is None else {"paper": paper[f"{place} {metric}"] / 100, "paper_data": place}
 
 

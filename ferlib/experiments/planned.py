@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import RANDOM_SPLIT, FaceDataset
 from ferlib.data.label_noise import with_flipped_labels
 from ferlib.data.splits import split_at_random
 from ferlib.experiments import annotators, paper_tables, protocols, rivals
@@ -52,7 +52,7 @@ def versions(table: str, study: Study, whole: FaceDataset) -> list[FaceDataset]:
     """
     if table == "ivsa-table2":
         frame = whole.frame.assign(split=split_at_random(len(whole)))
-        mixed = FaceDataset(f"{whole.name}_random_split", whole.classes, frame, whole.pixels, whole.notes)
+        mixed = FaceDataset(f"{whole.name}{RANDOM_SPLIT}", whole.classes, frame, whole.pixels, whole.notes)
         return [subsampled(data, study.train_faces) for data in (whole, mixed)]
     data = subsampled(whole, study.train_faces)
     return [with_flipped_labels(data, fraction) for fraction in rivals.FLIPPED] if table.endswith("noise") else [data]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.evaluation.report_format import in_points
-from ferlib.experiments.published import read_rivals
+from ferlib.experiments.published import published_name, read_rivals
 from ferlib.experiments.rivals import PLAIN, methods_table
 
 NOISE = "-noise"  # ends the names of the tables with flipped labels
@@ -38,6 +38,7 @@ def noise_table(entries: Sequence[dict]) -> pd.DataFrame:
     Returns:
         The columns of `methods_table`, where `data` and `table` are those without flipped labels, and `flipped`.
     """
+    entries = _of_methods(entries)
     noisy: dict[tuple[str, str, str], list[dict]] = {}
     for entry in entries:
         if entry["table"].endswith(NOISE):
@@ -54,6 +55,11 @@ def noise_table(entries: Sequence[dict]) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame()
     return pd.concat(parts, ignore_index=True).sort_values(["backbone", "flipped"], kind="stable", ignore_index=True)
+
+
+def _of_methods(entries: Sequence[dict]) -> list[dict]:
+    """Those of the methods' tables: a results file may have others too."""
+    return [entry for entry in entries if entry["table"].removesuffix(NOISE) in ("methods", "methods-frozen")]
 
 
 def _origin(entry: dict) -> tuple[str, str, str]:
@@ -74,12 +80,12 @@ def claims_table(entries: Sequence[dict]) -> pd.DataFrame:
     """
     published = read_rivals().query("metric == 'accuracy'")
     found = []
-    for entry in (entry for entry in entries if not entry["table"].endswith(NOISE)):
+    for entry in (entry for entry in _of_methods(entries) if not entry["table"].endswith(NOISE)):
         for row in entry["rows"]:
             figures = published[published["model"] == row["paper"]]
             if figures.empty:
                 continue
-            same = figures[figures["data"] == entry["data"]]
+            same = figures[figures["data"] == published_name(entry["data"])]
             figure = (figures if same.empty else same).iloc[0]
             gain = row.get("minus_plain", {}).get("accuracy", {})
             found.append(

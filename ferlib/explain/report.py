@@ -8,7 +8,7 @@ from torch import Tensor
 from ferlib.evaluation.bootstrap import mean_estimate
 from ferlib.evaluation.report_format import Estimate
 from ferlib.explain.faithfulness import area_under, deletion_curve, insertion_curve, randomised, rank_correlations, road
-from ferlib.explain.heat_maps import heat_maps, predicted_classes
+from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
 from ferlib.models.base import FaceModel
 from ferlib.models.preprocess import Preprocess
 
@@ -60,6 +60,14 @@ def faithfulness_table(curves: Mapping[str, Mapping[str, np.ndarray]], names: np
     return table
 
 
+def _looked_at(preprocess: Preprocess) -> slice:
+    """The rows, and the columns, of maps of side `SIDE` over the whole face that the model sees."""
+    seen, side = preprocess.looked_at, preprocess.downscale_to
+    if side is None or seen == slice(None):
+        return seen
+    return slice(round(seen.start * SIDE / side), round(seen.stop * SIDE / side))
+
+
 def sanity_table(model: FaceModel, pixels: Tensor, methods: Sequence[str]) -> dict:
     """Rank correlation of a model's maps with those of its randomised copies, same faces and classes.
 
@@ -69,7 +77,7 @@ def sanity_table(model: FaceModel, pixels: Tensor, methods: Sequence[str]) -> di
         methods: see `table_methods`.
     """
     preprocess = Preprocess.of(model.config)
-    faces, targets, seen = preprocess.scale(pixels), predicted_classes(model, pixels), preprocess.looked_at
+    faces, targets, seen = preprocess.scale(pixels), predicted_classes(model, pixels), _looked_at(preprocess)
     copies = {part: randomised(model, part, faces) for part in ("classifier", "all")}
     table: dict[str, dict[str, Estimate]] = {}
     for method in methods:

@@ -77,7 +77,9 @@ class Backbone(nn.Module):
             UserError: the map is of two depths, or the stages of this architecture are no list that could be cut.
         """
         if len(self.indices) > 1:
-            raise UserError("a map of two depths is not made by the last stage alone; give two_depths=false")
+            raise UserError(
+                "a map of two depths is not made by the last stage alone; take a model of one (two_depths=false)"
+            )
         last = self.indices[-1]
         before, end = (self.net.feature_info.get("module", index).rpartition(".") for index in (last - 1, last))
         if not end[0] or end[0] != before[0]:

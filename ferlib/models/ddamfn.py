@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ferlib.errors import UserError
 from ferlib.models.backbone import Backbone
 from ferlib.models.heads import Head, HeadConfig, HeadModel
 from ferlib.utils.validation import check_range
@@ -77,7 +76,8 @@ class DualDirectionHead(Head):
 
     Args:
         channels: C of the map, and of the vector.
-        side: S, that of the map at the model's input size; a map of another size is resized to it (bilinear).
+        side: S, that of the map at the model's input size, a part of a position counted whole; a map of another size
+            is resized to it (bilinear).
         heads, squeeze: see `DDAMFNConfig`.
     """
 
@@ -88,8 +88,6 @@ class DualDirectionHead(Head):
         self.whole = depthwise(channels, (side, side))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and features.shape[0] == 1:
-            raise UserError("DDAMFN has a batch norm of its vector and needs at least two faces in training")
         x, size = features, (self.side, self.side)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)

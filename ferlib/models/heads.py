@@ -53,9 +53,11 @@ class HeadModel(BackboneModel):
         self.classifier = nn.Linear(head.width, len(config.classes))
 
     def forward_details(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.check_batch(len(features))
         return self.head(features)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, D) before the classifier."""
-        vector, _ = self.head(features)
+        vector, _ = self.forward_details(features)
         return vector if pre_logits else self.classifier(vector)

@@ -135,7 +135,7 @@ class PAttLite(AttentionModel):
         """Backbone map (B, C, h, w) -> logits (B, classes), or the vector (B, bottleneck) before the classifier.
 
         Raises:
-            ValueError: a batch of one in training mode, which batch norm cannot normalise.
+            UserError: a batch of one in training mode.
         """
         if self.training:
             self.check_batch(len(features))

@@ -14,7 +14,7 @@ def resize(x: Tensor, side: int) -> Tensor:
     """Bilinear, antialiased when it shrinks: (B, C, H, W) -> (B, C, side, side)."""
     if x.shape[-2:] == (side, side):
         return x
-    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > side)
+    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False, antialias=max(x.shape[-2:]) > side)
 
 
 class Preprocess(InputSettings):

@@ -188,6 +188,8 @@ def with_normalisation(config: ModelConfig, backbone_weights: str | Path | None)
         return config
     weights = weights_source(backbone_weights)
     noted = noted_normalisation(Path(weights)) if weights is not None and weights != "imagenet" else None
+    if noted and len(noted[0]) != config.channels:  # of another kind of network; loading the file will say so
+        noted = None
     mean, std = noted or config.own_normalisation()
     return replace(config, mean=mean, std=std)
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
+from ferlib.plots.style import INK, legend_above, styled
 
 #: One colour a protocol, and one for what the paper prints.
 PROTOCOL_COLOURS = {
@@ -33,6 +33,9 @@ TABLE_NAMES = {
     "convcut-attention": "Conv-cut, Table 2: attention and Detail Extraction",
     "convcut-layers": "Conv-cut, Table 3: layers of Detail Extraction",
     "convcut-backbone": "Conv-cut: stages of the backbone",
+    "ivsa-table1": "IVSA, Table I: accuracy on FER2013",
+    "ivsa-table2": "IVSA, Table II: accuracy on CK+",
+    "ivsa-table3": "IVSA, Table III: attention blocks",
     "ivsa-attention": "IVSA, Table III: attention blocks",
     "pattlite-attention": "PAtt-Lite: with and without its attention",
 }
@@ -59,7 +62,7 @@ def ablation_bars(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         part = own[own["protocol"] == protocol].set_index("row").reindex(rows)
         if part["value"].notna().any():
             figure.add_trace(_bars(rows, part, PROTOCOL_COLOURS[protocol], PROTOCOL_NAMES[protocol]))
-    figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", range=[0, 112], tickvals=list(range(0, 101, 20)))
+    figure.update_yaxes(title_text=f"{display_name(metric)}, %", range=[0, 112], tickvals=list(range(0, 101, 20)))
     figure.update_xaxes(tickangle=0, showgrid=False)
     first = own.iloc[0]
     runs = "1 seed" if first["seeds"] == 1 else f"{first['seeds']} seeds"

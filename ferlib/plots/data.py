@@ -12,7 +12,7 @@ from ferlib.data.imbalance import BETA
 from ferlib.images import data_url
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
-from ferlib.plots.style import INK, METRIC_NAMES, OTHER_COLOUR, WIDTH, legend_above, percent, styled
+from ferlib.plots.style import INK, OTHER_COLOUR, WIDTH, legend_above, percent, styled
 
 SCALE = [[0, "#ffffff"], [0.02, "#eaf1f6"], [0.4, "#66a9d4"], [1, "#00446b"]]  # only 0 is white
 METRIC_COLOURS = (COLOURS["neutral"], COLOURS["sadness"], COLOURS["happiness"])
@@ -107,7 +107,7 @@ def baselines(values: pd.DataFrame, title: str) -> go.Figure:
         figure.add_bar(
             x=[display_name(name) for name in values.index],
             y=values[metric] * 100,
-            name=METRIC_NAMES.get(metric, metric),
+            name=display_name(metric),
             marker_color=colour,
             text=[f"{value:.1f}" for value in values[metric] * 100],
             textposition="outside",

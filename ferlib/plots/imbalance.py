@@ -10,7 +10,7 @@ from ferlib.evaluation.metrics import METRICS
 from ferlib.names import display_name
 from ferlib.plots.data import METRIC_COLOURS
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import METRIC_NAMES, legend_above, styled
+from ferlib.plots.style import legend_above, styled
 
 
 def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
@@ -23,7 +23,7 @@ def imbalance_methods(table: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     named = table.assign(method=table["method"].map(display_name))
     panels = [
         (
-            f"<b>{display_name(place)}</b><br>{METRIC_NAMES.get(metric, metric)}",
+            f"<b>{display_name(place)}</b><br>{display_name(metric)}",
             differences(named[(named["data"] == place) & (named["metric"] == metric)], "method", "minus_none"),
         )
         for place in dict.fromkeys(table["data"])
@@ -53,7 +53,7 @@ def tau_sweep(scores: pd.DataFrame, title: str) -> go.Figure:
         figure.add_scatter(
             x=scores.index,
             y=100 * scores[metric],
-            name=METRIC_NAMES.get(metric, metric),
+            name=display_name(metric),
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker_size=7,

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from ferlib.labels import COLOURS
 from ferlib.names import display_name
 from ferlib.plots.forest import differences, forest
-from ferlib.plots.style import INK, METRIC_NAMES, legend_above, styled
+from ferlib.plots.style import INK, legend_above, styled
 
 LINES = ("sadness", "happiness", "disgust", "anger", "fear", "surprise", "contempt", "neutral")  # plain is in ink
 SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "pentagon")
@@ -36,7 +36,7 @@ def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         for (place, backbone), part in own.groupby(["data", "backbone"], sort=False)
     ]
     host = display_name(table["table"].iloc[0])
-    title = f"What methods add to plain training, {host}: {METRIC_NAMES[metric]}, 95 % intervals"
+    title = f"What methods add to plain training, {host}: {display_name(metric)}, 95 % intervals"
     figure = forest(panels, len(panels), title, left=200).update_xaxes(matches="x")
     if (own["seeds"] == 1).any():
         marker = {"size": 9, "color": INK, "symbol": "circle-open", "line_width": 2.5}
@@ -79,7 +79,7 @@ def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(title_text="training labels flipped, %", tickvals=sorted(100 * own["flipped"].unique()))
-    figure.update_yaxes(title_text=f"{METRIC_NAMES[metric]}, %", row=1, col=1)
+    figure.update_yaxes(title_text=f"{display_name(metric)}, %", row=1, col=1)
     first = own.iloc[0]
     title = f"What wrong labels cost on {display_name(first['data'])}, {display_name(first['table'])}, 95 % intervals"
     return styled(figure, title, 480, legend={"x": 1.01, "y": 1}).update_layout(margin_t=100)

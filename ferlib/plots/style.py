@@ -8,13 +8,6 @@ from ferlib.labels import COLOURS
 WIDTH = 900  # pixels
 KEPT, CUT = COLOURS["sadness"], "#d3d8de"
 INK, GRID = "#2a2f36", "#e6e9ed"
-#: How a metric is called in a figure.
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "recall_rarest": "recall of the rarest",
-}
 OTHER_COLOUR = "#5b6573"  # of a class that is not an expression
 BLUES = [[0, "#ffffff"], [0.5, "#8fb8d8"], [1, "#0b4a7a"]]  # of a confusion matrix, from none to all
 

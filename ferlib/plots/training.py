@@ -57,7 +57,7 @@ def curves(
         chance: loss and metric of guessing, a dashed line each.
         select_by, least_gain: by which `fit` kept an epoch, see `ferlib.evaluation.kept_epoch.best_epoch`.
     """
-    name = metric.replace("_", " ")
+    name = display_name(metric)
     figure = make_subplots(1, 2, subplot_titles=("loss on the training faces", f"{name} on the validation faces"))
     for i, (run, history) in enumerate(histories.items()):
         line = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 2}
@@ -195,7 +195,7 @@ def learning_curve(table: pd.DataFrame, references: Mapping[str, float], metric:
         error_y=spread | {"color": KEPT, "thickness": 1.3, "width": 5}, showlegend=False,
         text=[f"{share:.0f}" for share in value], textposition="bottom right",
     )  # fmt: skip
-    name = metric.replace("_", " ")
+    name = display_name(metric)
     figure.update_xaxes(title_text="training faces of each class (log)", type="log", tickvals=list(rows["count"]))
     figure.update_yaxes(title_text=f"{name} on the test faces (%)", range=[0, 103])
     return styled(figure, "How many faces are enough? (95 % intervals over test people and seeds)", 420)

@@ -4,8 +4,10 @@
 """
 
 import json
+import shutil
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -27,7 +29,8 @@ from ferlib.release.card import write_card
 from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
-from ferlib.utils.atomic import atomic_write, read_json, write_json
+from ferlib.training.checkpoint import recorded_data
+from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
@@ -70,8 +73,7 @@ def fit_calibration(
     """
     model, part = load_model(folder), dataset.split("validation")
     to_device(model, choose_device(device))
-    if not len(part):
-        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    _require_unseen(folder, dataset)
     labels, probabilities = part.labels().numpy(), predict_dataset(model, part, classes=dataset.classes)
     plain = temperature_scaled(probabilities, 1 / model.config.temperature)
     temperature = fit_temperature(labels, plain)
@@ -100,24 +102,33 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
 
     Reports and card of a folder made by `ferlib release` lose the calibration error, if the temperature is another now,
     and the figures of the prediction sets. The others do not depend on either. `ferlib release` measures all again.
+    The folder is changed as a whole or not at all.
 
     Arguments, result and errors as of `fit_calibration`.
     """
-    found = fit_calibration(folder, dataset, device)
-    if (folder / "training.json").is_file() and (folder / "report.json").is_file():
-        temperature = read_json(folder / "config.json")["temperature"]
-        for name in ("report", "report_clean"):
-            _take_back_calibration_error(folder / f"{name}.json", temperature)
-        write_card(folder)
+    folder = folder.resolve()
+    _require_unseen(folder, dataset)
+    with TemporaryDirectory(dir=folder.parent, prefix=".calibrate-") as place:
+        copy = shutil.copytree(folder, Path(place) / folder.name)
+        found = fit_calibration(copy, dataset, device)
+        if (copy / "training.json").is_file() and (copy / "report.json").is_file():
+            temperature = read_json(copy / "config.json")["temperature"]
+            for name in ("report", "report_clean"):
+                _take_back_calibration_error(copy / f"{name}.json", temperature)
+            write_card(copy)
+        replace_folder(copy, folder, Path(place) / f"{folder.name}.old")
     return found
 
 
 def _take_back_calibration_error(report: Path, temperature: float) -> None:
     """Give a report this temperature, without the calibration error if that was measured with another."""
     content = read_json(report)
-    if content["model"].get("temperature") != temperature:
+    before = content["model"].get("temperature", 1)
+    if before != temperature:
         content["model"]["temperature"] = temperature
-        content["metrics"].pop("ece", None)
+        error = content["metrics"].pop("ece", None)
+        if error and before == 1:
+            content["metrics"].setdefault("ece_uncalibrated", error)
         write_json(report, content)
 
 
@@ -128,11 +139,27 @@ def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.devic
     """
     check_trained_on(folder, dataset)
     classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
-    if not len(validation):
-        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    _require_unseen(folder, dataset)
     write_prediction_sets(folder, validation, probabilities_of(folder, validation, device), classes)
     write_test_figures(folder, test, probabilities_of(folder, test, device))
     write_card(folder)
+
+
+def _require_unseen(folder: Path, dataset: FaceDataset) -> None:
+    """Assert that there are validation faces, on which the model was not trained: the published protocol leaves none.
+
+    Raises:
+        DataError: there are none, or they were among the training faces.
+    """
+    if not len(dataset.split("validation")):
+        raise DataError(f"{dataset.name} has no validation faces to calibrate on")
+    own = recorded_data(folder) or {}
+    faces = own.get("faces", {}) if own.get("name") == dataset.name else {}
+    if faces and not faces.get("validation") and faces["train"] > len(dataset.split("train")):
+        raise DataError(
+            f"the model was trained on all faces of {dataset.name} but the test split's, as published: none are left "
+            "to calibrate on"
+        )
 
 
 def probabilities_of(folder: Path, part: FaceDataset, device: str | torch.device) -> np.ndarray:

@@ -12,8 +12,9 @@ from typing import Any
 
 import timm
 
+from ferlib.data.registry import RELABELLED
 from ferlib.errors import UserError
-from ferlib.evaluation.report_format import ClassScores, Estimate, in_percent, read_report
+from ferlib.evaluation.report_format import ClassScores, Estimate, Report, in_percent, read_report
 from ferlib.models.backbone import BackboneModelConfig, parameter_count
 from ferlib.models.base import FaceModel
 from ferlib.models.registry import MODELS, load_model
@@ -38,14 +39,14 @@ pipeline_tag: image-classification
 ## Test figures
 
 {faces:,} faces, each classified alone; {clean_faces:,} without those that stand twice in the data, conflict with one
-another or are blank. 95 % intervals (bootstrap; of the recall Wilson's). Code: {commit}.
+another or are blank. 95 % intervals (bootstrap, people drawn whole where they are known; of the recall Wilson's where
+they are not). Code: {commit}.
 
 | metric | all | duplicates removed |
 |---|---|---|
 {metrics}
 
-Probabilities are softmax(logits / {temperature}); that temperature was fitted on the validation split{of_data}
-(`python -m ferlib calibrate`). The last row is the expected calibration error without it.
+{temperature}
 
 | class | faces | precision | F1 | recall | recall, duplicates removed |
 |---|---|---|---|---|---|
@@ -53,7 +54,7 @@ Probabilities are softmax(logits / {temperature}); that temperature was fitted o
 {sets}
 ## How it was trained
 {command}
-Epoch {best_epoch} of {epochs} had the best {selected_by} on the {selected_on} split ({selected:.4f}) and was kept.
+Epoch {best_epoch} of {epochs} had the best {selected_by}{selected_on} ({selected:.4f}) and was kept.
 Seed {seed}, PyTorch {torch}. The whole recipe:
 
 ```json
@@ -114,7 +115,7 @@ def card(folder: Path) -> str:
     training = json.loads((folder / "training.json").read_text())
     report, clean = (read_report(folder / f"{name}.json") for name in ("report", "report_clean"))
     licence, about, data = training["licence"], training["about"], report["data"]
-    architecture = MODELS[model.config.architecture].about
+    architecture, pictures = MODELS[model.config.architecture].about, RELABELLED.get(data, (data,))[0]
     return CARD.format(
         licence_field=f"license: {licence.lower()}\n" if licence else "",
         name=folder.name,
@@ -126,7 +127,7 @@ def card(folder: Path) -> str:
         classes=f"{len(model.config.classes)} classes: {', '.join(model.config.classes)}",
         about=f"\n\n{about}" if about else "",
         trained=_trained(training, data),
-        rights=RIGHTS.get(data, ""),
+        rights=RIGHTS.get(pictures, ""),
         origin=_origin(model, training),
         licence=f"The weights here are released under {licence}."
         if licence
@@ -134,8 +135,7 @@ def card(folder: Path) -> str:
         faces=report["faces"],
         clean_faces=clean["faces"],
         commit=report["commit"],
-        temperature=model.config.temperature,
-        of_data=_of_other_data(folder, data),
+        temperature=_temperature(folder, model.config.temperature, report),
         metrics="\n".join(
             f"| {display_name(key)} | {_with_interval(metric)} | {_with_interval(clean['metrics'][key])} |"
             for key, metric in report["metrics"].items()
@@ -146,13 +146,13 @@ def card(folder: Path) -> str:
         best_epoch=training["best_epoch"],
         epochs=training["epochs"],
         selected_by=display_name(training["selected"]["by"]),
-        selected_on=training["selected"]["split"],
+        selected_on=f" on the {split} split" if (split := training["selected"]["split"]) else "",
         selected=training["selected"]["value"],
         seed=training["recipe"]["seed"],
         torch=training["torch"],
         recipe=json.dumps(training["recipe"], indent=2),
         confusions="; ".join(_confusions(**report["confusion"])),
-        limits=LIMITS.get(data, NOT_RECORDED),
+        limits=LIMITS.get(pictures, NOT_RECORDED),
     )
 
 
@@ -175,6 +175,20 @@ def check_licence(licence: str) -> None:
 def _calibration(folder: Path) -> dict[str, Any]:
     """The content of a folder's conformal.json; nothing where it has none."""
     return json.loads((folder / FILE).read_text()) if (folder / FILE).is_file() else {}
+
+
+def _temperature(folder: Path, temperature: float, report: Report) -> str:
+    """Sentences on a model's temperature, and on the last row of the figures where that is without it."""
+    if temperature == 1:
+        return "Probabilities are softmax(logits): no temperature was fitted."
+    split = f"the validation split{_of_other_data(folder, report['data'])}"
+    words = (
+        f"Probabilities are softmax(logits / {temperature}); that temperature was fitted on {split}\n"
+        "(`python -m ferlib calibrate`)."
+    )
+    if "ece_uncalibrated" in report["metrics"]:
+        words += " The last row is the expected calibration error without it."
+    return words
 
 
 def _of_other_data(folder: Path, data: str) -> str:
@@ -213,7 +227,12 @@ def _trained(training: dict, data: str) -> str:
         channels, height, width = recorded["pixels"]
         size = f"{height} px" if height == width else f"{height} x {width} px"
         faces = f"the {recorded['faces']['train']:,} training faces ({size}, {'grey' if channels == 1 else 'colour'})"
-    if training["selected"]["split"] == "test":
+    if training["selected"]["split"] is None:
+        chosen = (
+            f"the epoch chosen by {display_name(training['selected']['by'])}, which the run observed beside its "
+            "validation figures: **the test figures here may be too high**"
+        )
+    elif training["selected"]["split"] == "test":
         chosen = "**the epoch chosen on its test split, so the test figures here are too high**"
     else:
         chosen = "the epoch chosen on its validation split, measured on its test split"

@@ -38,7 +38,7 @@ def write_prediction_sets(folder: Path, part: FaceDataset, probabilities: np.nda
         classes: the model's K classes.
     """
     labels, votes = truths(part, classes)
-    rule, table = choose_rule(probabilities, labels)
+    rule, table = choose_rule(probabilities, labels, people_in(part))
     weights = {"label": label_weights(labels, len(classes))} | ({} if votes is None else {"votes": votes})
     thresholds = {
         truth: as_stored({level: calibrated(rule, probabilities, one, level, classes) for level in COVERAGES})

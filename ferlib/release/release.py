@@ -36,7 +36,7 @@ from ferlib.release.calibration import check_trained_on, fit_calibration, in_che
 from ferlib.release.card import check_licence, write_card
 from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_test_figures
-from ferlib.training.checkpoint import selected_on
+from ferlib.training.checkpoint import choosing_split, selected_on
 from ferlib.training.methods import create_method
 from ferlib.training.methods.logit_shift import output_layer
 from ferlib.utils.atomic import read_json, replace_folder, write_json
@@ -81,7 +81,7 @@ def adopt_run(run: Path, folder: Path) -> None:
         "best_epoch": int(best["epoch"]) + 1,
         "epochs": metrics["epochs"],
         "selected": {
-            "split": "test" if metrics["protocol"] == "published" else "validation",
+            "split": choosing_split(metrics),
             "by": metrics["select_by"],
             "value": round(float(best[metrics["select_by"]]), 6),
         },

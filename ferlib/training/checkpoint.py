@@ -33,7 +33,7 @@ from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
-from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json
+from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json, write_through
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
@@ -158,6 +158,7 @@ class RunFolder:
         """
         partial = self.path / f"best.{os.getpid()}.partial"
         model.save_pretrained(str(partial))
+        write_through(partial)
         partial.rename(self.path / f"best.epoch_{epoch}")
 
     def _settle_best(self, epochs: int) -> None:
@@ -202,6 +203,7 @@ class RunFolder:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
         with atomic_write(self.last) as partial:
             save_tensors(tensors, partial, metadata={"epoch": str(epoch), "history": json.dumps(history)})
+            write_through(partial)
         self._settle_best(epoch)
         self._write_history(pd.DataFrame(history))
 
@@ -263,20 +265,35 @@ def selected_on(folder: str | Path, data: str) -> str | None:
     or a folder, of whose splits nothing is known.
     """
     folder = Path(folder)
+    own = recorded_data(folder)
     if (record := folder / "training.json").is_file():
-        training = read_json(record)
-        own, split = training["data"], training["selected"]["split"]
+        split = read_json(record)["selected"]["split"]
     elif (record := folder.parent / "metrics.json").is_file():
-        own = json.loads((folder.parent / "environment.json").read_text())[-1].get("data")
-        figures = read_json(record)
-        if figures["select_by"] not in METRICS:  # something that was observed, of the test split perhaps
-            return None
-        split = "test" if figures["protocol"] == "published" else "validation"
+        split = choosing_split(read_json(record))
     else:
         return None
     if own and own["name"] == "folder":  # anybody's
         return None
     return split if own is None or own["name"] == data or {own["name"], data} <= SAME_SPLITS else None
+
+
+def recorded_data(folder: Path) -> dict[str, Any] | None:
+    """What is recorded of the data that a model was trained on, as `described` said it: of a run's best/, or released.
+
+    None where nothing is.
+    """
+    if (record := folder / "training.json").is_file():
+        return read_json(record)["data"]
+    if (record := folder.parent / "environment.json").is_file():
+        return json.loads(record.read_text())[-1].get("data")
+    return None
+
+
+def choosing_split(figures: Mapping[str, Any]) -> str | None:
+    """The split that chose a run's epoch, by its metrics.json; None where something observed did, of test perhaps."""
+    if figures["select_by"] not in METRICS:
+        return None
+    return "test" if figures["protocol"] == "published" else "validation"
 
 
 def environment() -> dict:

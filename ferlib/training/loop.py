@@ -123,7 +123,8 @@ class _Run:
         network: the model as steps go through it, as Accelerate prepared it.
         step_network: the network, or the same compiled.
         method: what a step minimises.
-        targets: of the training faces, on the device.
+        targets: of the training faces, on the device; with the teacher's answers in them, if there is one.
+        truth: the classes that the data gives these faces, on the device.
         history: a row an epoch that has ended.
     """
 
@@ -136,6 +137,7 @@ class _Run:
     optimizer: Optimizer
     recipe: Recipe
     targets: Tensor
+    truth: Tensor
     train_source: PixelSource | FeatureSource
     judged_source: PixelSource | FeatureSource
     accelerator: Accelerator
@@ -174,6 +176,7 @@ class _Run:
         if recipe.teacher:
             began["teachers"] = teachers_record(recipe.teacher)
         folder.check(recipe, model, method, resume, began)
+        truth = targets.argmax(dim=1) if targets.ndim == 2 else targets
         if recipe.teacher:
             targets = distillation_targets(targets, train, recipe.teacher, recipe.teacher_fraction)
 
@@ -209,6 +212,7 @@ class _Run:
             optimizer=optimizer,
             recipe=recipe,
             targets=targets.to(device),
+            truth=truth.to(device),
             train_source=train_source,
             judged_source=judged_source,
             accelerator=accelerator,
@@ -262,7 +266,7 @@ class _Run:
             if self.ema_model:
                 self.ema_model.update(self.model, epoch * steps + step)
             loss_sum += loss.detach()
-            hits += (logits.detach().argmax(dim=1) == self._truth(rows)).sum()
+            hits += (logits.detach().argmax(dim=1) == self.truth[rows]).sum()
         if accelerator.num_processes > 1:
             share_rows(self.method, order, faces, accelerator)
         train_loss = float(accelerator.reduce(loss_sum, "mean")) / steps  # waits for the device
@@ -336,10 +340,6 @@ class _Run:
     def _autocast(self) -> torch.autocast:
         device = self.accelerator.device
         return torch.autocast(device.type, torch.bfloat16, enabled=precision_of(self.recipe, device) == "bfloat16")
-
-    def _truth(self, rows: Tensor) -> Tensor:
-        targets = self.targets[rows]
-        return targets.argmax(dim=1) if targets.ndim == 2 else targets
 
 
 def _training_and_judged(data: FaceDataset, model: FaceModel, recipe: Recipe) -> tuple[FaceDataset, FaceDataset]:

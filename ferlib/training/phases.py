@@ -8,8 +8,9 @@ Every phase is a run of `fit` in a folder of its own, and what it starts from st
 can be killed at any moment and resumed like any run.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -45,15 +46,35 @@ def phases(name: str, settings: Mapping[str, Any] | None = None) -> list[Recipe]
         if following in chain:
             raise UserError(f"the recipe {following} would come after itself")
         if following in RECIPES:
-            recipe = RECIPES[following]
+            recipe, before = RECIPES[following], RECIPES[following].after
         elif Path(following).suffix == ".json":
-            recipe = read_recipe(Path(following))
+            recipe = replace(read_recipe(Path(following)), first_epoch=0)  # `fit_phases` sets it anew
+            before = _recorded_before(Path(following)) or recipe.after
         else:
             raise UserError(f"unknown recipe {following!r}, expected one of {', '.join(RECIPES)}, or a recipe.json")
-        chain[following] = recipe.override(changes)
-        following = chain[following].after
-        changes.pop("after", None)  # it is of the last one
-    return [*chain.values()][::-1]
+        chain[following] = recipe.override(_for_phase(recipe, changes, next(iter(chain.values()), None)))
+        following = changes.pop("after", before)  # it is of the last one
+    found = [*chain.values()][::-1]
+    if len({recipe.protocol for recipe in found}) > 1:
+        raise UserError("the phases of a training choose their epochs by one protocol")
+    return found
+
+
+def _recorded_before(file: Path) -> str | None:
+    """The recipe of the phase before, where the file is that of a run which recorded one: a name may mean another."""
+    run, number = file.parent, len(list(file.parent.glob("phase*/recipe.json")))
+    if phase := re.fullmatch(r"phase(\d+)", run.name):
+        run, number = run.parent, int(phase[1]) - 1
+    before = run / f"phase{number}" / "recipe.json"
+    return str(before) if file.name == "recipe.json" and before.is_file() else None
+
+
+def _for_phase(recipe: Recipe, changes: Mapping[str, Any], last: Recipe | None) -> dict[str, Any]:
+    """The changes that a phase takes: settings of the last one's method are not for a phase with another method."""
+    if last is None or "method" in changes or recipe.method == last.method:
+        return dict(changes)
+    own, others = ({f.name for f in fields(METHODS[one.method].Settings)} for one in (recipe, last))
+    return {name: value for name, value in changes.items() if name not in others - own}
 
 
 def fit_phases(

@@ -6,7 +6,8 @@ With g the gradient of the step's loss at the weights w, the gradient that the o
 
 and the step is taken from w. Both passes see the same faces, the same draws of dropout, and the same buffers: running
 statistics of batch norm and the state of a method (labels it has changed, say) change once a step, by the pass at w.
-Loss and logits are those at w. A step takes twice the time.
+Loss and logits are those at w. A step takes twice the time. On accelerators other than CUDA's the draws of dropout are
+not repeated.
 """
 
 from collections.abc import Callable, Iterable

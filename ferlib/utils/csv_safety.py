@@ -25,6 +25,11 @@ def harmless(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) and cell != "-" else cell
 
 
+def as_written(cell: object) -> object:
+    """The cell that `harmless` made this one of, for a table that is read again."""
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and harmless(cell[1:]) == cell else cell
+
+
 class SafeWriter:
     """`csv.writer` whose cells are `harmless`."""
 

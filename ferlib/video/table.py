@@ -75,10 +75,11 @@ class VideoTable:
         return done
 
     def end(self) -> np.ndarray:
-        """After the last frame, which lasts as long as the one before it, or if it is alone, as it says: its rows."""
+        """After the last frame, which lasts as long as the one before it, but not longer than it says; its rows."""
         if self._time is None:
             return self._pending
-        done = self._finish(self._passed if self.seconds else self._lasts)
+        passed = self._passed if self.seconds else self._lasts
+        done = self._finish(min(passed, self._lasts) if self._lasts else passed)
         self._time = None
         return done
 

@@ -1,5 +1,6 @@
 """From photos to labelled faces: a drawn booth and photos in the public domain, through the real detector and model."""
 
+import csv
 import os
 
 import numpy as np
@@ -202,8 +203,8 @@ def test_photos_that_cannot_be_used(tmp_path, portrait):
         propose_labels(tmp_path / "photos", tmp_path / "photos")
     with pytest.raises(DataError, match="a folder of their own"):  # `--out .`
         propose_labels(tmp_path / "photos", tmp_path)
-    (tmp_path / "photos" / "a").mkdir()
-    for name in ("a--b.png", "a/b.png"):
+    (tmp_path / "photos" / "a" / "b").mkdir(parents=True)
+    for name in ("a/b--c.png", "a/b/c.png"):
         Image.fromarray(portrait[::8, ::8]).save(tmp_path / "photos" / name)
     with pytest.raises(DataError, match="faces of the same name"):
         propose_labels(tmp_path / "photos", tmp_path / "out")
@@ -237,6 +238,37 @@ def test_links_odd_names_and_files_without_a_suffix(tmp_path, portrait):
     assert set(os.listdir(tmp_path / "elsewhere")) == set(found)
     assert tree_labels(out).to_dict() == dict.fromkeys(found, "tired")
     assert set(load_dataset("folder", out).frame["file"]) == {f"tired/{file}" for file in found}
+
+
+def test_no_cell_of_the_tables_is_a_formula(tmp_path, portrait):
+    """Names of photos may come from strangers, and people open the table in a spreadsheet."""
+    photos, out = tmp_path / "photos", tmp_path / "faces"
+    photos.mkdir()
+    name = '=HYPERLINK("http:evil",1).png'
+    Image.fromarray(portrait).save(photos / name)
+    (photos / "@nobody.jpg").write_text("not a picture")
+    said = LabelFile(out, "ann")
+    for _ in range(2):  # the second time the table is read and written again
+        table = propose_labels(photos, out)
+        assert table["photo"].tolist() == [name, "@nobody.jpg"] and table["file"][0] == f"{name}-1.png"
+        assert table["face"].dtype == "Int64" and table["face"][0] == 1
+    said.add(table["file"][0], "joy")
+    assert said.read().to_dict() == {f"{name}-1.png": "happiness"}
+    for path in (out / PROPOSALS, said.path):
+        with path.open(newline="") as file:
+            assert not [cell for row in csv.reader(file) for cell in row if cell.startswith(("=", "@"))]
+
+
+def test_marks_in_names_make_no_person_and_join_none(tmp_path, portrait):
+    photos = tmp_path / "photos"
+    for name in ("anna--x/1.png", "anna--y/1.png", "holiday--2.png", "holiday-2.png", "ben/a--b.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(portrait).save(photos / name)
+    table = propose_labels(photos, tmp_path / "faces").set_index("photo")
+    persons = table["person"].to_dict()
+    assert persons["holiday--2.png"] == persons["holiday-2.png"] == "" and persons["ben/a--b.png"] == "ben"
+    assert persons["anna--x/1.png"].startswith("anna-x-") and persons["anna--y/1.png"].startswith("anna-y-")
+    assert table["file"].is_unique
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "..", ".git", "train", "Test", "c:d"])

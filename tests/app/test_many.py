@@ -11,7 +11,7 @@ from people import face, result_of
 from ferlib.app.films import Film
 from ferlib.app.service import CLOSED, FULL, WATCHING, Busy, NoAnswer
 from ferlib.app.tabs import many
-from ferlib.app.tabs.many import ManyTab, Work
+from ferlib.app.tabs.many import ManyTab, Turns, Work
 from ferlib.app.uploads import Uploads
 from ferlib.results import ImagePrediction
 
@@ -110,14 +110,24 @@ def test_the_outcome_counts_what_was_seen_and_what_could_not_be(given, said):
 
 
 def test_files_that_wait_for_their_turn_are_not_deleted_for_their_age(tmp_path, monkeypatch):
-    monkeypatch.setattr(many, "KEPT", -1)
+    monkeypatch.setattr(many, "KEPT", 0.01)
     paths = [tmp_path / f"{number}.jpg" for number in range(3)]
     for path in paths:
         path.write_bytes(b"sent")
     came = [path.stat().st_ctime_ns for path in paths]
-    turns = ManyTab(None, Uploads(tmp_path)).in_turn([{"path": str(path)} for path in paths])
-    next(turns)
     time.sleep(0.02)
-    assert next(turns) == {"path": str(paths[1])}
-    assert [path.stat().st_ctime_ns > before for path, before in zip(paths, came, strict=True)][1:] == [True, True]
-    assert len(list(turns)) == 1
+    turns = Turns(Uploads(tmp_path), [{"path": str(path)} for path in paths])
+    files = iter(turns)
+
+    def younger() -> list[bool]:
+        nonlocal came
+        before, came = came, [path.stat().st_ctime_ns for path in paths]
+        return [now > one for now, one in zip(came, before, strict=True)]
+
+    next(files)
+    assert younger() == [True] * 3  # they may have lain there for long before the first one's turn
+    time.sleep(0.02)
+    assert next(files) == {"path": str(paths[1])} and younger() == [False, True, True]
+    time.sleep(0.02)
+    turns.keep()  # the second takes long
+    assert younger() == [False, True, True] and list(files) == [{"path": str(paths[2])}]

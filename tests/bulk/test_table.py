@@ -271,6 +271,61 @@ def test_a_wrong_setting_leaves_nothing_behind(photos, tmp_path, setting):
     assert begin(Job(str(tmp_path / "t"), 5, "convcut_ferplus"), [str(photos)]).photos == GOOD + 5
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"model": "nonsense"}, "nonsense"),
+        ({"coverage": 0.5}, "coverage"),
+        ({"device": "nonsense"}, "nonsense"),
+        ({"coverage": 0.9, "truth": "nonsense"}, "truth"),
+    ],
+)
+def test_what_the_model_refuses_is_told_before_photos_are_listed(photos, tmp_path, setting, said):
+    with pytest.raises((UserError, OSError), match=said):
+        predict_table(photos, tmp_path / "t", workers=1, **setting)
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("mount_point_stays", [True, False])
+def test_photos_of_a_share_that_is_away_have_their_rows_when_it_is_back(tmp_path, portrait, capsys, mount_point_stays):
+    """Those of shard 1 are on it; of shard 0 one photo alone is gone for good, and has a row that says so."""
+    here, share = tmp_path / "here", tmp_path / "share"
+    for folder in (here, share):
+        folder.mkdir()
+        for name in ("a.png", "b.png"):
+            Image.fromarray(portrait[::4, ::4]).save(folder / name)
+    out = tmp_path / "table"
+    command = ["predict", "--recursive", str(here), str(share), "--out", str(out), "--shard-size", "2"]
+    command += ["--workers", "1"]
+    begin(Job(str(out), 2, "convcut_ferplus"), [str(here), str(share)])
+    (here / "b.png").unlink()
+    share.rename(tmp_path / "disconnected")
+    if mount_point_stays:
+        share.mkdir()
+    listed = open_store(str(out))
+    job = Job(str(out), 2, "convcut_ferplus", digest=json.loads((out / "_manifest.json").read_text())["digest"])
+    assert list(do_locally(job, [0, 1], 1)) == [Counts(2, 1, 1), Counts(away=2)]
+    assert "part-000000.parquet" in listed.names() and "part-000001.parquet" not in listed.names()
+    if mount_point_stays:
+        share.rmdir()
+    (tmp_path / "disconnected").rename(share)
+    Image.fromarray(portrait[::4, ::4]).save(here / "b.png")  # the list is of the same names as before
+    assert main(command) == 0
+    assert "4 photos, 2 of them before\nin this run 2 faces, 0 photos without one" in capsys.readouterr().out
+    assert ["There is no file" in (row["error"] or "") for row in rows_of(out)] == [False, True, False, False]
+
+
+def test_a_table_whose_photos_are_away_says_so(tmp_path, portrait, capsys):
+    Image.fromarray(portrait[::4, ::4]).save(tmp_path / "a.png")
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{tmp_path}/share/a.png\n{tmp_path}/share/b.png\n{tmp_path}/a.png\n")
+    command = ["predict", "--recursive", str(listed), "--out", str(tmp_path / "out"), "--shard-size", "2"]
+    for _ in range(2):
+        assert main([*command, "--workers", "1"]) == 1
+        assert "2 photos and the folders they were in are not there; is a disk or a share" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "out").glob("part-*")] == ["part-000001.parquet"]
+
+
 def test_a_file_is_no_folder_for_a_table(photos, tmp_path):
     (tmp_path / "t").write_text("mine")
     with pytest.raises(UserError, match="t is a file; a table needs a folder"):

@@ -39,4 +39,6 @@ def test_an_impossible_fraction_is_refused(synthetic_faces, fraction):
 def test_the_name_of_flipped_data_says_how_many(synthetic_faces, fraction):
     name = with_flipped_labels(synthetic_faces, fraction).name
     assert flipped_fraction(name) == (synthetic_faces.name, pytest.approx(fraction))
+    other = with_flipped_labels(synthetic_faces, fraction, seed=3).name
+    assert other != name and flipped_fraction(other) == flipped_fraction(name)
     assert flipped_fraction("ferplus_most_votes") == ("ferplus_most_votes", 0.0)

@@ -246,6 +246,18 @@ def test_a_turned_group_is_turned_as_a_whole(portrait, astronaut):
     assert [face.turn for face in found] == [180] * 12
 
 
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_small_faces_of_a_photo_that_lies_on_its_side_are_found_too(portrait, astronaut, quarters):
+    """Too small to be seen at the long side at which large photos are searched first."""
+    people = [resized(portrait[:512], 66), resized(astronaut[:256, 100:356], 66)]
+    photo = np.full((1400, 2000, 3), 150, np.uint8)
+    for place in range(12):
+        y, x = 100 + place // 4 * 420, 100 + place % 4 * 470
+        photo[y : y + 66, x : x + 66] = people[place % 2]
+    lying = detect_faces(np.ascontiguousarray(np.rot90(photo, quarters)), min_face=20)
+    assert [face.turn for face in lying] == [90 * (4 - quarters)] * 12
+
+
 def test_an_upright_photo_is_not_searched_in_other_turns(portrait, monkeypatch):
     monkeypatch.setattr(faces, "_in_best_turn", lambda *_: pytest.fail("the upright face was sure"))
     assert len(detect_faces(portrait)) == 1

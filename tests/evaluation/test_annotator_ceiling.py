@@ -10,6 +10,7 @@ from ferlib.data.dataset import DataError
 from ferlib.data.fer2013 import VOTE_COLUMNS, majority, read_votes
 from ferlib.data.registry import dataset_folder
 from ferlib.evaluation.annotator_ceiling import annotator_ceiling, one_against_the_rest
+from ferlib.evaluation.wilson import wilson
 from ferlib.labels import FERPLUS
 
 
@@ -48,11 +49,12 @@ def test_a_class_that_a_resample_lacks_does_not_change_what_is_measured():
     votes[:39, 0], votes[39, [0, 7]] = 10, (4, 6)
     found = annotator_ceiling(votes)
     assert set(found["per_class"]) == {"neutral", "contempt"}
-    assert (
-        found["balanced_agreement"]["low"]
-        == found["balanced_agreement"]["high"]
-        == found["balanced_agreement"]["value"]
-    )
+    assert found["balanced_agreement"]["value"] == pytest.approx(0.8)
+    contempt, neutral = found["per_class"]["contempt"], found["per_class"]["neutral"]
+    assert (contempt["low"], contempt["high"]) == pytest.approx(wilson(1, 1)) and contempt["value"] == 0.6
+    assert (neutral["low"], neutral["high"]) == pytest.approx(wilson(39, 39)) and neutral["value"] == 1
+    for end in ("low", "high"):
+        assert found["balanced_agreement"][end] == pytest.approx((contempt[end] + neutral[end]) / 2)
     with pytest.raises(DataError, match="no face has nine annotators"):
         annotator_ceiling(votes[:0])
 

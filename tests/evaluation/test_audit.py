@@ -363,7 +363,14 @@ def test_honest_evaluation_of_a_mixing_model_is_one_face_at_a_time(faces):
     assert honest["metrics"]["accuracy"]["value"] == by_hand["single"]
     assert published["metrics"]["accuracy"]["value"] == by_hand["sorted"]
     assert published["metrics"] != honest["metrics"]
+    assert "notes" not in honest and "answered together" in published["notes"][0]
     assert "every face alone" in honest["protocol"] and "class by class" in published["protocol"]
     assert honest["faces"] == len(test)
     with pytest.raises(ValueError, match="protocol must be one of"):
         evaluate(model, faces, protocol="mine")
+
+
+@pytest.mark.parametrize("sizes", [(), (1,)])
+def test_an_audit_without_company_is_none(faces, sizes):
+    with pytest.raises(UserError, match="batches of two faces or more"):
+        audit(telling("convcut", faces), faces, batch_sizes=sizes)

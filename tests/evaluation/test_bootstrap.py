@@ -235,3 +235,36 @@ def test_how_often_the_interval_holds_the_true_calibration_error(error, least, m
 )
 def test_verdicts(low, high, said):
     assert verdict({"value": 0.0, "low": low, "high": high}) == said
+
+
+def test_intervals_over_few_people_are_not_narrower_than_over_faces():
+    """Two pupils with 35 and 36 of 50 right: drawing them again says 70 to 72 %, and knows of two people only."""
+    people, labels = np.repeat([0, 1], 50), np.arange(100) % 2
+    predicted = np.where(np.arange(100) % 50 < np.where(people == 0, 35, 36), labels, 1 - labels)
+    probabilities = np.where(np.eye(2)[predicted] > 0, 0.9, 0.1)
+    alone, whole = (summary_with_intervals(labels, probabilities, who) for who in (None, people))
+    for metric in alone:
+        assert whole[metric]["low"] <= alone[metric]["low"] and whole[metric]["high"] >= alone[metric]["high"], metric
+    assert whole["accuracy"]["high"] - whole["accuracy"]["low"] > 0.15
+
+
+def test_an_interval_holds_its_value_where_one_class_is_named_for_all():
+    """Six pupils with seven expressions of three photos each, who are all answered alike."""
+    labels, people = np.tile(np.repeat(np.arange(7), 3), 6), np.repeat(np.arange(6), 21)
+    probabilities = np.tile([0.4, *[0.1] * 6], (len(labels), 1))
+    for who in (None, people):
+        for metric, found in summary_with_intervals(labels, probabilities, who).items():
+            assert found["low"] <= found["value"] <= found["high"] and found["low"] < found["high"], (metric, who)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 5])
+def test_how_often_intervals_over_few_people_hold_the_true_accuracy(number):
+    """People who are all alike to the model, 30 faces each, of which 80 % are right."""
+    rng, held = np.random.default_rng(number), 0
+    labels, people = np.tile(np.arange(2), 15 * number), np.repeat(np.arange(number), 30)
+    for _ in range(200):
+        predicted = np.where(rng.random(len(labels)) < 0.8, labels, 1 - labels)
+        low, high = bootstrap_intervals(labels, predicted, 2, resamples=400, people=people)["accuracy"]
+        held += low <= 0.8 <= high
+    assert held >= 180

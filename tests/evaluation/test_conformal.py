@@ -15,6 +15,7 @@ from ferlib.evaluation.conformal import (
     limits_of,
     measure_sets,
 )
+from ferlib.evaluation.wilson import wilson
 from ferlib.runtime.prediction_sets import ConformalScore, PredictionSets
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger")
@@ -154,6 +155,40 @@ def test_a_class_of_a_dozen_faces_does_not_choose_the_rule():
     assert np.isfinite(limits_of(rule, probabilities, weights, 0.95)).all()
     chosen = next(row for row in table if row["chosen"])
     assert rule.by == "class, rare ones together" and chosen["worst_class"] < 0.7 and not chosen["classes_short"]
+
+
+def test_the_promise_is_tried_on_people_who_were_not_calibrated_on():
+    """Twelve people of 50 faces, some of whom are hard for the model: folds of faces have seen them all."""
+    rng, people = np.random.default_rng(0), np.repeat(np.arange(12), 50)
+    labels = rng.integers(5, size=600)
+    hard = rng.choice([0.5, 4.0], 12)[people]
+    logits = rng.normal(size=(600, 5)) + hard[:, None] * np.eye(5)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    rule = SetRule(ConformalScore(0.0), "whole")
+    apart = cross_validated(rule, probabilities, labels, 0.9, people)
+    limits = []
+    for place in range(3):  # the folds of the first repeats, by hand
+        rng = np.random.default_rng(0)
+        for _ in range(place + 1):
+            fold = rng.permutation(12) % 10
+        for number in range(10):
+            held = np.isin(people, np.flatnonzero(fold == number))
+            sets = calibrated(rule, probabilities[~held], label_weights(labels[~held], 5), 0.9, CLASSES)
+            limits.append(sets(probabilities[held])[np.arange(held.sum()), labels[held]])
+    assert apart["coverage"] == pytest.approx(np.concatenate(limits).mean())
+    assert apart["coverage"] != cross_validated(rule, probabilities, labels, 0.9)["coverage"]
+    rule, table = choose_rule(probabilities, labels, people)
+    assert next(row for row in table if row["chosen"])["coverage"] == pytest.approx(
+        cross_validated(rule, probabilities, labels, 0.9, people)["coverage"]
+    )
+
+
+def test_sets_that_all_hold_are_no_certainty():
+    sets, labels = np.eye(2, dtype=bool)[[0] * 7 + [1] * 13], np.array([0] * 7 + [1] * 13)
+    found = measure_sets(sets, labels, ("a", "b"), resample(np.ones(20), lambda drawn: drawn))
+    for name in ("coverage", "single", "single_accuracy", "named", "named_coverage"):
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx(wilson(20, 20)), name
+    assert found["mean_size"] == {"value": 1, "low": 1, "high": 1}
 
 
 def test_figures_by_hand():

@@ -87,6 +87,9 @@ def test_the_papers_figure_is_for_the_same_data_or_else_for_rafdb():
         "paper_data": "rafdb",
     }
     assert paper_tables.beside(paper, "ferplus", "macro_f1") == {}
+    for variant in ("ferplus_most_votes", "ferplus_random_split", "ferplus_20_percent_flipped"):
+        assert paper_tables.beside(paper, variant, "accuracy")["paper_data"] == "ferplus"
+    assert paper_tables.beside({"ckplus accuracy": 95.52}, "ckplus_random_split", "accuracy")["paper_data"] == "ckplus"
 
 
 @pytest.mark.parametrize("table", paper_tables.TABLES)

@@ -50,6 +50,16 @@ def test_another_recipe_or_backbone_is_no_fraction_nought():
     assert noise_table([clean]).empty
 
 
+def test_other_tables_of_a_results_file_are_passed_over():
+    others = [
+        {"table": "protocols", "data": "ferplus", "backbone": {"name": "x"}, "recipe": {}, "protocols": []},
+        {"table": "ivsa-table3", "data": "ferplus", "backbone": None, "recipe": {}, "rows": [{"paper": {}}]},
+        {"table": "annotators", "data": "ferplus", "backbone": {"name": "x"}, "recipe": {}, "rows": [{"name": "a"}]},
+    ]
+    for table in (noise_table, claims_table):
+        assert table([*others, *with_noise()]).equals(table(with_noise()))
+
+
 def test_claims_are_the_papers_beside_ours():
     table = claims_table(with_noise()).set_index("row")
     assert list(table.index) == ["SCN", "LTNet", "DDAMFN"], "no row of flipped labels, none without a published figure"
@@ -60,4 +70,6 @@ def test_claims_are_the_papers_beside_ours():
     scn = table.loc["SCN"]
     assert (scn["value"], scn["chosen_on_test"], scn["minus_plain"]) == pytest.approx((0.82, 0.824, 0.02))
     assert scn["verdict"] == "helps"
+    variant = claims_table([entry(rows=("plain", "SCN")) | {"data": "ferplus_most_votes"}]).set_index("row")
+    assert variant.loc["SCN", "claimed_on"] == "ferplus"
     assert claims_table([entry(rows=("plain", "mixup"))]).empty

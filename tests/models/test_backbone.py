@@ -120,7 +120,7 @@ def test_two_depths_need_both_maps():
 
 
 def test_where_there_is_no_last_stage():
-    with pytest.raises(ValueError, match="give two_depths=false"):
+    with pytest.raises(ValueError, match="take a model of one"):
         Backbone("mobilenetv1_100", 3, two_depths=True).last_stage  # noqa: B018
     with pytest.raises(ValueError, match="resnet18 keeps its stages in no list"):
         Backbone("resnet18", 3).last_stage  # noqa: B018

@@ -35,6 +35,16 @@ def test_downscaling_removes_detail_the_training_faces_never_had():
     assert x.std() < 0.05
 
 
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (100, 40), (40, 100), (30, 40)])
+def test_faces_of_any_shape_are_the_same_without_pytorch(height, width):
+    """Also where one side shrinks and the other grows."""
+    pixels = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8, generator=torch.manual_seed(0))
+    settings = (48, None, False, IMAGENET_MEAN, IMAGENET_STD)
+    with_it = Preprocess(*settings)(pixels)[0].numpy()
+    without = Preprocessing(*settings)(pixels.permute(0, 2, 3, 1).numpy())[0]
+    assert np.abs(with_it - without).max() < 1e-4
+
+
 def test_a_centre_crop_is_the_middle_of_the_face_and_maps_go_back_there():
     pixels = torch.arange(48 * 48).view(1, 1, 48, 48).remainder(256).to(torch.uint8)
     preprocess = Preprocess(40, 48, True, (0.0,), (1.0,), centre_crop=True)

@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from ferlib.errors import RunError
 from ferlib.models.base import IMAGENET_MEAN, IMAGENET_STD
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.preprocess import Preprocess
@@ -73,6 +74,12 @@ def test_a_backbone_that_comes_from_a_model_is_fed_as_that_model():
         model = create_model("linear_probe", backbone_weights=weights, **LITE0)
         assert (model.config.mean, model.config.std) == (IMAGENET_MEAN, IMAGENET_STD)
         assert all(torch.equal(value, state[f"backbone.{key}"]) for key, value in model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_weights_of_another_kind_of_network_are_refused_as_that(grey):
+    with pytest.raises(RunError, match=r"lacks .* backbone parameters"):
+        create_model("convcut", backbone_weights="ivsa_fer2013", grey=grey)
 
 
 def test_one_of_the_two_and_an_unbuilt_config_are_refused():

@@ -92,7 +92,7 @@ def test_learning_curve():
     assert list(line.x) == [5, 40] and list(line.y) == [30, 50]
     assert list(line.error_y.array) == pytest.approx([5, 5])
     assert list(line.error_y.arrayminus) == pytest.approx([10, 10])
-    assert "macro f1" in figure.layout.yaxis.title.text and figure.layout.xaxis.type == "log"
+    assert "macro-F1" in figure.layout.yaxis.title.text and figure.layout.xaxis.type == "log"
     assert figure.layout.shapes[0].y0 == pytest.approx(100 / 7)
     assert any("chance: 14 %" in note.text for note in figure.layout.annotations)
     written(figure)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from trees import write_picture
 
 from ferlib.cli import main
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import extract_features
@@ -31,6 +31,7 @@ from ferlib.release import card as card_module
 from ferlib.release import release as module
 from ferlib.release.listing import read_figures
 from ferlib.runtime import released
+from ferlib.training.checkpoint import selected_on
 
 release = partial(module.release, onnx=False)  # seconds each; where the exported file matters it is asked for
 SETTINGS = ("backbone=test_convnext", "keep_stages=2", "input_size=64", "width=32", "grey=true", "downscale_to=48")
@@ -397,6 +398,73 @@ def test_a_model_without_a_backbone_says_so(run, synthetic_faces):
 )  # fmt: skip
 def test_the_command_without_places(arguments, command):
     assert module.command_of(arguments) == command
+
+
+def test_a_run_chosen_by_something_observed_is_not_said_to_be_chosen_on_validation(run, synthetic_faces):
+    """Its metrics.json says what chose the epoch: here the test split did."""
+    figures = json.loads((run / "metrics.json").read_text())
+    change(run / "metrics.json", select_by="test_accuracy", best=figures["best"] | {"test_accuracy": 0.9})
+    folder = release("observed", synthetic_faces, run)
+    card, report = (folder / "README.md").read_text(), json.loads((folder / "report.json").read_text())
+    assert "the epoch chosen by test accuracy, which the run observed" in card
+    assert "**the test figures here may be too high**" in card
+    assert "had the best test accuracy (0.9000) and was kept" in card
+    assert "not used for training or selection" not in card + report["protocol"]
+    assert selected_on(folder, "synthetic") is None is selected_on(run / "best", "synthetic")
+
+
+def test_faces_that_were_trained_on_do_not_calibrate(run, synthetic_faces):
+    """By the published protocol of a set without validation split all its faces are trained on."""
+    starts = json.loads((run / "environment.json").read_text())
+    starts[-1]["data"]["faces"] = {"train": 800, "test": 200}
+    (run / "environment.json").write_text(json.dumps(starts))
+    with pytest.raises(DataError, match="none are left to calibrate on"):
+        release("published", synthetic_faces, run)
+    with pytest.raises(DataError, match="none are left to calibrate on"):
+        calibration.calibrate(run / "best", synthetic_faces)
+
+
+def test_a_calibration_is_whole_or_not_at_all(run, synthetic_faces, monkeypatch):
+    folder = release("some_model", synthetic_faces, run)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    frame = synthetic_faces.frame.assign(label=(synthetic_faces.frame["label"] + 1) % 7)
+    other = FaceDataset("other", synthetic_faces.classes, frame, synthetic_faces.pixels)
+
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(calibration, "write_prediction_sets", full)
+        calibration.calibrate(folder, other)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["some_model"]
+
+
+def test_the_card_says_whether_a_temperature_was_fitted(run, synthetic_faces):
+    """Where none fits the model keeps 1, and the calibration error is the one without; later one may be fitted."""
+    called = predict_dataset(load_model(run / "best"), synthetic_faces).argmax(axis=1)
+    validation = synthetic_faces.frame["split"] == "validation"
+    frame = synthetic_faces.frame.assign(label=synthetic_faces.frame["label"].where(~validation, called))
+    faces = FaceDataset("synthetic", synthetic_faces.classes, frame, synthetic_faces.pixels)
+    with pytest.warns(UserWarning, match="keeps 1"):
+        folder = release("sure", faces, run)
+    card = (folder / "README.md").read_text()
+    assert "no temperature was fitted" in card and "The last row is" not in card and "| calibration error |" in card
+    error = json.loads((folder / "report.json").read_text())["metrics"]["ece"]
+    calibration.calibrate(folder, synthetic_faces)
+    metrics, card = json.loads((folder / "report.json").read_text())["metrics"], (folder / "README.md").read_text()
+    assert "ece" not in metrics and metrics["ece_uncalibrated"] == error
+    assert "The last row is the expected calibration error without it." in card
+    assert "| calibration error without temperature |" in card
+
+
+def test_the_same_pictures_under_another_rule_have_the_same_rights(run, synthetic_faces):
+    folder = release("some_model", synthetic_faces, run)
+    for file in ("report.json", "report_clean.json"):
+        change(folder / file, data="ferplus_most_votes")
+    card_module.write_card(folder)
+    card = (folder / "README.md").read_text()
+    assert "collected from the web for research" in card and "small grey crops of web photos" in card
 
 
 def test_a_released_model_calibrated_on_other_faces_keeps_no_figure_that_is_not_its_own(run, synthetic_faces):

@@ -1,6 +1,7 @@
 """What a run leaves on disk, and that no moment of being killed loses it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,33 @@ def model_of(recipe, seed: int):
 def holds(folder: RunFolder, model) -> bool:
     state = load_model(folder.best).state_dict()
     return all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_what_has_its_final_name_is_on_the_disk(recipe, tmp_path, monkeypatch):
+    """Else a power cut may leave the name and an empty file."""
+    written, named = set(), []
+
+    def sync(descriptor, original=os.fsync):
+        written.add(os.fstat(descriptor).st_ino)
+        original(descriptor)
+
+    def renaming(original):
+        def rename(path, target):
+            files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+            named.append((target.name, all(file.stat().st_ino in written for file in files)))
+            return original(path, target)
+
+        return rename
+
+    monkeypatch.setattr(os, "fsync", sync)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, renaming(getattr(Path, name)))
+    folder, model = RunFolder(tmp_path / "run"), model_of(recipe, 0)
+    folder.start(recipe)
+    folder.save_best(model, 0)
+    folder.save_last(model, None, torch.nn.Identity(), torch.optim.Adam(model.parameters()), 1, [{"epoch": 0}])
+    kept = {name: whole for name, whole in named if name in ("best.epoch_0", "last.safetensors")}
+    assert kept == {"best.epoch_0": True, "last.safetensors": True}
 
 
 def test_the_best_model_survives_a_kill_between_any_two_steps(recipe, tmp_path, monkeypatch):
@@ -180,6 +208,17 @@ def test_a_folder_with_other_labels_is_other_data(synthetic_faces):
     assert described(folder)["faces"] == described(rotated)["faces"] and "digest" not in described(synthetic_faces)
     one, other = (described(with_flipped_labels(faces, 0.1)) for faces in (folder, rotated))
     assert one["name"] == other["name"] == "folder_10_percent_flipped" and one["digest"] != other["digest"]
+
+
+def test_a_registered_set_with_other_labels_is_other_data(synthetic_faces):
+    """Corrected labels, say: the faces of every split are as many as before."""
+    frame = synthetic_faces.frame.assign(row=range(len(synthetic_faces)))
+    mine = FaceDataset("mine", synthetic_faces.classes, frame, synthetic_faces.pixels)
+    corrected = FaceDataset("mine", mine.classes, frame.assign(label=(frame["label"] + 1) % 7), mine.pixels)
+    assert described(mine) == described(mine) != described(corrected)
+    assert described(mine)["faces"] == described(corrected)["faces"]
+    one, other = (described(with_flipped_labels(synthetic_faces, 0.1, seed)) for seed in (0, 1))
+    assert one != other and "digest" not in one
 
 
 def test_weights_may_be_read_by_whoever_may_read_the_rest(begun, tmp_path):

@@ -211,6 +211,7 @@ def test_the_second_view_is_the_mirror_image_of_the_first(synthetic_faces):
         ({"method": "mek", **PROBE, "attention": "channel"}, "which convcut as it is set does not give"),
         ({"method": "mek", **PROBE, "attention": "batch"}, "which convcut as it is set does not give"),
         ({"method": "mek", **PROBE, "head_norm": True}, "which convcut as it is set does not give"),
+        ({"method": "mek", **PROBE, "two_depths": True}, "which convcut as it is set does not give"),
         ({"method": "eac", **PROBE, "freeze_backbone": True}, "eac trains the backbone, but it is frozen"),
     ],
 )

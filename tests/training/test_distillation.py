@@ -100,3 +100,16 @@ def test_a_method_for_hard_targets_takes_no_teacher():
         RECIPES["convcut"].override({"teacher": "convcut_ferplus", "method": "ldam"})
     with pytest.raises(ValueError, match="teacher_fraction must be at least 0 and at most 1"):
         RECIPES["convcut"].override({"teacher_fraction": 1.5})
+
+
+def test_right_answers_are_counted_by_the_data_and_not_by_the_teacher(teacher, synthetic_faces, tmp_path):
+    """The teacher is untrained; a student that learns nothing but its answers knows few of the classes."""
+    small = {"widths": (4, 8, 8, 8), "hidden": 16, "classes": synthetic_faces.classes, "epochs": 1, "augment": "none"}
+    counted = {}
+    for share in (0.0, 1.0):
+        taught = {"teacher": str(teacher), "teacher_fraction": share, "lr": 1e-30}  # the network stays as it is
+        recipe = RECIPES["ivsa"].override(small | taught)
+        torch.manual_seed(0)
+        history = fit(build_model(recipe.config), synthetic_faces, recipe, tmp_path / str(share))
+        counted[share] = history["train_accuracy"].tolist()
+    assert counted[0.0] == counted[1.0]

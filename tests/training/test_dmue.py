@@ -251,7 +251,7 @@ def test_the_target_branch_alone_is_saved(synthetic_faces, tmp_path):
     ("settings", "message"),
     [
         ({}, "dmue trains the backbone, but it is frozen"),
-        ({"freeze_backbone": False, "two_depths": True}, "give two_depths=false"),
+        ({"freeze_backbone": False, "two_depths": True}, r"take a model of one \(two_depths=false\)"),
         ({"freeze_backbone": False, "backbone": "resnet18"}, "resnet18 keeps its stages in no list"),
     ],
 )

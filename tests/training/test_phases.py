@@ -176,3 +176,42 @@ def test_a_model_with_more_parameters_cannot_go_on():
         plain, published = create_model("convcut"), create_model("convcut_published")
     with pytest.raises(RuntimeError, match="is new or of another shape"):
         continued(plain, published.config)
+
+
+def test_a_runs_recipe_file_is_of_all_its_phases(faces, tmp_path):
+    """Trained by it again, or gone on with, the phases are what they were, not what their names stand for."""
+    settings = SMALL | {"classes": faces.classes, "augment": "flip", "epochs": 1, "seed": 7, "lr": 1e-2}
+    recipes = phases("convcut_published", settings)
+    fit_phases(recipes, faces, tmp_path / "run")
+    half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}  # the backbone's, which a run records in numbers
+    recipes = [replace(recipe, config=replace(recipe.config, **half)) for recipe in recipes]
+    again = phases(str(tmp_path / "run" / "recipe.json"))
+    assert [replace(recipe, after=None) for recipe in again] == [replace(recipe, after=None) for recipe in recipes]
+    assert again[1].after == "convcut_published_phase1"
+    assert phases(str(tmp_path / "run" / "phase1" / "recipe.json")) == recipes[:1]
+    fit_phases(phases(str(tmp_path / "run" / "recipe.json")), faces, tmp_path / "run", resume=True)
+    longer = phases(str(tmp_path / "run" / "recipe.json"), {"epochs": 3})
+    assert [recipe.epochs for recipe in longer] == [3, 3] and longer[0].seed == 7
+    assert len(phases(str(tmp_path / "run" / "recipe.json"), {"after": "convcut_published_phase1"})) == 2
+
+
+def test_the_place_of_an_epoch_is_the_runs_own(tmp_path):
+    """`first_epoch` is worked out by `fit_phases`; that of another run would forbid fewer epochs."""
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(replace(RECIPES["convcut_published"], first_epoch=55).to_json()))
+    assert [recipe.first_epoch for recipe in phases(str(file), {"epochs": 10})] == [0, 0]
+
+
+def test_a_setting_of_the_last_phases_method_is_its_own(tmp_path):
+    file = tmp_path / "mine.json"
+    recipe = {"config": {"architecture": "convcut_published"}, "after": "convcut_published_phase1"}
+    recipe |= {"method": "logit_adjusted_posthoc", "protocol": "published"}
+    file.write_text(json.dumps(recipe))
+    first, second = phases(str(file), {"tau": 0.2})
+    assert first.method == "weights" and second.method_settings == {"tau": 0.2}
+    with pytest.raises(UserError, match="no setting nonsense"):
+        phases(str(file), {"nonsense": 1})
+    del recipe["protocol"]
+    file.write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match="by one protocol"):
+        phases(str(file))

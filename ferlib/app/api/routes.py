@@ -29,10 +29,13 @@ ABOUT = """Finds the faces of a photo and says which expression each shows. The 
 forgotten. An expression in a picture is not a feeling: do not use it to judge anybody."""
 PROBLEMS = {
     400: "The request is damaged.",
+    403: "The server is called by a name that is not its own, or another site asks in a visitor's browser.",
+    408: "It comes too slowly.",
     411: "It does not say how long it is.",
     413: "It is too long.",
     415: "It is neither a form nor JSON.",
     422: "The photo cannot be read, or there is no such model, explanation or coverage.",
+    500: "A fault of the server, whose log says which.",
     503: "Many are asking; `Retry-After` says in how many seconds to try again.",
 }
 

@@ -1,5 +1,6 @@
 """The tab "Many photos and videos": a row for every face, to sort, to open and to download; timelines of films."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from ferlib.app.service import Busy, NoAnswer
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab, file_name
 from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
 from ferlib.app.translations import LEAD, LEAD_WITH_FILMS, say
+from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
 from ferlib.names import counted
 from ferlib.results import FacePrediction, ImagePrediction
@@ -82,11 +84,14 @@ class ManyTab(Tab):
             return
         classes, visitor = self.service.predictor(model).classes, str(request.session_hash)
         self.looking.add(visitor)
-        work = Work(min(len(files), MOST_FILES))
+        files = once(files)
+        turns = Turns(self.uploads, files)
+        work = Work(len(turns.left))
         try:
             shown = work.began
-            for file in self.in_turn(files):
+            for file in turns:
                 for told in self.looked_at(file, model, work, lambda: visitor not in self.looking):
+                    turns.keep()
                     now, table = time.monotonic(), gr.skip()
                     if len(work.results) == 1 or now - shown > max(ANEW, (now - work.began) / 5):
                         shown, table = now, faces_table(work.rows)
@@ -117,22 +122,13 @@ class ManyTab(Tab):
             work.add(ImagePrediction(name, (), str(error)))
         yield work.progress(name)
 
-    def in_turn(self, files: list[dict]) -> Iterator[dict]:
-        """The first `MOST_FILES`, one after the other; meanwhile those to come are not deleted for their age."""
-        files, kept = files[:MOST_FILES], time.monotonic()
-        for place, file in enumerate(files):
-            if time.monotonic() - kept > KEPT:
-                kept = time.monotonic()
-                self.uploads.stay(files[place:])
-            yield file
-
     def stop(self, request: gr.Request) -> None:
         """Look at no further photos of this visitor's."""
         self.looking.discard(str(request.session_hash))
 
     def judged(self, files: list[dict], model: str | None) -> Iterator[ImagePrediction]:
         """The faces of one photo after the other, with small pictures of them; a full queue is waited for."""
-        for file in self.in_turn(files):
+        for file in Turns(self.uploads, files):
             name = file_name(file)
             steps = _patiently(partial(self._photo, file, model), name, PHOTO_WAITS)
             try:
@@ -181,6 +177,35 @@ def _reduced(face: FacePrediction) -> FacePrediction:
 def without_pixels(result: ImagePrediction) -> ImagePrediction:
     """A result without pictures: of 500 photos they take gigabytes."""
     return replace(result, faces=tuple(replace(face, crop=NO_PIXELS) for face in result.faces))
+
+
+def once(files: list[dict]) -> list[dict]:
+    """Files as clients send them, each once: a request of a few letters must not ask for hours of work."""
+    return list({file.get("path") or file.get("url"): file for file in files}.values())
+
+
+class Turns:
+    """The first `MOST_FILES` of some files, one after the other; those to come are not deleted for their age.
+
+    Args:
+        uploads: where they lie.
+        files: as clients send them.
+    """
+
+    def __init__(self, uploads: Uploads, files: list[dict]):
+        self.uploads, self.left, self._kept = uploads, files[:MOST_FILES], -math.inf
+
+    def __iter__(self) -> Iterator[dict]:
+        while self.left:
+            self.keep()
+            yield self.left[0]
+            self.left = self.left[1:]
+
+    def keep(self) -> None:
+        """Have the files that are left stay; to be called while one of them takes long."""
+        if time.monotonic() - self._kept > KEPT:
+            self._kept = time.monotonic()
+            self.uploads.stay(self.left)
 
 
 @dataclass

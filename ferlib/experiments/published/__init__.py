@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ferlib.data.dataset import RANDOM_SPLIT
+from ferlib.data.label_noise import flipped_fraction
+from ferlib.data.registry import RELABELLED
 from ferlib.errors import UserError
 from ferlib.names import display_name
 
@@ -35,6 +38,12 @@ def read_published(table: str) -> pd.DataFrame:
     if table not in TABLES:
         raise UserError(f"unknown table {table!r}, expected one of {', '.join(TABLES)}")
     return pd.read_csv(FOLDER / f"{table}.csv", dtype={"table": str}, keep_default_na=False)
+
+
+def published_name(data: str) -> str:
+    """The name by which papers have figures of a data set's variants: other splits, other or flipped labels."""
+    name = flipped_fraction(data)[0].removesuffix(RANDOM_SPLIT)
+    return RELABELLED[name][0] if name in RELABELLED else name
 
 
 def read_rivals() -> pd.DataFrame:

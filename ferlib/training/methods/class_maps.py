@@ -30,7 +30,7 @@ class ClassMaps:
             raise UserError(
                 f"the method {method} needs logits that are a linear layer of the mean-pooled feature map, which "
                 f"{model.config.architecture} as it is set does not give; take linear_probe, or convcut with "
-                "detail_layers=0 attention=none"
+                "detail_layers=0 attention=none, of one depth (two_depths=false)"
             )
         self.classifier = cast(nn.Linear, model.classifier)
 
@@ -42,7 +42,12 @@ class ClassMaps:
 
 
 def pools_alone(model: FaceModel) -> bool:
-    """True if, outside training, the model's logits are a linear layer of the mean over its feature map's positions."""
+    """True if, outside training, the model's logits are a linear layer of the mean over its feature map's positions.
+
+    False of a map of two depths: positions of the early one lie in its channels, where a mirror image has them changed.
+    """
+    if getattr(model.config, "two_depths", False):
+        return False
     parts = (model.cam_layer, model.classifier)
     known = {id(parameter) for part in parts for parameter in part.parameters()}
     if not isinstance(model.classifier, nn.Linear) or any(id(each) not in known for each in model.parameters()):
