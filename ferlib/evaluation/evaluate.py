@@ -35,8 +35,8 @@ PROTOCOLS = {
     "model mixes the faces of a batch, the neighbours give the label away",
 }
 TOGETHER = (
-    "the faces of a batch are answered together and were drawn one by one: another order of the same faces may move the "
-    "figures by more than the intervals say"
+    "the faces of a batch are answered together and were drawn one by one: another order of the same faces may move "
+    "the figures by more than the intervals say"
 )
 
 
