@@ -142,7 +142,8 @@ def test_the_command_serves_talks_to_nobody_and_cleans_up(tmp_path, photos, endi
     proxy = "http://192.0.2.1:9"  # nobody is there; the page must not ask for itself by it
     environment = {**os.environ, "TMPDIR": str(tmp_path), "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    server = subprocess.Popen(command, cwd=Path(app.__file__).parent, env=environment, **pipes)
+    begins = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}  # also where tests run by nohup
+    server = subprocess.Popen(command, cwd=Path(app.__file__).parent, env=environment, **pipes, **begins)
     try:
         lines = []
         for line in server.stdout:
