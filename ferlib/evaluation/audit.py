@@ -260,9 +260,7 @@ def nothing_left(dataset: FaceDataset, split: str, all_flawed: bool) -> str:
 
 
 def audit_batches(
-    logits: Logits,
-    labels: np.ndarray,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
+    logits: Logits, labels: np.ndarray, batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> tuple[tuple[BatchResult, ...], np.ndarray | None]:
     """Predict the same faces in batches of several batch orders and sizes.
 

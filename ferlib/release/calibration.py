@@ -107,7 +107,7 @@ def calibrate(folder: Path, dataset: FaceDataset, device: str | torch.device = "
     Arguments, result and errors as of `fit_calibration`.
     """
     folder = folder.resolve()
-    _require_unseen(folder, dataset)
+    _require_unseen(folder, dataset)  # here: a run's record lies beside best/, and not beside the copy
     with TemporaryDirectory(dir=folder.parent, prefix=".calibrate-") as place:
         copy = shutil.copytree(folder, Path(place) / folder.name)
         found = fit_calibration(copy, dataset, device)

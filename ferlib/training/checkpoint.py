@@ -278,10 +278,7 @@ def selected_on(folder: str | Path, data: str) -> str | None:
 
 
 def recorded_data(folder: Path) -> dict[str, Any] | None:
-    """What is recorded of the data that a model was trained on, as `described` said it: of a run's best/, or released.
-
-    None where nothing is.
-    """
+    """The record, by `described`, of what a run's best/ or a released model was trained on; None without one."""
     if (record := folder / "training.json").is_file():
         return read_json(record)["data"]
     if (record := folder.parent / "environment.json").is_file():

@@ -46,7 +46,8 @@ def phases(name: str, settings: Mapping[str, Any] | None = None) -> list[Recipe]
         if following in chain:
             raise UserError(f"the recipe {following} would come after itself")
         if following in RECIPES:
-            recipe, before = RECIPES[following], RECIPES[following].after
+            recipe = RECIPES[following]
+            before = recipe.after
         elif Path(following).suffix == ".json":
             recipe = replace(read_recipe(Path(following)), first_epoch=0)  # `fit_phases` sets it anew
             before = _recorded_before(Path(following)) or recipe.after
