@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
@@ -97,9 +97,15 @@ TIME = """async (runs) => {
 class Counting(SimpleHTTPRequestHandler):
     """Serves files and counts the bytes; `sent` is shared by all requests to one server."""
 
-    def __init__(self, *arguments: Any, sent: list[int], **settings: Any):
-        self.sent = sent
+    def __init__(self, *arguments: Any, sent: list[int], headers_too: Mapping[str, str], **settings: Any):
+        self.sent, self.headers_too = sent, headers_too
         super().__init__(*arguments, **settings)
+
+    def end_headers(self) -> None:
+        """Add the headers of this server."""
+        for name, value in self.headers_too.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def copyfile(self, source: Any, outputfile: BinaryIO) -> None:  # type: ignore[override]
         """Send a file, and count it."""
@@ -112,10 +118,10 @@ class Counting(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """Serve a folder; its address, and the sizes of all answers so far."""
+def served(folder: Path, headers: Mapping[str, str] | None = None) -> Iterator[tuple[str, list[int]]]:
+    """Serve a folder, with further headers; its address, and the sizes of all answers so far."""
     sent: list[int] = []
-    server = serve(folder, 0, partial(Counting, directory=str(folder), sent=sent))
+    server = serve(folder, 0, partial(Counting, directory=str(folder), sent=sent, headers_too=headers or {}))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -159,7 +165,7 @@ def write_pictures(folder: Path) -> list[Path]:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its side
     save("lying.jpg", hopper.transpose(Image.Transpose.ROTATE_90), exif=exif, quality=95)
-    save("large.png", collins.resize((1500, 1500)), compress_level=1)
+    save("large.png", collins.resize((2100, 2100)), compress_level=1)
     save("small.png", hopper.resize((90, 105)))
     drawn = [Image.fromarray(sample_face(name, rng, 220, clean=True).pixels) for name in (*SYNTHETIC, *SYNTHETIC)]
     for number, side in enumerate((110, 125, 140, 155, 170, 185)):
@@ -168,6 +174,12 @@ def write_pictures(folder: Path) -> list[Path]:
     for number, side in enumerate((120, 140, 160, 180, 200)):
         turned = [heads[int(i)].rotate(rng.uniform(-35, 35)) for i in rng.integers(2, size=COLUMNS * ROWS)]
         save(f"turned{number}.png", _sheet(turned, side))
+    group = Image.new("RGB", (2000, 1400), (150, 150, 150))
+    people = hopper.crop((0, 0, 512, 512)), collins.crop((100, 0, 356, 256))
+    for number in range(12):
+        person = people[number % 2].resize((84, 84), Image.Resampling.LANCZOS)
+        group.paste(person, (100 + 470 * (number % 4), 100 + 420 * (number // 4)))
+    save("a_group_on_its_side.png", group.transpose(Image.Transpose.ROTATE_90), compress_level=1)
     return files
 
 

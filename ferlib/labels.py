@@ -7,6 +7,7 @@ own order of them, which is the order of a model's outputs.
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from unicodedata import normalize
 
 from ferlib.errors import UserError
 
@@ -94,7 +95,7 @@ NUMBERINGS = {
 
 def canonical(name: str) -> str:
     """The project's name of an expression: "Happy" -> "happiness". Unknown names are returned in lower case."""
-    name = name.strip().lower()
+    name = normalize("NFC", name.strip().lower())  # é may be one letter, or two as on a Mac
     return SYNONYMS.get(name, name)
 
 

@@ -319,12 +319,15 @@ class Predictor:
             raise MissingPackage(needs_lab(f"the explanation {explain}"))
         raise UserError(f"{self.classifier.architecture} has no {explain}; there is {', '.join(self.methods)}")
 
-    def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def classify(
+        self, faces: Sequence[np.ndarray], explain: str | None = None, together: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Classify face crops, without detection.
 
         Args:
             faces: (S, S) or (S, S, 3) each, uint8 or floats 0..1, in the training set's framing, all of one shape.
             explain: as in `predict`.
+            together: a model that mixes the faces of a batch answers these as one; else it is asked about each alone.
 
         Returns:
             Probabilities (N, classes), and heat maps (N, S, S) float32 over the whole crops, or None.
@@ -339,7 +342,8 @@ class Predictor:
             nothing = np.zeros((0, len(self.classes)), np.float32)
             return nothing, np.zeros((0, side, side), np.float32) if explain else None
         classifier = self.classifier if explain in (None, *self.classifier.methods) else self._lab
-        batches = np.array_split(pixels, range(FACES_A_PASS, len(pixels), FACES_A_PASS))
+        most = 1 if classifier.mixes_batch and not together else FACES_A_PASS
+        batches = np.array_split(pixels, range(most, len(pixels), most))
         parts = [classifier.classify(batch, explain) for batch in batches]
         maps = [heat for _, heat in parts if heat is not None]
         return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None

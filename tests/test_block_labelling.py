@@ -63,6 +63,7 @@ def test_label_train_try(client, lesson, folder):
     _, status = client.predict("disgust", api_name="/label")
     assert status.startswith("Face 2") and said.read().to_dict() == {first: "disgust"}
     assert client.predict(api_name="/back")[1].startswith("Face 1")
+    lesson.queue.go_to(2)  # in another window
     client.predict("unsorted", api_name="/label")  # another opinion: it shows nothing clear, so it trains nothing
     assert said.read()[first] == "unsorted" and lesson.labelled().empty
 

@@ -28,7 +28,8 @@ def test_the_page_lists_every_example():
 
 def test_a_folder_of_ones_own():
     said = run("own_folder.py")
-    assert "happiness" in said and re.search(r"happiness +12", said)
+    assert re.search(r"happiness +24", said)
+    assert "people who stand in more than one split: 0\n" in said
 
 
 def test_a_model_of_ones_own():

@@ -99,8 +99,8 @@ def assert_runtime_equals_pytorch(file: Path, model: FaceModel, faces: list[np.n
     The gradient of a ReLU jumps at 0: where a value in the head is nothing but rounding, so is the map. That may be so
     of one face in a hundred, and is looked up in the model.
     """
-    runtime, lab = (one.classify(faces, "gradcam") for one in (Predictor(OnnxClassifier(file)), Predictor(model)))
-    (scores, maps), (expected, heat) = runtime, lab
+    predictors = Predictor(OnnxClassifier(file)), Predictor(model)
+    (scores, maps), (expected, heat) = (one.classify(faces, "gradcam", together=True) for one in predictors)
     assert maps is not None and heat is not None
     assert scores.shape == expected.shape and np.abs(scores - expected).max() < 1e-4 and maps.shape == heat.shape
     apart = np.flatnonzero(np.abs(maps - heat).max(axis=(1, 2)) >= 1e-4)
@@ -151,6 +151,15 @@ def test_batch_attention_in_the_runtime_is_that_of_pytorch_in_any_company(number
     classifier = OnnxClassifier(file)
     alone = classifier.classify(np.stack(faces[:1]))[0][0]
     assert classifier.mixes_batch and np.abs(classifier.classify(np.stack(faces))[0][0] - alone).max() > 0.01
+
+
+@pytest.mark.filterwarnings("ignore:batch attention mixes")
+def test_a_face_is_asked_about_alone_where_others_would_change_the_answer(synthetic_faces):
+    predictor, faces = Predictor(load_model(PUBLISHED)), list(synthetic_faces.pixels[::7, 0].numpy()[:4])
+    scores, maps = predictor.classify(faces, "gradcam")
+    alone, own_maps = zip(*(predictor.classify([face], "gradcam") for face in faces), strict=True)
+    assert np.array_equal(scores, np.concatenate(alone)) and np.array_equal(maps, np.concatenate(own_maps))
+    assert np.abs(predictor.classify(faces, together=True)[0] - scores).max() > 0.01
 
 
 def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path):

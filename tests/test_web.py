@@ -1,11 +1,14 @@
 """The page without a server: its settings are ferlib's, and in a real Chromium it says what Python says."""
 
 import ast
+import gzip
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from ferlib.errors import UserError
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.runtime.preprocess import softmax
-from web.build import COPIED, LARGE, MODEL, ORT, SOURCE, build, package, settings
+from web.build import COPIED, LARGE, MODEL, ORT, SOURCE, build, main, package, settings
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 60_000  # ms; machines may be busy
@@ -109,12 +112,36 @@ def test_what_npm_gives_must_be_what_was_pinned(tmp_path, monkeypatch):
         package("onnxruntime-web")
 
 
-def test_a_folder_of_something_else_is_not_emptied(tmp_path, monkeypatch):
+def test_what_else_is_in_the_folder_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("web.build.package", lambda *_: dict.fromkeys(ORT.values(), b"of onnxruntime-web"))
+    others = [tmp_path / "README.md", tmp_path / ".git" / "HEAD"]
+    (tmp_path / ".git").mkdir()
+    for path in others:
+        path.write_text("years of work")
+    build(tmp_path)
+    (tmp_path / "js" / "former.js").write_text("of an earlier build")
+    assert not {"README.md", ".git/HEAD", "js/former.js"} & build(tmp_path).keys()
+    assert all(path.read_text() == "years of work" for path in others)
+    assert "README" not in (tmp_path / "version.js").read_text()
+
+
+def test_files_of_something_else_are_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr("web.build.package", lambda *_: {})
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="something else than the page"):
+    (tmp_path / "index.html").write_text("years of work")
+    with pytest.raises(UserError, match="would be overwritten"):
         build(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(UserError, match="needs a folder"):
+        build(tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("port", [0, 99_999])
+def test_a_port_that_cannot_be_had_is_said_before_anything_is_built(tmp_path, capsys, port):
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(SystemExit, match="1"):
+        main(["--out", str(tmp_path / "page"), "--serve", str(port or taken.getsockname()[1])])
+    assert "try another --serve" in capsys.readouterr().err
+    assert not (tmp_path / "page").exists()
 
 
 def test_an_interrupted_build_does_not_stand_in_the_way_of_the_next(tmp_path, monkeypatch):
@@ -230,6 +257,14 @@ class Visit:
         assert width <= 0
         host = self.url.split("/below")[0]
         assert self.asked and all(one.startswith((host, "blob:")) for one in self.asked)
+
+
+def until(page, question: str) -> None:
+    """Wait until a script's promise holds true; Playwright's `wait_for_function` takes the promise itself for true."""
+    end = time.monotonic() + TIMEOUT / 1000
+    while not page.evaluate(question):
+        assert time.monotonic() < end, question
+        page.wait_for_timeout(200)
 
 
 @pytest.fixture(scope="module")
@@ -416,6 +451,91 @@ def test_a_camera_that_is_allowed_after_a_stop_is_let_go(first):
 
 
 @pytest.mark.browser
+def test_a_camera_that_is_allowed_while_the_page_is_hidden_stays_off(first):
+    page = first.page
+    page.evaluate(
+        """() => {
+          const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+          media.getUserMedia = async (wanted) => {
+            delete media.getUserMedia;
+            window.unseen = await ask(wanted);
+            Object.defineProperty(document, "hidden", { value: true, configurable: true });
+            return window.unseen;
+          };
+        }"""
+    )
+    page.locator("#use-webcam").click()
+    page.locator("#live-problem", has_text="while the page was hidden").wait_for()
+    assert page.evaluate("() => window.unseen.getTracks()[0].readyState") == "ended"
+    page.evaluate("() => delete document.hidden")
+    page.locator("#use-webcam").click()
+
+
+@pytest.mark.browser
+def test_an_example_that_comes_late_does_not_take_the_place_of_a_photo(first, pictures):
+    page = first.page
+    page.evaluate(
+        """() => {
+          const get = window.fetch;
+          window.fetch = async (address) => {
+            window.fetch = get;
+            await new Promise((go) => { window.go = go; });
+            return get(address);
+          };
+        }"""
+    )
+    page.locator("#examples button").last.click()  # two people
+    page.locator("#file").set_input_files(pictures[1][1])
+    page.wait_for_selector("#face-1")
+    page.evaluate("async () => { window.go(); await new Promise((go) => setTimeout(go, 500)); }")
+    assert page.locator("#picture").get_attribute("alt") == f"Your picture, {pictures[1][1].name}"
+    assert page.locator(".card").count() == 1
+
+    page.evaluate(
+        """() => {
+          const get = window.fetch;
+          window.fetch = () => { window.fetch = get; return Promise.reject(new TypeError("no network")); };
+        }"""
+    )
+    page.locator("#examples button").last.click()
+    page.locator("#problem", has_text="no network").wait_for()
+
+
+@pytest.mark.browser
+def test_a_later_build_takes_the_place_of_what_the_browser_keeps(browser, built, bench, tmp_path):
+    """On a host that has its files kept for a day."""
+    shutil.copytree(built[0], tmp_path / "page")
+    classifier, version = tmp_path / "page" / LARGE["classifier"], tmp_path / "page" / "version.js"
+    network = gzip.decompress(classifier.read_bytes())
+    kept = """async (end) => {
+      const name = (await caches.keys()).find((name) => name.endsWith(end));
+      const file = name && await (await caches.open(name)).match("classifier.gzip");
+      return file ? (await file.arrayBuffer()).byteLength : 0;
+    }"""
+    with bench.served(tmp_path / "page", {"Cache-Control": "max-age=86400"}) as (url, _):
+        context = browser.new_context()
+        context.set_default_timeout(TIMEOUT)
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector("body.ready")
+        classifier.write_bytes(gzip.compress(network, 1))
+        text = version.read_text()
+        version.write_text(text.replace(json.loads(text[20:-3])["VERSION"], "a later one"))
+        page.reload()
+        until(page, f"({kept})('a later one').then((bytes) => bytes === {classifier.stat().st_size})")
+        page.evaluate(
+            """async () => {
+              await (await navigator.serviceWorker.getRegistration()).unregister();
+              for (const name of await caches.keys()) await caches.delete(name);
+            }"""
+        )
+        classifier.write_bytes(gzip.compress(network, 2))
+        page.reload()
+        until(page, f"({kept})('a later one').then((bytes) => bytes === {classifier.stat().st_size})")
+        context.close()
+
+
+@pytest.mark.browser
 def test_the_page_works_without_a_network_after_the_first_load(first, bench, pictures, site):
     context = first.context
     kept = first.page.evaluate(
@@ -449,7 +569,7 @@ def test_a_file_that_could_not_be_kept_at_first_is_kept_later(first):
     )
     assert not page.evaluate("url => caches.match(url).then(Boolean)", lost)
     page.evaluate("import('./js/offline.js').then(({ keepTheRest }) => keepTheRest())")
-    page.wait_for_function("url => caches.match(url).then(Boolean)", arg=lost)
+    until(page, f"caches.match('{lost}').then(Boolean)")
 
 
 @pytest.mark.browser

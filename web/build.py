@@ -53,11 +53,13 @@ LARGE = {kind: f"{kind}.gzip" for kind in ("runtime", "detector", "classifier")}
 ORT = {"js/ort.js": "dist/ort.wasm.bundle.min.mjs", "runtime": "dist/ort-wasm-simd-threaded.wasm"}
 EXAMPLES = ("a drawn face, happiness", "a drawn face, surprise", "a drawn face, anger", "a portrait of Grace Hopper",
             "a portrait of Eileen Collins", "a picture of two people")  # fmt: skip
+#: The page's own, at the top of the folder it is built into.
+PARTS = ("js", "examples", "version.js", *(name for name in COPIED if "/" not in name), *LARGE.values())
 EXAMPLE_SIDE = 420  # pixels, at most
 
 
 def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
-    """Write the page into a folder, which is emptied before.
+    """Write the page into a folder, in place of a page built before; what else is in it stays: a README, a `.git`.
 
     Args:
         output: the folder.
@@ -67,14 +69,18 @@ def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
         Every file's size in bytes, by its name.
 
     Raises:
-        UserError: onnxruntime-web is not to be had, or the folder holds something else than a page built before.
+        UserError: onnxruntime-web is not to be had, or files in the folder are called as the page's and are none.
     """
     ort = package("onnxruntime-web", patience)
-    if output.exists() and any(output.iterdir()) and not (output / "version.js").exists():
-        raise UserError(f"{output} holds something else than the page, and would be emptied")
-    shutil.rmtree(output, ignore_errors=True)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file, and the page needs a folder")
+    if (there := [name for name in PARTS if (output / name).exists()]) and "version.js" not in there:
+        raise UserError(f"{output / there[0]} is not of a page built before, and would be overwritten")
+    for name in there:
+        path = output / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     (output / "js").mkdir(parents=True)
-    (output / "version.js").touch()  # the mark of a page of ours: one that is not finished may be emptied too
+    (output / "version.js").touch()  # the mark of a page of ours: one that is not finished may be overwritten too
     for name in COPIED:
         shutil.copyfile(SOURCE / name, output / name)
     (output / "js/ort.js").write_bytes(ort[ORT["js/ort.js"]])
@@ -92,7 +98,7 @@ def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
     }
     (output / "js/settings.js").write_text(f"export default {json.dumps(data, separators=(',', ':'))};\n")
     _write_version(output)
-    return {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*") if path.is_file()}
+    return {path.relative_to(output).as_posix(): path.stat().st_size for path in _files(output)}
 
 
 def settings() -> dict[str, Any]:
@@ -168,8 +174,17 @@ def package(name: str, patience: float = 120) -> dict[str, bytes]:
 
 
 def serve(folder: Path, port: int, handler: Callable[..., BaseHTTPRequestHandler] | None = None) -> ThreadingHTTPServer:
-    """A server of a folder's files on this machine, not yet started; port 0 takes a free one."""
-    return ThreadingHTTPServer(("127.0.0.1", port), handler or partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    """A server of a folder's files on this machine, not yet started; port 0 takes a free one.
+
+    Raises:
+        UserError: the port is taken, or there is none of this number.
+    """
+    try:
+        handler = handler or partial(SimpleHTTPRequestHandler, directory=str(folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot serve at 127.0.0.1, port {port}: {reason}; try another --serve") from error
 
 
 def _released(name: str) -> Path:
@@ -191,10 +206,15 @@ def _examples(folder: Path) -> list[dict[str, str]]:
     return written
 
 
+def _files(output: Path) -> list[Path]:
+    """The files of the page in a folder that may hold others too, sorted."""
+    found = (path for name in PARTS for path in [output / name, *(output / name).rglob("*")])
+    return sorted(path for path in found if path.is_file())
+
+
 def _write_version(output: Path) -> None:
     """Write version.js: what the service worker keeps, and a version that changes with any of the files."""
-    kept = (path for path in output.rglob("*") if path.name not in ("service_worker.js", "version.js"))
-    paths = sorted(path for path in kept if path.is_file())
+    paths = [path for path in _files(output) if path.name not in ("service_worker.js", "version.js")]
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.relative_to(output).as_posix().encode() + path.read_bytes())
@@ -211,12 +231,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--serve", type=int, metavar="PORT", help="serve it on 127.0.0.1")
     given = parser.parse_args(arguments)
     try:
+        server = None if given.serve is None else serve(given.out, given.serve)
         sizes = build(given.out)
     except UserError as error:
         parser.exit(1, f"{error}\n")
     print(f"{given.out}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
-    if given.serve is not None:
-        server = serve(given.out, given.serve)
+    if server:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         try:
             server.serve_forever()

@@ -5,13 +5,15 @@ const { VERSION, FILES, LARGE } = self;
 const scope = self.registration.scope;
 const ours = (name) => name.startsWith(`${scope} `);
 const CACHE = `${scope} ${VERSION}`;
+/** The browser's own cache may hold a file of an earlier build: the host is asked whether it is still that one. */
+const ofThisBuild = (file) => new Request(file, { cache: "no-cache" });
 
 /** The first build lets the page fetch the large files, which it shows progress of; a later one is complete at once. */
 async function install() {
   const earlier = (await caches.keys()).some((name) => ours(name) && name !== CACHE);
   const names = earlier ? [...FILES, ...LARGE] : FILES;
   const cache = await caches.open(CACHE);
-  await cache.addAll(names.map((name) => new Request(name, { cache: "no-cache" })));
+  await cache.addAll(names.map(ofThisBuild));
 }
 
 async function activate() {
@@ -25,7 +27,7 @@ async function answer(event, name) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(name);
   if (kept) return kept;
-  const fetched = await fetch(event.request);
+  const fetched = await fetch(ofThisBuild(event.request));
   if (fetched.ok && LARGE.includes(name)) event.waitUntil(cache.put(name, fetched.clone()));
   return fetched;
 }
@@ -34,7 +36,7 @@ async function answer(event, name) {
 async function keepMissing() {
   const cache = await caches.open(CACHE);
   const kept = await Promise.all([...FILES, ...LARGE].map(async (name) => ((await cache.match(name)) ? [] : [name])));
-  await cache.addAll(kept.flat());
+  await cache.addAll(kept.flat().map(ofThisBuild));
 }
 
 self.addEventListener("install", (event) => event.waitUntil(install()));

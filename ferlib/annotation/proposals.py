@@ -101,7 +101,7 @@ def propose_labels(
         table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
         with atomic_write(out / PROPOSALS) as partial:
             # a name may have broken bytes
-            _with_words(table, harmless).to_csv(partial, index=False, errors="surrogateescape")
+            _with_words(table, harmless).to_csv(partial, index=False, errors="surrogateescape", lineterminator="\r\n")
     return read_proposals(out)
 
 

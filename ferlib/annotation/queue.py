@@ -29,10 +29,11 @@ class LabelQueue:
     """
 
     def __init__(self, root: Path, who: str = "me", only: Collection[str] | None = None):
-        self.labels = LabelFile(root, who)
+        self.labels, self._root = LabelFile(root, who), root
         table = read_proposals(root)
-        self.paths = {path.name: path for path in find_pictures(root) if only is None or path.name in only}
-        table = table[table["file"].isin(self.paths)].set_index("file")
+        self._paths = {path.name: path for path in find_pictures(root)}
+        wanted = self._paths if only is None else self._paths.keys() & only
+        table = table[table["file"].isin(wanted)].set_index("file")
         if table.empty:
             raise DataError(f"there are no faces in {root}")
         self.proposed, self.files = table["proposed"].to_dict(), list(table.index)
@@ -43,17 +44,25 @@ class LabelQueue:
         """Name of the face that comes next; None at the end."""
         return self.files[self.place] if self.place < len(self.files) else None
 
-    def choose(self, label: str) -> None:
-        """Note down a label for the next face, and go on."""
-        if self.file is not None:
-            self.labels.add(self.file, label)
-            self.go_to(self.place + 1)
+    def path(self, file: str) -> Path | None:
+        """Where a face is now, as people move them meanwhile; None if it is gone."""
+        if file not in self._paths or not self._paths[file].exists():
+            self._paths = {path.name: path for path in find_pictures(self._root)}
+        return self._paths.get(file)
+
+    def choose(self, label: str, file: str | None) -> None:
+        """Note down a label for the face that was seen, and go on after it; for None, which is no face, nothing."""
+        if file is not None:
+            self.labels.add(file, label)
+            self.go_to(self.files.index(file) + 1 if file in self.files else self.place)
 
     def go_to(self, place: int) -> None:
-        """Make another face the next one."""
+        """Make another face the next one, or the first after it that is not gone."""
         self.place = min(max(place, 0), len(self.files))
+        while self.file is not None and self.path(self.file) is None:
+            del self.files[self.place]
 
     def skip_labelled(self) -> None:
         """Go to the first face without a label."""
         done = set(self.labels.read().index)
-        self.place = next((i for i, file in enumerate(self.files) if file not in done), len(self.files))
+        self.go_to(next((i for i, file in enumerate(self.files) if file not in done), len(self.files)))

@@ -25,6 +25,9 @@ class Labeller(widgets.VBox):
         who: the person who labels.
         hints: whether the proposal is marked. It makes labelling quicker, and people agree with it more often than they
             would without: leave it out where it is to be measured how far two people, or a person and a model, agree.
+
+    Attributes:
+        file: name of the face that is shown, which a button's label is for; None at the end.
     """
 
     def __init__(self, root: Path, classes: Sequence[str], who: str = "me", hints: bool = True):
@@ -52,15 +55,18 @@ class Labeller(widgets.VBox):
 
     def choose(self, label: str) -> None:
         """Note down a label for the face that is shown, and show the next one."""
-        self.queue.choose(label)
+        self.queue.choose(label, self.file)
         self.show(self.place)
 
     def show(self, place: int) -> None:
         """Show another face."""
         self.queue.go_to(place)
         file = self.queue.file
+        path = self.queue.path(file) if file else None
+        picture = path.read_bytes() if path else b""
+        self.file = file
         self.title.value = f"Face {self.place + 1} of {len(self.files)}" if file else "All done."
-        self.picture.value = self.queue.paths[file].read_bytes() if file else b""
+        self.picture.value = picture
         self.picture.layout.visibility = "visible" if file else "hidden"
         proposed = self.queue.proposed[file] if file and self.hints else ""
         for name, button in self.buttons.items():

@@ -81,7 +81,7 @@ def among_neighbours(face: np.ndarray, honest: Predictor) -> Companies:
         company = synthetic_neighbours(expression) if expression else ()
         scores = {}
         for name, predictor in (("published", published_predictor()), ("honest", honest)):
-            probabilities, _ = predictor.classify([face, *company])
+            probabilities, _ = predictor.classify([face, *company], together=True)
             scores[name] = dict(zip(predictor.classes, probabilities[0].tolist(), strict=True))
         rows.append(Company(expression, company[:SHOWN], **scores))
     return Companies(face, tuple(rows))

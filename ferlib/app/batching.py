@@ -47,7 +47,9 @@ class BatchingPredictor(Predictor):
         self._list = threading.Lock()  # guards the list
         self._turn = threading.Lock()  # held by the thread that runs the model
 
-    def classify(self, faces: Sequence[np.ndarray], explain: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def classify(
+        self, faces: Sequence[np.ndarray], explain: str | None = None, together: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         request = _Request(stacked(faces), explain)
         with self._list:
             self._waiting.append(request)

@@ -193,7 +193,7 @@ class Service:
         source = self.names[name]
         folder = released_models().get(source, Path(source))
         card, report = folder / "README.md", folder / "report.json"
-        text = card.read_text() if card.is_file() else f"The model in `{name}` has no card.\n"
+        text = card.read_text(encoding="utf-8") if card.is_file() else f"The model in `{name}` has no card.\n"
         text = text.split("---\n", 2)[2] if text.startswith("---\n") else text  # without the hub's front matter
         from ferlib.evaluation.report_format import read_report  # light: no PyTorch
 

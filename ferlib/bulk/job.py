@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _TRIES, _WAIT = 3, 0.5  # of an object that does not come, and seconds before the second try
 
 
+class _Unreached(Exception):
+    """A photo's store did not answer, or does not let in."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """Some photos of the list.
@@ -41,7 +45,7 @@ class Counts:
         photos: in all.
         faces: found in them.
         errors: photos with a row that says why there is no face.
-        away: photos without a row, as neither they nor their folders were there.
+        away: photos without a row, as neither they nor their folders were there, or the store did not answer.
     """
 
     photos: int = 0
@@ -86,22 +90,30 @@ class Job:
         return Part(self.predictor().classes, self.coverage is not None, self.landmarks)
 
     def __call__(self, shard: Shard, report: Callable[[int], None] = lambda _: None) -> Counts:
-        """Make a shard's part; none where its photos are away, as those on a disk or a share that is not connected.
+        """Make a shard's part; none where its photos are away: on a disk or in a store that is not connected.
 
         Args:
             shard: of the list.
             report: called with every photo's place in the shard before it is read.
+
+        Raises:
+            MissingPackage: one of a store's is not installed.
+            UserError: an address means nothing.
         """
         part, counts, photos = self.part(), Counts(), shard_of(self.out, shard.number, self.digest)
+        unreached = 0
         for place, photo in enumerate(photos):
             if place in shard.fatal:
                 result = ImagePrediction(photo, (), ENDED)
             else:
                 report(place)
-                result = self._judged(photo)
+                try:
+                    result = self._judged(photo)
+                except _Unreached as error:
+                    result, unreached = ImagePrediction(photo, (), str(error)), unreached + 1
             part.add(shard.number * self.shard_size + place, result)
             counts += Counts(1, len(result.faces), int(result.error is not None))
-        if counts.errors and _away(photos):
+        if unreached == len(photos) or (counts.errors and _away(photos)):
             return Counts(away=len(photos))
         with open_store(self.out).write(part_name(shard.number)) as file:
             part.write(file)
@@ -114,8 +126,13 @@ class Job:
             return predict(photo, *how)
         try:
             content = _fetched(photo)
+        except UserError:  # a package is missing: no photo of this kind can be fetched
+            raise
         except Exception as error:  # whatever a store's own package raises
-            return ImagePrediction(photo, (), f"{photo} cannot be fetched ({str(error) or type(error).__name__}).")
+            problem = f"{photo} cannot be fetched ({str(error) or type(error).__name__})."
+            if isinstance(error, FileNotFoundError):
+                return ImagePrediction(photo, (), problem)
+            raise _Unreached(problem) from error
         return replace(predict(content, *how), name=photo)
 
 

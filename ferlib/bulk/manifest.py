@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
@@ -61,24 +62,35 @@ def begin(job: Job, sources: Iterable[str]) -> Manifest:
     store, listing = open_store(job.out), Listing(sources)
     names = store.names()
     if NAME in names:
-        with store.open(NAME) as file:
-            found = parse_json(file.read(), f"{NAME} in {job.out}")
         for _ in listing:  # counted and hashed
             pass
-        manifest = _of(job, listing)
-        for name, value in asdict(manifest).items():
-            if found.get(name) != value:
-                raise UserError(f"{job.out} was begun with other inputs ({_differs(name, found, value)}); {_WAYS_OUT}")
-        return manifest
+        return _found(job, listing)
     if others := sorted(name for name in names if not name.startswith("_")):
         raise UserError(f"{job.out} holds something else ({others[0]}); choose another folder")
-    with store.write(LIST) as file:
+    with suppress(_BegunMeanwhile), store.write(LIST) as file:
         write_list(listing, file, job.shard_size)
         if not listing.count:
             raise UserError("there is no photo in " + ", ".join(sources))
+        if NAME in store.names():  # listing may have taken long; the other run's list stays
+            raise _BegunMeanwhile
+    if NAME not in store.names():
+        with store.write(NAME) as file:
+            file.write(json.dumps(asdict(_of(job, listing)), indent=1).encode())
+    return _found(job, listing)
+
+
+class _BegunMeanwhile(Exception):
+    pass
+
+
+def _found(job: Job, listing: Listing) -> Manifest:
+    """The manifest that is there, if it is that of this run too; `listing` was gone through."""
+    with open_store(job.out).open(NAME) as file:
+        found = parse_json(file.read(), f"{NAME} in {job.out}")
     manifest = _of(job, listing)
-    with store.write(NAME) as file:
-        file.write(json.dumps(asdict(manifest), indent=1).encode())
+    for name, value in asdict(manifest).items():
+        if found.get(name) != value:
+            raise UserError(f"{job.out} was begun with other inputs ({_differs(name, found, value)}); {_WAYS_OUT}")
     return manifest
 
 

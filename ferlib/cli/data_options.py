@@ -24,7 +24,7 @@ def add_reading_options(parser: argparse.ArgumentParser, root: str | None = None
     parser.add_argument("--root", metavar="DIR", default=root, help="where the data set is")
     parser.add_argument(
         "--labels", nargs="+", action=Several, metavar="FOLDER=CLASS",
-        help="what names of class folders mean, e.g. suprise=surprise; keep: every name is a class as it stands",
+        help="what names of class folders mean, e.g. suprise=surprise; keep: unknown names are classes as they stand",
     )  # fmt: skip
     parser.add_argument("--skip-broken", action="store_true", help="leave out pictures that cannot be read")
 

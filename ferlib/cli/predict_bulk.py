@@ -15,7 +15,9 @@ def add_bulk_options(predict: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make a Parquet table in the folder --out; IMAGE are folders, or lists of paths (.txt, .parquet)",
     )
-    bulk.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    bulk.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one a core, or as many as OMP_NUM_THREADS says)"
+    )
     bulk.add_argument("--engine", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
     bulk.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster (default: one on this machine)")
     bulk.add_argument("--shard-size", type=int, metavar="N", help="photos a part of the table (default: 500)")
@@ -54,7 +56,7 @@ def run_bulk(options: argparse.Namespace) -> int:
         print(f"in this run {found}, {summary.rate:.1f} photos/s")
     sys.stdout.flush()
     if summary.away:
-        missing = f"{counted(summary.away, 'photo')} and the folders they were in are not there"
+        missing = f"{counted(summary.away, 'photo')} and the folders or stores they were in are not there"
         print(f"ferlib: {missing}; is a disk or a share not connected? The same command goes on", file=sys.stderr)
     return int(summary.away > 0)
 

@@ -56,6 +56,8 @@ def run_video(options: argparse.Namespace) -> int:
     with VideoReader(options.source) as reader:
         if reader.live and options.telling:
             raise UserError("--telling goes through a film twice, and a camera or stream is there once")
+        if not reader.live and options.time_constant is not None:
+            raise UserError("--time-constant is for a camera or stream; a film is smoothed with the whole of it known")
         constant = TIME_CONSTANT if options.time_constant is None else options.time_constant
         predictor = VideoPredictor(
             Predictor.load(options.model or DEFAULT_MODEL, options.device),

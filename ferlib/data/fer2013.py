@@ -146,14 +146,14 @@ def _read(path: Path, skip_broken: bool) -> tuple[pd.DataFrame, torch.Tensor, li
 
 def _parse(path: Path, skip_broken: bool) -> np.ndarray:
     """uint8 (N, 2 + 48·48): label or `BROKEN`, usage (0 Training, 1 PublicTest, 2 PrivateTest), pixels."""
-    types = {"emotion": np.uint8, "pixels": str, "Usage": "category"}
+    types = {"emotion": np.int64, "pixels": str, "Usage": "category"}
     try:
         csv = pd.read_csv(path, dtype=types, keep_default_na=False, skipinitialspace=True)  # " Usage", " pixels"
         missing = [column for column in ("emotion", "pixels", "Usage") if column not in csv]
         if missing or csv.empty:
             raise UserError(f"it lacks the columns {missing}" if missing else "it has no rows")
         for column, wrong, expected in (
-            ("emotion", csv["emotion"] >= len(labels.FER2013), f"0 to {len(labels.FER2013) - 1}"),
+            ("emotion", ~csv["emotion"].between(0, len(labels.FER2013) - 1), f"0 to {len(labels.FER2013) - 1}"),
             ("Usage", ~csv["Usage"].isin(list(SPLIT_OF_USAGE)), f"one of {', '.join(SPLIT_OF_USAGE)}"),
         ):
             if wrong.any():
@@ -176,7 +176,7 @@ def _parse(path: Path, skip_broken: bool) -> np.ndarray:
         if len(faults) == len(csv) or (faults and not skip_broken):
             more = f"; and {len(faults) - NAMED:,} rows more" if len(faults) > NAMED else ""
             raise UserError("; ".join(faults[:NAMED]) + more + "; --skip-broken (skip_broken=True) leaves them out")
-    except (ValueError, EOFError, OSError, zlib.error) as error:
+    except (ValueError, OverflowError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"FER2013: {path} is not the fer2013.csv of the challenge ({error})") from error
     return table
 

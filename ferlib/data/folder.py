@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import SPLITS, DataError, FaceDataset
-from ferlib.data.folder_names import class_names
+from ferlib.data.folder_names import class_names, merged_notes
 from ferlib.data.image_files import read_pictures, reduced_note
 from ferlib.data.splits import VALIDATION_FRACTION, assert_groups_apart, place_of, split_by_group, split_of
 from ferlib.labels import FERPLUS
@@ -98,7 +99,7 @@ def read_tree(root: Path, labels: Mapping[str, str] | str | None = None) -> tupl
         raise DataError(f"folder: in {root}, {error}") from None
     group = pd.factorize(frame["person"].where(frame["person"] != ""), sort=True)[0]
     frame = frame.assign(name=frame["name"].map(meanings), group=group, row=np.arange(len(frame)))
-    return frame, _notes(found, root)
+    return frame, [*merged_notes(meanings), *_notes(found, root)]
 
 
 def choose_splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
@@ -111,13 +112,16 @@ def choose_splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     free = (frame["split"] == "").all() and (frame["person"] != "").any()
     if free and chosen.nunique() < len(SPLITS) <= unit.nunique():
         return split_by_group(unit, labels=frame["name"]), []
+    if free and unit.nunique() == 1 < len(unit):
+        said = f"by the files' names (what stands before {PERSON_MARK}) all are {unit.iloc[0]}'s"
+        return chosen.to_numpy(), [f"{said}: of one person there are no splits for training and test"]
     return chosen.to_numpy(), []
 
 
 def person_of(file: str) -> str:
     """The person a picture's name begins with, "" without one: "anna--beach.jpg-1.png" -> "anna"."""
     person, mark, _ = Path(file).name.partition(PERSON_MARK)
-    return person if mark else ""
+    return normalize("NFC", person) if mark else ""  # é may be one letter, or two as on a Mac
 
 
 def _with_validation(frame: pd.DataFrame, unit: pd.Series) -> tuple[np.ndarray, list[str]]:

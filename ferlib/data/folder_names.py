@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Mapping
+from unicodedata import normalize
 
 from ferlib import labels
 from ferlib.data.dataset import DataError
@@ -16,7 +17,7 @@ def class_names(names: Collection[str], answers: Mapping[str, str] | str | None 
     Args:
         names: of the class folders.
         answers: what names mean, e.g. {"suprise": "surprise"}; a name that means itself is a class of its own. "keep"
-            takes all names as they are.
+            makes a class of each name that is no known one of an expression.
 
     Raises:
         DataError: a name is a number, or close to an expression's without being one, and no answer says what is meant;
@@ -50,11 +51,26 @@ def _meanings(names: Collection[str], answers: Mapping[str, str] | str | None) -
     }
     if doubts:
         raise DataError(_slips_question(doubts, meanings))
-    return {name: labels.canonical(meaning) for name, meaning in meanings.items()}
+    own = {name for name, meaning in meanings.items() if _key(name) in given and _key(meaning) == _key(name)}
+    return {name: _key(name) if name in own else labels.canonical(meaning) for name, meaning in meanings.items()}
+
+
+def merged_notes(meanings: Mapping[str, str]) -> list[str]:
+    """A sentence a class that several names stand for, as they are given by `class_names`."""
+    named: dict[str, list[str]] = {}
+    for name, meaning in meanings.items():
+        named.setdefault(meaning, []).append(name)
+    notes = []
+    for meaning, names in named.items():
+        if len({_key(name) for name in names}) > 1:
+            other = max(name for name in names if _key(name) != meaning)
+            apart = f"{_pairs({other: other})} keeps one apart"
+            notes.append(f"the folders {', '.join(sorted(names))} are one class, {meaning} ({apart})")
+    return notes
 
 
 def _key(name: str) -> str:
-    return name.strip().lower()
+    return normalize("NFC", name.strip().lower())
 
 
 def _pairs(meanings: Mapping[str, str]) -> str:

@@ -109,9 +109,9 @@ def register_dataset(
 def data_roots(root: str | Path | None = None) -> list[Path]:
     """Folders searched for data sets: the given root alone, else `$FERLIB_DATA`, then the user's cache folder."""
     if root is not None:
-        return [Path(root)]
+        return [Path(root).expanduser()]
     environment = os.environ.get("FERLIB_DATA")
-    return ([Path(environment)] if environment else []) + [cache_dir() / "data"]
+    return ([Path(environment).expanduser()] if environment else []) + [cache_dir() / "data"]
 
 
 def find_dataset(name: str, root: str | Path | None = None) -> Path | None:
@@ -169,7 +169,7 @@ def load_dataset(
     if name == "folder":
         if root is None:
             raise DataError("folder: say which folder, with --root DIR or root=")
-        return load_folder(Path(root), size, labels, skip_broken)
+        return load_folder(Path(root).expanduser(), size, labels, skip_broken)
     if name not in (*SOURCES, *RELABELLED):
         known = ", ".join((*SOURCES, *RELABELLED, "folder", "synthetic"))
         raise DataError(f"unknown data set {name!r}, expected one of {known}")

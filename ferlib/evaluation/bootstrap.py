@@ -312,6 +312,15 @@ def face_draws(part: FaceDataset, resamples: int = RESAMPLES) -> np.ndarray:
     return resample(np.ones(len(people)), lambda drawn: drawn[:, person].astype(np.float32), resamples)
 
 
+def _drawn_within(draws: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Counts of faces (R, N) whose people (N,) were drawn whole, after a second draw: of faces, within each person."""
+    rng, drawn = np.random.default_rng(2), np.empty_like(draws)
+    for person in np.unique(people):
+        own = np.flatnonzero(people == person)
+        drawn[:, own] = rng.multinomial(len(own) * draws[:, own[0]].astype(int), np.full(len(own), 1 / len(own)))
+    return drawn
+
+
 def seed_draws(seeds: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Indices of the seeds in every resample, int64 (R, seeds)."""
     return np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
@@ -319,6 +328,9 @@ def seed_draws(seeds: int, resamples: int = RESAMPLES) -> np.ndarray:
 
 class Resampling:
     """One set of draws for one split: in every resample people and seeds, both with replacement.
+
+    Of fewer than `FEW_PEOPLE` the faces of each are drawn again too, so that people who are answered alike do not make
+    a narrow interval. Where every resample says the same, as where all faces are right, it still has no width.
 
     Args:
         part: the split.
@@ -329,6 +341,9 @@ class Resampling:
     def __init__(self, part: FaceDataset, seeds: int, resamples: int = RESAMPLES):
         self.labels, self.classes = part.frame["label"].to_numpy(), len(part.classes)
         self.faces, self.seeds = face_draws(part, resamples), seed_draws(seeds, resamples)
+        people = people_in(part)
+        if people is not None and len(np.unique(people)) < FEW_PEOPLE:
+            self.faces = _drawn_within(self.faces, people)
 
     def measure(
         self,

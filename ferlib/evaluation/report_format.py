@@ -23,9 +23,17 @@ def in_percent(estimate: Mapping[str, Any]) -> str:
 
 
 def in_points(difference: Mapping[str, Any]) -> str:
-    """A difference of fractions with its interval as "+0.1 (-0.4 to +0.6)", in points; nothing is -0.0."""
-    value, low, high = (round(100 * difference[key], 1) + 0 for key in ("value", "low", "high"))  # -0.0 + 0 is 0.0
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    """A difference of fractions with its interval as "+0.1 (-0.4 to +0.6)", in points.
+
+    What would round to 0.0 has a second digit, "-0.03": on which side of nothing it lies decides a verdict.
+    """
+    value, low, high = (_signed(100 * difference[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _signed(points: float) -> str:
+    digits = 1 if round(points, 1) or not round(points, 2) else 2
+    return f"{round(points, digits) + 0:+.{digits}f}"  # -0.0 + 0 is 0.0
 
 
 class ClassScores(TypedDict):

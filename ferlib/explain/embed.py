@@ -17,7 +17,7 @@ from torch import Tensor
 from ferlib.data.stored_pixels import Pixels
 from ferlib.errors import UserError
 from ferlib.models.base import FaceModel, mean_of
-from ferlib.models.inference import run_model
+from ferlib.models.inference import faces_at_once, run_model
 from ferlib.models.preprocess import Preprocess
 
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -32,7 +32,7 @@ def extract_features(model: FaceModel, pixels: Pixels, batch_size: int = 64) -> 
     Args:
         model: any; left where it is and in the mode it was in.
         pixels: faces (N, C, S, S) uint8, in the training set's framing.
-        batch_size: faces a pass.
+        batch_size: faces a pass; one where the model mixes those of a batch.
     """
     preprocess = Preprocess.of(model.config)
 
@@ -40,7 +40,7 @@ def extract_features(model: FaceModel, pixels: Pixels, batch_size: int = 64) -> 
         sides = model.sides(preprocess(batch))
         return mean_of([model.forward_head(model.forward_features(side), pre_logits=True) for side in sides])
 
-    features = torch.cat(list(run_model(model, vectors, pixels, batch_size)))
+    features = torch.cat(list(run_model(model, vectors, pixels, faces_at_once(model, batch_size))))
     probabilities = torch.cat(list(run_model(model, lambda y: model.classifier(y).softmax(dim=1), features)))
     return features.cpu().numpy(), probabilities.cpu().numpy()
 

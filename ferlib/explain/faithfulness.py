@@ -27,7 +27,7 @@ from torchvision.transforms.functional import gaussian_blur
 from ferlib.errors import UserError
 from ferlib.explain.map_tools import to_unit_range
 from ferlib.models.base import FaceModel
-from ferlib.models.inference import run_model
+from ferlib.models.inference import faces_at_once, run_model
 from ferlib.models.preprocess import Preprocess, resize
 from ferlib.utils.devices import device_of
 
@@ -70,7 +70,7 @@ def target_probabilities(model: FaceModel, faces: Tensor, targets: Tensor) -> Te
     def probabilities(x: Tensor) -> Tensor:
         return model(preprocess.normalise(x)).softmax(dim=1)
 
-    found = torch.cat(list(run_model(model, probabilities, faces, BATCH))).cpu()
+    found = torch.cat(list(run_model(model, probabilities, faces, faces_at_once(model, BATCH)))).cpu()
     return found.gather(1, targets[:, None])[:, 0]
 
 
@@ -186,15 +186,20 @@ def randomised(model: FaceModel, part: str, faces: Tensor) -> FaceModel:
         model: any model, left as it is.
         part: "classifier" (the last layer), or "all" (every layer that knows how to draw its weights anew).
         faces: (B, C, S, S) in 0..1, to which the batch norms of an "all" copy are fitted: else its maps would be flat.
+
+    Raises:
+        UserError: there is no such layer.
     """
     # what is copied in inference mode could not be explained by gradients
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.no_grad():
         copied = copy.deepcopy(model).cpu().eval()
-        layers: list[nn.Module] = {"classifier": [copied.classifier], "all": list(copied.modules())}[part]
+        layers: list[nn.Module] = {"classifier": list(copied.classifier.modules()), "all": list(copied.modules())}[part]
         torch.manual_seed(SEED)
-        for layer in layers:
-            if callable(reset := getattr(layer, "reset_parameters", None)):
-                reset()
+        resets = [reset for layer in layers if callable(reset := getattr(layer, "reset_parameters", None))]
+        if not resets:
+            raise UserError(f"no layer of this model's {part} can draw its weights anew")
+        for reset in resets:
+            reset()
         if part == "all":
             norms = [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
             for norm in norms:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ferlib.explain.faithfulness import CONTROLS, control_maps
 from ferlib.explain.methods import explain, methods_of
 from ferlib.models.base import FaceModel
-from ferlib.models.inference import run_model
+from ferlib.models.inference import faces_at_once, run_model
 from ferlib.models.preprocess import Preprocess, resize
 
 SIDE = 48
@@ -28,7 +28,8 @@ def heat_maps(model: FaceModel, pixels: Tensor, method: str, targets: Tensor) ->
     if method in CONTROLS:
         return control_maps(method, len(pixels), SIDE)
     preprocess = Preprocess.of(model.config)
-    batches = zip(pixels.split(BATCH), targets.split(BATCH), strict=True)
+    at_once = faces_at_once(model, BATCH)
+    batches = zip(pixels.split(at_once), targets.split(at_once), strict=True)
     maps = [preprocess.whole_face(explain(model, preprocess(x), method, t)[1]).cpu() for x, t in batches]
     return resize(torch.cat(maps)[:, None], SIDE)[:, 0].clamp_min(0)
 
@@ -36,7 +37,8 @@ def heat_maps(model: FaceModel, pixels: Tensor, method: str, targets: Tensor) ->
 def predicted_classes(model: FaceModel, pixels: Tensor) -> Tensor:
     """Classes (N,) that a model predicts for faces (N, C, S, S) uint8."""
     preprocess = Preprocess.of(model.config)
-    return torch.cat(list(run_model(model, lambda x: model(preprocess(x)).argmax(dim=1), pixels, BATCH))).cpu()
+    at_once = faces_at_once(model, BATCH)
+    return torch.cat(list(run_model(model, lambda x: model(preprocess(x)).argmax(dim=1), pixels, at_once))).cpu()
 
 
 def table_methods(model: FaceModel, wanted: Sequence[str] | None = None) -> list[str]:

@@ -69,7 +69,7 @@ def integrated_gradients(
         model: any model.
         x: normalised images (B, C, H, W).
         targets: as in `predict_with_cam`.
-        baseline: the image that says nothing, of x's shape, or one value; 0 is the training set's mean.
+        baseline: the image that says nothing, of x's shape, or one value; 0 is the mean of the model's normalisation.
         steps: of the midpoint rule along the straight line; more come closer to that sum.
     """
     logits, chosen = _predict(model, x, targets)

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` in the model files: the hub mixin reads the annotation of `config`.
 
+import copy
 import io
 import json
 import math
@@ -20,6 +21,7 @@ from ferlib import labels
 from ferlib.errors import UserError
 from ferlib.models.int8 import dequantised
 from ferlib.runtime.released import model_folder
+from ferlib.utils.devices import device_of
 from ferlib.utils.old_names import renamed_fields, renamed_parameter
 from ferlib.utils.tensor_files import let_read
 from ferlib.utils.validation import check_range, check_types
@@ -180,6 +182,19 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         if faces < 2 and self.needs_two:
             name = self.config.architecture
             raise UserError(f"{name} has a batch norm after its pooling and needs at least two faces in training")
+
+    def check_training(self, faces: int) -> None:
+        """`check_batch`, and of a single face a trial too: the whole map may be one position for a batch norm."""
+        self.check_batch(faces)
+        if faces < 2:
+            side, channels = self.config.input_size, len(self.config.mean or IMAGENET_MEAN)
+            try:
+                with torch.random.fork_rng(), torch.no_grad():
+                    copy.deepcopy(self).train()(torch.zeros(1, channels, side, side, device=device_of(self)))
+            except ValueError as error:
+                name = self.config.architecture
+                raise UserError(f"{name} has a batch norm over a map of one position at {side} px, "
+                                "and needs at least two faces in training") from error  # fmt: skip
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing but these is used of the mixin's many settings

@@ -84,7 +84,7 @@ class TimmBackbone(nn.Module):
 
     def load(self, weights: str | Path) -> None:
         """Load pretrained weights, "imagenet" or a .safetensors file; RuntimeError where they are not to be had."""
-        load_timm_weights(self.net, weights, prefix="backbone.net.", translate=dense_as_convolutions)
+        load_timm_weights(self.net, weights, ["backbone.net."], translate=dense_as_convolutions)
 
 
 class GoogLeNetBackbone(nn.Module):
@@ -116,7 +116,7 @@ class GoogLeNetBackbone(nn.Module):
             raise NoPretrainedWeights(
                 "the Hugging Face hub has no ImageNet weights of GoogLeNet", "torchvision's, saved as safetensors,"
             )
-        load_weights_file(self.net, Path(weights), prefix="backbone.net.")
+        load_weights_file(self.net, Path(weights), ["backbone.net."])
 
 
 def dense_as_convolutions(state: State) -> State:

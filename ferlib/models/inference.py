@@ -19,6 +19,11 @@ class Sliceable(Protocol):
     def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
+def faces_at_once(model: FaceModel, most: int) -> int:
+    """How many faces to ask a model about together: one where others would change its answer, else the most."""
+    return 1 if getattr(model, "mixes_batch", False) else most
+
+
 def run_batches(
     ask: Callable[[Tensor], Tensor], batches: Iterable[Tensor], description: str = "", total: int | None = None
 ) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ And how the backbone wants its pixels: as it was pretrained, which is not ImageN
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -94,14 +94,14 @@ def _checksum(path: Path, changed: int, size: int) -> str:
 
 
 def load_timm_weights(
-    net: nn.Module, weights: str | Path, prefix: str, translate: Callable[[State], State] | None = None
+    net: nn.Module, weights: str | Path, prefixes: Sequence[str], translate: Callable[[State], State] | None = None
 ) -> None:
     """Load pretrained weights into a timm model, whole or truncated; every parameter it has must be found.
 
     Args:
         net: the timm model.
         weights: "imagenet" (timm's own, downloaded from the Hugging Face hub) or a file, see `load_weights_file`.
-        prefix, translate: see `load_weights_file`.
+        prefixes, translate: see `load_weights_file`.
 
     Raises:
         RuntimeError: the download failed, or the file does not fit.
@@ -109,25 +109,29 @@ def load_timm_weights(
     if weights == "imagenet":
         source = cast(dict[str, Any], net.pretrained_cfg)  # timm's note of where its weights are
         weights = _download(f"{source['architecture']}.{source.get('tag') or ''}".rstrip("."))
-    load_weights_file(net, Path(weights), prefix, translate)
+    load_weights_file(net, Path(weights), prefixes, translate)
 
 
 def load_weights_file(
-    net: nn.Module, path: Path, prefix: str, translate: Callable[[State], State] | None = None
+    net: nn.Module, path: Path, prefixes: Sequence[str], translate: Callable[[State], State] | None = None
 ) -> None:
     """Load a .safetensors file; every parameter of `net` must be found in it, others in it are left.
 
     Args:
         net: a whole backbone or its first stages.
         path: the file, with the parameter names of `net`, or of a model of this project that contains `net`.
-        prefix: what stands before the names of `net`'s parameters in a model of this project.
+        prefixes: what may stand before the names of `net`'s parameters in a model of this project; the first that is
+            there counts.
         translate: gives the file's parameters the names and shapes they have in `net`.
 
     Raises:
         RuntimeError: the file cannot be read, or does not fit.
     """
     state = {renamed_parameter(key): value for key, value in _read(path).items()}
-    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
+    for prefix in prefixes:
+        if inside := {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}:
+            state = inside
+            break
     state = translate(state) if translate else state
     own = net.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}

@@ -11,6 +11,7 @@ normalised like a picture; both backbones start from the same pretrained weights
 the start. No gradient goes through the patterns, so saliency maps of this model show the picture's stream alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ferlib.errors import UserError
-from ferlib.models.backbone import Backbone
+from ferlib.models.backbone import OWN, Backbone
 from ferlib.models.base import Normalisation
 from ferlib.models.heads import Head, HeadModel
 from ferlib.models.lbp import local_binary_patterns
@@ -77,10 +78,10 @@ class TwoStreamBackbone(Backbone):
             "a map of two streams is not made by the last stage of one backbone; take another model than vtff"
         )
 
-    def load(self, weights: str | Path) -> None:
-        """Load pretrained weights into both, see `Backbone.load`."""
-        super().load(weights)
-        self.texture.load(weights)
+    def load(self, weights: str | Path, prefixes: Sequence[str] = (OWN,)) -> None:
+        """Load pretrained weights into both, see `Backbone.load`; a model with two streams gives each its own."""
+        super().load(weights, prefixes)
+        self.texture.load(weights, ("backbone.texture.net.model.", *prefixes))
 
 
 class Gate(nn.Module):

@@ -159,7 +159,7 @@ def card(folder: Path) -> str:
 def write_card(folder: Path) -> None:
     """Write the card of a released folder, its README.md."""
     with atomic_write(folder / "README.md") as partial:
-        partial.write_text(card(folder))
+        partial.write_text(card(folder), encoding="utf-8")
 
 
 def check_licence(licence: str) -> None:

@@ -1,11 +1,13 @@
 """Files from the Hugging Face hub: from its local cache if they are there, else downloaded; offline, fails at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 
 def hub_folder(repo: str, files: list[str], optional: Sequence[str] = ()) -> Path:
@@ -19,21 +21,28 @@ def hub_folder(repo: str, files: list[str], optional: Sequence[str] = ()) -> Pat
     Raises:
         OSError: the hub cannot be reached, must not be (`HF_HUB_OFFLINE`), or has no such repository.
     """
+    folder = None
     try:
         folder = Path(snapshot_download(repo, allow_patterns=[*files, *optional], local_files_only=True))
-        if all(any(folder.glob(file)) for file in files):
+        if _has(folder, files, all) and (not optional or _has(folder, optional, any)):
             return folder
     except (LocalEntryNotFoundError, HFValidationError):
         pass
     try:
         _assert_reachable()  # the hub's own client would try again and again for most of a minute
         return Path(snapshot_download(repo, allow_patterns=[*files, *optional]))
-    except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError) as error:
-        raise OSError(str(error)) from error
+    except Exception as error:  # the hub's client has errors of its own, and those of the client below it
+        if folder and _has(folder, files, all):  # another program left the optional ones out
+            return folder
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def _has(folder: Path, files: Sequence[str], which: Callable[[Iterable[bool]], bool]) -> bool:
+    return which(any(folder.glob(file)) for file in files)
 
 
 def _assert_reachable() -> None:
     if constants.HF_HUB_OFFLINE:
         raise OSError("HF_HUB_OFFLINE is set")
-    with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5):
-        pass
+    with suppress(HTTPError), urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5):
+        pass  # also an error is an answer: mirrors have nothing at the top

@@ -45,7 +45,7 @@ def model_folder(name_or_dir: str | Path) -> Path:
         UserError: there is no such model.
     """
     name = str(name_or_dir)
-    folder = released_models().get(name, Path(name_or_dir))
+    folder = released_models().get(name, Path(name_or_dir).expanduser())
     if folder.is_dir():
         return folder
     reason = ""

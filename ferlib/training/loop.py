@@ -364,7 +364,7 @@ def fitted_method(recipe: Recipe, train: FaceDataset, model: FaceModel, processe
     faces = min(recipe.batch_size, len(train)) // processes
     if faces < least:
         raise UserError(f"the method {recipe.method} needs {least} faces in a batch of a process, not {faces}")
-    model.check_batch(faces)
+    model.check_training(faces)
     if processes > 1 and method.group > 1:
         raise UserError(f"the method {recipe.method} needs its faces in one process, not in {processes}")
     return method

@@ -13,14 +13,20 @@ from ferlib.training.recipes import Recipe
 
 def precision_of(recipe: Recipe, device: torch.device) -> str:
     """Precision of forward and backward pass on a device: "float32" or "bfloat16"; warns where that is a slow one."""
-    auto = "bfloat16" if device.type == "cuda" else "float32"
-    precision = auto if recipe.precision == "auto" else recipe.precision
-    if precision == "bfloat16" and device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        if not any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
-            warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
-                          "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
-    return precision
+    if recipe.precision == "auto":
+        return "bfloat16" if device.type == "cuda" and _knows_bfloat16(device) else "float32"
+    if recipe.precision == "bfloat16" and not _knows_bfloat16(device):
+        warnings.warn("this processor has no instructions for bfloat16 and takes many times as long with it; "
+                      "--set precision=float32 is for such processors", stacklevel=2)  # fmt: skip
+    return recipe.precision
+
+
+def _knows_bfloat16(device: torch.device) -> bool:
+    """True for a CPU or NVIDIA GPU with instructions for it (GPUs before Ampere only pretend), and for what else."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return device.type != "cpu" or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Recipe:
         teacher: a trained model (a released name or a folder) whose answers for the training faces are mixed into the
             targets, or several, joined by commas, or None; see `ferlib.training.distillation`.
         teacher_fraction: of the teachers' answers in the targets, 0..1.
-        seed: of initialisation, order and augmentation.
+        seed: of initialisation (by `fit_phases`; `fit` takes a network that is there), order and augmentation.
         method: what a step minimises, a key of `ferlib.training.methods.METHODS`: "plain", or a method against class
             imbalance or noisy labels. "soft_labels" means soft targets, whatever `targets` says.
         method_settings: the method's own, by name; those that are left out are as in its paper.

@@ -21,8 +21,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     their own; the last to end stays.
 
     Args:
-        path: the name at the end; its folder is made.
+        path: the name at the end; its folder is made. Where that is a link, the file it leads to is meant.
+
+    Raises:
+        OSError: there is something else than a file, a device say.
     """
+    path = _own_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
@@ -30,6 +34,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _own_place(path: Path) -> Path:
+    """The path without links; `OSError` where something is that no file can take the place of."""
+    place = Path(os.path.realpath(path))
+    if place.exists() and not place.is_file():
+        raise OSError(f"{path} is no file, and cannot be replaced by one")
+    return place
 
 
 def write_through(path: Path) -> None:
@@ -93,6 +105,7 @@ def require_writable(path: Path) -> None:
     """Assert that `atomic_write` will be able to write there, and make its folder; the system's error says why not."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
+    path = _own_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass

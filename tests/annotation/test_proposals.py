@@ -320,3 +320,10 @@ def test_proposals_that_another_program_saved(tmp_path):
 def test_a_label_for_a_face_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"not in .*, e\.g\. a\.png"):
         apply_labels(tmp_path, {"a.png": "tired"})
+
+
+def test_a_name_may_have_any_end_of_line(tmp_path, portrait):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(portrait).save(tmp_path / "photos" / "a\rb.png")
+    table = propose_labels(tmp_path / "photos", tmp_path / "faces")
+    assert table["photo"].tolist() == ["a\rb.png"] and table["problem"].tolist() == [""]

@@ -46,6 +46,25 @@ def test_buttons_note_labels_and_go_on(folder):
     assert tree_labels(root).to_dict() == {later.files[0]: "happiness", later.files[1]: "tired"} != before.to_dict()
 
 
+def test_a_label_is_for_the_face_that_is_shown(folder):
+    root, _ = folder
+    labeller = Labeller(root, ["happiness", "tired", "asleep"], who="dan")
+    first, second = labeller.files
+    labeller.buttons["happiness"].click()
+    apply_labels(root, {first: "asleep", second: "asleep"})  # meanwhile, or in a file manager
+    labeller.back.click()
+    assert labeller.title.value == "Face 1 of 2"
+    assert labeller.picture.value == (root / "asleep" / first).read_bytes()
+    labeller.queue.go_to(1)  # another window on the same labels
+    labeller.buttons["tired"].click()
+    assert LabelFile(root, "dan").read().to_dict() == {first: "tired"} and labeller.place == 1
+    (root / "asleep" / second).rename(root / "elsewhere.away")
+    labeller.back.click()
+    labeller.buttons["tired"].click()
+    assert labeller.title.value == "All done." and labeller.files == [first]
+    (root / "elsewhere.away").rename(root / "asleep" / second)
+
+
 def test_hints_mark_the_proposal(folder):
     root, table = folder
     proposal = table["proposed"].iloc[0]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -19,9 +20,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from photo_folder import make_photos, rows_of
 
-from ferlib.bulk.job import Job, Shard
+from ferlib.bulk.job import Counts, Job, Shard
 from ferlib.bulk.manifest import begin
-from ferlib.bulk.photos import photos_of
+from ferlib.bulk.photos import photos_of, write_list
 from ferlib.bulk.run import predict_table
 from ferlib.bulk.storage import is_address, local_path, open_store
 from ferlib.bulk.table import part_name
@@ -252,3 +253,55 @@ def test_without_fsspec_it_says_so(photos, monkeypatch, tmp_path):
     monkeypatch.setattr("ferlib.utils.packages.find_spec", lambda name: None if name == "fsspec" else sys)
     with pytest.raises(MissingPackage, match=r"s3:// needs fsspec, not installed: pip install 'ferlib\[bulk\]'"):
         predict_table("s3://bucket/photos", tmp_path / "t")
+
+
+def test_a_store_that_does_not_answer_makes_no_part(bucket, monkeypatch, tmp_path):
+    """A photo that is gone has a row; one of a store that is down has none while no other of its shard comes."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"memory://nowhere/{name}.jpg\n" for name in "abcd"))
+    job = Job(f"{bucket}/t", 2, "convcut_ferplus")
+    job = replace(job, digest=begin(job, [str(listed)]).digest)
+
+    def fetched(address: str) -> bytes:
+        raise FileNotFoundError(address) if address.endswith("a.jpg") else ConnectionError("no route to host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferlib.bulk.job._fetched", fetched)
+        assert job(Shard(0)) == Counts(2, 0, 2) and job(Shard(1)) == Counts(away=2)
+    assert open_store(job.out).names() >= {part_name(0)} and part_name(1) not in open_store(job.out).names()
+    assert job(Shard(1)) == Counts(2, 0, 2)  # it answers: they are not there
+
+
+def test_a_package_that_is_missing_ends_a_run_over_addresses(tmp_path, monkeypatch):
+    listed = tmp_path / "list.txt"
+    listed.write_text("http://127.0.0.1:9/a.jpg\n")
+
+    def missing(address: str) -> bytes:
+        raise MissingPackage("http:// needs aiohttp")
+
+    monkeypatch.setattr("ferlib.bulk.job._fetched", missing)
+    job = Job(str(tmp_path / "t"), 2, "convcut_ferplus")
+    job = replace(job, digest=begin(job, [str(listed)]).digest)
+    with pytest.raises(MissingPackage):
+        job(Shard(0))
+    assert part_name(0) not in open_store(job.out).names()
+
+
+def test_of_two_runs_that_begin_together_one_is_refused(photos, tmp_path, monkeypatch):
+    job = Job(str(tmp_path / "t"), 4, "convcut_ferplus")
+    other = Job(str(tmp_path / "t"), 3, "ivsa_fer2013")
+
+    def slowly(*arguments):
+        write_list(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr("ferlib.bulk.manifest.write_list", write_list)
+            begin(job, [str(photos)])  # meanwhile
+
+    monkeypatch.setattr("ferlib.bulk.manifest.write_list", slowly)
+    with pytest.raises(UserError, match="begun with other inputs"):
+        begin(other, [str(photos)])
+    monkeypatch.undo()
+    assert begin(job, [str(photos)]).shard_size == 4
+    listing = open_store(job.out)
+    with listing.open("_photos.parquet") as file:
+        assert pyarrow.parquet.ParquetFile(file).metadata.num_row_groups == 2  # the list of the first run stays

@@ -322,7 +322,10 @@ def test_a_table_whose_photos_are_away_says_so(tmp_path, portrait, capsys):
     command = ["predict", "--recursive", str(listed), "--out", str(tmp_path / "out"), "--shard-size", "2"]
     for _ in range(2):
         assert main([*command, "--workers", "1"]) == 1
-        assert "2 photos and the folders they were in are not there; is a disk or a share" in capsys.readouterr().err
+        assert (
+            "2 photos and the folders or stores they were in are not there; is a disk or a share"
+            in capsys.readouterr().err
+        )
         assert [path.name for path in (tmp_path / "out").glob("part-*")] == ["part-000001.parquet"]
 
 

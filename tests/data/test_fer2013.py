@@ -418,3 +418,11 @@ def test_cached_load_takes_half_a_second_at_most(data_root):
         load_dataset("fer2013", data_root)
         seconds.append(time.perf_counter() - start)
     assert median(seconds) <= 0.5
+
+
+@pytest.mark.parametrize("label", [-1, 256, 10**30])
+def test_a_label_that_is_none_is_named_with_its_row(tmp_path, label):
+    pixels = " ".join(["7"] * 48 * 48)
+    write(tmp_path, "\n".join([HEADER, f"0,{pixels},Training", f"{label},{pixels},Training"]))
+    with pytest.raises(DataError, match="row 1 has the emotion" if label < 10**6 else "is not the fer2013.csv"):
+        load_dataset("fer2013", tmp_path)

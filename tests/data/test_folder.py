@@ -1,6 +1,7 @@
 """Folders of users: both layouts, names as people spell them, and what lies around in such folders."""
 
 import os
+from unicodedata import normalize
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from trees import faces, write_picture
 
 from ferlib.data.dataset import DataError
 from ferlib.data.folder import choose_splits, load_folder, person_of
+from ferlib.data.folder_names import class_names
 from ferlib.data.registry import load_dataset
 from ferlib.data.splits import place_of, split_of
 
@@ -300,3 +302,28 @@ def test_large_pictures_are_reduced_with_a_word_and_not_where_the_size_is_said(t
     assert large.pixels.shape == (4, 3, 224, 224) and not large.notes
     face = large.pixels[large.frame["file"].tolist().index("happy/224.png")]
     assert (face.permute(1, 2, 0).numpy() == faces(224)[0]).all()  # every pixel of it
+
+
+def test_a_name_is_one_in_both_forms_of_its_letters(tmp_path):
+    """Macs write é as two letters, e and an accent."""
+    one, two = (normalize(form, "Andr\u00e9") for form in ("NFC", "NFD"))
+    assert one != two
+    write_tree(tmp_path, *(f"happy/{name}--{number}.png" for name in (one, two, "ben", "eva") for number in range(3)))
+    frame = load_folder(tmp_path, 24).frame
+    assert set(frame["person"]) == {one, "ben", "eva"} and (frame.groupby("person")["split"].nunique() == 1).all()
+    classes = [normalize(form, "d\u00e9go\u00fbt") for form in ("NFC", "NFD")]
+    assert set(class_names(classes, {classes[1]: "disgust"}).values()) == {"disgust"}
+
+
+def test_folders_that_become_one_class_are_told(tmp_path):
+    write_tree(tmp_path, "happy/a.png", "joy/b.png", "sad/c.png")
+    data = load_folder(tmp_path, 24)
+    assert data.classes == ("happiness", "sadness")
+    assert "the folders happy, joy are one class, happiness (--labels joy=joy keeps one apart)" in data.notes
+    apart = load_folder(tmp_path, 24, {"joy": "joy"})
+    assert apart.classes == ("happiness", "sadness", "joy") and not any("one class" in note for note in apart.notes)
+
+
+def test_names_that_make_all_faces_one_persons_are_told(tmp_path):
+    write_tree(tmp_path, *(f"happy/IMG--{number:04}.png" for number in range(6)), "sad/IMG--0006.png")
+    assert any("all are IMG's: of one person there are no splits" in note for note in load_folder(tmp_path, 24).notes)

@@ -110,8 +110,9 @@ def test_figures_are_those_of_loops(part):
         np.where(rng.random(len(labels)) < share, labels, rng.integers(7, size=len(labels))) for share in (0.4, 0.8)
     ]
     kept = rng.random(len(labels)) < 0.8
-    exact, resampled = Resampling(part, 2, R).measure(predicted, kept)
-    draws, picks = face_draws(part, R).astype(int), seed_draws(2, R)
+    resampling = Resampling(part, 2, R)
+    exact, resampled = resampling.measure(predicted, kept)
+    draws, picks = resampling.faces.astype(int), seed_draws(2, R)
 
     def naive(true, guess, seed):
         """A class that no face was drawn of has the recall and F1 of all faces."""
@@ -135,11 +136,31 @@ def test_figures_are_those_of_loops(part):
     assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
 
 
+@pytest.mark.parametrize("count", [6, 40])
+def test_few_people_who_are_answered_alike_make_no_narrow_interval(part, count):
+    """Ten faces of each, of which one is wrong: over people alone every resample has nine of ten right."""
+    rows = np.resize(np.arange(len(part)), 10 * count)
+    alike = part.subset(rows)
+    alike.frame["group"] = np.repeat(np.arange(count), 10)
+    labels = alike.labels().numpy()
+    predicted = np.where(np.arange(len(labels)) % 10, labels, (labels + 1) % 7)
+    exact, resampled = Resampling(alike, 1).measure([predicted])
+    found = intervals(exact[0], resampled)["accuracy"]
+    assert found["value"] == pytest.approx(0.9)
+    if count == 40:
+        assert found["low"] == found["high"] == pytest.approx(0.9)  # many people: they are drawn whole
+    else:
+        over_faces = bootstrap_intervals(labels, predicted, 7)["accuracy"]
+        assert [found["low"], found["high"]] == pytest.approx(over_faces, abs=0.02)
+    assert (Resampling(alike, 1).faces.sum(axis=1) == 10 * count).all()
+
+
 def test_means_over_runs_are_those_of_loops(part):
     values = np.random.default_rng(5).random((2, len(part)))
-    exact, resampled = Resampling(part, 2, R).means(list(values))
+    resampling = Resampling(part, 2, R)
+    exact, resampled = resampling.means(list(values))
     assert exact[:, 0] == pytest.approx(values.mean(axis=1)) and resampled.shape == (R, 1)
-    draws, picks = face_draws(part, R).astype(int), seed_draws(2, R)
+    draws, picks = resampling.faces.astype(int), seed_draws(2, R)
     for i in range(R):
         faces = np.repeat(np.arange(len(part)), draws[i])
         assert resampled[i, 0] == pytest.approx(np.mean([values[seed][faces].mean() for seed in picks[i]]), rel=1e-5)

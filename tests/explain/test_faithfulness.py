@@ -1,5 +1,7 @@
 """Deletion, insertion and ROAD against cases with a known answer and pytorch-grad-cam's imputation."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from ferlib.explain.faithfulness import (
     road,
     target_probabilities,
 )
+from ferlib.explain.heat_maps import predicted_classes
 from ferlib.explain.methods import explain
 from ferlib.models.base import ModelConfig
 from ferlib.models.preprocess import Preprocess, resize
@@ -133,6 +136,31 @@ def test_rank_correlation_equals_scipys():
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
     np.testing.assert_allclose(rank_correlations(first, second), expected)
     assert rank_correlations(first, torch.zeros_like(first)).tolist() == [0, 0, 0]
+
+
+def test_a_classifier_of_several_layers_is_randomised_too(tiny):
+    model, faces = copy.deepcopy(tiny), torch.rand(2, 1, 48, 48)
+    model.classifier = nn.Sequential(nn.Dropout(0.1), model.classifier)
+    other = randomised(model, "classifier", faces)
+    changed = {name for name, value in other.state_dict().items() if not torch.equal(value, model.state_dict()[name])}
+    assert changed == {"classifier.1.weight", "classifier.1.bias"}
+    model.classifier = nn.Sequential(nn.Dropout(0.1))
+    with pytest.raises(ValueError, match="no layer of this model's classifier"):
+        randomised(model, "classifier", faces)
+
+
+def test_faces_are_scored_alone_where_others_would_change_the_answer(corner):
+    model, faces, _, _ = corner
+
+    class Company(Corner):
+        mixes_batch = True
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * len(x)
+
+    targets = torch.tensor([1, 0])
+    assert torch.equal(target_probabilities(Company(), faces, targets), target_probabilities(model, faces, targets))
+    assert torch.equal(predicted_classes(Company(), faces), predicted_classes(model, faces))
 
 
 def test_randomising_changes_what_it_says(tiny):

@@ -244,6 +244,16 @@ def test_any_picture_size(name, side):
     assert logits.shape == (2, 8) and logits.isfinite().all()
 
 
+def test_each_stream_of_a_trained_vtff_goes_on_from_its_own_weights(tmp_path):
+    trained = create_model("vtff", **SMALL)
+    with torch.no_grad():
+        trained.backbone.texture.net.model.get_parameter("stem.0.weight").zero_()
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    other = create_model("vtff", **SMALL, backbone_weights=tmp_path / "model.safetensors")
+    for name, value in trained.backbone.state_dict().items():
+        assert torch.equal(value, other.backbone.state_dict()[name]), name
+
+
 def test_ddamfn_in_training_needs_two_faces():
     model = create_model("ddamfn", **{key: SMALL[key] for key in ("backbone", "keep_stages", "input_size")})
     with pytest.raises(ValueError, match="at least two faces in training"):

@@ -150,6 +150,13 @@ def test_a_batch_of_one_face_is_refused_where_a_batch_norm_needs_two(faces, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_of_one_face_is_refused_where_the_map_is_one_position(faces, tmp_path):
+    alone = recipe(faces, batch_size=1, freeze_backbone=False, keep_stages=4, input_size=32)
+    with pytest.raises(UserError, match="one position at 32 px, and needs at least two faces"):
+        train(alone, faces, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_recipe_alone_says_how_is_computed(faces, tmp_path, monkeypatch):
     """`accelerate launch` and its settings leave their wishes in the environment."""
     _, plain = train(recipe(faces, optimizer="sgd"), faces, tmp_path / "plain")
@@ -261,7 +268,18 @@ def test_bfloat16_on_a_processor_without_its_instructions_is_warned_of(faces, mo
         warnings.simplefilter("error")
         assert precision_of(replace(plan, precision="auto"), cpu) == "float32"
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-        assert precision_of(plan, cpu) == precision_of(plan, torch.device("cuda")) == "bfloat16"
+        assert precision_of(plan, cpu) == "bfloat16"
+
+
+def test_a_gpu_that_only_pretends_to_know_bfloat16_is_not_given_it(faces, monkeypatch):
+    auto, gpu = recipe(faces, precision="auto"), torch.device("cuda")
+    for knows in (True, False):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, knows=knows: knows or including_emulation
+        )
+        assert precision_of(auto, gpu) == ("bfloat16" if knows else "float32")
+    with pytest.warns(UserWarning, match="precision=float32"):
+        assert precision_of(replace(auto, precision="bfloat16"), gpu) == "bfloat16"
 
 
 def test_strided_depthwise_convolutions_stay_in_float32_in_a_bfloat16_training_on_a_cpu(faces):

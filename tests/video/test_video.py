@@ -214,7 +214,7 @@ def test_the_command(film, tmp_path, capsys):
     [(["--out", "a.xls"], ".csv or .parquet"), (["--annotated", "a.avi"], "writes .mp4"),
      (["--every", "0"], "from 1 on"), (["--telling", __file__], "takes a folder for the pictures"),
      (["--timeline", "a.png"], "writes .html"), (["--seconds", "-1"], "more than 0"),
-     (["--time-constant", "-1"], "0 or more")],
+     (["--time-constant", "-1"], "0 or more"), (["--time-constant", "0.4"], "for a camera or stream")],
 )  # fmt: skip
 def test_what_cannot_be_written_is_said_before_the_first_frame(film, more, sentence, capsys):
     assert main(["video", str(film[0]), *more]) == 1

@@ -29,6 +29,7 @@ predictor.ready.then(
   },
 );
 
+/** Show a file, or one that is still on its way. */
 function showPhoto(file) {
   if (!byId("webcam").hidden) webcam.stop();
   show("photo");
@@ -38,7 +39,7 @@ function showPhoto(file) {
 function show(mode) {
   byId("photo").hidden = mode !== "photo";
   byId("webcam").hidden = mode !== "webcam";
-  byId("use-webcam").textContent = mode === "webcam" ? "Stop webcam" : "Webcam";
+  byId("use-webcam").textContent = mode === "webcam" ? "Leave webcam" : "Webcam";
 }
 
 byId("choose").addEventListener("click", () => byId("file").click());
@@ -59,9 +60,8 @@ byId("use-webcam").addEventListener("click", () => {
   webcam.start();
 });
 byId("live-start").addEventListener("click", () => webcam.start());
-byId("look-closer").addEventListener("click", async () => {
-  const still = await webcam.still();
-  showPhoto(new File([still], "The picture of the webcam"));
+byId("look-closer").addEventListener("click", () => {
+  showPhoto(webcam.still().then((still) => new File([still], "The picture of the webcam")));
 });
 
 addEventListener("dragover", (event) => {
@@ -85,11 +85,14 @@ addEventListener("paste", ({ clipboardData }) => {
 for (const { file, title } of settings.examples) {
   const picture = make("img", { src: file, alt: "", width: 96, height: 96 });
   const button = make("button", { type: "button", "aria-label": `Example: ${title}` }, picture);
-  button.addEventListener("click", async () => {
-    const answer = await fetch(file);
-    await showPhoto(new File([await answer.blob()], title));
-  });
+  button.addEventListener("click", () => showPhoto(fetched(file, title)));
   byId("examples").append(button);
+}
+
+async function fetched(address, title) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${title} could not be loaded.`);
+  return new File([await answer.blob()], title);
 }
 
 const { name, data, faces, accuracy } = settings.model;

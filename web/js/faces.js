@@ -72,13 +72,15 @@ function median(values) {
 }
 
 async function inBestTurn(run, picture, found, maxSide) {
+  const longSide = Math.max(picture.width, picture.height);
   let [best, turn, side] = [0, 0, maxSide ?? limits.max_side];
   for (const face of found) best = Math.max(best, await closerScore(run, picture, face));
   if (found.length) {
+    // faces half as large would be seen
     const largest = Math.max(...found.map(sideOf));
-    side = Math.min(side, round((2 * smallest * Math.max(picture.width, picture.height)) / largest));
+    side = round(Math.min(Math.max(maxSide ?? limits.finest, side), (2 * smallest * longSide) / largest));
   }
-  const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / (2 * side)));
+  const factor = Math.max(1, Math.floor(longSide / (2 * side)));
   const small = factor > 1 ? reduce(picture, factor, factor) : picture;
   for (const quarters of [1, 2, 3]) {
     const turned = quarterTurns(small, quarters);

@@ -12,7 +12,7 @@ export async function keepOffline() {
   const taken = new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
   const late = new Promise((resolve) => setTimeout(resolve, PATIENCE));
   try {
-    const { active } = await serviceWorker.register("service_worker.js");
+    const { active } = await serviceWorker.register("service_worker.js", { updateViaCache: "none" });
     if (!serviceWorker.controller && !active) await Promise.race([taken, late]);
   } catch {
     // not allowed here: the page works without it, as long as there is a network

@@ -21,18 +21,19 @@ export class Photo {
     this.#predictor = predictor;
   }
 
-  /** Show a file and its faces, or the sentence that says why there are none. */
-  async show(file, name = file.name || "The picture") {
+  /** Show a file, or one that is on its way, and its faces, or the sentence that says why there are none. */
+  async show(coming) {
     const turn = ++this.#shown;
     this.clear();
-    const picture = byId("picture");
-    const problem = await load(picture, file, name);
-    if (turn !== this.#shown) return;
-    if (problem) return this.#fail(problem);
-    byId("stage").hidden = false;
-    document.body.classList.add("busy");
-    say("Looking at the picture …");
     try {
+      const file = await coming;
+      if (turn !== this.#shown) return;
+      const problem = await load(byId("picture"), file, file.name || "The picture");
+      if (turn !== this.#shown) return;
+      if (problem) return this.#fail(problem);
+      byId("stage").hidden = false;
+      document.body.classList.add("busy");
+      say("Looking at the picture …");
       const told = (done, of) => turn === this.#shown && of > 3 && say(`Looking at face ${done + 1} of ${of} …`);
       const faces = await this.#predictor.predict(file, {}, told);
       if (turn !== this.#shown) return;

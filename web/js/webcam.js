@@ -14,6 +14,7 @@ export const OPTIONS = { views: false, doubts: false, turns: false, maxSide: 224
 const COARSELY = { ...OPTIONS, maxSide: settings.faces.coarse[0][0] };
 const SEARCH_EVERY = 500; // ms
 const LARGE = 0.3; // of the frame's width
+const HIDDEN = "The webcam was switched off while the page was hidden.";
 const SHOWN = 3; // bars over the picture
 
 /** Runs the camera and has its frames judged by a `Predictor`, one at a time. */
@@ -28,7 +29,7 @@ export class Webcam {
   constructor(predictor) {
     this.#predictor = predictor;
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden && this.running) this.stop("The webcam was switched off while the page was hidden.");
+      if (document.hidden && this.running) this.stop(HIDDEN);
     });
   }
 
@@ -52,7 +53,8 @@ export class Webcam {
       const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
       if (start !== this.#starts) return stream.getTracks().forEach((track) => track.stop()); // allowed too late
       this.#stream = stream;
-      await this.#show(stream);
+      if (document.hidden) this.stop(HIDDEN);
+      else await this.#show(stream);
     } catch (error) {
       if (start === this.#starts) this.stop(reasonOf(error));
     }

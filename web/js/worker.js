@@ -9,6 +9,7 @@ import { resize } from "./pixels.js";
 import { warningsOf } from "./quality.js";
 import settings from "./settings.js";
 
+const STRIP = 4e6; // pixels that are drawn at once: on phones a canvas of more than 16 million stays black
 const { runtime, detector, classifier } = settings.files;
 const graphs = openGraphs();
 graphs.then(
@@ -72,10 +73,15 @@ async function pixelsOf(picture) {
   const asStored = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
   const bitmap = picture instanceof Blob ? await createImageBitmap(picture, asStored) : picture;
   const { width, height } = bitmap;
-  const canvas = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const data = new Uint8ClampedArray(4 * width * height);
+  const rows = Math.min(height, Math.max(1, Math.floor(STRIP / width)));
+  const canvas = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
   canvas.fillStyle = "white";
-  canvas.fillRect(0, 0, width, height);
-  canvas.drawImage(bitmap, 0, 0);
+  for (let top = 0; top < height; top += rows) {
+    canvas.fillRect(0, 0, width, rows);
+    canvas.drawImage(bitmap, 0, -top);
+    data.set(canvas.getImageData(0, 0, width, Math.min(rows, height - top)).data, 4 * width * top);
+  }
   bitmap.close();
-  return canvas.getImageData(0, 0, width, height);
+  return { width, height, data };
 }

@@ -76,7 +76,10 @@ def pure_batches(face: np.ndarray, expression: str, honest: Predictor) -> PureBa
     for name, predictor in (("published", published_predictor()), ("honest", honest)):
         found[name] = {
             order: np.stack(
-                [predictor.classify([face, *neighbours(expression, own, order)])[0][0] for own in range(COMPANY + 1)]
+                [
+                    predictor.classify([face, *neighbours(expression, own, order)], together=True)[0][0]
+                    for own in range(COMPANY + 1)
+                ]
             )
             for order in ORDERS
         }

@@ -18,7 +18,7 @@ from ferlib.annotation.proposals import folder_of
 from ferlib.annotation.queue import LabelQueue
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.folder import UNSORTED
-from ferlib.evaluation.bootstrap import Resampling, intervals
+from ferlib.evaluation.bootstrap import bootstrap_intervals, people_in
 from ferlib.evaluation.evaluate import predict_dataset
 from ferlib.experiments.learning_curve import longer
 from ferlib.experiments.runner import untrained
@@ -89,15 +89,15 @@ class Lesson:
         recipe = replace(self.recipe, epochs=longer(self.recipe.epochs, int(self.train_rows.sum()), len(said)))
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # a line an epoch
             fit(model, data, recipe, Path(folder) / "run")
-        exact, drawn = Resampling(self.test, seeds=1).measure([predict_dataset(model, self.test).argmax(axis=1)])
-        found = intervals(exact[0], drawn)["accuracy"]
+        labels, predicted = self.test.labels().numpy(), predict_dataset(model, self.test).argmax(axis=1)
+        low, high = bootstrap_intervals(labels, predicted, len(data.classes), people=people_in(self.test))["accuracy"]
+        right = float((labels == predicted).mean())
         self.model = model
-        self.done.loc[len(self.done)] = [len(said), found["value"], found["low"], found["high"]]
+        self.done.loc[len(self.done)] = [len(said), right, low, high]
         wrong = int((said != self.faces.frame.loc[said.index, "label"].map(self.faces.classes.__getitem__)).sum())
         return (
             f"Training {len(self.done)}: {len(said)} faces, {wrong} of them not labelled as their folder says; right "
-            f"on {found['value']:.1%} of {len(self.test)} faces of new people "
-            f"({found['low']:.0%} to {found['high']:.0%})."
+            f"on {right:.1%} of {len(self.test)} faces of new people ({low:.0%} to {high:.0%})."
         )
 
 
@@ -109,28 +109,28 @@ class Answers:
     ):
         self.lesson, self.before, self.curve, self.references = lesson, before, curve, references
 
-    def face(self) -> tuple[np.ndarray | None, str]:
-        """The face to label, and how far one is."""
+    def face(self) -> tuple[np.ndarray | None, str, str | None]:
+        """The face to label, how far one is, and the name of the face's file."""
         queue, counts = self.lesson.queue, self.lesson.labelled().value_counts()
         have = "So far: " + ", ".join(f"{name} {counts.get(name, 0)}" for name in self.lesson.faces.classes)
         if queue.file is None:
-            return None, f"All {len(queue.files)} faces have a label. {have}"
+            return None, f"All {len(queue.files)} faces have a label. {have}", None
         proposed = queue.proposed[queue.file]
         hint = f", the released model says {proposed}" if proposed else ""
-        picture = enlarged(read_image(queue.paths[queue.file]))
-        return picture, f"Face {queue.place + 1} of {len(queue.files)}{hint}. {have}"
+        picture = enlarged(read_image(queue.path(queue.file)))
+        return picture, f"Face {queue.place + 1} of {len(queue.files)}{hint}. {have}", queue.file
 
-    def label(self, label: str) -> tuple[np.ndarray | None, str]:
-        """Note down what the face shows; the next one."""
-        self.lesson.queue.choose(folder_of(label))
+    def label(self, label: str, seen: str | None) -> tuple[np.ndarray | None, str, str | None]:
+        """Note down what the face of that file, which this page shows, says; the next one."""
+        self.lesson.queue.choose(folder_of(label), seen)
         return self.face()
 
-    def back(self) -> tuple[np.ndarray | None, str]:
+    def back(self) -> tuple[np.ndarray | None, str, str | None]:
         """The face before."""
         self.lesson.queue.go_to(self.lesson.queue.place - 1)
         return self.face()
 
-    def by_folder(self, count: float) -> tuple[np.ndarray | None, str]:
+    def by_folder(self, count: float) -> tuple[np.ndarray | None, str, str | None]:
         """Labels of so many faces a class from the folders; the first face without a label."""
         self.lesson.label_by_folder(int(count))
         return self.face()
@@ -196,7 +196,7 @@ def labelling_page(
             with gr.Column(scale=2, min_width=330):
                 gr.Markdown("### 1 · Label")
                 shown = gr.Image(height=230, show_label=False, buttons=[], interactive=False, elem_id="face")
-                status = gr.Markdown()
+                status, seen = gr.Markdown(), gr.State(None)  # of two open pages each shows a face of its own
                 with gr.Row():
                     buttons = [gr.Button(name, size="sm", min_width=80) for name in (*lesson.faces.classes, UNSORTED)]
                     step_back = gr.Button("← one back", size="sm", min_width=80)
@@ -219,13 +219,13 @@ def labelling_page(
             mine = gr.Label(label="your last network", num_top_classes=4, scale=2, min_width=180)
             theirs = gr.Label(label="the chapter's", num_top_classes=4, scale=2, min_width=180, elem_id="theirs")
 
-        view, tries = [shown, status], [tried, truth, mine, theirs]
+        view, tries = [shown, status, seen], [tried, truth, mine, theirs]
         hidden: dict[str, Any] = {"show_progress": "hidden"}
         private: dict[str, Any] = hidden | {"api_visibility": "private"}
         page.load(answers.face, None, view, api_name="face").then(answers.figure, None, plot, **private)
         page.load(answers.try_face, number, tries, api_name="try_face")
         for place, button in enumerate(buttons):  # each sends its text: one in the API does for all
-            button.click(answers.label, button, view, **(private if place else hidden | {"api_name": "label"}))
+            button.click(answers.label, [button, seen], view, **(private if place else hidden | {"api_name": "label"}))
         step_back.click(answers.back, None, view, api_name="back", **hidden)
         fill.click(answers.by_folder, count, view, api_name="by_folder", **hidden)
         trained = go_on.click(answers.train, None, [result, plot], api_name="train", concurrency_limit=1)
