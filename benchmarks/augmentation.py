@@ -48,7 +48,8 @@ def trained(augment: str, seed: int, weights: Path, work: Path, epochs: int) -> 
     recipe = rival_recipe(plain, data, BackboneChoice(*BACKBONE, str(weights)), epochs, seed, settings)
     folder = work / f"{augment}-{seed}"
     torch.manual_seed(seed)
-    fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, select_by=SELECT_BY)
+    if not (folder / "metrics.json").exists():  # of those that are kept nothing else is left to go on from
+        fit(build_model(recipe.config, weights), data, recipe, folder, resume=True, select_by=SELECT_BY)
     return folder
 
 

@@ -186,7 +186,7 @@ def long(options: argparse.Namespace, work: Path) -> dict | None:
     run(reference.command(1))
     return {
         "photos": options.photos,
-        "different": options.different,
+        "different": len(find_pictures(reference.folder)),
         "seconds": round(seconds, 1),
         "photos_counted": counted,
         "photos_a_second": round(counted / seconds, 1),

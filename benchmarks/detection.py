@@ -13,6 +13,7 @@ its own settings. Milliseconds are medians a picture of the processor's time, wh
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ from statistics import median
 
 import numpy as np
 from detection_pictures import CURVES, Case, Place
-from machine import machine, typed_command
+from machine import machine
 
 from ferlib.detection.crop import Face
 from ferlib.detection.faces import detect_faces
@@ -116,7 +117,6 @@ def main() -> None:
         detectors[f"{options.name}, min_face {SMALL}"] = ours_small
     if options.mtcnn:
         detectors[MTCNN_NAME] = mtcnn(options.mtcnn)
-    command = typed_command()
     for name, detector in detectors.items():
         for curve in options.only:
             if detector is ours_small and curve not in SMALL_CURVES:
@@ -127,6 +127,16 @@ def main() -> None:
             report = json.loads(options.out.read_text()) if options.out.exists() else {}
             curves = report.get(name, {}).get("curves", {}) | {curve: points}
             ordered = {one: curves[one] for one in CURVES if one in curves}
+            own = ["--mtcnn", str(options.mtcnn)] if name == MTCNN_NAME else ["--name", options.name]
+            own += ["--small"] if detector is ours_small else []
+            words = [
+                *own,
+                "--only",
+                *ordered,
+                "--out",
+                "results/detection.json",
+            ]  # of all its curves
+            command = shlex.join(["python", "benchmarks/detection.py", *words])
             report[name] = {"command": command, "machine": machine(), "curves": ordered}
             write_json(options.out, report)
 

@@ -16,6 +16,7 @@ faces drawn: the same draws for all conditions.
 import argparse
 import hashlib
 import json
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -229,7 +230,6 @@ def main() -> None:
         parser.error(f"{options.out} is of other faces, or of faces changed otherwise: give another --out")
     report |= {
         "digest": conditions.digest,
-        "command": f"python benchmarks/robustness.py --faces {options.faces} --out results/robustness.json",
         "faces": len(conditions.truth), "classes": list(CLASSES), "coverage": COVERAGE, "commit": commit(),
         "package": f"{PACKAGE.name} {PACKAGE.version}",
     }  # fmt: skip
@@ -241,6 +241,8 @@ def main() -> None:
             found = measured(conditions, told, worker.hello["classes"], name)
         entry = {"versions": worker.hello["versions"], "machine": machine(), **found}
         report["entries"] = {n: e for n in names if (e := entry if n == name else report["entries"].get(n))}
+        words = ["--faces", str(options.faces), "--only", *report["entries"], "--out", "results/robustness.json"]
+        report["command"] = shlex.join(["python", "benchmarks/robustness.py", *words])  # of all entries
         write_json(options.out, report)
         print(name, {kind: round(row["accuracy"]["value"], 3) for kind, row in found["kinds"].items()}, flush=True)
 

@@ -1,8 +1,9 @@
 """What a photo and the page cost, beside another checkout: seconds, memory, size of the environment.
 
-    python benchmarks/runtime.py --before ../ferlib-0.1.0 --out results/runtime.json
+    python benchmarks/runtime.py --before ../ferlib-0.1.0 --after ../ferlib-demo --out results/runtime.json
 
-Both checkouts need their environment in .venv (`make demo` in the new one, `make test` in the old). A photo: the
+Both checkouts need their environment in .venv (`make demo` in the new one, `make test` in the old); the script itself
+runs in a third, with the lab, whose environment would be the wrong one to weigh. A photo: the
 command `ferlib predict` on a public portrait, as a process of its own, without and with Grad-CAM. The page: seconds
 from its start until it answers, and until its models are loaded, and its resident memory then. Both in turns, medians
 of --runs.
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from machine import machine
+from machine import machine, typed_command
 from photo_files import portraits
 
 from ferlib.utils.commit import commit
@@ -42,9 +43,7 @@ PHOTO = {"a photo": [], "a photo with Grad-CAM": ["--explain", "gradcam", "--out
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--before", type=Path, required=True, metavar="DIR", help="the other checkout")
-    parser.add_argument(
-        "--after", type=Path, default=Path(__file__).parents[1], metavar="DIR", help="default: this one"
-    )
+    parser.add_argument("--after", type=Path, required=True, metavar="DIR", help="the new checkout")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
@@ -62,8 +61,7 @@ def main() -> None:
     for name, tree in trees.items():
         size = sum(file.lstat().st_size for file in (tree / ".venv").resolve().rglob("*") if not file.is_symlink())
         found[name]["environment_MB"] = round(size / 1e6)
-    command = f"python benchmarks/runtime.py --before {options.before.name} --out {options.out.name}"
-    report = {"command": command, "commit": commit(), "machine": machine(), "runs": options.runs, **found}
+    report = {"command": typed_command(), "commit": commit(), "machine": machine(), "runs": options.runs, **found}
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -115,6 +115,13 @@ def site(tmp_path_factory) -> Path:
     return folder / "site"
 
 
+def test_a_folder_of_something_else_is_not_emptied(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="would be emptied"):
+        build(tmp_path, tmp_path / "web")
+    assert (tmp_path / "thesis.txt").exists()
+
+
 @pytest.fixture(scope="module")
 def pages(site) -> dict[Path, Links]:
     return {

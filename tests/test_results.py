@@ -57,8 +57,9 @@ def test_the_released_folder_has_the_same_report(name):
 
 
 @pytest.mark.data
-def test_the_seeds_of_ferlib_l_are_what_their_answers_say():
-    found, kept, test = read("ferlib-l_seeds"), np.load(SEEDS), load_dataset("ferplus").split("test")
+def test_the_seeds_of_ferlib_l_are_what_their_answers_say(data_root):
+    found, kept = read("ferlib-l_seeds"), np.load(SEEDS)
+    test = load_dataset("ferplus", data_root).split("test")
     again = paired(test, kept["answers"][0], kept["answers"][1:])
     for name in ("second", "second_minus_first"):
         for metric, estimate in again[name].items():

@@ -86,13 +86,20 @@ def build(output: Path = OUTPUT, web: Path = WEB) -> None:
     """Build the site.
 
     Args:
-        output: its folder, which is emptied before.
+        output: its folder; a book built before is removed from it.
         web: the page without a server, as built; left out where it is not there.
 
     Raises:
+        FileExistsError: the folder holds something else.
         subprocess.CalledProcessError: Sphinx warns or fails.
     """
+    output = output.resolve()  # Sphinx works in another folder
+    mark = output / "searchindex.js"  # of Sphinx's, and from the beginning: a book that failed may be removed too
+    if output.exists() and not mark.exists() and (output.is_file() or any(output.iterdir())):
+        raise FileExistsError(f"{output} holds something else than the book, and would be emptied")
     shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    mark.touch()
     with tempfile.TemporaryDirectory(prefix="ferlib-book-") as folder:
         source = Path(folder)
         gather(source, os.environ.get("FERLIB_REPOSITORY", ""), web.is_dir())
