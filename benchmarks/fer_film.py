@@ -1,4 +1,5 @@
-"""The `fer` package's video mode on one film, for `video.py --only speed`; its own environment runs this.
+"""The `fer` package's video mode on one film, for `video.py --only speed`; its own environment runs this, with
+an OpenCV below 5, which has the cascades.
 
 Prints frames, faces, seconds and processor seconds, as `video.py --film` does. Nothing is asked for but the numbers: no
 pictures of frames, no annotated film, no archive, which it makes by default.
