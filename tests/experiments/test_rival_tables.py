@@ -27,8 +27,9 @@ def test_a_row_that_is_not_compared_says_so():
     assert sentence(alone) == "SCN: not compared yet, plain training has none of its seeds"
 
 
-def test_nothing_is_less_than_nothing():
-    assert in_points({"value": -0.0001, "low": -0.0004, "high": 0.0}) == "+0.0 (+0.0 to +0.0)"
+def test_an_end_says_on_which_side_of_nothing_it_lies():
+    assert in_points({"value": -0.0001, "low": -0.0004, "high": 0.0}) == "-0.01 (-0.04 to +0.0)"
+    assert in_points({"value": -0.00001, "low": -0.00004, "high": 0.00003}) == "+0.0 (+0.0 to +0.0)"
     assert in_points({"value": -0.0006, "low": -0.012, "high": 0.0005}) == "-0.1 (-1.2 to +0.1)"
 
 

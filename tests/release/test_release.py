@@ -491,7 +491,7 @@ def test_card_and_golden_pair_are_written_whole_or_not_at_all(run, synthetic_fac
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(Path, "write_text", lambda path, text: half(path))
+        patch.setattr(Path, "write_text", lambda path, text, **_: half(path))
         card_module.write_card(folder)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr(calibration, "save_tensors", lambda tensors, path: half(path))
