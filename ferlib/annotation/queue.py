@@ -45,7 +45,7 @@ class LabelQueue:
         return self.files[self.place] if self.place < len(self.files) else None
 
     def path(self, file: str) -> Path | None:
-        """Where a face is now, as people move them meanwhile; None if it is gone."""
+        """The file of a face, which people may have moved meanwhile; None if it is gone."""
         if file not in self._paths or not self._paths[file].exists():
             self._paths = {path.name: path for path in find_pictures(self._root)}
         return self._paths.get(file)
