@@ -20,7 +20,7 @@ class Sliceable(Protocol):
 
 
 def faces_at_once(model: FaceModel, most: int) -> int:
-    """How many faces to ask a model about together: one where others would change its answer, else the most."""
+    """The number of faces to ask a model about together: one where others would change its answer, else the most."""
     return 1 if getattr(model, "mixes_batch", False) else most
 
 
