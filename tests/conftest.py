@@ -36,6 +36,13 @@ def data_root() -> Path:
     return Path(root)
 
 
+@pytest.fixture(autouse=True)
+def skipped_without_data(request: pytest.FixtureRequest) -> None:
+    """A test that carries the mark `data` is skipped where there is none, also one that forgot to ask for it."""
+    if request.node.get_closest_marker("data"):
+        request.getfixturevalue("data_root")
+
+
 @pytest.fixture(scope="session")
 def synthetic_faces() -> FaceDataset:
     """420 synthetic faces of seven expressions, 48x48 grey, split by person."""
