@@ -13,7 +13,6 @@ its own settings. Milliseconds are medians a picture of the processor's time, wh
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from statistics import median
 
 import numpy as np
 from detection_pictures import CURVES, Case, Place
-from machine import machine
+from machine import command, machine
 
 from ferlib.detection.crop import Face
 from ferlib.detection.faces import detect_faces
@@ -129,15 +128,8 @@ def main() -> None:
             ordered = {one: curves[one] for one in CURVES if one in curves}
             own = ["--mtcnn", str(options.mtcnn)] if name == MTCNN_NAME else ["--name", options.name]
             own += ["--small"] if detector is ours_small else []
-            words = [
-                *own,
-                "--only",
-                *ordered,
-                "--out",
-                "results/detection.json",
-            ]  # of all its curves
-            command = shlex.join(["python", "benchmarks/detection.py", *words])
-            report[name] = {"command": command, "machine": machine(), "curves": ordered}
+            words = [*own, "--only", *ordered, "--out", "results/detection.json"]  # makes all its curves
+            report[name] = {"command": command(*words), "machine": machine(), "curves": ordered}
             write_json(options.out, report)
 
 

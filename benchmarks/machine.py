@@ -14,7 +14,11 @@ from ferlib.utils.commit import commit
 
 def typed_command() -> str:
     """The command that runs, as one would type it in the repository's folder; of absolute paths the last part."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return command(*(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]))
+
+
+def command(*words: str) -> str:
+    """The command of the script that runs with these options."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 

@@ -16,7 +16,6 @@ faces drawn: the same draws for all conditions.
 import argparse
 import hashlib
 import json
-import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from known_peers import PEERS, Peer
-from machine import machine
+from machine import command, machine
 from peer_process import answers, environment
 from peers import BY_NAME, CLASSES, common, started
 from PIL import Image, ImageDraw
@@ -242,7 +241,7 @@ def main() -> None:
         entry = {"versions": worker.hello["versions"], "machine": machine(), **found}
         report["entries"] = {n: e for n in names if (e := entry if n == name else report["entries"].get(n))}
         words = ["--faces", str(options.faces), "--only", *report["entries"], "--out", "results/robustness.json"]
-        report["command"] = shlex.join(["python", "benchmarks/robustness.py", *words])  # of all entries
+        report["command"] = command(*words)  # of all entries
         write_json(options.out, report)
         print(name, {kind: round(row["accuracy"]["value"], 3) for kind, row in found["kinds"].items()}, flush=True)
 

@@ -161,8 +161,6 @@ def training() -> str:
 
 
 def gpu_cell(gpu: dict) -> str:
-    if "no GPU" in gpu:
-        return gpu["no GPU"]
     runs = {row["compile"]: row for row in gpu["ivsa training"] if row["batch"] == 64}
     names = {"no": "step by step", "reduce-overhead": "with compiled steps (`torch.compile`, recorded as CUDA graphs)"}
     cells = [

@@ -95,8 +95,13 @@ NUMBERINGS = {
 
 def canonical(name: str) -> str:
     """The project's name of an expression: "Happy" -> "happiness". Unknown names are returned in lower case."""
-    name = normalize("NFC", name.strip().lower())  # é may be one letter, or two as on a Mac
+    name = spelled(name)
     return SYNONYMS.get(name, name)
+
+
+def spelled(name: str) -> str:
+    """A name in the form in which names are compared: lower case, and é one letter, which is two on a Mac."""
+    return normalize("NFC", name.strip().lower())
 
 
 def require_class_names(names: Iterable[str]) -> None:

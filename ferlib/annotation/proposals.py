@@ -86,7 +86,7 @@ def propose_labels(
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
     known = set(table["photo"][table["problem"] == ""])
     new = [path for path in found if path.relative_to(photos).as_posix() not in known]
-    there = {path.name for path in find_pictures(out)}  # faces of a run that was killed, perhaps moved since
+    there = set(faces_below(out))  # faces of a run that was killed, perhaps moved since
     rows: list[dict] = []
     try:
         for path in progress(new, "faces", " photos"):
@@ -139,7 +139,7 @@ def apply_labels(root: Path, said: Mapping[str, str] | pd.Series) -> int:
     Raises:
         DataError: a face is nowhere below the root, or a class's name cannot be a folder's.
     """
-    places = {path.name: path for path in find_pictures(root)}
+    places = faces_below(root)
     wanted = {name: root / folder_of(label) / name for name, label in said.items()}
     if missing := sorted(wanted.keys() - places.keys()):
         raise DataError(f"{len(missing)} labelled faces are not in {root}, e.g. {missing[0]}")
@@ -148,6 +148,11 @@ def apply_labels(root: Path, said: Mapping[str, str] | pd.Series) -> int:
         wanted[name].parent.mkdir(exist_ok=True)
         shutil.move(places[name], wanted[name])  # perhaps to another disk, through a link
     return len(moved)
+
+
+def faces_below(root: Path) -> dict[str, Path]:
+    """The file of every face below a root by its name, in whichever folder it lies."""
+    return {path.name: path for path in find_pictures(root)}
 
 
 def folder_of(label: str) -> str:

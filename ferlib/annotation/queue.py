@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from ferlib.annotation.proposals import LabelFile, read_proposals
+from ferlib.annotation.proposals import LabelFile, faces_below, read_proposals
 from ferlib.data.dataset import DataError
-from ferlib.utils.files import find_pictures
 
 
 class LabelQueue:
@@ -31,7 +30,7 @@ class LabelQueue:
     def __init__(self, root: Path, who: str = "me", only: Collection[str] | None = None):
         self.labels, self._root = LabelFile(root, who), root
         table = read_proposals(root)
-        self._paths = {path.name: path for path in find_pictures(root)}
+        self._paths = faces_below(root)
         wanted = self._paths if only is None else self._paths.keys() & only
         table = table[table["file"].isin(wanted)].set_index("file")
         if table.empty:
@@ -47,7 +46,7 @@ class LabelQueue:
     def path(self, file: str) -> Path | None:
         """The file of a face, which people may have moved meanwhile; None if it is gone."""
         if file not in self._paths or not self._paths[file].exists():
-            self._paths = {path.name: path for path in find_pictures(self._root)}
+            self._paths = faces_below(self._root)
         return self._paths.get(file)
 
     def choose(self, label: str, file: str | None) -> None:

@@ -48,7 +48,7 @@ class BatchingPredictor(Predictor):
         self._turn = threading.Lock()  # held by the thread that runs the model
 
     def classify(
-        self, faces: Sequence[np.ndarray], explain: str | None = None, together: bool = True
+        self, faces: Sequence[np.ndarray], explain: str | None = None, together: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         request = _Request(stacked(faces), explain)
         with self._list:

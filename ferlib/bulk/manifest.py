@@ -64,7 +64,7 @@ def begin(job: Job, sources: Iterable[str]) -> Manifest:
     if NAME in names:
         for _ in listing:  # counted and hashed
             pass
-        return _found(job, listing)
+        return _agreed(job, _of(job, listing))
     if others := sorted(name for name in names if not name.startswith("_")):
         raise UserError(f"{job.out} holds something else ({others[0]}); choose another folder")
     with suppress(_BegunMeanwhile), store.write(LIST) as file:
@@ -73,21 +73,21 @@ def begin(job: Job, sources: Iterable[str]) -> Manifest:
             raise UserError("there is no photo in " + ", ".join(sources))
         if NAME in store.names():  # listing may have taken long; the other run's list stays
             raise _BegunMeanwhile
+    manifest = _of(job, listing)
     if NAME not in store.names():
         with store.write(NAME) as file:
-            file.write(json.dumps(asdict(_of(job, listing)), indent=1).encode())
-    return _found(job, listing)
+            file.write(json.dumps(asdict(manifest), indent=1).encode())
+    return _agreed(job, manifest)
 
 
 class _BegunMeanwhile(Exception):
     pass
 
 
-def _found(job: Job, listing: Listing) -> Manifest:
-    """The manifest that is there, if it is that of this run too; `listing` was gone through."""
+def _agreed(job: Job, manifest: Manifest) -> Manifest:
+    """The manifest of a run, if it is the one that is there; else a `UserError`."""
     with open_store(job.out).open(NAME) as file:
         found = parse_json(file.read(), f"{NAME} in {job.out}")
-    manifest = _of(job, listing)
     for name, value in asdict(manifest).items():
         if found.get(name) != value:
             raise UserError(f"{job.out} was begun with other inputs ({_differs(name, found, value)}); {_WAYS_OUT}")

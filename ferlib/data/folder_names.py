@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Collection, Mapping
-from unicodedata import normalize
 
 from ferlib import labels
 from ferlib.data.dataset import DataError
 from ferlib.errors import UserError
+from ferlib.labels import spelled
 
 KEEP = "keep"
 
@@ -37,22 +37,20 @@ def _meanings(names: Collection[str], answers: Mapping[str, str] | str | None) -
         return {name: labels.canonical(name) for name in names}
     if isinstance(answers, str):
         raise DataError(f"labels must be pairs of a folder's name and its class, or {KEEP!r}, not {answers!r}")
-    given = {_key(name): meaning for name, meaning in (answers or {}).items()}
-    if unknown := sorted(given.keys() - {_key(name) for name in names}):
+    given = {spelled(name): meaning for name, meaning in (answers or {}).items()}
+    if unknown := sorted(given.keys() - {spelled(name) for name in names}):
         raise DataError(f"no class folder is called {', '.join(unknown)}; there are {', '.join(sorted(names))}")
-    numbers = sorted((name for name in names if name.isdecimal() and _key(name) not in given), key=int)
+    numbers = sorted((name for name in names if name.isdecimal() and spelled(name) not in given), key=int)
     if numbers:
         raise DataError(_numbers_question(numbers))
-    meanings = {name: given.get(_key(name), name) for name in names}
+    meanings = {name: given.get(spelled(name), name) for name in names}
+    own = {name for name, meaning in meanings.items() if spelled(name) in given and spelled(meaning) == spelled(name)}
     doubts = {
-        name: guess
-        for name, meaning in meanings.items()
-        if (_key(name) not in given or _key(meaning) != _key(name)) and (guess := labels.near_miss(meaning))
+        name: guess for name, meaning in meanings.items() if name not in own and (guess := labels.near_miss(meaning))
     }
     if doubts:
         raise DataError(_slips_question(doubts, meanings))
-    own = {name for name, meaning in meanings.items() if _key(name) in given and _key(meaning) == _key(name)}
-    return {name: _key(name) if name in own else labels.canonical(meaning) for name, meaning in meanings.items()}
+    return {name: spelled(name) if name in own else labels.canonical(meaning) for name, meaning in meanings.items()}
 
 
 def merged_notes(meanings: Mapping[str, str]) -> list[str]:
@@ -62,15 +60,11 @@ def merged_notes(meanings: Mapping[str, str]) -> list[str]:
         named.setdefault(meaning, []).append(name)
     notes = []
     for meaning, names in named.items():
-        if len({_key(name) for name in names}) > 1:
-            other = max(name for name in names if _key(name) != meaning)
+        if len({spelled(name) for name in names}) > 1:
+            other = max(name for name in names if spelled(name) != meaning)
             apart = f"{_pairs({other: other})} keeps one apart"
             notes.append(f"the folders {', '.join(sorted(names))} are one class, {meaning} ({apart})")
     return notes
-
-
-def _key(name: str) -> str:
-    return normalize("NFC", name.strip().lower())
 
 
 def _pairs(meanings: Mapping[str, str]) -> str:

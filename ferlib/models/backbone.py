@@ -1,6 +1,5 @@
 """A timm backbone cut after one of its stages, and what the models that stand on one share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -99,18 +98,17 @@ class Backbone(nn.Module):
         x = F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
         return F.pixel_unshuffle(x, 2)
 
-    def load(self, weights: str | Path, prefixes: Sequence[str] = (OWN,)) -> None:
+    def load(self, weights: str | Path) -> None:
         """Load pretrained weights strictly: every parameter of the kept stages must be found.
 
         Args:
             weights: "imagenet" (timm's own, downloaded from the Hugging Face hub) or a .safetensors file: timm's
                 parameter names, of the whole backbone or of its first stages, or a model of this project.
-            prefixes: what may stand before a parameter's name in a model of this project, the first that is there.
 
         Raises:
             RuntimeError: the download failed, or the file does not fit.
         """
-        load_timm_weights(self.net.model, weights, prefixes)
+        load_timm_weights(self.net.model, weights, [OWN])
 
 
 def _features(name: str, indices: tuple[int, ...] | None = None) -> "FeatureGetterNet":

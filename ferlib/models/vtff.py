@@ -11,7 +11,6 @@ normalised like a picture; both backbones start from the same pretrained weights
 the start. No gradient goes through the patterns, so saliency maps of this model show the picture's stream alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ferlib.models.backbone import OWN, Backbone
 from ferlib.models.base import Normalisation
 from ferlib.models.heads import Head, HeadModel
 from ferlib.models.lbp import local_binary_patterns
+from ferlib.models.pretrained import load_timm_weights
 from ferlib.models.tokens import Blocks, ClassToken, TokenConfig, Tokens
 from ferlib.runtime.preprocess import GREY_WEIGHTS
 from ferlib.utils.validation import check_range
@@ -78,10 +78,10 @@ class TwoStreamBackbone(Backbone):
             "a map of two streams is not made by the last stage of one backbone; take another model than vtff"
         )
 
-    def load(self, weights: str | Path, prefixes: Sequence[str] = (OWN,)) -> None:
+    def load(self, weights: str | Path) -> None:
         """Load pretrained weights into both, see `Backbone.load`; a model with two streams gives each its own."""
-        super().load(weights, prefixes)
-        self.texture.load(weights, ("backbone.texture.net.model.", *prefixes))
+        super().load(weights)
+        load_timm_weights(self.texture.net.model, weights, ("backbone.texture.net.model.", OWN))
 
 
 class Gate(nn.Module):

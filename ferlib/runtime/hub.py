@@ -1,6 +1,6 @@
 """Files from the Hugging Face hub: from its local cache if they are there, else downloaded; offline, fails at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
@@ -24,7 +24,7 @@ def hub_folder(repo: str, files: list[str], optional: Sequence[str] = ()) -> Pat
     folder = None
     try:
         folder = Path(snapshot_download(repo, allow_patterns=[*files, *optional], local_files_only=True))
-        if _has(folder, files, all) and (not optional or _has(folder, optional, any)):
+        if all(_found(folder, files)) and (not optional or any(_found(folder, optional))):
             return folder
     except (LocalEntryNotFoundError, HFValidationError):
         pass
@@ -32,13 +32,13 @@ def hub_folder(repo: str, files: list[str], optional: Sequence[str] = ()) -> Pat
         _assert_reachable()  # the hub's own client would try again and again for most of a minute
         return Path(snapshot_download(repo, allow_patterns=[*files, *optional]))
     except Exception as error:  # the hub's client has errors of its own, and those of the client below it
-        if folder and _has(folder, files, all):  # another program left the optional ones out
+        if folder and all(_found(folder, files)):  # another program left the optional ones out
             return folder
         raise OSError(str(error) or type(error).__name__) from error
 
 
-def _has(folder: Path, files: Sequence[str], which: Callable[[Iterable[bool]], bool]) -> bool:
-    return which(any(folder.glob(file)) for file in files)
+def _found(folder: Path, files: Sequence[str]) -> list[bool]:
+    return [any(folder.glob(file)) for file in files]
 
 
 def _assert_reachable() -> None:

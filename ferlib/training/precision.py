@@ -25,8 +25,10 @@ def _knows_bfloat16(device: torch.device) -> bool:
     """True for a CPU or NVIDIA GPU with instructions for it (GPUs before Ampere only pretend), and for what else."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return device.type != "cpu" or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return True
 
 
 @contextmanager
