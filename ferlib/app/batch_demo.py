@@ -57,10 +57,10 @@ class Companies:
 
 
 @cache
-def synthetic_neighbours(expression: str, size: int = SIDE) -> tuple[np.ndarray, ...]:
-    """`COMPANY` synthetic faces of an expression, (size, size, 3) uint8 each, the same at every call."""
+def synthetic_neighbours(expression: str) -> tuple[np.ndarray, ...]:
+    """`COMPANY` synthetic faces of an expression, (SIDE, SIDE, 3) uint8 each, the same at every call."""
     rng = np.random.default_rng(16)
-    return tuple(sample_face(expression, rng, size, clean=True).pixels for _ in range(COMPANY))
+    return tuple(sample_face(expression, rng, SIDE, clean=True).pixels for _ in range(COMPANY))
 
 
 @cache

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ferlib.app.messages import doubts
+from ferlib.bulk.table import Part
 from ferlib.results import ImagePrediction, csv_columns, csv_rows
 from ferlib.utils.csv_safety import SafeWriter
 from ferlib.utils.packages import is_installed
@@ -44,31 +45,20 @@ def as_csv(results: Sequence[ImagePrediction], classes: Sequence[str]) -> str:
     writer = SafeWriter(text)
     sets = _have_sets(results)
     writer.writerow(csv_columns(classes, sets))
-    for row in _rows(results, classes, sets):
-        writer.writerow(row)
+    for result in _without_folders(results):
+        for row in csv_rows(result, classes, sets):
+            writer.writerow(row)
     return text.getvalue()
 
 
 def as_parquet(results: Sequence[ImagePrediction], classes: Sequence[str]) -> str:
-    """The same as a Parquet file in base64, numbers as numbers; "" where pyarrow is not installed."""
+    """The same as a Parquet file in base64, see `ferlib.bulk.table.Part`; "" where pyarrow is not installed."""
     if not is_installed("pyarrow"):
         return ""
-    import pyarrow
-    from pyarrow import parquet
-
-    sets = _have_sets(results)
-    names, rows = csv_columns(classes, sets), _rows(results, classes, sets)
-    whole, real = {"face", "x0", "y0", "x1", "y1"}, {"margin", "coverage", *classes}
-    columns = {}
-    for place, name in enumerate(names):
-        make, kind = (
-            (int, pyarrow.int32()) if name in whole
-            else (float, pyarrow.float64()) if name in real else (str, pyarrow.string())
-        )  # fmt: skip
-        cells = [row[place] for row in rows]
-        columns[name] = pyarrow.array([None if cell == "" else make(cell) for cell in cells], kind)
-    file = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), file)
+    part, file = Part(classes, _have_sets(results)), io.BytesIO()
+    for photo, result in enumerate(_without_folders(results)):
+        part.add(photo, result)
+    part.write(file)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -76,6 +66,5 @@ def _have_sets(results: Sequence[ImagePrediction]) -> bool:
     return any(face.prediction_set is not None for result in results for face in result.faces)
 
 
-def _rows(results: Sequence[ImagePrediction], classes: Sequence[str], sets: bool) -> list[list]:
-    named = (replace(result, name=Path(result.name).name) for result in results)
-    return [row for result in named for row in csv_rows(result, classes, sets)]
+def _without_folders(results: Sequence[ImagePrediction]) -> list[ImagePrediction]:
+    return [replace(result, name=Path(result.name).name) for result in results]

@@ -1,4 +1,4 @@
-"""Gradio imported in half the time: without the type stubs that it writes anew for every component at every start.
+"""Gradio imported faster: without the type stubs that it writes anew for every component at every start.
 
 Its metaclass parses the source of each component and rewrites the .pyi beside it, for editors. A page needs none of it.
 """

@@ -1,7 +1,6 @@
 """The live camera: a frame in, the faces in it out. The page's own script asks (`webcam.js`); no file is written."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -9,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ferlib.app.service import NoAnswer, Service
-from ferlib.app.uploads import Upload
 from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.errors import UserError
@@ -64,7 +62,7 @@ class LiveCamera:
             UserError: the frame cannot be read, or there is no such model or explanation.
         """
         service, search = self.service, partial(largest_faces, side=COARSE if coarse else SIDE)
-        with service.place(), service.find(Upload(Path(), None, frame), search) as found:
+        with service.place(), service.find(frame, search) as found:
             if found.image is None:
                 raise UserError(found.error or "The frame cannot be read.")
             judged = service.predictor(model).judge(found, explain or None)

@@ -1,5 +1,6 @@
 """The service behind the page: the models, shared by all visitors, and a bounded number of visitors at a time."""
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ ROUNDS = 5  # in which a model's time is taken
 COVERAGE = 0.9  # of the prediction sets of models that have them
 PATIENCE = 15  # seconds that closing waits for requests in progress
 
-Source = Upload | np.ndarray | None
+Source = Upload | bytes | np.ndarray | None
 Search = Callable[[Any], FoundFaces]
 
 
@@ -228,7 +229,10 @@ class Service:
         try:
             with ExitStack() as opened:
                 photo: np.ndarray | BinaryIO | None
-                photo = opened.enter_context(source.open()) if isinstance(source, Upload) else source
+                if isinstance(source, Upload):
+                    photo = opened.enter_context(source.open())
+                else:
+                    photo = io.BytesIO(source) if isinstance(source, bytes) else source
                 pixels.enter_context(self._pixels.hold(pixels_of(photo), UNFOLDING))
                 with self._reading:
                     return search(photo if photo is None or isinstance(photo, np.ndarray) else photo.read())

@@ -1,6 +1,5 @@
 """The only place that opens what a client names: the pictures sent to this page, and the folder they lie in."""
 
-import io
 import os
 import stat
 import threading
@@ -32,7 +31,6 @@ class Upload:
 
     folder: Path
     path: str | None
-    data: bytes | None = None
 
     def open(self) -> BinaryIO:
         """The picture's bytes.
@@ -40,7 +38,7 @@ class Upload:
         Raises:
             ImageError: it was not sent to this page; the sentence is the same whether or not there is such a file.
         """
-        return io.BytesIO(self.data) if self.data is not None else _open_below(self.folder, self.path or "")
+        return _open_below(self.folder, self.path or "")
 
     def film(self) -> Path:
         """The file of a film, for those who cannot do with its bytes.

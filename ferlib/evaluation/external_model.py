@@ -37,25 +37,15 @@ class ExternalModel(nn.Module):
 AnyModel = FaceModel | ExternalModel  #: what can be evaluated and audited
 
 
-def load_external_model(name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> AnyModel:
-    """Load a model by calling the function of this name, in evaluation mode. **This runs the code of that module.**
-
-    A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
-    that its logits stand for `classes` in their order and that it takes ImageNet-normalised RGB images of 224 px.
+def call_for_model(name: str) -> nn.Module:
+    """The model that the function of this name makes. **This runs the code of that module.**
 
     Args:
         name: "package.module:callable"; called without arguments.
-        classes: of the data set.
-        settings: fields of `ModelConfig` that differ from these assumptions, e.g. {"input_size": 112, "grey": True}.
 
     Raises:
-        ValueError: there is no such callable, it does not return a module, or a setting does not exist.
+        UserError: there is no such callable, it wants arguments, or it does not return a module.
     """
-    return with_config(call_for_model(name), name, classes, settings)
-
-
-def call_for_model(name: str) -> nn.Module:
-    """The model that a function makes, named as for `load_external_model`, whose errors about it are those here."""
     module, _, attribute = name.partition(":")
     try:
         build = getattr(importlib.import_module(module), attribute)
@@ -78,7 +68,20 @@ def call_for_model(name: str) -> nn.Module:
 def with_config(
     model: nn.Module, name: str, classes: Sequence[str], settings: Mapping[str, Any] | None = None
 ) -> AnyModel:
-    """Somebody's model with its own config, or one of what is assumed and set; see `load_external_model`."""
+    """Somebody's model in evaluation mode, with what has to be known about it.
+
+    A model with a `config` of the project's kind (`ModelConfig`) says itself what it wants. Of any other it is assumed
+    that its logits stand for `classes` in their order and that it takes ImageNet-normalised RGB images of 224 px.
+
+    Args:
+        model: see `call_for_model`.
+        name: that it is to have.
+        classes: of the data set.
+        settings: fields of `ModelConfig` that differ from these assumptions, e.g. {"input_size": 112, "grey": True}.
+
+    Raises:
+        UserError: a setting does not exist, or the model brings a config of its own.
+    """
     settings = dict(settings or {})
     if isinstance(getattr(model, "config", None), ModelConfig):
         if settings:

@@ -37,8 +37,8 @@ from ferlib.release.card import check_licence, write_card
 from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_test_figures
 from ferlib.training.checkpoint import choosing_split, selected_on
+from ferlib.training.logit_shift import output_layer
 from ferlib.training.methods import create_method
-from ferlib.training.methods.logit_shift import output_layer
 from ferlib.utils.atomic import read_json, replace_folder, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields

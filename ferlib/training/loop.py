@@ -39,14 +39,13 @@ from ferlib.models.inference import run_batches
 from ferlib.training.batch_sources import FeatureSource, PixelSource, create_source, targets_of
 from ferlib.training.checkpoint import RunFolder, check_select_by
 from ferlib.training.distillation import distillation_targets, teachers_record
+from ferlib.training.logit_shift import output_layer, shifted
 from ferlib.training.methods import Batch, Method, TrainedNetwork, create_method, method_settings
-from ferlib.training.methods.logit_shift import output_layer, shifted
-from ferlib.training.methods.shared_gradients import average_gradients
 from ferlib.training.precision import precision_of, slow_convolutions_in_float32
 from ferlib.training.recipes import Recipe
 from ferlib.training.sam import sharpness_aware
 from ferlib.training.schedules import schedule
-from ferlib.training.shared_rows import share_rows
+from ferlib.training.several_processes import average_gradients, share_rows
 from ferlib.training.tensorboard import TensorBoardLog
 from ferlib.utils.devices import choose_device
 from ferlib.utils.progress import progress

@@ -17,7 +17,7 @@ from ferlib.video.finding import SEARCH_EVERY, FaceFinder
 from ferlib.video.reading import Frame, VideoReader
 from ferlib.video.smoothing import TIME_CONSTANT, ExponentialSmoother
 from ferlib.video.table import VideoTable
-from ferlib.video.tracking import LOST_AFTER, Tracker
+from ferlib.video.tracking import Tracker
 
 Source = str | Path | int
 _STAYS = 1.3  # how many times as prominent another face must be to become the main one
@@ -74,7 +74,6 @@ class VideoPredictor:
     Args:
         predictor: of single faces; None: the default model.
         search_every: seconds between two searches of whole frames for new faces; 0: every frame is searched.
-        lost_after: seconds that a face may be gone and still keep its number.
         time_constant: of smoothing as the frames come, in seconds; 0: none.
         faces: "all", or "main" for the largest, most central one of every frame alone.
         min_face: side in pixels of the smallest faces that are begun to be followed; None: as small as a search of the
@@ -90,7 +89,6 @@ class VideoPredictor:
         predictor: Predictor | None = None,
         *,
         search_every: float = SEARCH_EVERY,
-        lost_after: float = LOST_AFTER,
         time_constant: float = TIME_CONSTANT,
         faces: str = "all",
         min_face: float | None = None,
@@ -99,7 +97,7 @@ class VideoPredictor:
         require_choice(faces)
         require_min_face(min_face)
         self.predictor = predictor or Predictor.load(DEFAULT_MODEL)
-        self.search_every, self.lost_after, self.time_constant = search_every, lost_after, time_constant
+        self.search_every, self.time_constant = search_every, time_constant
         self.faces, self.min_face = faces, min_face
 
     def frames(self, reader: VideoReader, every: int = 1, until: float | None = None) -> Iterator[FramePrediction]:
@@ -113,7 +111,7 @@ class VideoPredictor:
         Raises:
             VideoError: not one frame can be read.
         """
-        finder, tracker = FaceFinder(self.search_every, self.min_face), Tracker(self.lost_after)
+        finder, tracker = FaceFinder(self.search_every, self.min_face), Tracker()
         smoothers: dict[int, ExponentialSmoother] = {}
         main: int | None = None
         for frame in reader.frames(every):

@@ -114,15 +114,11 @@ class VideoTable:
         found, starts = np.unique(numbers[order], return_index=True)
         return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True)) if len(found) else {}
 
-    def smooth(self, rate: float | None = None) -> None:
-        """Smooth every track with all its frames known, see `ferlib.video.smoothing`.
-
-        Args:
-            rate: draws of a state a second; None fits it to these tracks.
-        """
+    def smooth(self) -> None:
+        """Smooth every track with all its frames known, at the rate that fits them; see `ferlib.video.smoothing`."""
         rows, tracks = self.rows, list(self.tracks().values())
         faces = [(np.array(rows["raw"][places]), np.array(rows["time"][places])) for places in tracks]
-        self.rate = fit_rate(faces) if rate is None and faces else rate
+        self.rate = fit_rate(faces) if faces else None
         for places, (raw, times) in zip(tracks, faces, strict=True):
             rows["smoothed"][places] = smooth(raw, times, self.rate or 0.0)
 

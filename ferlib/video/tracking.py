@@ -15,7 +15,7 @@ import numpy as np
 from ferlib.detection.blazeface import iou
 from ferlib.detection.crop import Face
 
-LOST_AFTER = 1.0  # seconds without a face that end a track
+LOST_AFTER = 1.0  # seconds without a face, and two frames or more, that end a track
 _REACH = 0.25, 1.5  # how far a face may be from where it was expected, in its sides: at once, and more a second
 _GROWTH = 0.5  # logarithm of the largest change of size
 _HIDDEN = 0.5  # cost a second of not having been seen: of two tracks, the face belongs to the one seen last
@@ -64,13 +64,9 @@ class Tracker:
 
     Attributes:
         tracks: those that go on, lost faces that may still return among them.
-
-    Args:
-        lost_after: seconds without a face that end its track; at least two frames.
     """
 
-    def __init__(self, lost_after: float = LOST_AFTER):
-        self.lost_after = lost_after
+    def __init__(self) -> None:
         self.tracks: list[Track] = []
         self._begun = 0
         self._glimpse: np.ndarray | None = None
@@ -105,7 +101,7 @@ class Tracker:
                 expected = np.reshape(track.expected(time).box, (2, 2)).astype(float)
                 if iou(expected, boxes).max(initial=0.0) < _BEHIND:
                     track.gone += time - self._time
-        self.tracks = [track for track in self.tracks if track.missed < 2 or track.gone <= self.lost_after]
+        self.tracks = [track for track in self.tracks if track.missed < 2 or track.gone <= LOST_AFTER]
         self._time = time
         for place, face in enumerate(faces):
             if followed[place] is None and may_begin:

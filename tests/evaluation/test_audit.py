@@ -25,7 +25,7 @@ from ferlib.models.ivsa import IVSA
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, list_models, load_model
-from ferlib.training.methods.logit_shift import output_layer
+from ferlib.training.logit_shift import output_layer
 
 MIXING = {"convcut_batch", "convcut_published", "pattlite_published"}
 SMALL: dict[type, dict[str, Any]] = {

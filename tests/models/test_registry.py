@@ -18,7 +18,7 @@ from ferlib.models.ivsa import IVSA
 from ferlib.models.pattlite import PAttLite
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import MODELS, create_model, list_models, load_model, released_models
-from ferlib.training.methods.logit_shift import output_layer
+from ferlib.training.logit_shift import output_layer
 
 CONVCUT = {"backbone": "tf_efficientnet_lite0", "input_size": 112}
 SMALL: dict[type, dict[str, Any]] = {ConvCut: CONVCUT, PAttLite: {"input_size": 112}, Baseline: {"input_size": 48}}

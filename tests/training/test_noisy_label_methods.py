@@ -127,7 +127,7 @@ def test_scn_changes_labels_of_training_faces_alone(faces, tmp_path, settings):
 
 
 def test_bank_is_the_naive_mean_over_the_nearest(part, network):
-    method = made("neighbour_labels", part, network, neighbours=3, bank_momentum=0.8)
+    method = made("neighbour_labels", part, network, neighbours=3, bank_momentum=0.8, bank_weight=0.7)
     rows = torch.randperm(len(part))[:15]
     expected, losses = nn.functional.one_hot(part.labels(), len(part.classes)).double().numpy(), []
     for _ in range(2):  # the second goes on from the bank of the first
@@ -141,7 +141,8 @@ def test_bank_is_the_naive_mean_over_the_nearest(part, network):
             nearest = sorted(cosine, key=lambda j: -cosine[j])[:3]
             new[row] = 0.8 * expected[row] + 0.2 * sum(p[j] for j in nearest) / 3
         expected = new
-        losses.append(-(expected[rows] * np.log(p)).sum(axis=1).mean())
+        with_labels = -np.log(p[range(15), part.labels()[rows].numpy()]).mean()
+        losses.append(with_labels - 0.7 * (expected[rows] * np.log(p)).sum(axis=1).mean())
         found, _ = method.step(network, batch)
         assert float(found.detach()) == pytest.approx(losses[-1], rel=1e-5)
         assert np.allclose(method.bank.numpy(), expected, atol=1e-6)

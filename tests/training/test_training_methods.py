@@ -15,11 +15,10 @@ from ferlib.data.dataset import DataError
 from ferlib.models.registry import build_model
 from ferlib.training import loop
 from ferlib.training.features import FeatureCache
+from ferlib.training.logit_shift import output_layer, shifted
 from ferlib.training.methods import METHODS, Method, TrainingSet, create_method, register_method
-from ferlib.training.methods.logit_shift import output_layer, shifted
-from ferlib.training.methods.shared_gradients import average_gradients
 from ferlib.training.recipes import RECIPES, Recipe
-from ferlib.training.shared_rows import share_rows
+from ferlib.training.several_processes import average_gradients, share_rows
 
 
 def test_sampler_draws_all_classes_equally_often():

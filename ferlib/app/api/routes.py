@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ferlib.app.api.problems import Problem, problem
 from ferlib.app.messages import as_data
 from ferlib.app.request_checks import FAULT, Refused
 from ferlib.app.service import NoAnswer, Service
-from ferlib.app.uploads import Upload
 from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.images import data_url
@@ -109,7 +107,7 @@ def answer(service: Service, content_type: str, body: bytes) -> PhotoAnswer:
 def _judged(service: Service, asked: Asked) -> PhotoAnswer:
     name, explain = asked.choices.model or next(iter(service.models)), asked.choices.explain or None
     sets = None if asked.choices.coverage is None else service.prediction_sets(name, asked.choices.coverage)
-    with service.look(Upload(Path(), None, asked.photo), name, explain=explain) as (result,):
+    with service.look(asked.photo, name, explain=explain) as (result,):
         if result.image is None:
             raise Refused(422, f"{asked.name}: {result.error}")
         faces = result.faces

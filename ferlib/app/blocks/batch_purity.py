@@ -59,8 +59,8 @@ def neighbours(expression: str, own: int, order: str) -> tuple[np.ndarray, ...]:
     following, last = (EXPRESSIONS[(place + step) % len(EXPRESSIONS)] for step in (1, 2))
     rest = [following if order == "sorted" or i % 2 else last for i in range(COMPANY - own)]
     return (
-        *synthetic_neighbours(expression, SIDE)[:own],
-        *(synthetic_neighbours(name, SIDE)[i] for i, name in enumerate(rest)),
+        *synthetic_neighbours(expression)[:own],
+        *(synthetic_neighbours(name)[i] for i, name in enumerate(rest)),
     )
 
 

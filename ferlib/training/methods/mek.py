@@ -10,10 +10,10 @@ All faces, those of the large classes too, teach about the rare ones: through th
 
 Both views go through the network one after the other, as in the authors' code.
 
-Departures: here the maps move W too, so a frozen backbone can be had, and the two views may come from its cached maps;
-their code holds W fixed in the maps, as EAC does. It divides by 10 n_c whatever the number of classes, a matter of λ
-alone. Soft targets are smoothed as the mixtures of classes that they are. Their AdamW (5e-4 · batch / 512, weight decay
-0.05, cosine with warm-up, gradients clipped at 5) is the recipe's to set.
+W is not moved by R, as in EAC. Departures: behind a frozen backbone, which they do not have, R moves W, as there is
+nothing else to move; the two views may then come from cached maps. Their code divides by 10 n_c whatever the number of
+classes, a matter of λ alone. Soft targets are smoothed as the mixtures of classes that they are. Their AdamW (5e-4 ·
+batch / 512, weight decay 0.05, cosine with warm-up, gradients clipped at 5) is the recipe's to set.
 """
 
 import math
@@ -52,7 +52,11 @@ class ExtraKnowledge(MethodSettings):
 
 
 class MEK(Method):
-    """Re-balanced attention consistency and re-balanced label smoothing. Needs `linear_probe`."""
+    """Re-balanced attention consistency and re-balanced label smoothing. Needs `linear_probe`.
+
+    Attributes:
+        held: R does not move the classifier; true where the backbone is trained.
+    """
 
     Settings = ExtraKnowledge
     views = 2
@@ -66,13 +70,14 @@ class MEK(Method):
         settings = cast(ExtraKnowledge, training.settings)
         self.consistency = settings.consistency
         self.class_maps = ClassMaps(training.model, "mek")
+        self.held = any(parameter.requires_grad for parameter in training.model.cam_layer.parameters())
         weights = balanced_weights(training.counts)
         self.keep("weights", weights)
         self.keep("smoothed", smoothed_labels(weights, settings.smoothing))
 
     def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
         outputs, mirrored = (network(view) for view in batch.views)
-        gap = map_gap(*(self.class_maps(each.features) for each in (outputs, mirrored)))  # (B, classes)
+        gap = map_gap(*(self.class_maps(each.features, self.held) for each in (outputs, mirrored)))  # (B, classes)
         logits = outputs.logits.float()
         consistency = (gap * self.weights).sum(dim=1).mean()
         return self.loss(logits, batch.targets, batch.progress) + self.consistency * consistency, logits

@@ -1,4 +1,4 @@
-"""Label distributions from neighbours: the label bank of LA-Net (Wu and Cui, ICCV 2023), alone.
+"""Label distributions from neighbours: the label bank of LA-Net (Wu and Cui, ICCV 2023), without its landmarks.
 
 Every training face has a distribution over the classes, its row of the bank; it starts one-hot. In a step, with N(i)
 the K faces of the batch that are nearest to face i by the cosine between their vectors before the classifier, itself
@@ -6,7 +6,9 @@ left out, and p the answers of the step:
 
     d_i    = mean of p_n over n in N(i)
     bank_i <- m bank_i + (1 - m) d_i
-    loss   = -Σ_c bank_ic log p_ic, mean over the batch, with the bank as it is after this update
+    loss   = CE(z_i, y_i) + λ KL(bank_i || p_i), mean over the batch, with the bank as it is after this update
+
+λ = 1. KL is here the cross-entropy with the bank, which differs from it by a number that moves nothing.
 
 Departures: the paper finds neighbours in a space of facial landmarks as well, weighs them by a small network, and adds
 a contrastive loss between the two spaces. Here there is no landmark branch, all neighbours weigh alike, and so no
@@ -33,14 +35,17 @@ class NeighbourBank(MethodSettings):
     Attributes:
         neighbours: K, faces of the batch whose answers are averaged; a batch has more faces than these.
         bank_momentum: m, of a face's distribution that stays when its face is drawn.
+        bank_weight: λ, of the cross-entropy with the bank beside that with the labels.
     """
 
     neighbours: int = 8
     bank_momentum: float = 0.9
+    bank_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, 1, float("inf"), "neighbours")
+        check_range(self, 0, float("inf"), "bank_weight")
         check_range(self, 0, 1, "bank_momentum")
 
     @property
@@ -49,7 +54,7 @@ class NeighbourBank(MethodSettings):
 
 
 class NeighbourLabels(Method):
-    """Cross-entropy with distributions that drift from the labels to what the network says of similar faces.
+    """Cross-entropy with the labels, and with distributions that drift from them to the answers for similar faces.
 
     Attributes:
         bank: distribution of every training face, (N, classes).
@@ -71,7 +76,8 @@ class NeighbourLabels(Method):
         answers = neighbour_mean(out.vector.detach(), logits.detach().softmax(dim=1), self.settings.neighbours)
         targets = momentum * self.bank[batch.rows] + (1 - momentum) * answers
         self.bank[batch.rows] = targets
-        return losses.cross_entropy(logits, targets), logits
+        bank = losses.cross_entropy(logits, targets)
+        return losses.cross_entropy(logits, batch.targets) + self.settings.bank_weight * bank, logits
 
 
 def neighbour_mean(vectors: Tensor, values: Tensor, neighbours: int) -> Tensor:

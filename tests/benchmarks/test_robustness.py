@@ -17,7 +17,7 @@ from ferlib.detection.crop import FaceCrop
 from ferlib.detection.faces import detect_faces
 from ferlib.detection.landmarks import LEFT_EYE, LIPS, RIGHT_EYE
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.fixture(scope="module")

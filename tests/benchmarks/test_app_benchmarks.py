@@ -16,7 +16,7 @@ import pytest
 from ferlib import predict
 
 pytest.importorskip("gradio")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ferlib.labels import FER2013
 from ferlib.predict import Predictor
 from ferlib.runtime.released import released_models, released_onnx
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), np.uint8)
 
 #: Scores from the mean of a face; `{others}` says what else goes in.

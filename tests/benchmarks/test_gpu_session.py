@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from ferlib.data.fer2013 import VOTE_COLUMNS, load_fer2013, load_ferplus
 from ferlib.models.registry import load_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
