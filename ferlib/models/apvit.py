@@ -8,9 +8,10 @@ block; neither has parameters. How many are kept depends on the size of the map 
 every face.
 
 Departures: the authors' ViT is pretrained, with eight blocks of 768, and its positions are learned. Ours is small and
-starts from random weights: it says what the pooling gives, not what their network gives. ATP ranks tokens by the mean
-of the class token's attention over the heads, and rounds their number; they take the sum before the softmax, and round
-down.
+starts from random weights: it says what the pooling gives, not what their network gives. APP ranks positions by the
+backbone's map; in their code, by that map after its projection to the transformer's width. Of a small map it drops few
+positions: 3 of 16 at 112 px and stride 32. ATP ranks tokens by the mean of the class token's attention over the heads,
+and rounds their number; they take the sum before the softmax, and round down.
 """
 
 from dataclasses import dataclass

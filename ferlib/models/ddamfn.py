@@ -7,8 +7,9 @@ A head is coordinate attention (Hou et al. 2021) whose pooling along rows and co
 convolutions as long as the map. Training adds 0.1 / mean squared difference of the two heads' maps, so that they look
 at different places: the training method `ddamfn`.
 
-Departure: the authors' backbone, a mixed feature network trained on faces, is left out, so this is their head on
-another's. A batch norm follows every depthwise convolution, as in the linear blocks of MobileFaceNet.
+Departures: the authors' backbone, a mixed feature network trained on faces, is left out, so this is their head on
+another's; `squeeze` is theirs for its 512 channels, a 32nd of them, whatever the backbone has. A batch norm follows
+every depthwise convolution, as in the linear blocks of MobileFaceNet.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,9 @@
 
 Left out of POSTER++: the landmark network and its stream, and with it the window cross-attention whose queries are
 landmark features; the third of its three scales; its IR-50 backbone pretrained on faces, and training by
-sharpness-aware minimisation. Left is the end of it, a two-block transformer over tokens of several depths. QCS (Wang et
-al. 2025) starts from the same; the training method `qcs` is for this model.
+sharpness-aware minimisation. Left is the end of it, a two-block transformer over tokens of several depths; theirs has
+learned positions and is read by a class token and a squeeze-and-excitation layer, ours has fixed positions and the mean
+of its tokens. QCS (Wang et al. 2025) starts from the same; the training method `qcs` is for this model.
 
 The shallower map has four times as many positions; every 2x2 block of them is one token (see `Backbone`), so both
 depths give equally many.

@@ -1,4 +1,6 @@
-"""VTFF's fusion of a picture and its texture (Ma et al. 2021, "Visual Transformers with Feature Fusion", TAC).
+"""VTFF's fusion of a picture and its texture.
+
+Ma, Sun, Li, "Facial Expression Recognition with Visual Transformers and Attentional Selective Fusion" (TAC 2021).
 
     image and its local binary patterns -> a backbone each, maps a and b -> U = W₁ a + W₂ b, g = global(U) + local(U)
     -> x = σ(g) b + (1 - σ(g)) a -> tokens, transformer blocks, class token -> linear layer
@@ -6,9 +8,12 @@
 `global` is pooling and a bottleneck, one number a channel; `local` a bottleneck of 1x1 convolutions, one number an
 element. The patterns are made inside the model from its normalised input, so it is fed like every other.
 
-There is no official code; this is the paper's equations. Departures: patterns are repeated to three channels and
-normalised like a picture; both backbones start from the same pretrained weights; the transformer is small and random at
-the start. No gradient goes through the patterns, so saliency maps of this model show the picture's stream alone.
+There is no official code, and two re-implementations by others differ from ours in the gate: their `local` gives one
+number a position, batch norms follow its convolutions, `global` and `local` end in a sigmoid each, and their
+bottlenecks are an eighth as wide as the map, ours a quarter. Departures we know of: patterns are repeated to three
+channels and normalised like a picture; both backbones start from the same pretrained weights; the transformer is small
+and random at the start. No gradient goes through the patterns, so saliency maps of this model show the picture's stream
+alone.
 """
 
 from dataclasses import dataclass

@@ -76,7 +76,8 @@ def inverse_time(epoch: int) -> float:
 def two_phases(scores: Sequence[float]) -> float:
     """Both phases of PAtt-Lite's code in one run, with one optimiser, where the recipe's rate is 1e-3.
 
-    The first ends when 5 epochs have brought no gain of 0.003. The second begins at a hundredth of the rate.
+    The first ends when 5 epochs have brought no gain of 0.003. The second begins at a hundredth of the rate, which
+    falls from there by the epochs of both phases; their code counts from the first one's best epoch.
     """
     stalled = epochs_without_gain(scores, least_gain=0.003)
     return 0.01 * inverse_time(len(scores)) if 5 in stalled else keras_plateau(scores)
