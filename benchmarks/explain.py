@@ -1,5 +1,4 @@
-"""Chapter 5's tables: where the maps lie on real and on synthetic faces, whether they are faithful, and beside
-controls.
+"""Chapter 6's tables: where the maps lie on real and on drawn faces, whether they are faithful, and controls beside them.
 
     python benchmarks/explain.py regions removal faithfulness sanity drawn --work runs/explain --out results \\
         --models convcut_ferplus ivsa_fer2013

@@ -30,7 +30,8 @@ ROOT = HERE.parents[1]
 OUTPUT, WEB = ROOT / "build" / "book", ROOT / "build" / "web"
 OWN = ("conf.py", "mathml.py", "index.md", "running.md")
 PAGES = (
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "notebooks/README.md", "web/README.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("notebooks/README.md", "benchmarks/README.md", "web/README.md"),
     *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/*.md"))),
 )
 CHAPTERS = tuple(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("notebooks/*.ipynb")))
