@@ -1,4 +1,4 @@
-"""Chapter 6's tables: where the maps lie on real and on drawn faces, whether they are faithful, and controls beside them.
+"""Chapter 6's tables: where the maps lie on real and on drawn faces, whether they are faithful, and controls.
 
     python benchmarks/explain.py regions removal faithfulness sanity drawn --work runs/explain --out results \\
         --models convcut_ferplus ivsa_fer2013

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -243,11 +244,34 @@ def test_a_training_that_is_terminated_ends_as_by_ctrl_c(few_faces, tmp_path, ca
         (["evaluate", "convcut_ferplus", "--data", "nonsense"], "unknown data set"),
         (["export", "nonsense", "--out", "model.onnx"], "no model 'nonsense'"),
         (["export", "convcut_ferplus", "--out", "."], ". is a folder"),
+        (["export", "convcut_ferplus", "--out", "model"], "the name of an ONNX file ends in .onnx"),
+        (["calibrate", "convcut_ferplus", "--data", "synthetic"], "on ferplus, not on synthetic; copy"),
     ],
 )
 def test_impossible_requests_are_a_sentence(arguments, message, capsys):
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_run_is_no_model_but_its_best_is(tmp_path, capsys):
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    assert main(["predict", "--model", str(tmp_path / "run"), "photo.jpg"]) == 1
+    assert "it has no config.json\n" in capsys.readouterr().err
+    (tmp_path / "run" / "best" / "config.json").write_text("{}")
+    assert main(["predict", "--model", str(tmp_path / "run"), "photo.jpg"]) == 1
+    assert f"it is a run, whose model is {tmp_path / 'run' / 'best'}" in capsys.readouterr().err
+
+
+def test_an_empty_word_is_no_default(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "--model", "", "photo.jpg"])
+    assert "a word of the command is empty" in capsys.readouterr().err
+
+
+def test_warnings_of_ours_are_sentences(capsys):
+    assert main([]) == 2
+    assert warnings.formatwarning("so many faces", UserWarning, "file.py", 3) == "ferlib: so many faces\n"
+    assert "file.py:3" in warnings.formatwarning("old", DeprecationWarning, "file.py", 3)
 
 
 def options_with_several_values():

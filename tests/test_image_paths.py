@@ -56,6 +56,12 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_read(folder, c
         read_image(folder)
 
 
+def test_a_folder_without_pictures_is_named(tmp_path):
+    (tmp_path / "table.parquet").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"is a folder without pictures\."):
+        read_image(expand(str(tmp_path))[0])
+
+
 def test_the_home_folder(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert names(folder, expand("~/below")) == ["below/c.jfif", "below/deeper/d"]

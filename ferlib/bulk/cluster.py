@@ -80,4 +80,4 @@ def _connect(address: str | None, workers: int | None) -> None:
         else:
             ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     except Exception as error:  # Ray raises no class of its own there
-        raise UserError(f"the Ray cluster {address or ''} does not answer ({error})") from error
+        raise UserError(f"the Ray cluster{f' {address}' if address else ''} does not answer ({error})") from error

@@ -45,12 +45,14 @@ class Counts:
         photos: in all.
         faces: found in them.
         errors: photos with a row that says why there is no face.
+        unread: of these, photos that could not be read.
         away: photos without a row, as neither they nor their folders were there, or the store did not answer.
     """
 
     photos: int = 0
     faces: int = 0
     errors: int = 0
+    unread: int = 0
     away: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -112,7 +114,8 @@ class Job:
                 except _Unreached as error:
                     result, unreached = ImagePrediction(photo, (), str(error)), unreached + 1
             part.add(shard.number * self.shard_size + place, result)
-            counts += Counts(1, len(result.faces), int(result.error is not None))
+            wrong = result.error is not None
+            counts += Counts(1, len(result.faces), int(wrong), int(wrong and result.image is None))
         if unreached == len(photos) or (counts.errors and _away(photos)):
             return Counts(away=len(photos))
         with open_store(self.out).write(part_name(shard.number)) as file:

@@ -34,6 +34,7 @@ class Summary:
         before: of them, those in parts that were finished before.
         faces: found in this run.
         errors: photos of this run without a face, whose row says why.
+        unread: of these, photos that could not be read.
         away: photos without a row yet: neither they nor their folders were there. The same call looks for them again.
         rate: photos a second of this run.
     """
@@ -42,6 +43,7 @@ class Summary:
     before: int
     faces: int
     errors: int
+    unread: int
     away: int
     rate: float
 
@@ -85,7 +87,7 @@ def predict_table(
     if address and engine != "ray":
         raise UserError("an address is of a Ray cluster, which the engine ray asks")
     if shard_size < 1 or (workers is not None and workers < 1):
-        raise UserError(f"a shard has at least one photo, and a run one worker, not {shard_size} and {workers}")
+        raise UserError("a shard has at least one photo, and a run one worker")
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     named = [os.fsdecode(source) for source in given]
     job = Job(_absolute(os.fsdecode(out)), shard_size, _absolute_model(str(model)), **settings)
@@ -107,7 +109,8 @@ def predict_table(
     finally:
         progress.end()
     store.remove_partial()
-    return Summary(manifest.photos, progress.finished, total.faces, total.errors, total.away, progress.rate())
+    told = total.faces, total.errors, total.unread, total.away
+    return Summary(manifest.photos, progress.finished, *told, progress.rate())
 
 
 def _engine(

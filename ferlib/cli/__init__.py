@@ -8,7 +8,9 @@ import argparse
 import io
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ferlib.cli.app import add_app
 from ferlib.cli.calibrate import add_calibrate
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     if arguments is None:  # a cluster, a container or `kill`: half-made files are cleared away then as well
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.formatwarning = _said
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = build_parser().parse_args(words)
+    options = _parsed(words)
     options.words = words  # for a command that starts itself again
     try:
         return options.run(options)
@@ -60,6 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"ferlib: interrupted; {stop}" if stop.args else "ferlib: interrupted", file=sys.stderr)
         return 130
+
+
+_format = warnings.formatwarning
+
+
+def _said(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    """A warning as people see it: a sentence of ours without the place in the code."""
+    return f"ferlib: {message}\n" if category is UserWarning else _format(message, category, *place, **line)
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser()
+    if "" in words:  # of a shell's variable that is not set; as an option's value it would mean the default
+        parser.error("a word of the command is empty; is a variable not set?")
+    return parser.parse_args(words)
 
 
 def build_parser() -> argparse.ArgumentParser:

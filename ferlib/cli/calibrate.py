@@ -17,11 +17,12 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """`ferlib calibrate`."""
     from ferlib.models.registry import load_model
-    from ferlib.release.calibration import calibrate, changeable
+    from ferlib.release.calibration import calibrate, changeable, check_own_data
     from ferlib.runtime.prediction_sets import FILE, stored_coverages
 
     folder = changeable(options.model)
     data = load_for(options, load_model(folder).config)
+    check_own_data(options.model, data)
     temperature, before, after = calibrate(folder, data, options.device)
     print(
         f"temperature {temperature:.4f}; calibration error on validation {before:.4f} without it, {after:.4f} with it"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ferlib.errors import RunError
+from ferlib.errors import RunError, UserError
 
 
 def add_export(commands: argparse._SubParsersAction) -> None:
@@ -20,6 +20,8 @@ def run_export(options: argparse.Namespace) -> int:
     from ferlib.release.onnx_export import TOLERANCE, export_onnx, largest_difference
     from ferlib.synthetic.render import sample_faces
 
+    if options.out.suffix != ".onnx" and not options.out.is_dir():
+        raise UserError(f"--out {options.out}: the name of an ONNX file ends in .onnx")
     model = load_model(options.model)
     path = export_onnx(model, options.out)
     faces, _, _ = sample_faces(1, grey=False)

@@ -52,7 +52,9 @@ def run_bulk(options: argparse.Namespace) -> int:
     before = f", {summary.before:,} of them before" if summary.before else ""
     print(f"{options.out}: {counted(summary.photos, 'photo')}{before}")
     if summary.photos > summary.before:
-        found = f"{counted(summary.faces, 'face')}, {counted(summary.errors, 'photo')} without one"
+        found = f"{counted(summary.faces, 'face')}, {counted(summary.errors - summary.unread, 'photo')} without one"
+        if summary.unread:
+            found += f", {counted(summary.unread, 'photo')} that could not be read (see the column error)"
         print(f"in this run {found}, {summary.rate:.1f} photos/s")
     sys.stdout.flush()
     if summary.away:

@@ -217,7 +217,12 @@ def _print_summary(table: "VideoTable", reader: "VideoReader", form: str) -> Non
     if tracks:
         print(row("face", "from", "to", "seconds", "seconds of every expression; warnings"))
     for track in tracks:
-        shown = [f"{name} {seconds:.1f}" for name, seconds in track["expressions"].items() if seconds >= 0.05]
+        most = max(track["expressions"].values(), default=0)
+        shown = [
+            f"{name} {seconds:.1f}"
+            for name, seconds in track["expressions"].items()
+            if seconds >= 0.05 or seconds == most
+        ]
         doubts = [f"{name} {seconds:.1f}" for name, seconds in track["warnings"].items() if seconds >= 0.05]
         text = ", ".join(shown) + ("; " + ", ".join(doubts) if doubts else "")
         print(row(track["track"], *(f"{track[key]:.2f}" for key in ("first", "last", "seconds")), text))

@@ -60,6 +60,7 @@ def load_folder(
             in two split folders.
     """
     frame, notes = read_tree(root, labels)
+    assert_groups_apart("folder", frame[frame["split"] != ""], by="person")  # by the names that the folders have
     frame["split"], split_notes = choose_splits(frame)
     assert_groups_apart("folder", frame, by="person")
     pictures = read_pictures("folder", list(frame["path"]), size or SIDE, skip_broken)
@@ -115,6 +116,9 @@ def choose_splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     if free and unit.nunique() == 1 < len(unit):
         said = f"by the files' names (what stands before {PERSON_MARK}) all are {unit.iloc[0]}'s"
         return chosen.to_numpy(), [f"{said}: of one person there are no splits for training and test"]
+    if (frame["split"] == "").all() and (frame["person"] == "").all():
+        said = "no split folders: the files are split 6:2:2 by their names. These tell no person, as"
+        return chosen.to_numpy(), [f"{said} anna{PERSON_MARK}1.jpg would, so one may stand in several splits"]
     return chosen.to_numpy(), []
 
 

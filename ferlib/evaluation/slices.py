@@ -24,6 +24,7 @@ from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import share_intervals, sums_over_people
 from ferlib.evaluation.report_format import Estimate, Slice
+from ferlib.names import counted
 from ferlib.utils.progress import progress
 
 MEASURED = "measured"  # stands for `measured_columns`
@@ -131,10 +132,11 @@ def slice_notes(columns: pd.DataFrame, people: np.ndarray | None = None) -> list
                 if people is not None and len(np.unique(people[(groups == group).to_numpy()])) == 1
             ]
             continue
-        different = columns[name].nunique()
+        different, values = columns[name].nunique(), columns[name].dropna()
+        example = f"e.g. {values.iloc[0]}" if different else "all of them missing"
         notes.append(
-            f"column {name} is left out, no value of it has {LEAST_FACES} faces: {different} different values, "
-            + (f"e.g. {columns[name].dropna().iloc[0]!r}" if different else "all of them missing")
+            f"column {name} is left out, no value of it has {LEAST_FACES} faces: "
+            f"{counted(different, 'different value')}, {example}"
         )
     if nothing := int(columns.isna().all(axis=1).sum()):
         notes.append(f"the columns say nothing about {nothing:,} of the {len(columns):,} faces")

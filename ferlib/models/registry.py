@@ -205,6 +205,9 @@ def load_model(name_or_dir: str | Path) -> FaceModel:
         ValueError: there is no such model, or the folder is damaged.
     """
     folder = model_folder(name_or_dir)
+    if not (folder / "config.json").exists():
+        best = f"; it is a run, whose model is {folder / 'best'}" if (folder / "best" / "config.json").exists() else ""
+        raise UserError(f"{folder} is no model's folder: it has no config.json{best}")
     try:
         architecture = json.loads((folder / "config.json").read_text())["architecture"]
         return MODELS[architecture].model.from_pretrained(str(folder)).eval()

@@ -179,6 +179,20 @@ def check_trained_on(folder: Path, dataset: FaceDataset) -> dict:
     return training
 
 
+def check_own_data(name: str, dataset: FaceDataset) -> None:
+    """Assert that a released model, if the name is one's, is to be calibrated on the data that it was trained on.
+
+    Raises:
+        UserError: on other data, whoever uses the project after that would get other answers.
+    """
+    folder = released_models().get(name)
+    if folder is not None:
+        try:
+            check_trained_on(folder, dataset)
+        except UserError as error:
+            raise UserError(f"{error}; copy {folder} and calibrate the copy") from error
+
+
 def in_checkout() -> bool:
     """True if the project is run from its source, whose released models may be changed; not an installed one."""
     return (ROOT / "pyproject.toml").is_file()

@@ -102,10 +102,13 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
 
 
 def require_writable(path: Path) -> None:
-    """Assert that `atomic_write` will be able to write there, and make its folder; the system's error says why not."""
+    """Assert that `atomic_write` will be able to write there, and make its folder; an `OSError` says why not."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; the name of a file is needed")
-    path = _own_place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+    place = _own_place(path)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {error.strerror} ({place.parent})") from error

@@ -267,9 +267,9 @@ def test_a_store_that_does_not_answer_makes_no_part(bucket, monkeypatch, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr("ferlib.bulk.job._fetched", fetched)
-        assert job(Shard(0)) == Counts(2, 0, 2) and job(Shard(1)) == Counts(away=2)
+        assert job(Shard(0)) == Counts(2, 0, 2, 2) and job(Shard(1)) == Counts(away=2)
     assert open_store(job.out).names() >= {part_name(0)} and part_name(1) not in open_store(job.out).names()
-    assert job(Shard(1)) == Counts(2, 0, 2)  # it answers: they are not there
+    assert job(Shard(1)) == Counts(2, 0, 2, 2)  # it answers: they are not there
 
 
 def test_a_package_that_is_missing_ends_a_run_over_addresses(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ def table(photos, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("tables") / "one.parquet"
     summary = predict_table(photos, out, workers=1, shard_size=5)
     assert (summary.photos, summary.before, summary.faces, summary.errors) == (GOOD + 5, 0, 24, 5)
+    assert summary.unread == 4  # there is one photo of nobody
     return out
 
 
@@ -80,7 +81,7 @@ def test_finished_parts_stay_and_the_rest_is_made(photos, table, tmp_path, capsy
     out = tmp_path / "again.parquet"
     command = ["predict", "--recursive", str(photos), "--out", str(out), "--shard-size", "5", "--workers", "2"]
     assert main(command) == 0
-    assert "23 photos\nin this run 24 faces, 5 photos without one" in capsys.readouterr().out
+    assert "23 photos\nin this run 24 faces, 1 photo without one, 4 photos that could not be read" in capsys.readouterr().out
     assert parts_of(out) == parts_of(table)
     for number in (1, 3):
         (out / f"part-00000{number}.parquet").unlink()
@@ -232,7 +233,7 @@ def test_a_photo_that_ends_its_process_is_a_row(portrait, tmp_path):
     manifest = begin(job, [str(tmp_path / "photos")])
     places = []
     counts = list(do_locally(replace(job, digest=manifest.digest), range(2), 1, lambda *place: places.append(place)))
-    assert counts == [Counts(4, 2, 2), Counts(1, 1, 0)]
+    assert counts == [Counts(4, 2, 2, 2), Counts(1, 1)]
     assert [row["error"] for row in rows_of(tmp_path / "t")] == [None, ENDED, None, ENDED, None]
     assert places.count((0, 1)) == places.count((0, 3)) == TRIES
 
@@ -304,7 +305,7 @@ def test_photos_of_a_share_that_is_away_have_their_rows_when_it_is_back(tmp_path
         share.mkdir()
     listed = open_store(str(out))
     job = Job(str(out), 2, "convcut_ferplus", digest=json.loads((out / "_manifest.json").read_text())["digest"])
-    assert list(do_locally(job, [0, 1], 1)) == [Counts(2, 1, 1), Counts(away=2)]
+    assert list(do_locally(job, [0, 1], 1)) == [Counts(2, 1, 1, 1), Counts(away=2)]
     assert "part-000000.parquet" in listed.names() and "part-000001.parquet" not in listed.names()
     if mount_point_stays:
         share.rmdir()

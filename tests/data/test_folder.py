@@ -150,8 +150,16 @@ def test_three_people_of_many_pictures_are_shared_out():
 
 def test_a_person_in_two_split_folders_is_refused(tmp_path):
     write_tree(tmp_path, "train/happy/ann--a.png", "test/sad/ann--b.png", "test/sad/ben--b.png")
-    with pytest.raises(DataError, match="person ann is in"):
+    with pytest.raises(DataError, match=r"person ann is in test and train;"):
         load_folder(tmp_path, size=24)
+
+
+def test_a_split_that_asks_nobody_is_noted(tmp_path):
+    write_tree(tmp_path, *(f"happy/ann_{i}.png" for i in range(3)))
+    (note,) = load_folder(tmp_path, size=24).notes
+    assert "split 6:2:2 by their names" in note and "one may stand in several splits" in note
+    write_tree(tmp_path, "happy/ann--a.png")
+    assert not load_folder(tmp_path, size=24).notes
 
 
 def test_unsorted_faces_are_no_class(tmp_path):
@@ -167,7 +175,8 @@ def test_a_class_behind_a_link_is_read(tmp_path):
     write_tree(tmp_path / "root", "happy/a.png")
     (tmp_path / "root" / "sad").symlink_to(tmp_path / "disk")
     data = load_folder(tmp_path / "root", size=24)
-    assert data.counts().sum(axis=1).to_dict() == {"happiness": 1, "sadness": 3} and not data.notes
+    assert data.counts().sum(axis=1).to_dict() == {"happiness": 1, "sadness": 3}
+    assert len(data.notes) == 1 and "split 6:2:2" in data.notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.avif", "a.jfif", "a.jpe", "a.pgm", "A.PNG"])
@@ -297,9 +306,9 @@ def test_large_pictures_are_reduced_with_a_word_and_not_where_the_size_is_said(t
         write_picture(tmp_path / "happy" / f"{side}.png", number, side)
     data = load_dataset("folder", tmp_path)
     assert data.pixels.shape == (4, 3, 112, 112)
-    assert data.notes == ("2 pictures larger than 112 px were reduced to it; size= loads them larger",)
+    assert data.notes[1:] == ("2 pictures larger than 112 px were reduced to it; size= loads them larger",)
     large = load_dataset("folder", tmp_path, size=224)
-    assert large.pixels.shape == (4, 3, 224, 224) and not large.notes
+    assert large.pixels.shape == (4, 3, 224, 224) and not any("larger" in note for note in large.notes)
     face = large.pixels[large.frame["file"].tolist().index("happy/224.png")]
     assert (face.permute(1, 2, 0).numpy() == faces(224)[0]).all()  # every pixel of it
 

@@ -131,6 +131,8 @@ def test_columns_and_faces_of_which_nothing_is_said_are_named(answers):
     assert notes[2:] == ["the columns say nothing about 10 of the 900 faces"]
     assert {one["column"] for one in slices(labels, predicted, columns)} == {"group"}
     assert slice_notes(pd.DataFrame({"group": group})) == []
+    (note,) = slice_notes(pd.DataFrame({"height": [1.5] * 3}))
+    assert note.endswith("1 different value, e.g. 1.5")
 
 
 def test_a_slice_of_one_person_has_the_interval_of_its_faces_and_that_is_said():
