@@ -81,7 +81,10 @@ def test_finished_parts_stay_and_the_rest_is_made(photos, table, tmp_path, capsy
     out = tmp_path / "again.parquet"
     command = ["predict", "--recursive", str(photos), "--out", str(out), "--shard-size", "5", "--workers", "2"]
     assert main(command) == 0
-    assert "23 photos\nin this run 24 faces, 1 photo without one, 4 photos that could not be read" in capsys.readouterr().out
+    assert (
+        "23 photos\nin this run 24 faces, 1 photo without one, 4 photos that could not be read"
+        in capsys.readouterr().out
+    )
     assert parts_of(out) == parts_of(table)
     for number in (1, 3):
         (out / f"part-00000{number}.parquet").unlink()
