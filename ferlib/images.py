@@ -160,11 +160,7 @@ def _about_folder(path: Path) -> str:
     """The end of a sentence on a folder in place of a picture."""
     if not os.access(path, os.R_OK | os.X_OK):
         return " that cannot be read"
-    from ferlib.utils.files import walk_pictures  # needs this module
-
-    if not any(walk_pictures(path)):
-        return " without pictures"
-    return ", and here one picture is taken"
+    return " without pictures in it, or where only one picture is taken"
 
 
 def _from_path(source: str | PathLike) -> np.ndarray:
