@@ -110,13 +110,14 @@ def choose_splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     if "train" in given and not given & {"", "validation"}:
         return _with_validation(frame, unit)
     chosen = frame["split"].where(frame["split"] != "", unit.map(split_of))
-    free = (frame["split"] == "").all() and (frame["person"] != "").any()
+    unsplit, named = (frame["split"] == "").all(), (frame["person"] != "").any()
+    free = unsplit and named
     if free and chosen.nunique() < len(SPLITS) <= unit.nunique():
         return split_by_group(unit, labels=frame["name"]), []
     if free and unit.nunique() == 1 < len(unit):
         said = f"by the files' names (what stands before {PERSON_MARK}) all are {unit.iloc[0]}'s"
         return chosen.to_numpy(), [f"{said}: of one person there are no splits for training and test"]
-    if (frame["split"] == "").all() and (frame["person"] == "").all():
+    if unsplit and not named:
         said = "no split folders: the files are split 6:2:2 by their names. These tell no person, as"
         return chosen.to_numpy(), [f"{said} anna{PERSON_MARK}1.jpg would, so one may stand in several splits"]
     return chosen.to_numpy(), []

@@ -15,7 +15,11 @@ class ClassMaps:
     """Maps M_c = Σ_k W_ck F_k of every class, (B, K, h, w) -> (B, classes, h, w): no bias, no ReLU.
 
     They say where a class comes from only if the logits are a linear layer of the pooled map. The weights are the
-    model's; this is no module, so that they do not become a method's own.
+    model's; this is no module, so that they do not become a method's own. They get no gradient from the maps, as in the
+    papers, unless the backbone is frozen and there is nothing else to move.
+
+    Attributes:
+        backbone_learns: the model's backbone is trained.
 
     Args:
         model: whose classifier weighs the map.
@@ -33,10 +37,11 @@ class ClassMaps:
                 "detail_layers=0 attention=none, of one depth (two_depths=false)"
             )
         self.classifier = cast(nn.Linear, model.classifier)
+        self.backbone_learns = any(parameter.requires_grad for parameter in model.cam_layer.parameters())
 
-    def __call__(self, features: Tensor, detach: bool = False) -> Tensor:
-        """The maps, in float32; with `detach` the weights get no gradient from them."""
-        weight = self.classifier.weight.detach() if detach else self.classifier.weight
+    def __call__(self, features: Tensor) -> Tensor:
+        """The maps, in float32."""
+        weight = self.classifier.weight.detach() if self.backbone_learns else self.classifier.weight
         with torch.autocast(features.device.type, enabled=False):
             return torch.einsum("ck,bkhw->bchw", weight.float(), features.float())
 

@@ -67,7 +67,7 @@ class EAC(Method):
         super().__init__(training)
         self.settings = cast(ErasingConsistency, training.settings)
         self.class_maps = ClassMaps(training.model, "eac")
-        if not any(parameter.requires_grad for parameter in training.model.cam_layer.parameters()):
+        if not self.class_maps.backbone_learns:
             raise UserError("the method eac trains the backbone, but it is frozen; give freeze_backbone=false")
         self.erase = K.RandomErasing(p=self.settings.erasing, scale=(0.02, 0.25), ratio=(0.3, 3.3))
 
@@ -76,7 +76,7 @@ class EAC(Method):
         first = self.erase(first)
         mirror = self.erase(mirror) if self.settings.noisy else first.flip(-1)
         outputs, mirrored = network(first), network(mirror)
-        gap = map_gap(*(self.class_maps(each.features, detach=True) for each in (outputs, mirrored))).mean()
+        gap = map_gap(*(self.class_maps(each.features) for each in (outputs, mirrored))).mean()
         logits = outputs.logits.float()
         return self.loss(logits, batch.targets, batch.progress) + self.settings.consistency * gap, logits
 

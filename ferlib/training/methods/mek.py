@@ -52,11 +52,7 @@ class ExtraKnowledge(MethodSettings):
 
 
 class MEK(Method):
-    """Re-balanced attention consistency and re-balanced label smoothing. Needs `linear_probe`.
-
-    Attributes:
-        held: R does not move the classifier; true where the backbone is trained.
-    """
+    """Re-balanced attention consistency and re-balanced label smoothing. Needs `linear_probe`."""
 
     Settings = ExtraKnowledge
     views = 2
@@ -70,14 +66,13 @@ class MEK(Method):
         settings = cast(ExtraKnowledge, training.settings)
         self.consistency = settings.consistency
         self.class_maps = ClassMaps(training.model, "mek")
-        self.held = any(parameter.requires_grad for parameter in training.model.cam_layer.parameters())
         weights = balanced_weights(training.counts)
         self.keep("weights", weights)
         self.keep("smoothed", smoothed_labels(weights, settings.smoothing))
 
     def step(self, network: Callable[[Tensor], Outputs], batch: Batch) -> tuple[Tensor, Tensor]:
         outputs, mirrored = (network(view) for view in batch.views)
-        gap = map_gap(*(self.class_maps(each.features, self.held) for each in (outputs, mirrored)))  # (B, classes)
+        gap = map_gap(*(self.class_maps(each.features) for each in (outputs, mirrored)))  # (B, classes)
         logits = outputs.logits.float()
         consistency = (gap * self.weights).sum(dim=1).mean()
         return self.loss(logits, batch.targets, batch.progress) + self.consistency * consistency, logits
