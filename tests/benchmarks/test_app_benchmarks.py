@@ -20,16 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def load(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def load() -> ModuleType:
     import app_load
 
     return app_load
 
 
 @pytest.fixture
-def latency(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def latency() -> ModuleType:
     import app_latency
 
     return app_latency

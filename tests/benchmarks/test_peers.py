@@ -35,8 +35,7 @@ serve(predict, classes, ["numpy"], Path(__file__), batches={batches})
 
 
 @pytest.fixture
-def peers(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def peers() -> ModuleType:
     import peers
 
     return peers
