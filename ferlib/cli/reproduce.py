@@ -18,9 +18,9 @@ from ferlib.utils.atomic import atomic_write, require_writable, write_json
 
 if TYPE_CHECKING:
     from ferlib.data.dataset import FaceDataset
-    from ferlib.experiments.planned import Study
+    from ferlib.experiments.study import Study, Table
 
-#: Names of the tables in `ferlib.experiments.reproduce`; the parser must not import what trains.
+#: Names of the tables in `ferlib.experiments.tables`; the parser must not import what trains.
 NAMES = (
     "protocols", "purity", "convcut-table1", "convcut-table2", "convcut-table3", "convcut-backbone",
     "pattlite-attention", "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise",
@@ -81,29 +81,29 @@ def positive(word: str) -> int:
 
 def run_reproduce(options: argparse.Namespace) -> int:
     """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
-    from ferlib.experiments.reproduce import TABLES, check_kept, check_study, quick
+    from ferlib.experiments.reproduce import check_kept, check_study, quick
 
     if options.rows and options.table == "all":
         raise UserError("--rows is for one table, not for all")
     entries, study = _entries(options.out), _study(options)
     planned = []
-    for name, data in _data(options):
-        own = quick(study, name, data) if options.quick else study
-        check_study(name, own, data)
-        check_kept(entries, name, own, data)
-        planned.append((name, data, own))
+    for table, data in _data(options):
+        own = quick(study, table, data) if options.quick else study
+        check_study(table, own, data)
+        check_kept(entries, table, own, data)
+        planned.append((table, data, own))
     with _helpers(options):
-        for name, data, own in planned:
-            for entry in TABLES[name].make(own, data, name):
-                entry["command"] = _command(options, name, data.name)
+        for table, data, own in planned:
+            for entry in table.make(own, data):
+                entry["command"] = _command(options, table.name, data.name)
                 _merge(options.out, entry)
     return 0
 
 
 def _study(options: argparse.Namespace) -> "Study":
     """The study that the options ask for; with --quick their defaults are others."""
-    from ferlib.experiments.planned import Study
     from ferlib.experiments.runner import BackboneChoice
+    from ferlib.experiments.study import Study
 
     usual = (
         BackboneChoice("test_convnext", 2, 64, "none")
@@ -129,25 +129,25 @@ def _study(options: argparse.Namespace) -> "Study":
     )
 
 
-def _data(options: argparse.Namespace) -> Iterator[tuple[str, "FaceDataset"]]:
+def _data(options: argparse.Namespace) -> Iterator[tuple["Table", "FaceDataset"]]:
     """The tables asked for, each with its data set. Of "all", those that no data are there for are named."""
     from ferlib.data.dataset import DataError
-    from ferlib.experiments.reproduce import TABLES
+    from ferlib.experiments.tables import TABLES
 
     read: dict[str, FaceDataset] = {}
-    for name in NAMES if options.table == "all" else [options.table]:
-        data = options.data or ("synthetic" if options.quick else TABLES[name].data)
+    for table in TABLES.values() if options.table == "all" else [TABLES[options.table]]:
+        data = options.data or ("synthetic" if options.quick else table.data)
         try:
             if data not in read:
                 read[data] = load_from(options, data)
             if options.table == "all":  # of a single table, `check_study` says it
-                TABLES[name].check(read[data])
+                table.check(read[data])
         except DataError as error:
             if options.table != "all" or (options.data and data not in read):
                 raise
-            print(f"ferlib: {name} is left out: {error}", file=sys.stderr)
+            print(f"ferlib: {table.name} is left out: {error}", file=sys.stderr)
         else:
-            yield name, read[data]
+            yield table, read[data]
 
 
 @contextmanager
@@ -189,7 +189,7 @@ def _command(options: argparse.Namespace, table: str, data: str) -> str:
 
 def _entries(path: Path) -> list[dict]:
     """The entries of a results file, none where new; its folder is made. A file that cannot be used is refused."""
-    from ferlib.experiments.reproduce import TABLES
+    from ferlib.experiments.tables import TABLES
 
     if path.suffix == ".csv":
         raise UserError(f"--out {path}: the results are JSON, and a .csv of the same name goes beside them")

@@ -104,6 +104,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
 PUBLISHED = {name: name.replace("-", "_") for name in TABLES if name.replace("-", "_") in published.TABLES}
 
 
+def is_of_ivsa(table: str) -> bool:
+    """True for a table of IVSA's paper, whose networks are trained from scratch and stand on no backbone given."""
+    return table.startswith("ivsa")
+
+
 def row_recipes(
     table: str,
     row: Row,
@@ -125,7 +130,7 @@ def row_recipes(
         settings: fields to change in the table's recipe, "convcut" or "ivsa", see `Recipe.override`.
     """
     readings = {"model": row.model} | ({"within": row.within} if row.within else {})
-    changes, ivsa = dict(settings or {}), table.startswith("ivsa")
+    changes, ivsa = dict(settings or {}), is_of_ivsa(table)
     base = RECIPES["ivsa"].override(changes) if ivsa else RECIPES["convcut"]
     recipes = {
         (seed, reading): replace(
@@ -243,12 +248,12 @@ def table_entry(
 ) -> dict:
     """One table with everything that tells how it was made, JSON-ready."""
     own = recipes[next(iter(runs))]
-    made = how_made(None if table.startswith("ivsa") else backbone, sorted({seed for seed, _ in own}), data, own)
+    made = how_made(None if is_of_ivsa(table) else backbone, sorted({seed for seed, _ in own}), data, own)
     return {"table": table, "data": data.name} | made | {"rows": judge(table, runs, data)}
 
 
 def how_made(
-    backbone: BackboneChoice | None, seeds: Sequence[int], data: FaceDataset, recipes: Mapping[tuple[int, str], Recipe]
+    backbone: BackboneChoice | None, seeds: Sequence[int], data: FaceDataset, recipes: Mapping[Any, Recipe]
 ) -> dict:
     """Facts of its making that every entry of a results file has, JSON-ready; the recipe is the first one's."""
     recipe = next(iter(recipes.values()))

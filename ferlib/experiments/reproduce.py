@@ -1,13 +1,11 @@
-"""`ferlib reproduce`: which tables there are, on which data, and how one becomes an entry of a results file.
+"""The checks of `ferlib reproduce` before it trains, its quick studies, and its results file as a table.
 
-Every entry says how it was made: data set, backbone, seeds, epochs, faces, recipe, commit and command. Runs are kept in
-a work folder and shared between tables, between calls and between processes.
+Every entry of the file says how it was made: data set, backbone, seeds, epochs, faces, recipe, commit and command.
 """
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -16,11 +14,9 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.errors import UserError
-from ferlib.experiments import annotators, paper_tables, planned, protocols, purity, rivals
-from ferlib.experiments.planned import METHODS_TABLES, Study
-from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
-from ferlib.experiments.runner import check_splits, runs_as_they_end, subsampled, untrained, watched_runs
-from ferlib.models.registry import load_model
+from ferlib.experiments.runner import check_splits, subsampled, untrained
+from ferlib.experiments.study import Study, Table
+from ferlib.experiments.tables import TABLES
 from ferlib.training.loop import fitted_method
 from ferlib.training.recipes import Recipe
 
@@ -44,30 +40,9 @@ SET_ALIKE = {"mean", "std", "dropout"}  # rows whose networks have other ones ma
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
 QUICK_FACES = 160  # trained on by a quick study
-QUICK_ROWS = ("SCN",)  # of the tables with noise
-TOLD_EVERY = 120  # seconds
 
 
-@dataclass(frozen=True)
-class Table:
-    """One table that can be reproduced.
-
-    Attributes:
-        about: one line.
-        data: the data set's name where none is given.
-        make: its entries from the study, the data set and the table's name, one after the other.
-        frame: the entries as a table, a row a figure.
-        check: raises a DataError, in a sentence, where a data set lacks what this table needs.
-    """
-
-    about: str
-    data: str
-    make: Callable[[Study, FaceDataset, str], Iterable[dict]]
-    frame: Callable[[Sequence[dict]], pd.DataFrame] = paper_tables.paper_table
-    check: Callable[[FaceDataset], None] = lambda data: None
-
-
-def check_study(table: str, study: Study, data: FaceDataset) -> None:
+def check_study(table: Table, study: Study, data: FaceDataset) -> None:
     """Refuse before any training what a study could not finish, or what would make its table say something else.
 
     Raises:
@@ -75,11 +50,11 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
             does not fit the faces that are trained on, the backbone or its weights are not to be had.
     """
     check_splits(data)
-    TABLES[table].check(data)
+    table.check(data)
     _check_rows(table, study, data)
     _check_settings(table, study, data)
-    runs = planned.first_runs(table, study, data)
-    if not table.startswith("ivsa"):
+    runs = table.first_runs(study, data)
+    if table.on_backbone:
         untrained(runs[0][0], study.backbone.weights)
     asking = [run for run in runs if run[0].method != "plain"]  # plain training asks for nothing
     for _, own in groupby(asking, key=lambda run: run[0].config):
@@ -89,29 +64,28 @@ def check_study(table: str, study: Study, data: FaceDataset) -> None:
             fitted_method(recipe, train, model)
 
 
-def _check_rows(table: str, study: Study, data: FaceDataset) -> None:
-    rows = planned.rows_of(table, replace(study, rows=None), data)
-    if study.rows and (not rows or table == "annotators"):
-        raise UserError(f"{table} has no rows to choose from")
-    if unknown := sorted(set(study.rows or ()) - {row.name for row in rows}):
-        raise UserError(f"{table} has no row {unknown[0]}; it has {', '.join(row.name for row in rows)}")
+def _check_rows(table: Table, study: Study, data: FaceDataset) -> None:
+    if not study.rows:
+        return
+    if not table.has_rows:
+        raise UserError(f"{table.name} has no rows to choose from")
+    names = table.row_names(replace(study, rows=None), data)
+    if unknown := sorted(set(study.rows) - set(names)):
+        raise UserError(f"{table.name} has no row {unknown[0]}; it has {', '.join(names)}")
 
 
-def _check_settings(table: str, study: Study, data: FaceDataset) -> None:
-    decided = {} if table.startswith("ivsa") else ON_BACKBONE
+def _check_settings(table: Table, study: Study, data: FaceDataset) -> None:
+    decided = ON_BACKBONE if table.on_backbone else {}
     decided = decided | dict.fromkeys(_told_apart_by(table, study, data), "its rows are told apart by it") | DECIDED_BY
-    if table in METHODS_TABLES:
-        decided |= {"freeze_backbone": "methods trains the backbone, methods-frozen does not"}
+    decided |= table.decides
     if wrong := sorted(decided.keys() & study.settings.keys()):
         raise UserError(f"{wrong[0]} cannot be set for a table: {decided[wrong[0]]}")
-    if table == "purity" and study.settings.get("flip_tta"):
-        raise UserError("purity asks networks for the features of one side of a face; leave flip_tta out")
 
 
-def _told_apart_by(table: str, study: Study, data: FaceDataset) -> set[str]:
+def _told_apart_by(table: Table, study: Study, data: FaceDataset) -> set[str]:
     """Fields in which the rows of a table differ, all of a recipe, and of the configs those of one kind of network."""
     groups: dict[type, list[dict[str, Any]]] = defaultdict(list)
-    for recipe, _ in planned.first_runs(table, replace(study, settings={}, rows=None), data):
+    for recipe, _ in table.first_runs(replace(study, settings={}, rows=None), data):
         groups[Recipe].append(vars(recipe) | {"targets": recipe.target_kind})
         groups[type(recipe.config)].append(vars(recipe.config))
     differing = {
@@ -120,7 +94,7 @@ def _told_apart_by(table: str, study: Study, data: FaceDataset) -> set[str]:
     return differing - SET_ALIKE
 
 
-def check_kept(entries: Sequence[dict], table: str, study: Study, data: FaceDataset) -> None:
+def check_kept(entries: Sequence[dict], table: Table, study: Study, data: FaceDataset) -> None:
     """Refuse a study whose entries would take the place of others that have more.
 
     Args:
@@ -132,16 +106,16 @@ def check_kept(entries: Sequence[dict], table: str, study: Study, data: FaceData
     Raises:
         UserError: an entry of the same thing has a row or a seed that the study leaves out.
     """
-    names = {one.name for one in planned.versions(table, study, data)}
-    backbone = None if table.startswith("ivsa") else study.backbone.to_json()
-    rows = [row.name for row in planned.rows_of(table, study, data)] or [""]
+    names = {one.name for one in table.versions(study, data)}
+    backbone = study.backbone.to_json() if table.on_backbone else None
+    rows = table.row_names(study, data) or [""]
     wanted = {(row, str(seed)) for row in rows for seed in study.seeds}
     for entry in entries:
-        same = (entry["table"], entry.get("backbone")) == (table, backbone) and entry["data"] in names
+        same = (entry["table"], entry.get("backbone")) == (table.name, backbone) and entry["data"] in names
         if same and (lost := sorted(figures_of(entry) - wanted)):
             name, seed = lost[0]
             raise UserError(
-                f"the results file has {table} of {entry['data']} with {f'the row {name}, ' if name else ''}seed "
+                f"the results file has {table.name} of {entry['data']} with {f'the row {name}, ' if name else ''}seed "
                 f"{seed}, which this command leaves out; ask for it, too (--rows, --seeds), or take another --out"
             )
 
@@ -152,128 +126,6 @@ def figures_of(entry: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(row["name"], str(seed)) for row in rows for seed in row.get("seeds", entry["seeds"])}
 
 
-def _protocols(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
-    """Conv-cut's and PAtt-Lite's networks under every protocol; duplicates are looked for in `whole`."""
-    data = subsampled(whole, study.train_faces)
-    for model in protocols.NETWORKS:
-        recipes = planned.network_recipes(study, data, model)
-        runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
-        if not study.judges:
-            continue
-        entry = protocols.protocols_entry(model, study.backbone, recipes, runs, data, whole)
-        print(protocols.sentence(entry), flush=True)
-        yield entry
-
-
-def _purity(study: Study, whole: FaceDataset, table: str) -> list[dict]:
-    """Two networks of "protocols" taken apart, and one of them trained on random labels; runs are shared with it."""
-    data = subsampled(whole, study.train_faces)
-    relabelled = purity.with_random_labels(data)
-    every = planned.network_recipes(study, data, "convcut")
-    recipes = {key: recipe for key, recipe in every.items() if key[1] in ("batch", "none")}
-    batch = {seed: recipe for (seed, network), recipe in recipes.items() if network == "batch"}
-    runs = dict(zip(recipes, study.run(list(recipes.values()), data), strict=True))
-    misled = dict(zip(batch, study.run(list(batch.values()), relabelled), strict=True))
-    if not study.judges:
-        return []
-    models: dict[str, dict[int, Any]] = {"batch": {}, "none": {}}
-    for (seed, network), run in runs.items():
-        models[network][seed] = load_model(run.folder / "best")
-    found = purity.measure_purity(models["batch"], list(models["none"].values()), misled, data, relabelled)
-    made = paper_tables.how_made(study.backbone, study.seeds, data, recipes)
-    return [{"table": table, "data": data.name, "model": "convcut"} | made | found]
-
-
-def _paper_table(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
-    for data in planned.versions(table, study, whole):
-        recipes = planned.recipes_by_row(study, data, table)
-        runs = {name: dict(zip(own, study.run(list(own.values()), data), strict=True)) for name, own in recipes.items()}
-        if study.judges:
-            yield paper_tables.table_entry(table, study.backbone, recipes, runs, data)
-
-
-def _methods(study: Study, whole: FaceDataset, table: str) -> Iterator[dict]:
-    """The entries of the methods' tables, of every version of the data; faces are drawn first, then labels flipped."""
-    for data in planned.versions(table, study, whole):
-        yield from _methods_so_far(study, data, table)
-
-
-def _methods_so_far(study: Study, data: FaceDataset, table: str) -> Iterator[dict]:
-    """The entry with the runs that are there so far, again and again, at most once in `TOLD_EVERY` seconds."""
-    rows = planned.rivals_wanted(study, data, table)
-    wanted = [(seed, rival) for seed in study.seeds for rival in rows]  # plain training is the first of every seed
-    recipes = [planned.method_recipe(study, rival, data, table, seed) for seed, rival in wanted]
-    made = paper_tables.how_made(study.backbone, study.seeds, data, {(study.seeds[0], rivals.PLAIN): recipes[0]})
-    runs: dict[str, dict[int, LoggedRun]] = {}
-    told = time.monotonic()
-    ended = runs_as_they_end(recipes, data, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY)
-    for number, (place, run) in enumerate(ended, start=1):
-        seed, rival = wanted[place]
-        runs.setdefault(rival.name, {})[seed] = run
-        if not study.judges:
-            continue
-        if number == len(wanted) or (rivals.PLAIN in runs and time.monotonic() - told > TOLD_EVERY):
-            yield {"table": table, "data": data.name} | made | {"rows": rivals.compare_rivals(runs, data, rows=rows)}
-            told = time.monotonic()
-
-
-def _annotators(study: Study, whole: FaceDataset, table: str) -> list[dict]:
-    data = subsampled(whole, study.train_faces)
-    recipes, runs = {}, {}
-    for row in annotators.ROWS:
-        labelled = annotators.labelled_by(data, row.labels)
-        own = planned.annotator_recipes(study, row, labelled)
-        found = watched_runs(
-            list(own.values()), labelled, study.work, study.backbone.weights, [SINGLE], rivals.SELECT_BY
-        )
-        recipes[row.name], runs[row.name] = own, dict(zip(own, found, strict=True))
-    if not study.judges:
-        return []
-    plain = {(seed, annotators.OWN): recipe for seed, recipe in recipes[annotators.OWN].items()}
-    made = paper_tables.how_made(study.backbone, study.seeds, data, plain)
-    return [{"table": table, "data": data.name} | made | annotators.compare_annotators(runs, data)]
-
-
-TABLES = {
-    "protocols": Table(
-        "from a published figure to an honest one, one leak less at every step",
-        "ferplus",
-        _protocols,
-        protocols.protocols_table,
-    ),
-    "purity": Table(
-        "what batch attention says of a face in purer and purer batches",
-        "ferplus",
-        _purity,
-        purity.purity_table,
-        purity.check_purity,
-    ),
-    "convcut-table1": Table("Conv-cut's Table 1: the networks of the authors' code", "ferplus", _paper_table),
-    "convcut-table2": Table("Conv-cut's Table 2: attention and Detail Extraction", "ferplus", _paper_table),
-    "convcut-table3": Table("Conv-cut's Table 3: layers in Detail Extraction", "ferplus", _paper_table),
-    "convcut-backbone": Table("Conv-cut: stages of the backbone kept", "ferplus", _paper_table),
-    "pattlite-attention": Table("PAtt-Lite with and without its attention", "ferplus", _paper_table),
-    "ivsa-table1": Table("IVSA's Table I: general networks", "fer2013", _paper_table),
-    "ivsa-table2": Table("IVSA's Table II: by subject and at random", "ckplus", _paper_table),
-    "ivsa-table3": Table("IVSA's Table III: attention blocks", "fer2013", _paper_table),
-    "methods": Table("the rivals' methods on one host", "ferplus", _methods, rivals.methods_table),
-    "methods-noise": Table(
-        "the same, a part of the training labels flipped", "ferplus", _methods, rivals.methods_table
-    ),
-    "methods-frozen": Table("the rivals' methods on a frozen backbone", "ferplus", _methods, rivals.methods_table),
-    "methods-frozen-noise": Table(
-        "the same, a part of the training labels flipped", "ferplus", _methods, rivals.methods_table
-    ),
-    "annotators": Table(
-        "LTNet's two annotators of the same faces, and their latent truth",
-        "ferplus",
-        _annotators,
-        annotators.annotators_table,
-        annotators.check_annotators,
-    ),
-}
-
-
 def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
     """Entries of a results file as one table, a row a figure; columns that a table lacks are empty."""
     parts: dict[Callable, list[dict]] = {}
@@ -282,15 +134,10 @@ def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
     return pd.concat([frame(own) for frame, own in parts.items()], ignore_index=True)
 
 
-def quick(study: Study, table: str, data: FaceDataset) -> Study:
+def quick(study: Study, table: Table, data: FaceDataset) -> Study:
     """The same study so small that its figures mean nothing: to see that everything works on this data."""
-    tiny = {"widths": (4, 8, 8, 8), "hidden": 16} if table.startswith("ivsa") else {}
-    rows = study.rows or (QUICK_ROWS if table.endswith("noise") else None)  # the other methods are in "methods"
-    settings = tiny | dict(study.settings)
     faces = study.train_faces or _quick_faces(data)
-    return replace(
-        study, epochs=study.epochs or 1, seeds=study.seeds[:1], train_faces=faces, settings=settings, rows=rows
-    )
+    return table.quick(replace(study, epochs=study.epochs or 1, seeds=study.seeds[:1], train_faces=faces))
 
 
 def _quick_faces(data: FaceDataset) -> int:

@@ -12,9 +12,10 @@ from ferlib.cli import build_parser, main, reproduce
 from ferlib.data.dataset import DataError, FaceDataset
 from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.experiments import annotators, runner
-from ferlib.experiments.planned import Study
-from ferlib.experiments.reproduce import TABLES, check_study
+from ferlib.experiments.reproduce import check_study
 from ferlib.experiments.runner import BackboneChoice
+from ferlib.experiments.study import Study
+from ferlib.experiments.tables import TABLES
 from ferlib.models.preprocess import Preprocess
 from ferlib.models.registry import load_model
 from ferlib.training.batch_sources import uses_cache
@@ -49,8 +50,8 @@ def work(tmp_path_factory):
 def entry(twice, work):
     settings = {"batch_size": 16, "precision": "float32", "width": 16, "lr": 0.01}
     study = Study(BACKBONE, 3, list(SEEDS), work, settings=settings)
-    check_study("annotators", study, twice)
-    (made,) = TABLES["annotators"].make(study, twice, "annotators")
+    check_study(TABLES["annotators"], study, twice)
+    (made,) = TABLES["annotators"].make(study, twice)
     return json.loads(json.dumps(made))
 
 
@@ -222,7 +223,7 @@ def test_two_other_annotators_or_no_votes_are_refused(twice):
 @pytest.mark.parametrize("given", [[], ["--data", "synthetic"]])
 def test_of_all_tables_it_is_left_out_with_a_sentence(given, few_faces, tmp_path, capsys):
     words = ["reproduce", "all", "--quick", "--out", str(tmp_path / "x.json"), *given]
-    found = [name for name, _ in reproduce._data(build_parser().parse_args(words))]
+    found = [table.name for table, _ in reproduce._data(build_parser().parse_args(words))]
     assert found == [name for name in TABLES if name != "annotators"]
     said = capsys.readouterr().err
     assert said.count("left out") == 1 and "annotators is left out: synthetic has labels of no second" in said

@@ -13,9 +13,10 @@ from rival_entries import entry
 from ferlib.cli import build_parser, main, reproduce
 from ferlib.errors import UserError
 from ferlib.experiments import paper_tables, protocols, rivals, runner
-from ferlib.experiments.planned import Study
-from ferlib.experiments.reproduce import QUICK_FACES, TABLES, check_kept, check_study, quick
+from ferlib.experiments.reproduce import QUICK_FACES, check_kept, check_study, quick
 from ferlib.experiments.runner import BackboneChoice, subsampled
+from ferlib.experiments.study import Study
+from ferlib.experiments.tables import TABLES
 
 SMALL = [
     "--backbone",
@@ -141,7 +142,11 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
         ("methods", ["--set", "epochs=5"], "epochs cannot be set for a table: they are those of --epochs"),
         ("protocols", ["--set", "detail_layers=1"], "no setting detail_layers"),  # PAtt-Lite's networks
         ("convcut-table2", ["--set", "bottleneck=16"], "bottleneck"),  # not with attention within a face
-        ("purity", ["--set", "flip_tta=true"], "leave flip_tta out"),
+        (
+            "purity",
+            ["--set", "flip_tta=true"],
+            "flip_tta cannot be set for a table: networks are asked for the features of one side",
+        ),
         ("ivsa-table1", ["--set", "kernel=3"], "kernel cannot be set for VGG"),
         ("ivsa-table3", ["--set", "block=sab"], "block cannot be set for a table: its rows are told apart by it"),
         ("ivsa-table3", ["--set", "gamma=both"], "gamma cannot be set for a table: its rows are told apart by it"),
@@ -184,7 +189,7 @@ def test_what_cannot_work_is_refused_before_training(table, more, message, few_f
 def test_settings_that_all_rows_share_may_be_set(table, more, synthetic_faces, tmp_path):
     settings = {"mean": [0.5] * 3, "std": [0.25] * 3, "lr": 0.01, "precision": "float32", **more}
     study = Study(BackboneChoice("test_convnext", 2, 32), 1, [0], tmp_path, settings=settings)
-    check_study(table, study, synthetic_faces)
+    check_study(TABLES[table], study, synthetic_faces)
 
 
 def test_an_entry_does_not_give_way_to_one_that_has_less(synthetic_faces, tmp_path):
@@ -200,20 +205,20 @@ def test_an_entry_does_not_give_way_to_one_that_has_less(synthetic_faces, tmp_pa
 
     there = whole | {"backbone": BackboneChoice("test_convnext", 2, 32).to_json()}
     study = Study(BackboneChoice("test_convnext", 2, 32), 1, [0, 1, 2], tmp_path)
-    check_kept([there], "methods", study, synthetic_faces)
+    check_kept([there], TABLES["methods"], study, synthetic_faces)
     for less, missing in (({"seeds": [0, 1]}, "the row DDAMFN, seed 2"), ({"rows": ["SCN"]}, "the row DDAMFN, seed 0")):
         smaller = replace(study, **less)
         with pytest.raises(UserError, match=f"the results file has methods of synthetic with {missing}"):
-            check_kept([there], "methods", smaller, synthetic_faces)
-        check_kept([there], "methods-frozen", smaller, synthetic_faces)  # another table
-        check_kept([there | {"data": "ferplus"}], "methods", smaller, synthetic_faces)
-        check_kept([whole], "methods", smaller, synthetic_faces)  # another backbone
+            check_kept([there], TABLES["methods"], smaller, synthetic_faces)
+        check_kept([there], TABLES["methods-frozen"], smaller, synthetic_faces)  # another table
+        check_kept([there | {"data": "ferplus"}], TABLES["methods"], smaller, synthetic_faces)
+        check_kept([whole], TABLES["methods"], smaller, synthetic_faces)  # another backbone
     flipped = there | {"table": "methods-noise", "data": "synthetic_20_percent_flipped"}
     with pytest.raises(UserError, match="the row DDAMFN, seed 0"):
-        check_kept([flipped], "methods-noise", replace(study, rows=["SCN"]), synthetic_faces)
+        check_kept([flipped], TABLES["methods-noise"], replace(study, rows=["SCN"]), synthetic_faces)
     seeds = {"table": "protocols", "data": "synthetic", "backbone": there["backbone"], "seeds": [0, 7]}
     with pytest.raises(UserError, match="the results file has protocols of synthetic with seed 7, which this command"):
-        check_kept([seeds], "protocols", study, synthetic_faces)
+        check_kept([seeds], TABLES["protocols"], study, synthetic_faces)
 
 
 def test_a_command_that_would_lose_rows_is_refused_before_training(few_faces, tmp_path, capsys, monkeypatch):
@@ -251,7 +256,7 @@ def test_the_noted_command_says_how_the_data_were_read():
 def test_a_quick_study_is_small_where_nothing_else_was_said(synthetic_faces):
     def study(*given: str) -> Study:
         words = ["reproduce", "protocols", "--quick", "--out", "x.json", *given]
-        return quick(reproduce._study(build_parser().parse_args(words)), "protocols", synthetic_faces)
+        return quick(reproduce._study(build_parser().parse_args(words)), TABLES["protocols"], synthetic_faces)
 
     usual, own = study(), study("--epochs", "2", "--train-faces", "40", "--seeds", "5")
     assert (usual.epochs, usual.train_faces, usual.seeds) == (1, QUICK_FACES, [0])
@@ -265,7 +270,7 @@ def test_a_quick_study_has_two_faces_of_every_class(synthetic_faces, monkeypatch
     single = synthetic_faces.subset(~(rare & (rare.cumsum() > 1)).to_numpy())
     study = Study(BackboneChoice("test_convnext", 2, 32), None, [0], Path("runs"))
     for data, least in ((synthetic_faces, 2), (single, 1)):
-        drawn = subsampled(data, quick(study, "methods", data).train_faces).split("train").labels().numpy()
+        drawn = subsampled(data, quick(study, TABLES["methods"], data).train_faces).split("train").labels().numpy()
         counts = np.bincount(drawn, minlength=7)
         assert counts[5] >= least and np.delete(counts, 5).min() >= 2 and len(drawn) < 10**3
 
