@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -38,12 +39,17 @@ def send(program, photo, **fields) -> httpx.Response:
     return program.post("v1/predict", files={"image": photo}, data=fields)
 
 
+#: As in RFC 9110; Python has older names before 3.13.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
 def refused(answer, status: int, words: str) -> None:
     """Assert that it is a problem with these words, and nothing of the server's insides."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     told = answer.json()
+    assert told["title"] == TITLES.get(status, HTTPStatus(status).phrase)
     assert answer.status_code == told["status"] == status and told.keys() == {"type", "title", "status", "detail"}
-    assert words in told["detail"] and told["title"] and not re.search(r"Traceback|/tmp|/proc|ferlib/", answer.text)
+    assert words in told["detail"] and not re.search(r"Traceback|/tmp|/proc|ferlib/", answer.text)
 
 
 # --- answers ---

@@ -77,6 +77,12 @@ def test_a_missing_folder_is_not_looked_up_on_a_hub(grace, capsys, monkeypatch):
         assert f"no model {name!r}" in capsys.readouterr().err
 
 
+def test_a_model_is_given_by_its_folder(grace, tmp_path, capsys):
+    (tmp_path / "model.onnx").touch()
+    assert main(["predict", str(grace), "--model", str(tmp_path / "model.onnx")]) == 1
+    assert f"model.onnx is a file; a model is given by its folder, here {tmp_path}" in capsys.readouterr().err
+
+
 def test_two_runs_into_one_folder_keep_all_heat_maps(grace, tmp_path, capsys):
     for _ in range(2):
         main(["predict", str(grace), "--explain", "gradcam", "--out", str(tmp_path), "--format", "json"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from ferlib.cli import main
 from ferlib.models.base import IMAGENET_MEAN
-from ferlib.models.registry import load_model
+from ferlib.models.registry import load_model, released_models
 from ferlib.training.recipes import RECIPES
 
 SMALL = ["backbone=tf_efficientnet_lite0", "keep_stages=2", "input_size=64", "epochs=1", "width=32"]
@@ -89,6 +90,19 @@ def test_where_there_is_no_run_to_go_on_with_it_says_so(few_faces, tmp_path, cap
     (tmp_path / "file").touch()
     assert main([*command, str(tmp_path / "file"), *small]) == 1
     assert "is a file; a run needs a folder" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_the_weights_it_was_started_from(few_faces, tmp_path, capsys):
+    """Random ones and a released model's need not be said again; of a file the run knows no more than the name."""
+    settings = ["backbone=tf_efficientnet_lite0", "input_size=64", "epochs=1", "width=32"]
+    file = released_models()["convcut_ferplus"] / "model.safetensors"
+    command = ["train", "convcut", "--data", "synthetic", "--resume", "--set", *settings, "--out"]
+    for weights, ends in (("none", 0), ("convcut_ferplus", 0), (str(file), 1)):
+        out = tmp_path / Path(weights).stem
+        assert train(out, "convcut", *settings, weights=weights) == 0
+        capsys.readouterr()
+        assert main([*command, str(out)]) == ends
+    assert "was started from the weights model.safetensors; give them again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("file", "out"), [("a/recipe.json", "runs/a"), ("mine.json", "runs/mine")])

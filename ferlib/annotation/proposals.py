@@ -74,15 +74,17 @@ def propose_labels(
         raise DataError(f"{photos} is not a folder")
     if is_below(photos, out):
         raise DataError(f"{out} holds the photos; the faces need a folder of their own")
-    folders = [out / folder_of(label) for label in (*classes, UNSORTED)]
+    own = [folder_of(label) for label in classes]
+    if UNSORTED in own:
+        raise DataError(f"a class cannot be called {UNSORTED}: faces without a class lie in a folder of that name")
     found = [path for path in find_pictures(photos) if not is_below(path, out)]
     if not found:
         raise DataError(f"no photos in {photos}")
     names = pd.Series(found, index=[_face_name(path.relative_to(photos)) for path in found])
     if len(alike := names[names.index.duplicated(keep=False)]):
         raise DataError(f"{alike.iloc[0]} and {alike.iloc[1]} would give faces of the same name; rename one of them")
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
+    for name in (*own, UNSORTED):
+        (out / name).mkdir(parents=True, exist_ok=True)
     table = read_proposals(out) if (out / PROPOSALS).exists() else pd.DataFrame(columns=list(COLUMNS))
     known = set(table["photo"][table["problem"] == ""])
     new = [path for path in found if path.relative_to(photos).as_posix() not in known]

@@ -1,6 +1,7 @@
 """`python -m ferlib train`: a model trained by a recipe."""
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,9 +72,8 @@ def run_train(options: argparse.Namespace) -> int:
     say(data)
     if options.data == "folder":
         say(f"pictures read at {recipe.config.side}x{recipe.config.side}")
-    weights = options.backbone_weights or (
-        "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
-    )
+    usual = "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
+    weights = options.backbone_weights or (options.resume and _noted_weights(out)) or usual
     if options.resume and not (out / "recipe.json").exists() and not (out / "phase1").exists():
         say(f"there is no run in {out} to go on with; a new one begins")
     try:
@@ -87,6 +87,23 @@ def run_train(options: argparse.Namespace) -> int:
     if model.config.mean:
         say(f"pixels normalised by mean {model.config.mean}, std {model.config.std}")
     return 0
+
+
+def _noted_weights(out: Path) -> str | None:
+    """The pretrained weights that the run in a folder was started from, as an option; None where there is no run.
+
+    Raises:
+        UserError: they are of a file, of which the run has no more than the name.
+    """
+    from ferlib.runtime.released import released_models
+
+    started = next((part for part in (out / "phase1", out) if (part / "environment.json").is_file()), None)
+    if started is None:
+        return None
+    name = json.loads((started / "environment.json").read_text())[0]["backbone_weights"]["name"]
+    if name not in ("imagenet", "none", *released_models()):
+        raise UserError(f"the run in {out} was started from the weights {name}; give them again (--backbone-weights)")
+    return name
 
 
 def _default_folder(options: argparse.Namespace) -> Path:

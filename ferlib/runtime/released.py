@@ -48,6 +48,8 @@ def model_folder(name_or_dir: str | Path) -> Path:
     folder = released_models().get(name, Path(name_or_dir).expanduser())
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise UserError(f"{name} is a file; a model is given by its folder, here {folder.parent}")
     reason = ""
     if _HUB_NAME.fullmatch(name):
         try:

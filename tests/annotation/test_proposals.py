@@ -279,6 +279,14 @@ def test_names_that_are_no_class(name):
         folder_of("Error")
 
 
+def test_no_class_is_called_like_the_folder_of_faces_without_one(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "photos" / "a.png")
+    with pytest.raises(DataError, match="a class cannot be called unsorted"):
+        propose_labels(tmp_path / "photos", tmp_path / "faces", classes=["happy", "Unsorted"])
+    assert not (tmp_path / "faces").exists()
+
+
 def test_labels_are_kept_line_by_line_and_the_last_counts(tmp_path):
     said = LabelFile(tmp_path, "ann")
     assert said.read().empty

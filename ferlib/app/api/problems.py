@@ -8,6 +8,8 @@ from starlette.responses import JSONResponse
 from ferlib.app.request_checks import Refused
 
 RETRY_AFTER = 5  # seconds
+#: RFC 9110's names of those that Python has older ones of before 3.13.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(BaseModel):
@@ -32,7 +34,8 @@ def problem(refusal: Refused, headers: dict[str, str] | None = None) -> ProblemR
         refusal: what it says is for people.
         headers: further ones, beside `Retry-After` where the server is full.
     """
-    told = Problem(title=HTTPStatus(refusal.status).phrase, status=refusal.status, detail=str(refusal))
+    title = TITLES.get(refusal.status) or HTTPStatus(refusal.status).phrase
+    told = Problem(title=title, status=refusal.status, detail=str(refusal))
     return ProblemResponse(told.model_dump(), refusal.status, headers=waiting(refusal) | (headers or {}))
 
 
