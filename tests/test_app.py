@@ -233,6 +233,9 @@ def test_health(url, service):
     answer = httpx.get(f"{url}health")
     assert answer.status_code == 200 and answer.json() == service.health()
     assert answer.json()["status"] == "ok" and "convcut_ferplus" in answer.json()["models"]
+    for path in ("health", "v1/models"):  # as what watches a server asks
+        answer = httpx.head(f"{url}{path}")
+        assert answer.status_code == 200 and not answer.content
 
 
 def test_files_of_the_server_stay_closed(url):

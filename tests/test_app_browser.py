@@ -343,7 +343,7 @@ def test_a_film_among_photos_becomes_a_timeline_that_a_reload_keeps(page, photos
             "aria-label", re.compile("^Face 1: neutral from 0.0 to .*happiness")
         )
         with page.expect_download() as download:
-            page.get_by_role("link", name="Every face of every frame (CSV)").click()
+            page.get_by_role("link", name="Every face of every frame looked at (CSV)").click()
         assert download.value.suggested_filename == "two.csv"
         rows = list(csv.DictReader(download.value.path().open(encoding="utf-8-sig")))
         assert {row["track"] for row in rows} == {"1", "2"}

@@ -30,7 +30,7 @@ MOST_SECONDS = 120.0  # of a film that are looked at
 FASTEST = 240  # frames a second; a film that says more has a clock that cannot be true
 MOST_FRAMES = 30_000  # of a film that are decoded: at that rate, those of so many seconds
 MOST_TRACKS = 12  # faces that are shown: those that are seen longest
-_SHORTEST = 0.3  # seconds; who is seen for less passes by
+SHORTEST = 0.3  # seconds; who is seen for less passes by
 _FACE = 96  # side of a face's picture in pixels
 
 
@@ -56,7 +56,8 @@ class Film:
     Attributes:
         name: of its file.
         seconds: that were looked at.
-        faces: the `MOST_TRACKS` seen longest, by number.
+        faces: the `MOST_TRACKS` seen longest, by number; none that was seen for less than `SHORTEST`.
+        followed: faces in all.
         csv: every face of every frame that was looked at.
         remark: one sentence where it was not looked at to its end, or "".
     """
@@ -66,6 +67,7 @@ class Film:
     faces: tuple[FilmFace, ...]
     csv: str = field(repr=False)
     remark: str = ""
+    followed: int = 0
 
 
 def is_film(name: str) -> bool:
@@ -137,7 +139,7 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
     table.smooth()
     if trouble:
         remark = f"{trouble.replace(str(path), name)}."
-    yield Film(name, table.seconds, _faces(table, clearest), _csv(table), remark)
+    yield Film(name, table.seconds, _faces(table, clearest), _csv(table), remark, len(table.tracks()))
 
 
 def _keep_clearest(clearest: dict[int, tuple[float, np.ndarray]], frame: FramePrediction) -> None:
@@ -162,7 +164,7 @@ def _faces(table: VideoTable, clearest: dict[int, tuple[float, np.ndarray]]) -> 
             for i, j in zip(starts, ends, strict=True)
         )
         found.append((float(own["seconds"].sum()), FilmFace(track, clearest[track][1], spans)))
-    longest = sorted((one for one in found if one[0] >= _SHORTEST), key=lambda one: -one[0])[:MOST_TRACKS]
+    longest = sorted((one for one in found if one[0] >= SHORTEST), key=lambda one: -one[0])[:MOST_TRACKS]
     return tuple(sorted((face for _, face in longest), key=lambda face: face.number))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-from ferlib.app.films import Film, FilmFace
+from ferlib.app.films import SHORTEST, Film, FilmFace
 from ferlib.app.messages import percent
 from ferlib.images import data_url
 from ferlib.runtime.boxes import colour, ink
@@ -14,15 +14,19 @@ from ferlib.utils.csv_safety import BOM
 
 def film_html(film: Film) -> str:
     """The timeline of a film, how much of the time each expression takes, and its table to download."""
-    count = len(film.faces)
-    faces = "one face" if count == 1 else f"{count} faces" if count else "no face was found"
+    count, all_faces = len(film.faces), max(film.followed, len(film.faces))
+    faces = "one face" if all_faces == 1 else f"{all_faces} faces" if all_faces else "no face was found"
+    if all_faces > count:
+        longest = f"the {count} seen longest are shown" if count else f"none for {SHORTEST} seconds"
+        faces += f", {longest}"
     bands = "".join(_band(face, film.seconds) for face in film.faces)
     axis = f'<p class="ends axis"><span>0 s</span><span>{film.seconds:.1f} s</span></p>' if count else ""
     address = "data:text/csv;base64," + base64.b64encode((BOM + film.csv).encode()).decode()
-    link = f'<a href="{address}" download="{escape(Path(film.name).stem)}.csv">Every face of every frame (CSV)</a>'
+    name = f"{escape(Path(film.name).stem)}.csv"
+    link = f'<a href="{address}" download="{name}">Every face of every frame looked at (CSV)</a>'
     return (
         f'<section class="film"><h3>{escape(film.name)}: {film.seconds:.1f} s, {faces}</h3>'
-        f"{bands}{axis}<p>{_shares(film)}{escape(film.remark)}</p>{f'<p>{link}</p>' if count else ''}</section>"
+        f"{bands}{axis}<p>{_shares(film)}{escape(film.remark)}</p>{f'<p>{link}</p>' if all_faces else ''}</section>"
     )
 
 

@@ -16,12 +16,14 @@ SHOWN = 1000  # rows on the page; files have all
 _HEADS = ("", "file", "face", "expression", "probability", "margin", "at 90 % coverage", "note")
 
 
-def face_rows(result: ImagePrediction) -> list[str]:
-    """A photo's faces as rows, or one with the problem; a row brings along what its card shows."""
+def face_rows(result: ImagePrediction, most: int = SHOWN) -> list[str]:
+    """A photo's first faces as rows, or one with the problem; a row brings along what its card shows."""
+    if most <= 0:
+        return []
     if result.error:
         cells = f'<td></td><td>{escape(result.name)}</td><td class="bad" colspan="6">{escape(result.error)}</td>'
         return [f"<tr>{cells}</tr>"]
-    return [_row(result.name, number, face) for number, face in enumerate(result.faces, start=1)]
+    return [_row(result.name, number, face) for number, face in enumerate(result.faces[:most], start=1)]
 
 
 def _row(name: str, number: int, face: FacePrediction) -> str:
@@ -44,13 +46,13 @@ def _row(name: str, number: int, face: FacePrediction) -> str:
     return f'<tr class="row" data-card="{escape(json.dumps(card))}">{cells_html}</tr>'
 
 
-def faces_table(rows: Sequence[str]) -> str:
-    """The table of the first `SHOWN` rows; "" without one."""
+def faces_table(rows: Sequence[str], number: int) -> str:
+    """The table of some rows, and how many there are beside them of all this number; "" without one."""
     if not rows:
         return ""
     heads = "".join(f'<th scope="col">{f"<button>{title}</button>" if title else ""}</th>' for title in _HEADS)
-    rest = f"<p>The files have {len(rows) - SHOWN} rows more.</p>" if len(rows) > SHOWN else ""
-    return f'<table class="faces"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows[:SHOWN])}</tbody></table>{rest}'
+    rest = f"<p>The files have {number - len(rows)} rows more.</p>" if number > len(rows) else ""
+    return f'<table class="faces"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>{rest}'
 
 
 def totals(results: Iterable[ImagePrediction]) -> Counter[str]:

@@ -64,8 +64,10 @@ def shown_as(face: FacePrediction) -> str:
 def sentence(number: int, face: FacePrediction) -> str:
     """A face's result in one sentence: "Face 1: happiness, 91 %, well ahead of neutral (5 %)." """
     (first, score), (second, runner_up) = ranked(face)[:2]
-    if is_undecided(face):
+    if face.margin < UNDECIDED:
         return f"Face {number}: undecided between {first} ({percent(score)}) and {second} ({percent(runner_up)})."
+    if is_undecided(face):
+        return f"Face {number}: cannot say, {first} ({percent(score)}) before {second} ({percent(runner_up)})."
     distance = "well ahead" if face.margin >= WELL_AHEAD else "ahead" if face.margin >= AHEAD else "somewhat ahead"
     return f"Face {number}: {first}, {percent(score)}, {distance} of {second} ({percent(runner_up)})."
 

@@ -132,6 +132,8 @@ class Gate:
 
     async def _let_in(self, scope: Scope, headers: Headers, own: bool, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
+        if method == "HEAD" and (path == "/health" or path.startswith(f"{PREFIX}/")):
+            scope = {**scope, "method": "GET"}  # they know no other; the server sends no body
         if method in ("GET", "HEAD") and path.startswith(FILE):
             response = await anyio.to_thread.run_sync(self._file, path.removeprefix(FILE))
             await response(scope, receive, send)

@@ -28,6 +28,7 @@
     link.click();
   };
 
+  document.body.classList.toggle("no-full-screen", !document.fullscreenEnabled); // as on an iPhone
   document.addEventListener("click", ({ target }) => {
     const data = target.closest?.("[data-face], [data-show], [data-do]")?.dataset;
     if (data?.face) choose(data.face);

@@ -5,7 +5,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +56,16 @@ class Served:
         self._gate.closing = True
         self._server.should_exit = True
         self._thread.join(10)
+
+
+class NoNames(set[str]):
+    """For Gradio's lists of all files that ever came, of its `delete_cache`: here they are deleted by their age."""
+
+    def add(self, name: str) -> None:
+        """Forget it."""
+
+    def update(self, *names: Iterable[str]) -> None:
+        """Forget them."""
 
 
 class Protocol(H11Protocol):
@@ -127,6 +137,9 @@ def launch(
     page.max_threads = page._queue.max_thread_count = limit
     page.state_session_capacity = SESSIONS
     gradio.routes.file_upload_statuses = LatestUploads()
+    page.upload_file_set = NoNames()
+    for block in page.blocks.values():
+        block.temp_files = NoNames()
     served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @served.get("/health")

@@ -32,6 +32,11 @@ class UnreadAnswers(dict[str, asyncio.Queue]):
             self._forget_one()
         super().__setitem__(session, messages)
 
+    def __delitem__(self, session: str) -> None:
+        """Forget a session, and which of its questions are open: Gradio keeps those of visitors who leave."""
+        super().__delitem__(session)
+        self.queue.pending_event_ids_session.pop(session, None)
+
     def is_full(self, session: str) -> bool:
         """True if a session has left so much unread that it may ask nothing more, and nothing goes on for it."""
         return session in self and self[session].qsize() > UNREAD
@@ -42,4 +47,3 @@ class UnreadAnswers(dict[str, asyncio.Queue]):
         session = next((one for one in idle if self[one].empty()), idle[0] if idle else None)
         if session is not None:
             del self[session]
-            self.queue.pending_event_ids_session.pop(session, None)

@@ -86,6 +86,15 @@ def test_the_timeline_is_drawn_to_scale_and_said(film):
     assert 'download="&lt;b&gt;.csv"' in html
 
 
+def test_faces_that_are_not_shown_are_counted(film):
+    assert film.followed == 2
+    some = film_html(replace(film, faces=film.faces[:1], followed=25))
+    assert "25 faces, the 1 seen longest are shown" in some
+    none = film_html(replace(film, faces=(), followed=1))
+    assert "one face, none for 0.3 seconds" in none and "download=" in none
+    assert "no face was found" in film_html(replace(film, faces=(), followed=0))
+
+
 def test_files_that_are_no_films_are_told_without_their_place_on_the_server(tmp_path, predictor):
     for name in ("text.mp4", "empty.mp4"):
         ODD[name][0](tmp_path / name)

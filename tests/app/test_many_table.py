@@ -59,10 +59,12 @@ def test_a_problem_is_a_row_without_a_card():
 
 
 def test_the_page_shows_so_many_rows_and_says_how_many_more_there_are():
-    rows = face_rows(TWO) * SHOWN
-    html = faces_table(rows)
+    rows = face_rows(TWO) * (SHOWN // 2)
+    html = faces_table(rows, 2 * SHOWN)
     assert html.count('<tr class="row"') == SHOWN and f"{SHOWN} rows more" in html
-    assert "rows more" not in faces_table(rows[:SHOWN]) and faces_table([]) == ""
+    assert "rows more" not in faces_table(rows, SHOWN) and faces_table([], 0) == ""
+    assert len(face_rows(TWO, 1)) == 1 and face_rows(TWO, 0) == []
+    assert face_rows(ImagePrediction(ODD, (), "<b> is empty."), 0) == []
 
 
 def test_totals_count_faces_and_those_of_which_nothing_can_be_said():

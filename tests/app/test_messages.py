@@ -40,7 +40,7 @@ def test_the_sentence(scores, said):
 @pytest.mark.parametrize("names", [("fear", "surprise", "sadness"), ()])
 def test_a_prediction_set_that_says_too_little_is_undecided(names):
     judged = replace(face(fear=0.45, surprise=0.3, sadness=0.15), coverage=0.9, prediction_set=names)
-    assert sentence(1, judged) == "Face 1: undecided between fear (45 %) and surprise (30 %)."
+    assert sentence(1, judged) == "Face 1: cannot say, fear (45 %) before surprise (30 %)."
 
 
 def test_the_whole_sentence_adds_the_set_and_the_warnings():

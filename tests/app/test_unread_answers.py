@@ -43,6 +43,11 @@ def test_a_session_that_reads_its_answers_stays(answers):
         answers.setdefault("idle" if session == b"done" else "done", asyncio.Queue())
 
 
+def test_of_a_visitor_who_left_nothing_stays(answers):
+    del answers["done"]  # as Gradio does when a stream breaks off
+    assert answers.queue.pending_event_ids_session == {"idle": {"b"}}
+
+
 def test_a_session_may_leave_so_much_unread(answers):
     for _ in range(unread_answers.UNREAD):
         answers["done"].put_nowait("an answer")

@@ -2,7 +2,7 @@
 
 import { heatPicture, paint, scalePicture } from "./colours.js";
 import { canvasOf, make } from "./elements.js";
-import { answer, labelOf, marginOf, percent, ranked, remarks } from "./messages.js";
+import { answer, labelOf, marginOf, percent, points, ranked, remarks } from "./messages.js";
 import settings from "./settings.js";
 
 const UNFOLDED = 2; // up to so many cards are open at once
@@ -27,8 +27,7 @@ function card(number, face, open, pick, show) {
 
 function body(number, face, show) {
   const [, [second]] = ranked(face);
-  const points = Math.round(marginOf(face) * 100);
-  const margin = `Margin to the second class, ${second}: ${points} percentage points.`;
+  const margin = `Margin to the second class, ${second}: ${points(marginOf(face))}.`;
   const back = make("button", { type: "button", className: "link" }, "Show this face in the picture");
   back.addEventListener("click", show);
   return [

@@ -1,4 +1,5 @@
-// Sentences for visitors, the same as those of ferlib/app/messages.py.
+// Sentences for visitors, those of ferlib/app/messages.py for a face without a prediction set: here there are none, so
+// an expression is named by the margin alone.
 
 import { round } from "./pixels.js";
 import settings from "./settings.js";
@@ -10,6 +11,12 @@ export function percent(probability) {
   if (probability > 0 && probability < 0.005) return "under 1 %";
   if (probability > 0.995 && probability < 1) return "over 99 %";
   return `${round(probability * 100)} %`;
+}
+
+/** 0.43 -> "43 percentage points", rounded as `percent` does. */
+export function points(difference) {
+  const number = percent(difference).replace(" %", "");
+  return `${number} percentage point${["1", "under 1"].includes(number) ? "" : "s"}`;
 }
 
 /** The classes with their probabilities, the most probable first: [[name, probability]]. */

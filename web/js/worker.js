@@ -70,7 +70,7 @@ function widthOf({ box: [x0, , x1] }) {
 
 /** A file's or a frame's pixels: upright, without colour management, transparent ones on white. */
 async function pixelsOf(picture) {
-  const asStored = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
+  const asStored = { premultiplyAlpha: "none", colorSpaceConversion: "none" }; // upright unless told otherwise
   const bitmap = picture instanceof Blob ? await createImageBitmap(picture, asStored) : picture;
   const { width, height } = bitmap;
   const data = new Uint8ClampedArray(4 * width * height);

@@ -152,6 +152,8 @@ def _with_requests(schema: dict[str, Any], service: Service) -> dict[str, Any]:
             for one in shown.pop("anyOf"):
                 if one["type"] != "null":
                     shown |= one | {"enum": values}
+            if kind == JSON:  # where nothing may be said by a null, too
+                shown |= {"type": [shown["type"], "null"], "enum": [*values, None]}
             shown.pop("default")
         schema["components"]["schemas"][asked.__name__] = form
         content[kind] = {"schema": {"$ref": f"#/components/schemas/{asked.__name__}"}}

@@ -150,6 +150,7 @@ def training_run(
         gr.on(
             [page.load, again.click], start, [rate, schedule], [said, figure],
             api_name="start", show_progress="hidden", concurrency_limit=None,
+            trigger_mode="multiple",  # a run that is going on is stopped by the next
         )  # fmt: skip
         stop.click(watched.stop, api_name="stop", concurrency_limit=None)
     return page

@@ -15,7 +15,7 @@ from PIL import Image
 from ferlib.app.batch_table import MOST_FILES, as_csv, as_parquet
 from ferlib.app.films import Film, is_film
 from ferlib.app.films_html import film_html
-from ferlib.app.many_table import face_rows, faces_table, totals, totals_chart
+from ferlib.app.many_table import SHOWN, face_rows, faces_table, totals, totals_chart
 from ferlib.app.service import Busy, NoAnswer
 from ferlib.app.tabs.base import PRIVATE, RAW, Tab, file_name
 from ferlib.app.tabs.many_scripts import BEGUN, CHOSEN, DONE, RESTORE, SAVE_CSV, SAVE_PARQUET, TABLE
@@ -67,7 +67,8 @@ class ManyTab(Tab):
         looked = start.click(
             self.look_at_many, [self.files, model], [*shown, *files], show_progress="hidden", **RAW, **PRIVATE
         )
-        looked.then(None, [*shown, *files], buttons, js=DONE, **PRIVATE)
+        for ended in (looked.success, looked.failure):  # `then` does not follow on a failure in the browser
+            ended(None, [*shown, *files], buttons, js=DONE, **PRIVATE)
         stop.click(self.stop, None, None, show_progress="hidden", **RAW, **PRIVATE)
         save.click(None, csv, None, js=SAVE_CSV, **PRIVATE)
         save_parquet.click(None, stored, None, js=SAVE_PARQUET, **PRIVATE)
@@ -94,7 +95,7 @@ class ManyTab(Tab):
                     turns.keep()
                     now, table = time.monotonic(), gr.skip()
                     if len(work.results) == 1 or now - shown > max(ANEW, (now - work.began) / 5):
-                        shown, table = now, faces_table(work.rows)
+                        shown, table = now, faces_table(work.rows, work.number_of_rows)
                     yield told, table, gr.skip(), gr.skip()
                 if visitor not in self.looking:
                     break
@@ -102,7 +103,7 @@ class ManyTab(Tab):
             self.looking.discard(visitor)
         results = work.results
         files_of = (as_csv(results, classes), as_parquet(results, classes)) if results else ("", "")
-        yield work.outcome(len(files)), faces_table(work.rows), *files_of
+        yield work.outcome(len(files)), faces_table(work.rows, work.number_of_rows), *files_of
 
     def looked_at(self, file: dict, model: str | None, work: "Work", stopped: Stopped) -> Iterator[str]:
         """Look at a photo or a film and put what it shows into `work`; the progress as HTML, now and then."""
@@ -215,7 +216,8 @@ class Work:
     Attributes:
         number: of files.
         results: of photos, and of files that cannot be read.
-        rows: of the table.
+        rows: of the table, no more than are shown.
+        number_of_rows: all of them.
         films: that could be read.
         began: when.
     """
@@ -223,12 +225,14 @@ class Work:
     number: int
     results: list[ImagePrediction] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
+    number_of_rows: int = 0
     films: list[Film] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def add(self, result: ImagePrediction) -> None:
         """Take a photo's result in."""
-        self.rows += face_rows(result)
+        self.rows += face_rows(result, SHOWN - len(self.rows))
+        self.number_of_rows += max(len(result.faces), 1)
         self.results.append(without_pixels(result))
 
     def progress(self, now: str) -> str:

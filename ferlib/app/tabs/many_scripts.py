@@ -2,7 +2,8 @@
 
 from ferlib.utils.csv_safety import BOM
 
-KEY = "ferlib-many-photos"  # of the browser's storage for this tab of it: no photos, gone when it is closed
+#: Of the browser's storage for this tab of it: no photos; gone when it is closed or the list is emptied.
+KEY = "ferlib-many-photos"
 
 #: Of the table's element: a click on a header sorts, one on a row opens and closes its card.
 TABLE = """
@@ -73,7 +74,7 @@ _SAVE = """const save = (content, type, name) => {
   link.href = URL.createObjectURL(new Blob(content, { type }));
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  setTimeout(() => URL.revokeObjectURL(link.href), 40000);  // after a browser's own question
 };"""
 SAVE_CSV = f"""text => {{ {_SAVE} save(["\\u{ord(BOM):04x}", text], "text/csv;charset=utf-8", "faces.csv"); }}"""
 SAVE_PARQUET = f"""text => {{ {_SAVE}
@@ -81,8 +82,11 @@ SAVE_PARQUET = f"""text => {{ {_SAVE}
   save([bytes], "application/vnd.apache.parquet", "faces.parquet");
 }}"""
 
-#: For the button that starts: nothing can be looked at before it is there.
-CHOSEN = f"files => {{ {_UPDATE} return update('interactive', Boolean(files?.length)); }}"
+#: For the button that starts: nothing can be looked at before it is there. An empty list keeps nothing.
+CHOSEN = f"""files => {{ {_UPDATE}
+  if (!files?.length) sessionStorage.removeItem("{KEY}");
+  return update("interactive", Boolean(files?.length));
+}}"""
 #: For the buttons that start, stop and save: while photos are looked at.
 BEGUN = f"""() => {{ {_UPDATE}
   return [update("interactive", false), update("visible", true), ...[0, 1].map(() => update("interactive", false))];

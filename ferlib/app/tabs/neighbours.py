@@ -33,8 +33,10 @@ class NeighboursTab(Tab):
                     gr.Examples(
                         examples, face, label=say("Or click an example"), examples_per_page=len(examples), **PRIVATE
                     )
-        for asked in (self.tab.select, face.change):
-            asked(self.show_neighbours, face, companies, show_progress="minimal", **RAW, **PRIVATE)
+        gr.on(
+            [self.tab.select, face.change], self.show_neighbours, face, companies,
+            show_progress="minimal", trigger_mode="always_last", **RAW, **PRIVATE,
+        )  # fmt: skip
 
     def show_neighbours(self, image: dict | None) -> str:
         """A photo -> its largest face among different neighbours; without a photo, an example's."""

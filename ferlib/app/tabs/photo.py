@@ -14,9 +14,12 @@ from ferlib.app.translations import say
 from ferlib.errors import UserError
 
 Shown = tuple[str, str]  # the HTML of a photo with its faces boxed, and that of the cards below it
-# On a phone the result lies below what the visitor sees: go there once it is complete.
+# On a phone the result lies below what the visitor sees: go there once that of a new photo is complete.
+FRESH = """() => { document.querySelector("#result").dataset.fresh = "yes"; }"""
 SCROLL = """() => {
   const result = document.querySelector("#result");
+  if (!result.dataset.fresh) return;
+  delete result.dataset.fresh;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
   if (innerWidth < 768 && result.querySelector(".face, .problem")) result.scrollIntoView({ behavior });
 }"""
@@ -50,16 +53,17 @@ class PhotoTab(Tab):
                 answer = gr.HTML(apply_default_css=False, elem_id="report", elem_classes="answer")
         self.photo, self.model, self.filled = photo, model, (model, method, other)
         asked = [photo, model, method, other]
-        for changed in (photo, method, other):
-            shown = changed.change(self.show, asked, [seen, answer], show_progress_on=answer, **RAW, **PRIVATE)
-            if changed is photo:
-                shown.then(None, js=SCROLL)
-        other_model = model.input(self.fitting, [model, other], [method, other], **RAW, **PRIVATE)
-        other_model.then(self.show, asked, [seen, answer], show_progress_on=answer, **RAW, **PRIVATE)
+        photo.change(None, js=FRESH, **PRIVATE)
+        shown = gr.on(  # one listener: the answer that comes last is that to what was asked last
+            [photo.change, method.change, other.change, model.input], self.show, asked, [seen, answer],
+            show_progress_on=answer, trigger_mode="always_last", **RAW, **PRIVATE,
+        )  # fmt: skip
+        shown.then(None, js=SCROLL, **PRIVATE)
+        model.input(self.fitting, asked[1:], [method, other], **RAW, **PRIVATE)
 
     def begin(self) -> list[Any]:
         """The models, and the explanations of the first."""
-        return [self.choice(), *self.fitting(None, None)]
+        return [self.choice(), *self.fitting(None, None, None)]
 
     def show(self, image: dict | None, model: str | None, method: str | None, other: str | None) -> Shown:
         """A photo -> the boxed picture and the cards of its faces."""
@@ -67,6 +71,8 @@ class PhotoTab(Tab):
             return "", ""
         names = [model or next(iter(self.service.models))]
         names += [other] if other and other not in names else []
+        if method in METHOD_TITLES and not any(method in self.service.predictor(name).methods for name in names):
+            method = "gradcam"  # it was the model's before; `fitting` is about to say so
         try:
             with self.service.look(self.uploads.sent(image), *names, explain=method) as results:
                 if results[0].image is None and is_film(str(image.get("path"))):
@@ -75,10 +81,12 @@ class PhotoTab(Tab):
         except (NoAnswer, UserError) as error:
             return "", problem(str(error), AGAIN)
 
-    def fitting(self, model: str | None, other: str | None) -> tuple[gr.Dropdown, gr.Dropdown]:
-        """The explanations that a model allows, and the models to compare it with; `other` stays if it is one."""
+    def fitting(self, model: str | None, method: str | None, other: str | None) -> tuple[gr.Dropdown, gr.Dropdown]:
+        """The explanations that a model allows, and the models to compare it with; what was chosen stays if it can."""
         name = model or next(iter(self.service.models))
-        allowed = [(METHOD_TITLES[method], method) for method in self.service.predictor(name).methods]
+        methods = self.service.predictor(name).methods
+        allowed = [(METHOD_TITLES[one], one) for one in methods]
         others = [NO_OTHER, *(choice for choice in model_choices(self.service) if choice[1] != name)]
         kept = other if other in [value for _, value in others] else ""
-        return gr.Dropdown(choices=allowed, value="gradcam"), gr.Dropdown(choices=others, value=kept)
+        chosen = method if method in methods else "gradcam"
+        return gr.Dropdown(choices=allowed, value=chosen), gr.Dropdown(choices=others, value=kept)
