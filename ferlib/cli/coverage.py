@@ -10,7 +10,8 @@ from ferlib.cli.settings import Several
 ABOUT = (
     "Prediction sets of the released models (ferlib/weights/*/conformal.json), calibrated on the validation split, on "
     "faces of the test split, and on photos through the face detector, whose set was in no way used for training. "
-    "'label': sets calibrated to hold the label; 'votes': to hold one of the votes, drawn at random."
+    "'label': sets calibrated to hold the label; 'votes': to hold one of the votes, drawn at random, of those for an "
+    "expression that two people or more named."
 )
 
 

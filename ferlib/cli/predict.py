@@ -46,7 +46,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         "--truth",
         choices=TRUTHS,
         default="label",
-        help="that class is the one most people named (label, default), or one of them, drawn at random (votes)",
+        help="that class is the one most people named (label, default), or one vote's, drawn at random (votes)",
     )
     predict.add_argument("--explain", choices=METHODS, metavar="METHOD", help="heat maps: " + ", ".join(METHODS))
     predict.add_argument("--landmarks", action="store_true", help="also pose of the head, openness of eyes and mouth")

@@ -42,7 +42,7 @@ def split_by_group(
     every group is known.
 
     Args:
-        groups: the group of every face (N,); faces of the group -1 (unknown) are each a group of their own.
+        groups: the group of every face (N,); faces of the group -1 or none (unknown) are each a group of their own.
         shares: fraction of the faces by split, e.g. {"train": 0.6, "validation": 0.2, "test": 0.2}; they sum to 1.
         seed: another seed, another split.
         labels: classes (N,); when given, the gap is taken over every class too, so their shares are kept as well.
@@ -58,7 +58,7 @@ def split_by_group(
         raise UserError(f"shares must be above 0 and sum to 1, not {dict(shares)}")
     column = pd.Series(groups)
     codes = pd.factorize(column, sort=True)[0].astype(np.int64)
-    unknown = column.eq(-1).to_numpy()
+    unknown = (column.eq(-1) | column.isna()).to_numpy()
     codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
     codes = pd.factorize(codes, sort=True)[0]
     classes = np.zeros(len(groups), np.int64) if labels is None else pd.factorize(np.asarray(labels))[0]

@@ -147,10 +147,15 @@ def calibration_interval(
     around 2 e - their mean. Of 95 % intervals of 3,000 faces about as many as promised hold an error of 0.08. Near 0
     the interval says little more than "small": where there is no error at all, about half of them begin above 0, so a
     lower end above 0 does not show that there is one.
+
+    Where all answers are right, or all wrong, every resample says the same of them: then Wilson's interval of the
+    accuracy tells how far the mean confidence may be from it.
     """
-    confidence, faces = probabilities.max(axis=1), len(labels)
+    confidence, faces, right = probabilities.max(axis=1), len(labels), probabilities.argmax(axis=1) == labels
+    if right.all() or not right.any():
+        return _gap_of_so_few(float(confidence.mean()), int(right.sum()), faces)
     gaps = np.zeros((faces, BINS))
-    gaps[np.arange(faces), bin_of(confidence, BINS)] = confidence - (probabilities.argmax(axis=1) == labels)
+    gaps[np.arange(faces), bin_of(confidence, BINS)] = confidence - right
     who = np.arange(faces) if people is None else people
     gaps, size = sums_over_people(gaps, who), sums_over_people(np.ones(faces), who)
     errors = resample(
@@ -162,6 +167,13 @@ def calibration_interval(
     if people is not None and len(size) < FEW_PEOPLE:
         return _wider(ends, calibration_interval(labels, probabilities, resamples, seed))
     return ends
+
+
+def _gap_of_so_few(confidence: float, right: int, faces: int) -> tuple[float, float]:
+    """Interval of the gap between a mean confidence and the accuracy of so many faces, all right or all wrong."""
+    low, high = wilson(right, faces)
+    ends = abs(confidence - low), abs(confidence - high)
+    return (0.0 if low <= confidence <= high else min(ends)), max(ends)
 
 
 def summary_with_intervals(

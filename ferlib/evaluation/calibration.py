@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
+from ferlib.errors import UserError
 from ferlib.evaluation.wilson import wilson
 
 BINS = 15  # as in the paper's tables
@@ -77,7 +78,12 @@ def adjusted(probabilities: np.ndarray, prior: np.ndarray, tau: float, temperatu
         prior: π, the fractions of the classes (classes,) among the training faces.
         tau: 0 leaves the answers, 1 takes the prior out of them.
         temperature: above 1 for less confidence, below for more.
+
+    Raises:
+        UserError: a class has no training face, so there is no prior to take out.
     """
+    if tau and not np.all(prior):
+        raise UserError("a class has no training faces: its prior is 0, and cannot be taken out of the answers")
     shifted = probabilities * prior**-tau
     return temperature_scaled(shifted / shifted.sum(axis=1, keepdims=True), temperature)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ferlib.evaluation.bootstrap import RESAMPLES, drawn_together, percentiles, resample, sums_over_people
+from ferlib.evaluation.bootstrap import FEW_PEOPLE, RESAMPLES, drawn_together, percentiles, resample, sums_over_people
 from ferlib.evaluation.metrics import METRICS, confusion_cells, from_confusion
 
 
@@ -117,7 +117,8 @@ def paired_differences(
     """Differences of two models' metrics with percentile bootstrap intervals; the models see the same resampled faces.
 
     Drawing N faces with replacement is drawing the counts of all (true, first, second) from a multinomial with the
-    observed shares; where people are known, they are drawn whole.
+    observed shares; where people are known, they are drawn whole, and with fewer than `FEW_PEOPLE` no interval is
+    narrower than over faces drawn alone.
 
     Args:
         labels: true classes (N,).
@@ -141,5 +142,8 @@ def paired_differences(
 
     exact, resampled = scores(counts[None])[0], resample(counts, scores, resamples, seed)
     low, high = percentiles(resampled[:, 1] - resampled[:, 0], level)
+    if people is not None and len(counts) < FEW_PEOPLE:
+        alone = paired_differences(labels, first, second, classes, level, resamples, seed)
+        low, high = np.minimum(low, alone["low"]), np.maximum(high, alone["high"])
     columns = {"first": exact[0], "second": exact[1], "difference": exact[1] - exact[0], "low": low, "high": high}
     return pd.DataFrame(columns, index=list(METRICS))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ferlib.evaluation.bootstrap import percentiles, share_intervals
+from ferlib.evaluation.bootstrap import FEW_PEOPLE, percentiles, resample, share_intervals
 from ferlib.evaluation.report_format import Estimate
 from ferlib.evaluation.wilson import wilson
 from ferlib.results import MOST_NAMED
@@ -202,7 +202,8 @@ def measure_sets(
         classes: K names.
         draws: counts of every face in every resample (R, N), see `ferlib.evaluation.bootstrap.face_draws`.
         votes: their fractions (N, K), where there are any.
-        people: the person of each face (N,), who is drawn whole for the intervals of `per_class`, or None.
+        people: the person of each face (N,), who is drawn whole in `draws` and for the intervals of `per_class`, or
+            None. With fewer than `FEW_PEOPLE` no interval is narrower than over faces drawn alone.
 
     Returns:
         coverage (of the label), votes_covered (of one vote, drawn at random), single (fraction of single answers),
@@ -223,6 +224,12 @@ def measure_sets(
     if votes is None:
         del wanted["votes_covered"]
     found: dict = {name: _mean_where(values, where, draws) for name, (values, where) in wanted.items()}
+    if people is not None and len(np.unique(people)) < FEW_PEOPLE:  # nowhere narrower than over faces drawn alone
+        alone = resample(np.ones(len(labels)), lambda drawn: drawn.astype(np.float32), len(draws))
+        for name, (values, where) in wanted.items():
+            if one := _mean_where(values, where, alone):
+                ends = min(found[name]["low"], one["low"]), max(found[name]["high"], one["high"])
+                found[name] |= dict(zip(("low", "high"), ends, strict=True))
     found |= {"sizes": np.bincount(size, minlength=sets.shape[1] + 1).tolist(), "per_class": {}}
     for place, name in enumerate(classes):
         own = labels == place

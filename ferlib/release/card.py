@@ -78,7 +78,8 @@ SETS = """
 Sets of classes that hold the true one as often as promised (`Predictor.load(..., coverage=0.9)`, `predict --coverage
 0.9`): split conformal prediction on the {faces:,} faces of the {split} split of {data}, thresholds by {by},
 score: APS with {score} (`ferlib.runtime.prediction_sets`). The truth is the face's label,
-or one of its votes, drawn at random. On the {test_faces:,} test faces, in percent:
+or one of its votes, drawn at random, of those for an expression that two people or more named. On the
+{test_faces:,} test faces, in percent:
 
 | truth | promised | holds the label | holds a vote | single answers | of these right | mean size |
 |---|---|---|---|---|---|---|

@@ -3,8 +3,9 @@
 Split conformal prediction (Vovk, Gammerman, Shafer 2005): a score says how badly a class fits a face; of the scores of
 the true classes of calibration faces a quantile is kept; a new face's set has every class whose score is not above it.
 If the new face is drawn as the calibration faces were, its true class is in the set with at least that probability,
-however good or bad the model is. The quantiles are found in the lab (`ferlib.evaluation.conformal`) and stand in the
-model's folder, in conformal.json; to answer takes numpy alone.
+however good or bad the model is. (The released models' calibration faces also chose their epoch, temperature and
+rule: there the promise is no proof, and is measured on test.) The quantiles are found in the lab
+(`ferlib.evaluation.conformal`) and stand in the model's folder, in conformal.json; to answer takes numpy alone.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from ferlib.errors import UserError
 from ferlib.utils.atomic import read_json
 
 FILE = "conformal.json"
-TRUTHS = ("label", "votes")  # the class that most people named, or the class that one of them named
+TRUTHS = ("label", "votes")  # the class that most people named, or that of one vote (of a class that several named)
 ROUNDING = 1e-6  # by so much a score may be above its threshold: two runtimes differ in the last digits
 
 
@@ -96,8 +97,8 @@ def read_prediction_sets(folder: Path, coverage: float, truth: str = "label") ->
     Args:
         folder: of a model.
         coverage: one of `stored_coverages`.
-        truth: the set holds, as often as `coverage` says, the class that most people named ("label"), or the class
-            named by one of them, drawn at random ("votes").
+        truth: the set holds, as often as `coverage` says, the class that most people named ("label"), or the class of
+            one of their votes, drawn at random ("votes"; single votes do not count, see `load_ferplus`).
 
     Raises:
         UserError: the folder has no thresholds of this kind; the message says which it has.

@@ -45,6 +45,8 @@ def test_faces_of_no_known_group_are_split_one_by_one():
     parts = split_by_group(np.array([-1] * 90 + [5] * 10), SHARES)
     assert pd.Series(parts).value_counts().to_dict() == {"train": 60, "validation": 20, "test": 20}
     assert len(set(parts[90:])) == 1
+    nobody = split_by_group(np.array([np.nan] * 90 + [5.0] * 10), SHARES)
+    assert pd.Series(nobody).value_counts().to_dict() == {"train": 60, "validation": 20, "test": 20}
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])

@@ -236,6 +236,16 @@ def test_the_interval_of_the_calibration_error_holds_its_value():
         assert 0 <= found["low"] <= found["value"] <= found["high"]
 
 
+@pytest.mark.parametrize("people", [None, np.arange(5)])
+def test_the_calibration_error_of_a_few_faces_all_right_is_no_certainty(people):
+    labels, probabilities = np.zeros(5, int), np.tile([0.9, 0.1], (5, 1))
+    found = ece_with_interval(labels, probabilities, people)
+    low, _ = wilson(5, 5)
+    assert found == pytest.approx({"value": 0.1, "low": 0.0, "high": 0.9 - low})
+    wrong = ece_with_interval(labels + 1, probabilities, people)
+    assert wrong["low"] == pytest.approx(low - 0.1) and wrong["high"] == pytest.approx(0.9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("error", "least", "most"), [(0.08, 0.88, 1.0), (0.0, 0.35, 0.75)])
 def test_how_often_the_interval_holds_the_true_calibration_error(error, least, most):

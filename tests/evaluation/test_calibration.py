@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from ferlib.errors import UserError
 from ferlib.evaluation.bootstrap import calibration_interval
 from ferlib.evaluation.calibration import (
+    adjusted,
     calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -89,3 +91,10 @@ def test_tempering_is_dividing_logits_and_changes_no_prediction():
     certain = np.eye(3)  # no NaN from log 0
     np.testing.assert_allclose(temperature_scaled(certain, 2.0), certain, atol=1e-12)
     assert negative_log_likelihood(np.array([0, 1, 2]), certain) == 0
+
+
+def test_a_prior_of_nothing_cannot_be_taken_out():
+    probabilities, prior = np.array([[0.5, 0.3, 0.2]]), np.array([0.6, 0.4, 0.0])
+    with pytest.raises(UserError, match="a class has no training faces"):
+        adjusted(probabilities, prior, 1.0, 1.0)
+    assert adjusted(probabilities, prior, 0.0, 1.0) == pytest.approx(probabilities)

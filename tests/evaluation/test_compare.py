@@ -109,6 +109,17 @@ def test_people_of_one_face_each_are_faces(predictions):
     assert compare(labels, first, first, 4, np.arange(300)).p_value == 1
 
 
+def test_few_people_who_gain_alike_make_no_narrow_interval():
+    """Three people of a hundred faces, the second model right on two more of each."""
+    people, labels = np.repeat(np.arange(3), 100), np.zeros(300, int)
+    first = np.tile(np.arange(100) < 10, 3).astype(int)
+    second = np.where(np.tile(np.arange(100) < 2, 3), 0, first)
+    found = compare(labels, first, second, 2, people).differences.loc["accuracy"]
+    alone = compare(labels, first, second, 2).differences.loc["accuracy"]
+    assert found["difference"] == pytest.approx(0.02)
+    assert tuple(found[["low", "high"]]) == tuple(alone[["low", "high"]]) and found["low"] < 0.015
+
+
 def test_a_persons_faces_go_one_way_or_the_other_together():
     """Three people with surpluses 2, 1 and -1: of the eight ways six are at least as far from zero as their sum, 2."""
     labels, people = np.zeros(5, int), np.array([0, 0, 1, 2, 2])

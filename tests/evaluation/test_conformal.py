@@ -191,6 +191,16 @@ def test_sets_that_all_hold_are_no_certainty():
     assert found["mean_size"] == {"value": 1, "low": 1, "high": 1}
 
 
+def test_intervals_over_few_people_are_not_narrower_than_over_faces():
+    """Three people of a hundred faces, of whom 91, 90 and 89 are covered."""
+    people, labels = np.repeat(np.arange(3), 100), np.zeros(300, int)
+    covered = np.concatenate([np.arange(100) < number for number in (91, 90, 89)])
+    sets = np.stack([covered, ~covered], axis=1)
+    draws = resample(np.ones(3), lambda drawn: drawn[:, people])
+    found = measure_sets(sets, labels, ("a", "b"), draws, people=people)["coverage"]
+    assert found["value"] == pytest.approx(0.9) and found["low"] < 0.88 and found["high"] > 0.92
+
+
 def test_figures_by_hand():
     sets = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 1, 1]], bool)
     labels, votes = np.array([0, 1, 0, 2, 2]), np.eye(3)[[0, 0, 1, 2, 2]]
