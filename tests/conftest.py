@@ -1,7 +1,9 @@
 """Fixtures shared by all tests. Tests run offline, on the CPU, and keep their files to themselves."""
 
+import atexit
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ import torch
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.synthetic import load_synthetic
+
+atexit.register(shutil.rmtree, os.environ["FERLIB_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

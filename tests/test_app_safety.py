@@ -258,6 +258,8 @@ def test_a_long_list_whose_answers_nobody_fetches_comes_to_an_end(served, url, m
         assert time.monotonic() < end
         time.sleep(0.05)
     assert len(seen) < 10 and 5 < waiting["away"].qsize() < 10
+    again = httpx.post(f"{url}gradio_api/queue/join", json=body, headers={"Origin": url.rstrip("/")})
+    assert again.status_code == 429 and "Fetch the answers to your earlier questions first." in again.text
 
 
 def test_a_file_that_is_named_many_times_is_looked_at_once(served, url):  # noqa: F811
@@ -275,13 +277,16 @@ def test_a_list_of_a_program_that_is_too_long_is_refused(url):  # noqa: F811
 
 def test_an_unknown_model_is_a_sentence_wherever_it_is_asked_for(served, url, capfd):  # noqa: F811
     with httpx.Client(base_url=url, timeout=60) as visitor:
+        asked = 0
         for function in served.page.fns.values():
             kinds = [type(block).__name__ for block in function.inputs]
             if not {"Dropdown", "Textbox"} & set(kinds) or not function.fn or function.js or "Image" in kinds:
                 continue
+            asked += 1
             given = {"Image": None, "File": [{"path": "x.png"}]}
             said = ask(visitor, function, [given.get(kind, "gpt") for kind in kinds], "run", own=True)
             assert "There is no model 'gpt'" in said or function.api_name == "lambda", (function.api_name, said)
+    assert asked >= 4
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

@@ -79,11 +79,13 @@ def test_sections_are_numbered_through(path):
 
 @each_notebook
 def test_sections_say_something(path):
-    """No heading that is followed by another, or by nothing."""
+    """No heading that is followed by another that is not of its own parts, or by nothing."""
     text = re.sub(r"^(?=#)", "\0", FENCED.sub("code", texts(read(path))), flags=re.MULTILINE)
-    for part in text.split("\0")[1:]:
+    parts = text.split("\0")[1:]
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
         heading, _, body = part.partition("\n")
-        assert body.strip() or heading.startswith("## "), f"{heading!r} has no text"
+        depth = len(heading) - len(heading.lstrip("#"))
+        assert body.strip() or following.startswith("#" * (depth + 1)), f"{heading!r} has no text"
 
 
 @each_notebook

@@ -47,15 +47,18 @@ def test_the_settings_are_those_of_the_library():
 def test_every_setting_that_the_scripts_read_is_there():
     known = settings() | {"files": dict.fromkeys(LARGE), "downloads": {}, "examples": []}
     open_ended = ("colours", "warnings", "downloads", "turbo")  # read by keys that are not names
+    read_of_all = 0
     for path in (SOURCE / "js").glob("*.js"):
         text = path.read_text(encoding="utf-8").replace("/settings.js", "")
         pairs = re.findall(r"\bsettings\.(\w+)(?:\.(\w+))?", text)
         pairs += [(path.stem, name) for name in re.findall(r"\blimits\.(\w+)", text)]
         for names, part in re.findall(r"const \{([^}]*)\} = settings\.(\w+);", text):
             pairs += [(part, name.split(":")[0].strip()) for name in names.split(",")]
+        read_of_all += len(pairs)
         for part, name in pairs:
             assert part in known, (path.name, part)
             assert not name or part in open_ended or name in known[part], (path.name, part, name)
+    assert read_of_all > 40
 
 
 def test_the_page_asks_no_other_host():

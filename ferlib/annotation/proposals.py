@@ -94,13 +94,16 @@ def propose_labels(
         for path in progress(new, "faces", " photos"):
             rows += _cut(path, photos, out, predictor, there)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"the same command goes on after {len(rows):,} new faces") from stop
+        faces = sum(row["file"] != "" for row in rows)
+        raise KeyboardInterrupt(f"the same command goes on after {faces:,} new faces") from stop
     finally:
         if rows:
             fresh = pd.DataFrame(rows, columns=list(COLUMNS))
             table = table[~table["photo"].isin(fresh["photo"])]
             table = pd.concat([table, fresh], ignore_index=True) if len(table) else fresh
-        table = table.sort_values(["margin", "photo", "face"], kind="stable", ignore_index=True)
+        last = table["problem"] != ""
+        table = table.assign(last=last).sort_values(["last", "margin", "photo", "face"], kind="stable")
+        table = table.drop(columns="last").reset_index(drop=True)
         with atomic_write(out / PROPOSALS) as partial:
             # a name may have broken bytes
             _with_words(table, harmless).to_csv(partial, index=False, errors="surrogateescape", lineterminator="\r\n")

@@ -69,6 +69,7 @@ class Job:
         model, device, coverage, truth: as `ferlib.predict.Predictor.load` takes them.
         detection, landmarks, faces, min_face: as `ferlib.predict.Predictor.predict` takes them.
         digest: of the list of photos, once that is written.
+        weights: digest of the model's files; a process that lives longer than the run must not know them by their name.
     """
 
     out: str
@@ -82,10 +83,11 @@ class Job:
     faces: str = "all"
     min_face: float | None = None
     digest: str = ""
+    weights: str = ""
 
     def predictor(self) -> "Predictor":
         """The model; loaded once a process."""
-        return _loaded(self.model, self.device, self.coverage, self.truth)
+        return _loaded(self.model, self.device, self.coverage, self.truth, self.weights)
 
     def part(self) -> Part:
         """An empty part of the table."""
@@ -103,7 +105,7 @@ class Job:
             UserError: an address means nothing.
         """
         part, counts, photos = self.part(), Counts(), shard_of(self.out, shard.number, self.digest)
-        unreached = 0
+        unreached, came = 0, None
         for place, photo in enumerate(photos):
             if place in shard.fatal:
                 result = ImagePrediction(photo, (), ENDED)
@@ -111,12 +113,15 @@ class Job:
                 report(place)
                 try:
                     result = self._judged(photo)
+                    came = photo if is_address(photo) else came
                 except _Unreached as error:
                     result, unreached = ImagePrediction(photo, (), str(error)), unreached + 1
             part.add(shard.number * self.shard_size + place, result)
             wrong = result.error is not None
             counts += Counts(1, len(result.faces), int(wrong), int(wrong and result.image is None))
-        if unreached == len(photos) or (counts.errors and _away(photos)):
+        if unreached and (came is None or not _answers(came)):  # it went away meanwhile
+            return Counts(away=len(photos))
+        if counts.errors and _away(photos):
             return Counts(away=len(photos))
         with open_store(self.out).write(part_name(shard.number)) as file:
             part.write(file)
@@ -156,10 +161,21 @@ def _holds_something(folder: str) -> bool:
 
 
 @lru_cache(1)
-def _loaded(model: str, device: str, coverage: float | None, truth: str) -> "Predictor":
+def _loaded(model: str, device: str, coverage: float | None, truth: str, weights: str) -> "Predictor":
     from ferlib.predict import Predictor
 
     return Predictor.load(model, device, coverage, truth)
+
+
+def _answers(address: str) -> bool:
+    """True if the store of a photo that came from it still does."""
+    try:
+        _fetched(address)
+    except FileNotFoundError:  # that is an answer
+        return True
+    except Exception:  # whatever a store's own package raises
+        return False
+    return True
 
 
 def _fetched(address: str) -> bytes:

@@ -102,15 +102,14 @@ def _differs(name: str, found: dict[str, Any], value: Any) -> str:
 
 
 def _of(job: Job, listing: Listing) -> Manifest:
-    columns = list(job.part().names)
-    model = _digest(job.model)
+    columns, model = list(job.part().names), job.weights or weights_digest(job.model)
     return Manifest(
         listing.count, listing.digest, job.shard_size, model, columns, job.detection, job.coverage, job.truth,
         job.faces, job.min_face,
     )  # fmt: skip
 
 
-def _digest(model: str) -> str:
+def weights_digest(model: str) -> str:
     """A digest of the files that a model's answers come from."""
     total = sha256()
     for path in sorted(model_folder(model).iterdir()):

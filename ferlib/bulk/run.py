@@ -9,7 +9,7 @@ from typing import Any
 from ferlib.bulk.cluster import do_on_cluster
 from ferlib.bulk.job import Counts, Job
 from ferlib.bulk.local import do_locally
-from ferlib.bulk.manifest import begin
+from ferlib.bulk.manifest import begin, weights_digest
 from ferlib.bulk.progress import Progress
 from ferlib.bulk.storage import is_address, local_path, open_store
 from ferlib.bulk.table import part_name
@@ -90,7 +90,9 @@ def predict_table(
         raise UserError("a shard has at least one photo, and a run one worker")
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     named = [os.fsdecode(source) for source in given]
-    job = Job(_absolute(os.fsdecode(out)), shard_size, _absolute_model(str(model)), **settings)
+    named_model = _absolute_model(str(model))
+    weights = weights_digest(named_model)
+    job = Job(_absolute(os.fsdecode(out)), shard_size, named_model, weights=weights, **settings)
     require_choice(job.faces)
     require_min_face(job.min_face)
     job.part()  # what the model refuses is told before millions of photos are listed

@@ -108,7 +108,8 @@ def watched_run(
         recipe, config=with_normalisation(recipe.config, backbone_weights if has_backbone(recipe) else None)
     )
     known = folder / "recipe.json"
-    if known.exists() and renamed_fields(json.loads(known.read_text())) != json.loads(json.dumps(recipe.to_json())):
+    wanted = renamed_fields(json.loads(json.dumps(recipe.to_json())))
+    if known.exists() and renamed_fields(json.loads(known.read_text())) != wanted:
         raise UserError(f"{folder} holds a run of another recipe; take another work folder (--work)")
     logger = PredictionLogger(data, folder / "seen", batchings, recipe.seed, uses_cache(recipe.config, recipe.augment))
     if not _has_ended(folder):

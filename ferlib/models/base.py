@@ -208,7 +208,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
         folder = model_folder(name_or_dir)
         if "config" not in kwargs:
             config_class = signature(cls.__init__).parameters["config"].annotation
-            kwargs["config"] = config_class(**renamed_fields(json.loads((folder / "config.json").read_text())))
+            settings = json.loads((folder / "config.json").read_text())
+            kwargs["config"] = config_class(**renamed_fields(settings, {field.name for field in fields(config_class)}))
         with redirect_stdout(io.StringIO()):  # the mixin prints, into what may be a command's output
             return super().from_pretrained(str(folder), *args, strict=strict, **kwargs)
 
@@ -218,7 +219,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in [name for name in state_dict if name.startswith(prefix)]:
-            state_dict[prefix + renamed_parameter(name.removeprefix(prefix))] = state_dict.pop(name)
+            old = name.removeprefix(prefix)
+            if not hasattr(self, old.partition(".")[0]):  # a model of one's own may have a part of such a name
+                state_dict[prefix + renamed_parameter(old)] = state_dict.pop(name)
         plain = dequantised(state_dict)
         state_dict.clear()
         state_dict.update(plain)

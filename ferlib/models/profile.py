@@ -177,8 +177,9 @@ def receptive_fields(model: FaceModel) -> list[Field]:
     """Stride and receptive field of every part's map, of all parts before `HEADS`.
 
     A convolution or pooling of side k widens the field by (k - 1) times the stride before it, and multiplies the stride
-    by its own (Araujo et al. 2019). Where paths run side by side, as in a residual block, the longest counts, which in
-    the networks here is the one with all the convolutions. Attention is left out: the gates of IVSA and CBAM pool over
+    by its own (Araujo et al. 2019). Where paths run side by side, as in a residual block, the longest counts: that with
+    all the convolutions but the shortcut's. (Of blocks with several long paths, GoogLeNet's and Inception's, all are
+    added up, which is too much.) Attention is left out: the gates of IVSA and CBAM pool over
     the whole map, so strictly every unit behind the first of them depends on the whole image, if only through one
     number a channel.
     """
@@ -190,7 +191,9 @@ def receptive_fields(model: FaceModel) -> list[Field]:
     spatial = {
         name: [module]
         for name, module in copy.named_modules()
-        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module not in inside
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+        and module not in inside
+        and not _in_shortcut(copy, name)
     }
     side = stride = 1
     found: dict[str, Field] = {}
@@ -208,6 +211,12 @@ def receptive_fields(model: FaceModel) -> list[Field]:
     with _hooked(spatial, None, widen), _hooked(maps, None, note):
         _run(copy)
     return list(found.values())
+
+
+def _in_shortcut(model: FaceModel, name: str) -> bool:
+    """True for a layer beside the convolutions of a residual block: what timm calls its downsample."""
+    block, beside, _ = name.rpartition(".downsample.")
+    return bool(beside) and hasattr(model.get_submodule(block), "conv1")  # ConvNeXt's stages begin with one of the name
 
 
 def output_shapes(model: FaceModel) -> dict[str, tuple[int, ...]]:

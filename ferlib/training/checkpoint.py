@@ -33,7 +33,7 @@ from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
-from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json, write_through
+from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_through
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
@@ -96,7 +96,7 @@ class RunFolder:
             began: what cannot change on the way beside the recipe, as `start` gets it: data, weights, choice of epoch.
 
         Raises:
-            FileExistsError: the folder holds a run and `resume` is not set.
+            FileExistsError: the folder holds a run and `resume` is not set, or a trained model without its last state.
             ValueError: the run to resume was started with another recipe, on other data, from other weights or with
                 another way to choose the epoch.
             OSError: the disk has too little room.
@@ -105,9 +105,13 @@ class RunFolder:
             raise FileExistsError(
                 f"{self.path} already holds a run; continue it (--resume) or choose another folder (--out)"
             )
+        if self.best.exists() and not self.last.exists():
+            raise FileExistsError(
+                f"{self.path} holds a model, but no {self.last.name} to go on from; choose another folder (--out)"
+            )
         if self.last.exists():
             before = renamed_fields(json.loads((self.path / "recipe.json").read_text()))
-            now = json.loads(json.dumps(recipe.to_json()))
+            now = renamed_fields(json.loads(json.dumps(recipe.to_json())))  # a method of one's own may have such a name
             changes = _differences(before, now)
             if changes:
                 raise UserError(f"the run in {self.path} was started with another recipe: {', '.join(changes)}")
@@ -239,7 +243,9 @@ class RunFolder:
             history.to_csv(partial, index=False)
 
     def _write_json(self, name: str, content: object) -> None:
-        write_json(self.path / name, content, indent=2)
+        with atomic_write(self.path / name) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
+            write_through(partial)  # without it a run could not go on
 
 
 def check_select_by(select_by: str, observed: Collection[str]) -> None:

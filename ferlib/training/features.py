@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
@@ -129,13 +130,13 @@ class FeatureCache:
 
 
 def content_key(model: FaceModel, dataset: FaceDataset, part: nn.Module, *more: object) -> str:
-    """16 hexadecimal digits that change with the pixels, a part of a model, its input transform and what else is given.
+    """16 hexadecimal digits that change with the pixels, a part of a model, its input transform, timm, and `more`.
 
     Args:
         part: whose parameters and buffers count; the model itself, or one of its layers.
         more: whatever JSON can hold.
     """
-    digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *more]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(Preprocess.of(model.config)), *more, timm.__version__]).encode())
     digest.update(repr(tuple(dataset.pixels.shape)).encode())
     for block in blocks(dataset.pixels):
         digest.update(block.contiguous().numpy().data)

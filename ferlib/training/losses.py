@@ -36,7 +36,10 @@ def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
         gamma: 0 is cross-entropy.
     """
     log_p = logits.log_softmax(dim=1)
-    terms = (-log_p.expm1()) ** gamma * log_p  # (B, classes)
+    wrong = -log_p.expm1()  # 1 - p
+    if 0 < gamma < 1:
+        wrong = wrong.clamp_min(1e-8)  # at 0 the power has no slope
+    terms = wrong**gamma * log_p  # (B, classes)
     if targets.ndim == 1:
         return -terms.gather(1, targets.unsqueeze(1)).mean()
     return -(targets * terms).sum(dim=1).mean()

@@ -118,7 +118,7 @@ class VideoTable:
         """Smooth every track with all its frames known, at the rate that fits them; see `ferlib.video.smoothing`."""
         rows, tracks = self.rows, list(self.tracks().values())
         faces = [(np.array(rows["raw"][places]), np.array(rows["time"][places])) for places in tracks]
-        self.rate = fit_rate(faces) if faces else None
+        self.rate = fit_rate(faces) if any(len(times) > 1 for _, times in faces) else None  # else nothing tells it
         for places, (raw, times) in zip(tracks, faces, strict=True):
             rows["smoothed"][places] = smooth(raw, times, self.rate or 0.0)
 

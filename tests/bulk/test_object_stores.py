@@ -272,6 +272,25 @@ def test_a_store_that_does_not_answer_makes_no_part(bucket, monkeypatch, tmp_pat
     assert job(Shard(1)) == Counts(2, 0, 2, 2)  # it answers: they are not there
 
 
+def test_a_store_that_goes_down_within_a_shard_makes_no_part(bucket, monkeypatch, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"memory://nowhere/{name}.jpg\n" for name in "abcd"))
+    job = Job(f"{bucket}/t", 4, "convcut_ferplus", detection=False)
+    job = replace(job, digest=begin(job, [str(listed)]).digest)
+    asked = []
+
+    def fetched(address: str) -> bytes:
+        asked.append(address)
+        if len(asked) > 2:
+            raise ConnectionError("no route to host")
+        return b"no picture"
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferlib.bulk.job._fetched", fetched)
+        assert job(Shard(0)) == Counts(away=4)
+    assert part_name(0) not in open_store(job.out).names()
+
+
 def test_a_package_that_is_missing_ends_a_run_over_addresses(tmp_path, monkeypatch):
     listed = tmp_path / "list.txt"
     listed.write_text("http://127.0.0.1:9/a.jpg\n")

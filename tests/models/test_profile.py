@@ -167,6 +167,7 @@ def extent(out: torch.Tensor, image: torch.Tensor) -> list[int]:
         ("ivsa_plain", {"widths": (2, 3, 2, 3)}, 160),
         ("convcut", {"backbone": "convnext_atto", "keep_stages": 2, "width": 2}, 288),
         ("convcut", {"backbone": "tf_efficientnet_lite0", "keep_stages": 2, "width": 2, "attention": "none"}, 320),
+        ("convcut_none", {"backbone": "resnet18", "keep_stages": 2, "width": 2}, 320),  # its shortcuts have strides
         ("pattlite", {"width": 2}, 640),
     ],
 )

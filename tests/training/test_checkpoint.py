@@ -145,6 +145,17 @@ def test_starts_are_recorded(recipe, tmp_path):
     assert json.loads((tmp_path / "recipe.json").read_text())["lr"] == recipe.lr
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_trained_model_whose_last_state_is_gone_is_not_replaced(begun, synthetic_faces, recipe, tmp_path, resume):
+    begun(synthetic_faces)
+    (tmp_path / "run" / "last.safetensors").unlink()
+    before = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    own = recipe.override({"classes": synthetic_faces.classes})
+    with pytest.raises(FileExistsError, match=r"holds a model, but no last\.safetensors to go on from"):
+        fit(model_of(own, 1), synthetic_faces, own, tmp_path / "run", resume=resume)
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == before
+
+
 def test_a_full_disk_is_seen_before_any_work(recipe, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

@@ -72,6 +72,9 @@ def test_focal_stays_finite_for_sure_predictions():
     loss = losses.focal(logits, torch.tensor([0, 1]))
     loss.backward()
     assert loss.item() == pytest.approx(100) and logits.grad.isfinite().all()
+    half = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    losses.focal(half, torch.tensor([0]), gamma=0.5).backward()
+    assert half.grad.isfinite().all()
 
 
 UNUSED = cast(Any, None)  # losses ask for neither the faces nor the network

@@ -1,6 +1,7 @@
 """Settings, recipes and weights saved by the first edition are read under today's names."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from ferlib.cli import build_parser
 from ferlib.cli.settings import parse_settings
+from ferlib.models.base import FaceModel, ModelConfig
 from ferlib.models.registry import create_model, load_model
 from ferlib.training.checkpoint import RunFolder
 from ferlib.training.recipes import Recipe
@@ -42,6 +44,30 @@ def test_a_model_of_the_first_edition_loads(tmp_path):
     assert all(
         torch.equal(value, model.backbone.state_dict()[key]) for key, value in started.backbone.state_dict().items()
     )
+
+
+@dataclass(frozen=True)
+class OwnConfig(ModelConfig):
+    """A config of one's own, with a field that the first edition had in another meaning."""
+
+    mirror: str = "no"
+
+
+class Own(FaceModel):
+    """A model of one's own, with a part that the first edition called so, too."""
+
+    def __init__(self, config: OwnConfig):
+        super().__init__()
+        self.config, self.trunk = config, nn.Conv2d(3, 4, 3)
+
+
+def test_a_model_of_ones_own_may_have_such_names(tmp_path):
+    model = Own(OwnConfig("own", mirror="yes"))
+    model.save_pretrained(str(tmp_path))
+    again = Own.from_pretrained(tmp_path)
+    assert again.config == model.config and torch.equal(again.trunk.weight, model.trunk.weight)
+    recipe = {"method": "own", "method_settings": {"mirror": 2}, "mirror": True}
+    assert renamed_fields(recipe) == {"method": "own", "method_settings": {"mirror": 2}, "flip_tta": True}
 
 
 def test_a_setting_that_no_edition_knew_is_refused(tmp_path):

@@ -174,6 +174,15 @@ def test_a_pause_counts_for_little_and_frames_that_are_far_apart_for_all_of_thei
     assert table.summary()[0]["expressions"] == {"neutral": pytest.approx(sum(seconds))}
 
 
+def test_one_frame_tells_no_rate_of_change():
+    table, scores = VideoTable(["neutral", "anger"]), {"neutral": 0.9, "anger": 0.1}
+    faces = tuple(TrackedFace(track, (0, 0, 48, 48), scores, scores, 0.0) for track in (1, 2))
+    table.add(FramePrediction(0, 0.0, faces, np.zeros((64, 64, 3), np.uint8)))
+    table.end()
+    table.smooth()
+    assert table.changes_a_second is None and table.rows["smoothed"] == pytest.approx(table.rows["raw"])
+
+
 @pytest.mark.parametrize(
     ("frames", "every", "until", "seconds"),
     [(1, 1, None, 1 / RATE), (30, 30, None, 2.0), (30, 999, None, 2.0), (30, 999, 1.5, 1.5), (30, 20, None, 2.0)],
