@@ -107,7 +107,7 @@ def test_a_port_in_use_is_one_sentence(capsys, keep_signals):
     ],
 )
 def test_what_cannot_work_is_one_sentence(arguments, hint, capsys, keep_signals):
-    port = [] if "--port" in arguments else ["--port", str(free_port())]
+    port = [] if "--port" in arguments else ["--port", "0"]
     assert cli.main(["app", *arguments, *port]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("ferlib: ") and said.err.count("\n") == 1 and "Open" not in said.out

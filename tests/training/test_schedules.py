@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ferlib.evaluation.kept_epoch import epochs_without_gain
+from ferlib.errors import UserError
+from ferlib.evaluation.kept_epoch import epochs_without_gain, recorded_gain
 from ferlib.training.schedules import schedule, torch_plateau, two_phases
 
 
@@ -81,3 +82,10 @@ def test_epochs_without_gain():
     assert epochs_without_gain([0.2, 0.1, 0.2, 0.3, 0.3]) == [0, 1, 2, 0, 1]
     assert epochs_without_gain([0.2, 0.201, 0.206], least_gain=0.005) == [0, 1, 0]
     assert epochs_without_gain([]) == []
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"least_gain": "much"}'])
+def test_a_damaged_recipe_is_told(tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(UserError, match=r"recipe\.json is not a recipe"):
+        recorded_gain(tmp_path / "recipe.json")

@@ -278,7 +278,7 @@ def test_a_stream_never_falls_behind(tmp_path):
     sender.join(10)
     server.close()
     assert len(taken) + reader.dropped == reader.read > 60 and reader.dropped > len(taken)
-    assert max(late[2:]) - min(late) < 0.9, "frames that are ever older"
+    assert max(late[2:]) - min(late) < 2.5, "frames that are ever older"  # all of them would take nine seconds more
 
 
 def test_a_camera_that_is_not_there():
