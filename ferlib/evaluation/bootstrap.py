@@ -254,6 +254,17 @@ def mean_estimate(values: np.ndarray) -> Estimate:
     return _rounded(*mean_intervals(values))
 
 
+def fraction_estimate(told: np.ndarray) -> Estimate:
+    """Fraction of the faces (N,) of which something is told, 1 or 0, NaN is absent; see `mean_estimate`.
+
+    Where it is told of all faces or of none, the interval is Wilson's: that of the resamples would have no width.
+    """
+    there = np.asarray(told, float)[~np.isnan(told)]
+    if there.min() == there.max():
+        return _rounded(there.mean(), *wilson(there.sum(), len(there)))
+    return mean_estimate(told)
+
+
 def difference_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Mean of `first` (N,) minus mean of `second` (M,), two groups of faces, with its interval; NaN is absent."""
     groups = [np.asarray(group, float)[~np.isnan(group)] for group in (first, second)]

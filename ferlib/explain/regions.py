@@ -25,7 +25,7 @@ from ferlib.detection.regions import (
     mask_regions,
     pointing,
 )
-from ferlib.evaluation.bootstrap import difference_estimate, mean_estimate, mean_intervals
+from ferlib.evaluation.bootstrap import difference_estimate, fraction_estimate, mean_estimate, mean_intervals
 from ferlib.explain.faithfulness import fill_in, target_probabilities
 from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
 from ferlib.labels import SYNTHETIC
@@ -110,7 +110,7 @@ def regions_table(
             "empty_maps": int((points < 0).sum()),
             "energy": _energy_record(energy, area),
             "pointing": {
-                name: mean_estimate(np.where(points < 0, np.nan, points == i))
+                name: fraction_estimate(np.where(points < 0, np.nan, points == i))
                 for i, name in enumerate(REGIONS)
                 if (points >= 0).any()
             },
@@ -179,7 +179,7 @@ def synthetic_table(model: FaceModel, drawn: Mapping[str, np.ndarray], methods: 
         table["methods"][method] = {
             **{kind: mean_estimate(values) for kind, values in on.items()},
             "relative": {kind: round(float(on[kind][there].mean() / share[kind][there].mean()), 4) for kind in on},
-            "pointing": mean_estimate(hit),
+            "pointing": fraction_estimate(hit),
             "per_class": {str(name): mean_estimate(on["moved"][names == name]) for name in np.unique(names[there])},
         }
     return table

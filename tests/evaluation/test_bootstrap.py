@@ -16,6 +16,7 @@ from ferlib.evaluation.bootstrap import (
     difference_estimate,
     ece_with_interval,
     face_draws,
+    fraction_estimate,
     intervals,
     mean_estimate,
     mean_intervals,
@@ -178,6 +179,16 @@ def test_means_and_differences():
     assert mean_estimate(values)["value"] == pytest.approx(mean, abs=1e-5)
     gap = difference_estimate(values + 1, values)
     assert gap["value"] == pytest.approx(1) and gap["low"] < 1 < gap["high"]
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_fraction_of_none_or_all_is_no_certainty(told):
+    found = fraction_estimate(np.array([told] * 20 + [np.nan]))
+    assert found == pytest.approx(
+        dict(zip(("value", "low", "high"), (told, *wilson(20 * told, 20)), strict=True)), abs=1e-5
+    )
+    half = np.repeat([0.0, 1.0], 50)
+    assert fraction_estimate(half) == mean_estimate(half)
 
 
 def test_resamples_are_the_same_in_parts(monkeypatch):
