@@ -7,7 +7,7 @@ One network, MobileNetV1 pretrained on faces with a linear classifier, is fine-t
 at 64 px, once with every augmentation and seed; all else is the recipe of the rivals' table. The epoch is chosen on
 PublicTest by macro-F1. Then each is asked for the faces of FERPlus-C (`robustness.py`), right or not in every
 condition. Noise, blur, light and contrast are what "flip_affine_erase_spoil" draws in training, in strengths of its own
-and nothing else; weather, JPEG, tilt, glasses and masks are new to all.
+and nothing else; weather, JPEG, tilts beyond 10°, glasses and masks are new to all.
 
 Runs and answers are kept below --work: several processes with other --seeds or --augment share it, and each writes into
 --out what is finished so far.

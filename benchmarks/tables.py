@@ -46,14 +46,16 @@ def released(before: bool = True) -> str:
         "convcut_ferplus": "**`convcut_ferplus`**, the default: EfficientNet-Lite0 fine-tuned",
         "convcut_ferplus_clean": "the same, duplicates removed",
         "convcut_ferplus_mirror": (
-            "**`convcut_ferplus_mirror`**: the first one, trained further at 128 px, with the mirror image"
+            "**`convcut_ferplus_mirror`**: the first one, trained further at 128 px, with the mirror image, τ = 0.2"
         ),
         "convcut_ferplus_mirror_clean": "the same, duplicates removed",
-        "ferlib-l": "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, with the mirror image",
+        "ferlib-l": (
+            "**`ferlib-l`**: MobileNetV1 pretrained on faces, fine-tuned at 160 px, with the mirror image, τ = 0.2"
+        ),
         "ferlib-l_clean": "the same, duplicates removed",
         "ferlib-m": "**`ferlib-m`**: `ferlib-l` in eight bits, τ = 0.3",
         "ferlib-m_clean": "the same, duplicates removed",
-        "ferlib-s": "**`ferlib-s`**: `convcut_ferplus_mirror` in eight bits",
+        "ferlib-s": "**`ferlib-s`**: `convcut_ferplus_mirror` in eight bits, τ = 0.2",
         "ferlib-s_clean": "the same, duplicates removed",
         "convcut_ferplus_frozen": "the first one's head on a frozen EfficientNet-Lite0",
         "former/convcut_ferplus_frozen": "the same, fed with another mean and std than its backbone's (0.1.0)",
@@ -136,7 +138,7 @@ def training() -> str:
             f"the cache is there (medians of {base['runs']} steps)",
         ),
         (
-            "the same, EfficientNet-Lite0, whole runs of both",
+            "the same, EfficientNet-Lite0, one whole run of each, 112 faces",
             f"{small['ratio']} × ({small['cached, s']:.0f} s and {small['published, s']:.0f} s)",
         ),
         (

@@ -228,12 +228,12 @@ def to_frame(results: Iterable[ImagePrediction]) -> "pandas.DataFrame":
     classes: tuple[str, ...] = ()
     sets = measures = False
     for result in results:
-        if result.faces:
-            classes = tuple(result.faces[0].scores)
+        own = tuple(result.faces[0].scores) if result.faces else ()
+        classes = tuple(dict.fromkeys((*classes, *own)))  # of two models, those of both
         of_sets = any(face.prediction_set is not None for face in result.faces)
         of_measures = any(face.measures for face in result.faces)
         sets, measures = sets or of_sets, measures or of_measures
-        names = csv_columns(classes, of_sets, of_measures)
-        rows += [dict(zip(names, row, strict=True)) for row in table_rows(result, classes, of_sets, of_measures)]
+        names = csv_columns(own, of_sets, of_measures)
+        rows += [dict(zip(names, row, strict=True)) for row in table_rows(result, own, of_sets, of_measures)]
     frame = pandas.DataFrame(rows, columns=csv_columns(classes, sets, measures))
     return frame.astype(dict.fromkeys(("face", "x0", "y0", "x1", "y1"), "Int32"))

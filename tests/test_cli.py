@@ -484,6 +484,21 @@ def test_the_audit_too_is_of_the_clean_faces(face_folder, their_models, tmp_path
     assert found[1]["faces"] < found[0]["faces"]
 
 
+def test_a_class_is_left_out_by_its_own_name_where_a_folder_has_one(face_folder, their_models, tmp_path, capsys):
+    """Happiness, and joy apart from it; elsewhere joy is another word for happiness."""
+    names = sorted({picture.parent.name for picture in face_folder.rglob("*.png")} - {"fear"})
+    for name in (*names, "joy"):
+        for split in ("train", "test"):
+            source = next(path for path in face_folder.rglob("*.png") if path.parent.name in (name, names[0]))
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(2):
+                shutil.copy(source, tmp_path / split / name / f"{split}{number}.png")
+    rest = ["--data", "folder", "--root", str(tmp_path), *SMALL, "--labels", "joy=joy", "--without", "joy"]
+    assert main(["evaluate", "theirs:Plain", *rest, "--format", "json"]) == 0
+    left = json.loads(capsys.readouterr().out)["per_class"]
+    assert "joy" not in left and "happiness" in left
+
+
 def test_slices_are_the_accuracies_of_their_faces(face_folder, their_models, tmp_path, capsys):
     """The faces of a column's group, in a folder of their own, have the accuracy that the slice says."""
     whole = tmp_path / "faces"

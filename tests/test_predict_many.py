@@ -139,6 +139,10 @@ def test_a_frame_of_many_results_has_their_errors_and_all_that_was_asked_for(por
     absent, face = frame.to_dict("records")
     assert "absent.jpg" in absent["error"] and pd.isna(absent["face"]) and pd.isna(absent["yaw"])
     assert face["face"] == 1 and face["coverage"] == 0.9 and abs(face["yaw"]) < 15 and pd.isna(face["error"])
+    other = FacePrediction((0, 0, 1, 1), {"tired": 0.7, "awake": 0.3}, np.zeros((2, 2, 3), np.uint8))
+    both = to_frame([predictor.predict(portrait), ImagePrediction("b.jpg", (other,))])
+    assert {*predictor.classes, "tired", "awake"} <= set(both) and both["tired"].tolist()[-1] == 0.7
+    assert both["happiness"].notna().tolist()[0] and not both["happiness"].notna().tolist()[-1]
     assert to_frame([]).empty and "absent" in predictor.predict("absent.jpg").to_frame()["error"][0]
 
 

@@ -1,11 +1,14 @@
 """`python -m ferlib coverage`: how often the prediction sets of released models hold the true class."""
 
 import argparse
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferlib.cli.data_options import add_reading_options, load_from
 from ferlib.cli.settings import Several
+
+if TYPE_CHECKING:
+    from ferlib.data.dataset import FaceDataset
 
 ABOUT = (
     "Prediction sets of the released models (ferlib/weights/*/conformal.json), calibrated on the validation split, on "
@@ -44,7 +47,13 @@ def run_coverage(options: argparse.Namespace) -> int:
     if options.out:
         require_writable(options.out)
     models = options.models or list(released_models())
-    entries = coverage_entries(models, options.data, partial(load_from, options))
+    # where a folder is asked for, among others, these are its alone
+    others = argparse.Namespace(**vars(options) | {"root": None, "labels": None})
+
+    def read(name: str, size: int | None) -> "FaceDataset":
+        return load_from(others if "folder" in options.data and name != "folder" else options, name, size)
+
+    entries = coverage_entries(models, options.data, read)
     row = "{:<24} {:<20} {:>6}  {:<6} {:>8}  {:>8} {:>8} {:>8} {:>9} {:>6}".format
     print(row("model", "data", "faces", "truth", "promised", "label in", "vote in", "single", "right", "size"))
     for entry in entries:

@@ -80,7 +80,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """`ferlib evaluate`; 1 when the audit fails."""
     from ferlib.evaluation.audit import audit
     from ferlib.evaluation.evaluate import PUBLISHED_BATCH, evaluate
-    from ferlib.labels import canonical
+    from ferlib.labels import canonical, spelled
     from ferlib.models.base import to_device
     from ferlib.utils.devices import choose_device
 
@@ -89,8 +89,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     history = _history(options.history) if options.history else {}
     if options.out:
         require_writable(options.out)
-    settings, without = parse_settings(options.set), [canonical(name) for name in options.without]
-    model, data, chosen_on = _model_and_data(options, settings)
+    model, data, chosen_on = _model_and_data(options, parse_settings(options.set))
+    # a folder's class may be called as another expression's second name: happiness, and joy apart from it
+    without = [own if (own := spelled(name)) in data.classes else canonical(name) for name in options.without]
     to_device(model, device)
     measured = evaluate(
         model,
@@ -126,7 +127,8 @@ def _model_and_data(
     """The model, the data set that it is measured on, and the split that chose the model's epoch, where it is known."""
     from ferlib.evaluation.external_model import call_for_model, with_config
     from ferlib.labels import FERPLUS
-    from ferlib.models.registry import load_model, released_models
+    from ferlib.models.registry import load_model
+    from ferlib.runtime.released import model_folder
     from ferlib.training.checkpoint import selected_on
 
     if ":" in options.model and not Path(options.model).is_dir():
@@ -137,7 +139,7 @@ def _model_and_data(
         raise UserError(f"--set is for a {EXTERNAL} without a config; {options.model} has one")
     model = load_model(options.model)
     data = load_for(options, model.config)
-    return model, data, selected_on(released_models().get(options.model, options.model), data.name)
+    return model, data, selected_on(model_folder(options.model), data.name)
 
 
 def _check(options: argparse.Namespace) -> None:

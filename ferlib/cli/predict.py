@@ -186,8 +186,11 @@ def _write_table(classes: Sequence[str], coverage: float | None, landmarks: bool
     heading = "" if coverage is None else f"set of coverage {coverage:g}"
     print(form.format("image", "face", "label", "score", "margin", heading, "box, warnings / error"))
 
+    def printable(text: str) -> str:  # a file's name may hold what a terminal takes for a command
+        return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
-        name = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in result.name)
+        name = printable(result.name)
         name = name if len(name) <= 40 else "…" + name[-39:]
         for i, face in enumerate(result.faces):
             box = " ".join(map(str, face.box)) + "".join(f", {warning}" for warning in face.warnings)
@@ -196,6 +199,6 @@ def _write_table(classes: Sequence[str], coverage: float | None, landmarks: bool
             score = f"{face.scores[face.label]:.3f}"
             print(form.format(name, i + 1, face.label, score, f"{face.margin:.3f}", answer, box))
         if result.error:
-            print(form.format(name, *"----", "" if coverage is None else "-", result.error))
+            print(form.format(name, *"----", "" if coverage is None else "-", printable(result.error)))
 
     return write

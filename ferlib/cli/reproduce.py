@@ -26,6 +26,7 @@ NAMES = (
     "pattlite-attention", "ivsa-table1", "ivsa-table2", "ivsa-table3", "methods", "methods-noise",
     "methods-frozen", "methods-frozen-noise", "annotators",
 )  # fmt: skip
+BACKBONE = ("backbone", "backbone_weights", "keep_stages", "input_size")  # options on what networks stand on
 ABOUT = "made by `python -m ferlib reproduce`; what is measured is told in the modules of ferlib.experiments"
 
 
@@ -87,7 +88,8 @@ def run_reproduce(options: argparse.Namespace) -> int:
         raise UserError("--rows is for one table, not for all")
     entries, study = _entries(options.out), _study(options)
     planned = []
-    for table, data in _data(options):
+    _refuse_backbone(options)
+    for table, data in _data(options, study.backbone.input_size):
         own = quick(study, table, data) if options.quick else study
         check_study(table, own, data)
         check_kept(entries, table, own, data)
@@ -95,9 +97,18 @@ def run_reproduce(options: argparse.Namespace) -> int:
     with _helpers(options):
         for table, data, own in planned:
             for entry in table.make(own, data):
-                entry["command"] = _command(options, table.name, data.name)
+                entry["command"] = _command(options, table, data.name)
                 _merge(options.out, entry)
     return 0
+
+
+def _refuse_backbone(options: argparse.Namespace) -> None:
+    """Refuse what a table on no backbone has no use for; of "all" the other tables have."""
+    from ferlib.experiments.tables import TABLES
+
+    given = [name for name in BACKBONE if getattr(options, name) is not None]
+    if given and options.table != "all" and not TABLES[options.table].on_backbone:
+        raise UserError(f"--{given[0].replace('_', '-')} is not for {options.table}: its networks are its own")
 
 
 def _study(options: argparse.Namespace) -> "Study":
@@ -129,8 +140,11 @@ def _study(options: argparse.Namespace) -> "Study":
     )
 
 
-def _data(options: argparse.Namespace) -> Iterator[tuple["Table", "FaceDataset"]]:
-    """The tables asked for, each with its data set. Of "all", those that no data are there for are named."""
+def _data(options: argparse.Namespace, side: int) -> Iterator[tuple["Table", "FaceDataset"]]:
+    """The tables asked for, each with its data set. Of "all", those that no data are there for are named.
+
+    A folder of one's own is read at this side in pixels, in which the networks see it.
+    """
     from ferlib.data.dataset import DataError
     from ferlib.experiments.tables import TABLES
 
@@ -139,7 +153,7 @@ def _data(options: argparse.Namespace) -> Iterator[tuple["Table", "FaceDataset"]
         data = options.data or ("synthetic" if options.quick else table.data)
         try:
             if data not in read:
-                read[data] = load_from(options, data)
+                read[data] = load_from(options, data, side if data == "folder" else None)
             if options.table == "all":  # of a single table, `check_study` says it
                 table.check(read[data])
         except DataError as error:
@@ -172,10 +186,10 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
             helper.wait()
 
 
-def _command(options: argparse.Namespace, table: str, data: str) -> str:
+def _command(options: argparse.Namespace, table: "Table", data: str) -> str:
     """The command line of one table, without where things are on this machine."""
-    words = ["python", "-m", "ferlib", "reproduce", table, "--data", options.data or data]
-    for name in ("backbone", "backbone_weights", "keep_stages", "input_size", "epochs", "train_faces"):
+    words = ["python", "-m", "ferlib", "reproduce", table.name, "--data", options.data or data]
+    for name in (*(BACKBONE if table.on_backbone else ()), "epochs", "train_faces"):
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", Path(value).name if name == "backbone_weights" else str(value)]

@@ -90,18 +90,20 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def _noted_weights(out: Path) -> str | None:
-    """The pretrained weights that the run in a folder was started from, as an option; None where there is no run.
+    """The pretrained weights that the run in a folder was started from, as an option; None where none are recorded.
 
     Raises:
         UserError: they are of a file, of which the run has no more than the name.
     """
     from ferlib.runtime.released import released_models
+    from ferlib.utils.old_names import renamed_fields
 
     started = next((part for part in (out / "phase1", out) if (part / "environment.json").is_file()), None)
     if started is None:
         return None
-    name = json.loads((started / "environment.json").read_text())[0]["backbone_weights"]["name"]
-    if name not in ("imagenet", "none", *released_models()):
+    first = renamed_fields(json.loads((started / "environment.json").read_text())[0])
+    name = (first.get("backbone_weights") or {}).get("name")
+    if name is not None and name not in ("imagenet", "none", *released_models()):
         raise UserError(f"the run in {out} was started from the weights {name}; give them again (--backbone-weights)")
     return name
 

@@ -15,7 +15,7 @@ import torch
 
 from ferlib import labels
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.data.fer2013_folders import FOLDERS, SIDE, SPLIT_OF_USAGE, load_fer2013_folders
+from ferlib.data.fer2013_folders import FOLDERS, SIDE, SPLIT_OF_USAGE, counts_note, load_fer2013_folders
 from ferlib.errors import UserError
 from ferlib.utils.cache import cached_array, file_state, short_key
 from ferlib.utils.files import find_path
@@ -141,6 +141,7 @@ def _read(path: Path, skip_broken: bool) -> tuple[pd.DataFrame, torch.Tensor, li
     lost = rows[table[:, 0] == BROKEN]
     named = ", ".join(map(str, lost[:NAMED])) + (", ..." if len(lost) > NAMED else "")
     notes = [f"{len(lost):,} rows of {path.name} are damaged and left out: {named}"] if len(lost) else []
+    notes += counts_note(frame)
     return frame, torch.from_numpy(np.ascontiguousarray(table[:, 2:])).view(-1, 1, SIDE, SIDE), notes
 
 

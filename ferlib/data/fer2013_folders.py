@@ -16,6 +16,7 @@ from ferlib.data.image_files import cached_pictures, to_grey
 
 SIDE = 48
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+PUBLISHED = {"train": 28_709, "validation": 3_589, "test": 3_589}  # Training, PublicTest, PrivateTest
 #: What tells that the folders are there: one of each tuple.
 FOLDERS = (("train/angry", "train/anger"), ("test/angry", "test/anger"))
 
@@ -39,8 +40,17 @@ def load_fer2013_folders(folder: Path, skip_broken: bool = False) -> FaceDataset
     frame["split"], split_notes = _splits(frame)
     pictures = cached_pictures("fer2013_folders", list(frame["path"]), SIDE, skip_broken)
     frame = frame.assign(label=frame["name"].map(labels.FER2013.index))[pictures.kept]
-    notes += [*split_notes, *pictures.notes]
+    notes += [*split_notes, *pictures.notes, *counts_note(frame)]
     return FaceDataset("fer2013", labels.FER2013, frame.drop(columns=["name", "path"]), to_grey(pictures.pixels), notes)
+
+
+def counts_note(frame: pd.DataFrame) -> list[str]:
+    """A sentence where the splits have other numbers of faces than the published ones: figures are others then, too."""
+    counts = {split: int((frame["split"] == split).sum()) for split in PUBLISHED}
+    if counts == PUBLISHED:
+        return []
+    there, published = (" / ".join(f"{one:,}" for one in found.values()) for found in (counts, PUBLISHED))
+    return [f"{there} faces in train / validation / test, where FER2013 has {published}"]
 
 
 def _splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:

@@ -110,6 +110,8 @@ class PaperTable(Table):
         return [(recipe, data) for own in self.recipes(study, data).values() for recipe in own.values()]
 
     def make(self, study: Study, whole: FaceDataset) -> Iterator[dict]:
+        if not self.on_backbone:  # its networks are trained from scratch, general ones too
+            study = replace(study, backbone=replace(study.backbone, weights=None))
         for data in self.versions(study, whole):
             recipes = self.recipes(study, data)
             runs = {name: study.run(own, data) for name, own in recipes.items()}

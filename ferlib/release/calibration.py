@@ -6,6 +6,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,7 +87,9 @@ def fit_calibration(
             stacklevel=2,
         )
         temperature = model.config.temperature
-    config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"temperature": round(temperature, 4)}
+    own = {field.name for field in fields(model.config)}
+    config = renamed_fields(json.loads((folder / "config.json").read_text()), own)
+    config |= {"temperature": round(temperature, 4)}
     write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
     if (folder / "golden.safetensors").exists():
         write_golden(folder)
@@ -185,7 +188,7 @@ def check_own_data(name: str, dataset: FaceDataset) -> None:
     Raises:
         UserError: on other data, whoever uses the project after that would get other answers.
     """
-    folder = released_models().get(name)
+    folder = released_models().get(_released_name(name))
     if folder is not None:
         try:
             check_trained_on(folder, dataset)
@@ -200,9 +203,17 @@ def in_checkout() -> bool:
 
 def changeable(name: str) -> Path:
     """The folder of a model that may be calibrated; UserError for the installed package's, or where there is none."""
-    folder = released_models().get(name, Path(name))
-    if name in released_models() and not in_checkout():
+    folder = released_models().get(name, Path(name)).resolve()
+    if _released_name(name) in released_models() and not in_checkout():
         raise UserError(f"{name} is part of the installed package; copy {folder} and calibrate the copy")
     if not folder.is_dir():
         raise UserError(f"no folder {name}; only a model in a folder can be calibrated, a copy of the hub's too")
+    if folder == Path.cwd():
+        raise UserError(f"{folder} is replaced as a whole; calibrate it from another folder than itself")
     return folder
+
+
+def _released_name(name: str) -> str:
+    """The name of a released model, which may be given by its folder; else the word itself."""
+    where = Path(name).resolve()
+    return next((one for one, folder in released_models().items() if folder.resolve() == where), name)

@@ -21,6 +21,7 @@ from ferlib.models.registry import MODELS, load_model
 from ferlib.names import display_name
 from ferlib.runtime.prediction_sets import FILE
 from ferlib.utils.atomic import atomic_write
+from ferlib.utils.old_names import renamed_fields
 
 CARD = """---
 {licence_field}library_name: ferlib
@@ -77,8 +78,7 @@ SETS = """
 
 Sets of classes that hold the true one as often as promised (`Predictor.load(..., coverage=0.9)`, `predict --coverage
 0.9`): split conformal prediction on the {faces:,} faces of the {split} split of {data}, thresholds by {by},
-score: APS with {score} (`ferlib.runtime.prediction_sets`). The truth is the face's label,
-or one of its votes, drawn at random, of those for an expression that two people or more named. On the
+score: APS with {score} (`ferlib.runtime.prediction_sets`). The truth is the face's label{or_a_vote}. On the
 {test_faces:,} test faces, in percent:
 
 | truth | promised | holds the label | holds a vote | single answers | of these right | mean size |
@@ -87,6 +87,9 @@ or one of its votes, drawn at random, of those for an expression that two people
 
 The promise is for faces like those of {data}, taken together; for photos of another kind it can fail.
 """
+
+OR_A_VOTE = """,
+or one of its votes, drawn at random, of those for an expression that two people or more named"""
 
 #: What is known of the pictures of a data set, whoever trains on it.
 RIGHTS = {
@@ -217,6 +220,7 @@ def _prediction_sets(folder: Path) -> str:
         by=content["by"],
         score=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in content["score"].items()),
         test_faces=test["faces"],
+        or_a_vote=OR_A_VOTE if "votes" in test["figures"] else "",
         rows="\n".join(rows),
     )
 
@@ -240,6 +244,12 @@ def _trained(training: dict, data: str) -> str:
     return f"Trained on {faces} of {display_name(data)}, {chosen}."
 
 
+def _trained_tau(training: dict) -> float | None:
+    """The τ by which a training ended with adjusted logits; None where it did not."""
+    recipe = renamed_fields(training["recipe"])
+    return recipe["method_settings"].get("tau") if recipe["method"] == "logit_adjusted_posthoc" else None
+
+
 def _origin(model: FaceModel, training: dict) -> str:
     """Sentences on the pretrained weights and the teacher of a model."""
     start = training["backbone_weights"]
@@ -261,11 +271,21 @@ def _origin(model: FaceModel, training: dict) -> str:
         share = training["recipe"]["teacher_fraction"]
         folders = [path.parent if path.name == "best" else path for path in map(Path, teacher.split(","))]
         words += f" Of the training targets {share:.0%} are the answers of {', '.join(f'`{f.name}`' for f in folders)}."
+    return words + _last_changes(model, training)
+
+
+def _last_changes(model: FaceModel, training: dict) -> str:
+    """Sentences on what was done to a model at the end of its training, and after it."""
+    words = ""
+    if (tau := _trained_tau(training)) is not None:
+        words += f" At the end of the training its logits were adjusted for rare classes (τ = {tau:g})."
     after = training.get("afterwards", {})
     if after.get("tau") is not None:
         words += f" After the training its logits were adjusted for rare classes (τ = {after['tau']:g})."
     if after.get("mirror"):
         words += " Its answer is the mean over a face and its mirror image, which the training did not use."
+    elif model.config.flip_tta:
+        words += " Its answer is the mean over a face and its mirror image."
     if after.get("int8"):
         words += " Its weights are stored in eight bits."
     if form_of := training.get("form_of"):

@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -141,7 +142,8 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
         weights = quantised(dequantised(weights))  # of a model that is stored so already, the same again
     save_tensors(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
-        config = renamed_fields(json.loads((folder / "config.json").read_text())) | {"flip_tta": True}
+        own = {field.name for field in fields(model.config)}
+        config = renamed_fields(json.loads((folder / "config.json").read_text()), own) | {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
 
 
@@ -256,6 +258,8 @@ def _measure(
             "int8": int8 or before["int8"],
         }
     _write_training(folder, training | {key: value for key, value in said.items() if value})
+    if not onnx:
+        (folder / "model.onnx").unlink(missing_ok=True)
     fit_calibration(folder, dataset, device)  # renews the golden pair and model.onnx where they are
     if new:
         write_golden(folder)

@@ -26,8 +26,9 @@ def hub_folder(repo: str, files: list[str], optional: Sequence[str] = ()) -> Pat
         folder = Path(snapshot_download(repo, allow_patterns=[*files, *optional], local_files_only=True))
         if all(_found(folder, files)) and (not optional or any(_found(folder, optional))):
             return folder
-    except (LocalEntryNotFoundError, HFValidationError):
-        pass
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        if path := getattr(error, "snapshot_path", None):  # it knows that some are missing: the optional ones, perhaps
+            folder = Path(path)
     try:
         _assert_reachable()  # the hub's own client would try again and again for most of a minute
         return Path(snapshot_download(repo, allow_patterns=[*files, *optional]))

@@ -366,9 +366,11 @@ def read_recipe(file: Path) -> Recipe:
         UserError: there is no such file, it is not JSON, or a field or value is impossible.
     """
     try:
-        fields = renamed_fields(json.loads(file.read_text()))
+        written = json.loads(file.read_text())
+        entry = MODELS[written.get("config", {}).get("architecture", "convcut")]
+        fields = renamed_fields(written, vars(entry.config).keys() - vars(Recipe(entry.config)).keys())
         config = dict(fields.pop("config", {}))
-        entry = MODELS[config.pop("architecture", "convcut")]
+        config.pop("architecture", None)
         changes: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
         }

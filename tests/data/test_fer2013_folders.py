@@ -31,7 +31,8 @@ def test_folders_without_a_validation_part(tmp_path):
     assert (data.frame["split"] == "test").equals(folders.map(lambda parts: parts[0] == "test"))
     share = (data.frame["split"] == "validation").sum() / folders.map(lambda parts: parts[0] == "train").sum()
     assert 0.01 < share < 0.3
-    taken, usage = data.notes
+    taken, usage, counts = data.notes
+    assert "where FER2013 has 28,709 / 3,589 / 3,589" in counts
     assert "there is no validation folder" in taken and "do not tell PublicTest from PrivateTest" in usage
     assert load_dataset("fer2013", tmp_path).frame.equals(data.frame)
 

@@ -223,7 +223,7 @@ def test_two_other_annotators_or_no_votes_are_refused(twice):
 @pytest.mark.parametrize("given", [[], ["--data", "synthetic"]])
 def test_of_all_tables_it_is_left_out_with_a_sentence(given, few_faces, tmp_path, capsys):
     words = ["reproduce", "all", "--quick", "--out", str(tmp_path / "x.json"), *given]
-    found = [table.name for table, _ in reproduce._data(build_parser().parse_args(words))]
+    found = [table.name for table, _ in reproduce._data(build_parser().parse_args(words), 64)]
     assert found == [name for name in TABLES if name != "annotators"]
     said = capsys.readouterr().err
     assert said.count("left out") == 1 and "annotators is left out: synthetic has labels of no second" in said

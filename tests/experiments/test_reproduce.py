@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:batch attention mixes")
 def command(table, folder, *more):
     """Words of a short study on drawn faces, results and runs below the folder."""
     own = ["--data", "synthetic", "--out", str(folder / "out.json"), "--work", str(folder / "runs")]
-    return ["reproduce", table, *own, *SMALL, *SHORT, *more]
+    return ["reproduce", table, *own, *([] if table.startswith("ivsa") else SMALL), *SHORT, *more]
 
 
 def test_the_command_offers_every_table():
@@ -84,6 +84,16 @@ def test_ckplus_is_split_by_subject_and_at_random(few_faces, tmp_path):
     assert (by_subject["data"], at_random["data"]) == ("synthetic", "synthetic_random_split")
     assert [row["name"] for row in by_subject["rows"]] == ["IVSA"]
     assert by_subject["recipe"]["config"]["widths"] == [4, 4, 8, 8] and by_subject["recipe"]["schedule"] == "plateau"
+
+
+def test_general_networks_are_trained_from_scratch_like_ivsa(synthetic_faces, tmp_path, monkeypatch):
+    """Though the weights of other tables' backbones are asked for."""
+    weights = []
+    monkeypatch.setattr("ferlib.experiments.study.watched_runs", lambda *given: weights.append(given[3]) or [None] * 2)
+    study = Study(BackboneChoice("convnext_base", 3, 224, "imagenet"), 1, [0, 1], tmp_path, judges=False)
+    assert list(TABLES["ivsa-table1"].make(study, synthetic_faces)) == [] and weights == [None] * 6
+    list(TABLES["convcut-table3"].make(replace(study, seeds=[0, 1], rows=["one layer"]), synthetic_faces))
+    assert weights[6:] == ["imagenet"]
 
 
 def test_helpers_train_and_one_process_writes(few_faces, tmp_path):
@@ -147,6 +157,7 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
             ["--set", "flip_tta=true"],
             "flip_tta cannot be set for a table: networks are asked for the features of one side",
         ),
+        ("ivsa-table1", ["--backbone", "resnet18"], "--backbone is not for ivsa-table1: its networks are its own"),
         ("ivsa-table1", ["--set", "kernel=3"], "kernel cannot be set for VGG"),
         ("ivsa-table3", ["--set", "block=sab"], "block cannot be set for a table: its rows are told apart by it"),
         ("ivsa-table3", ["--set", "gamma=both"], "gamma cannot be set for a table: its rows are told apart by it"),
@@ -233,7 +244,7 @@ def test_a_command_that_would_lose_rows_is_refused_before_training(few_faces, tm
 def test_of_all_tables_those_without_data_are_named(few_faces, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
     options = build_parser().parse_args(["reproduce", "all", "--out", str(tmp_path / "out.json")])
-    assert list(reproduce._data(options)) == []
+    assert list(reproduce._data(options, 64)) == []
     said = capsys.readouterr().err
     assert all(f"{name} is left out: {TABLES[name].data} was not found" in said for name in TABLES)
 
@@ -248,7 +259,7 @@ def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, t
 def test_the_noted_command_says_how_the_data_were_read():
     given = ["reproduce", "protocols", "--data", "folder", "--root", "/somewhere"]
     given += ["--labels", "suprise=surprise", "--skip-broken", "--backbone-weights", "/somewhere/face.safetensors"]
-    noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), "protocols", "folder")
+    noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), TABLES["protocols"], "folder")
     assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
     assert "--backbone-weights face.safetensors" in noted
 

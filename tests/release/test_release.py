@@ -326,12 +326,21 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     before = (released.WEIGHTS / "mine" / "config.json").read_text()
     assert main(["calibrate", "mine", "--data", "synthetic"]) == 1
     assert "mine is part of the installed package; copy" in capsys.readouterr().err
+    assert main(["calibrate", str(released.WEIGHTS / "mine"), "--data", "synthetic"]) == 1  # by its folder, too
+    assert "is part of the installed package; copy" in capsys.readouterr().err
     assert (released.WEIGHTS / "mine" / "config.json").read_text() == before
 
 
 def test_a_model_of_the_hub_is_not_calibrated_where_it_is(capsys):
     assert main(["calibrate", "owner/name", "--data", "synthetic"]) == 1
     assert "no folder owner/name; only a model in a folder" in capsys.readouterr().err
+
+
+def test_a_folder_is_not_calibrated_from_within(tmp_path, monkeypatch, capsys):
+    """It is replaced as a whole, and whoever stands in it would stand in a deleted one."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["calibrate", ".", "--data", "synthetic"]) == 1
+    assert "calibrate it from another folder than itself" in capsys.readouterr().err
 
 
 def test_a_released_models_sets_alone_are_calibrated_again(run, synthetic_faces, few_faces, capsys):

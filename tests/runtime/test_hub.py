@@ -4,7 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
 from ferlib.runtime.hub import hub_folder
 
@@ -55,6 +55,20 @@ def test_what_another_program_left_out_is_fetched_if_it_can_be(mirror, tmp_path,
     assert hub_folder("a/b", FILES, OPTIONAL) == tmp_path and asked == [True, False]  # what is there does
     (tmp_path / "model.onnx").touch()
     assert hub_folder("a/b", FILES, OPTIONAL) == tmp_path and asked == [True, False, True]
+
+
+def test_a_cache_that_is_known_to_lack_the_optional_ones_does_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr("ferlib.runtime.hub.constants.HF_HUB_OFFLINE", True)
+
+    def snapshot(repo: str, local_files_only: bool = False, **_) -> str:
+        raise IncompleteSnapshotError("model.onnx is missing", snapshot_path=str(tmp_path))
+
+    monkeypatch.setattr("ferlib.runtime.hub.snapshot_download", snapshot)
+    with pytest.raises(OSError, match="HF_HUB_OFFLINE is set"):
+        hub_folder("a/b", FILES, OPTIONAL)
+    for name in FILES:
+        (tmp_path / name).touch()
+    assert hub_folder("a/b", FILES, OPTIONAL) == tmp_path
 
 
 def test_any_failure_of_the_client_is_a_sentence(mirror, monkeypatch):
