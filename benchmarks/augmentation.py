@@ -25,7 +25,7 @@ from peers import common
 from robustness import CLEAR, COMMON, KINDS, OTHERS, Conditions
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.bootstrap import mean_estimate
+from ferlib.evaluation.means import mean_estimate
 from ferlib.experiments.rivals import FINE_TUNED, PLAIN, RIVALS, SELECT_BY, rival_recipe
 from ferlib.experiments.runner import BackboneChoice, computed_once
 from ferlib.models.inference import run_model

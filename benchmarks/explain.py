@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ferlib.data.registry import load_dataset
 from ferlib.detection.regions import REGIONS, areas
-from ferlib.evaluation.bootstrap import mean_estimate
+from ferlib.evaluation.means import mean_estimate
 from ferlib.explain import METHODS
 from ferlib.explain.faithfulness import SHARES, STEPS, target_probabilities
 from ferlib.explain.heat_maps import heat_maps, predicted_classes, table_methods

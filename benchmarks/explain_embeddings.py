@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ferlib.data.registry import load_dataset
-from ferlib.evaluation.bootstrap import mean_estimate
+from ferlib.evaluation.means import mean_estimate
 from ferlib.explain.embed import PROJECTIONS, extract_features, project, purity, silhouette
 from ferlib.models.convcut import ConvCutConfig
 from ferlib.models.registry import create_model, load_model

@@ -32,8 +32,8 @@ from quality import scaled
 from ferlib import labels
 from ferlib.data.registry import load_dataset
 from ferlib.detection.landmarks import LEFT_EYE, RIGHT_EYE, SURE
-from ferlib.evaluation.bootstrap import mean_intervals
 from ferlib.evaluation.calibration import calibration_error
+from ferlib.evaluation.means import mean_intervals
 from ferlib.predict import find_faces
 from ferlib.results import MOST_NAMED
 from ferlib.runtime.prediction_sets import read_prediction_sets

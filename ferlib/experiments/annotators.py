@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import DataError, FaceDataset
-from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, mean_estimate, verdict
+from ferlib.evaluation.bootstrap import RESAMPLES, Resampling, difference, intervals, verdict
+from ferlib.evaluation.means import mean_estimate
 from ferlib.evaluation.metrics import METRICS, confusion
 from ferlib.experiments.prediction_logger import LoggedRun
 from ferlib.experiments.protocols import protocol_recipes

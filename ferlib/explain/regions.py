@@ -25,7 +25,7 @@ from ferlib.detection.regions import (
     mask_regions,
     pointing,
 )
-from ferlib.evaluation.bootstrap import difference_estimate, fraction_estimate, mean_estimate, mean_intervals
+from ferlib.evaluation.means import difference_estimate, fraction_estimate, mean_estimate, mean_intervals
 from ferlib.explain.faithfulness import fill_in, target_probabilities
 from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes
 from ferlib.labels import SYNTHETIC

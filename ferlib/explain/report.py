@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from ferlib.evaluation.bootstrap import mean_estimate
+from ferlib.evaluation.means import mean_estimate
 from ferlib.evaluation.report_format import Estimate
 from ferlib.explain.faithfulness import area_under, deletion_curve, insertion_curve, randomised, rank_correlations, road
 from ferlib.explain.heat_maps import SIDE, heat_maps, predicted_classes

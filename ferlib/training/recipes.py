@@ -371,9 +371,7 @@ def read_recipe(file: Path) -> Recipe:
         fields = renamed_fields(written, vars(entry.config).keys() - vars(Recipe(entry.config)).keys())
         config = dict(fields.pop("config", {}))
         config.pop("architecture", None)
-        changes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-        }
+        changes: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in config.items()}
         return Recipe(replace(entry.config, **changes), **fields)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{file} is not a recipe ({error})") from error

@@ -13,13 +13,9 @@ from ferlib.evaluation.bootstrap import (
     bootstrap_intervals,
     calibration_interval,
     clusters,
-    difference_estimate,
     ece_with_interval,
     face_draws,
-    fraction_estimate,
     intervals,
-    mean_estimate,
-    mean_intervals,
     people_in,
     people_notes,
     per_class_of_people,
@@ -30,6 +26,7 @@ from ferlib.evaluation.bootstrap import (
     verdict,
 )
 from ferlib.evaluation.compare import paired_differences
+from ferlib.evaluation.means import difference_estimate, fraction_estimate, mean_estimate, mean_intervals
 from ferlib.evaluation.metrics import METRICS, confusion, confusion_cells, from_confusion
 from ferlib.evaluation.wilson import wilson
 
