@@ -43,7 +43,7 @@ def test_the_tag_and_the_card_say_the_same():
         judged = replace(one, coverage=0.9, prediction_set=names)
         pictures[names] = np.asarray(annotate(result_of(judged, size=(600, 400))))
         card = report([result_of(judged)], ["ours"], None).replace("&nbsp;", " ")
-        said = "Face 1: undecided between" if len(names) > 2 else "Face 1: sadness, 55 %"
+        said = "Face 1: cannot say, sadness (55 %) before neutral" if len(names) > 2 else "Face 1: sadness, 55 %"
         assert said in card and f"At 90 % coverage: {judged.answer}" in card
         assert f"--colour:{colour_of(judged)}" in card
         assert (pictures[names] == ImageColor.getrgb(colour_of(judged))).all(axis=2).any()
