@@ -228,8 +228,8 @@ def measure_sets(
         alone = resample(np.ones(len(labels)), lambda drawn: drawn.astype(np.float32), len(draws))
         for name, (values, where) in wanted.items():
             if one := _mean_where(values, where, alone):
-                ends = min(found[name]["low"], one["low"]), max(found[name]["high"], one["high"])
-                found[name] |= dict(zip(("low", "high"), ends, strict=True))
+                low, high = min(found[name]["low"], one["low"]), max(found[name]["high"], one["high"])
+                found[name] |= {"low": low, "high": high}
     found |= {"sizes": np.bincount(size, minlength=sets.shape[1] + 1).tolist(), "per_class": {}}
     for place, name in enumerate(classes):
         own = labels == place

@@ -6,7 +6,6 @@
 import json
 import shutil
 import warnings
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -87,8 +86,7 @@ def fit_calibration(
             stacklevel=2,
         )
         temperature = model.config.temperature
-    own = {field.name for field in fields(model.config)}
-    config = renamed_fields(json.loads((folder / "config.json").read_text()), own)
+    config = renamed_fields(json.loads((folder / "config.json").read_text()), vars(model.config))
     config |= {"temperature": round(temperature, 4)}
     write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
     if (folder / "golden.safetensors").exists():

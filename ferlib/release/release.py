@@ -17,7 +17,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -142,8 +141,8 @@ def finish(folder: Path, dataset: FaceDataset, mirror: bool, tau: float | None, 
         weights = quantised(dequantised(weights))  # of a model that is stored so already, the same again
     save_tensors(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if mirror:
-        own = {field.name for field in fields(model.config)}
-        config = renamed_fields(json.loads((folder / "config.json").read_text()), own) | {"flip_tta": True}
+        config = renamed_fields(json.loads((folder / "config.json").read_text()), vars(model.config))
+        config |= {"flip_tta": True}
         write_json(folder / "config.json", dict(sorted(config.items())), indent=2)
 
 

@@ -33,7 +33,7 @@ from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.models.base import FaceModel
 from ferlib.training.recipes import Recipe
-from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_through
+from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json, write_through
 from ferlib.utils.commit import commit
 from ferlib.utils.old_names import renamed_fields
 from ferlib.utils.tensor_files import save_tensors
@@ -243,9 +243,7 @@ class RunFolder:
             history.to_csv(partial, index=False)
 
     def _write_json(self, name: str, content: object) -> None:
-        with atomic_write(self.path / name) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n")
-            write_through(partial)  # without it a run could not go on
+        write_json(self.path / name, content, indent=2)
 
 
 def check_select_by(select_by: str, observed: Collection[str]) -> None:

@@ -75,9 +75,10 @@ def replace_folder(new: Path, place: Path, aside: Path) -> None:
 
 
 def write_json(path: Path, content: object, indent: int | None = 1) -> None:
-    """Write JSON by `atomic_write`, with a line break at the end."""
+    """Write JSON by `atomic_write`, with a line break at the end, on the disk before it has its name."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=indent) + "\n")
+        write_through(partial)
 
 
 def read_json(path: Path) -> dict[str, Any]:
