@@ -197,7 +197,8 @@ def methods_rows(heading: str, entry: dict) -> str:
     wanted, labels = len(entry["seeds"]), []
     for row in entry["rows"]:
         seeds = len(row["seeds"])
-        labels.append(label := row["name"] + (f" ({seeds} of {wanted} seeds)" if seeds < wanted else ""))
+        other = f" ({seeds} of {wanted} seeds)" if seeds < wanted else f" ({seeds} seeds)" if seeds > wanted else ""
+        labels.append(label := row["name"] + other)
         for metric, name in names.items():
             columns[f"{name}, %"][label] = in_percent(row["metrics"][metric])
         if "minus_plain" in row:
@@ -208,7 +209,7 @@ def methods_rows(heading: str, entry: dict) -> str:
         for device, time in row["minutes"].items():
             columns[minutes[device]][label] = f"{time:.1f}"
         columns["ms a face"][label] = f"{row['ms_per_face']:.1f}"
-    up_to = "" if min(len(row["seeds"]) for row in entry["rows"]) == wanted else "up to "
+    up_to = "up to " if min(len(row["seeds"]) for row in entry["rows"]) < wanted else ""
     return written(f"{heading}, {up_to}{wanted} seeds, {entry['epochs']} epochs", columns, labels)
 
 
@@ -233,7 +234,9 @@ def noise_rows(heading: str, frame: pd.DataFrame) -> str:
                  for _, row in part.iterrows()}  # fmt: skip
         columns[f"less plain at {100 * fraction:.0f} %"] = {name: judged(gain) for name, gain in gains.items()}
     rows = [rival.name for rival in RIVALS if rival.name in set(frame["row"])]
-    return written(f"{heading}, accuracy, %, {frame['seeds'].max()} seeds", columns, rows)
+    few, most = frame["seeds"].min(), frame["seeds"].max()
+    seeds = f"{most} seeds" if few == most else f"{few} to {most} seeds"
+    return written(f"{heading}, accuracy, %, {seeds}", columns, rows)
 
 
 def methods_claims() -> str:

@@ -232,7 +232,7 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
             raise ImageError(f"{name} {_UNUSUAL}.")
         image.load()
         if image.mode == "F" or image.mode.startswith("I"):
-            rgb = _from_array(tiff.as_meant(image, _wide(np.asarray(image), name)), name)
+            rgb = _from_array(tiff.as_meant(image, _wide(image, name)), name)
         elif image.has_transparency_data or image.mode in ("La", "RGBa"):
             rgb = np.array(_on_white(image))
         else:
@@ -244,13 +244,18 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     return _upright(rgb, image)
 
 
-def _wide(values: np.ndarray, name: str) -> np.ndarray:
-    """Bring PIL's deep grey modes, `(H, W)`, to uint16 or float: its 32-bit integers hold 16-bit values."""
+def _wide(image: Image.Image, name: str) -> np.ndarray:
+    """The values `(H, W)` of PIL's deep grey modes, as uint16 or float: its 32-bit integers hold 16-bit values."""
+    values = np.asarray(image)
     if values.dtype.kind == "f":
         return values
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(f"{name} has 32-bit pixels; save it with 8 or 16 bits.")
-    return values.astype(np.uint16)
+    values = values.astype(np.uint16)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):  # the one grey that is transparent becomes white
+        values[values == clear] = 65535
+    return values
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ NAMES = {
     "ferplus": "FERPlus",
     "ferplus_most_votes": "FERPlus by most votes",
     "fer2013": "FER2013",
+    "fer2013_folders": "FER2013, split otherwise",
     "rafdb": "RAF-DB",
     "ckplus": "CK+",
     "convcut": "Conv-cut",

@@ -342,7 +342,9 @@ class Predictor:
             nothing = np.zeros((0, len(self.classes)), np.float32)
             return nothing, np.zeros((0, side, side), np.float32) if explain else None
         classifier = self.classifier if explain in (None, *self.classifier.methods) else self._lab
-        most = 1 if classifier.mixes_batch and not together else FACES_A_PASS
+        most = FACES_A_PASS
+        if classifier.mixes_batch:
+            most = len(pixels) if together else 1
         batches = np.array_split(pixels, range(most, len(pixels), most))
         parts = [classifier.classify(batch, explain) for batch in batches]
         maps = [heat for _, heat in parts if heat is not None]

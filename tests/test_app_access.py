@@ -154,6 +154,23 @@ def test_the_keyboard_alone_starts_and_stops_the_camera(visit):
     sync_api.expect(start).to_be_focused()
 
 
+def test_a_camera_that_is_refused_gives_the_focus_back(visit):
+    page = visit()
+    page.get_by_role("tab", name="Webcam").click()
+    page.evaluate(
+        """() => {
+          navigator.mediaDevices.getUserMedia = () => new Promise((_, refuse) => setTimeout(
+            () => refuse(new DOMException("refused", "NotAllowedError")), 500));
+        }"""
+    )
+    start = page.get_by_role("button", name="Start the camera")
+    start.press("Enter")
+    sync_api.expect(page.locator("#live").get_by_role("alert")).to_have_text(
+        "The browser was not allowed to use a camera."
+    )
+    sync_api.expect(start).to_be_focused()
+
+
 @pytest.mark.parametrize(
     ("locale", "language", "column"), [("de-DE", "de", 1), ("zh-CN", "zh-CN", 2), ("fr-FR", "fr", 0)]
 )

@@ -91,6 +91,22 @@ def test_a_flickering_answer_is_averaged_over_a_second(page):
 
 
 @pytest.mark.browser
+def test_name_and_bars_of_a_face_at_the_edge_are_seen_whole(page):
+    inside = """(box) => {
+        const [video, ...parts] = [document.querySelector(".live-video"), ...box.children].map(
+          (one) => one.getBoundingClientRect());
+        return parts.length === 2 && parts.every(({ left, right }) => left > video.left - 2 && right < video.right + 2);
+    }"""
+    for x0, name in ((10, "one side"), (400, "the other")):
+        face = {"box": [x0, 120, x0 + 60, 180], "scores": {name: 0.9, "neutral": 0.1}, "heat": None}
+        page.route("**/live?*", lambda route, face=face: route.fulfill(json={"faces": [face]}))
+        box = page.locator(".live-box", has_text=name)
+        box.locator(".live-bars").wait_for()
+        assert box.evaluate(inside), name
+        page.unroute("**/live?*")
+
+
+@pytest.mark.browser
 def test_no_box_stays_where_the_server_cannot_answer(page):
     page.route("**/live?*", lambda route: route.fulfill(status=503, json={"error": "Many people are asking."}))
     sync_api.expect(page.locator(".live-said")).to_have_text("Many people are asking.")

@@ -166,10 +166,12 @@ def test_export_of_something_else_than_the_model_fails(tmp_path, capsys, monkeyp
     small = {"backbone": "test_convnext", "keep_stages": 2, "input_size": 64}
     create_model("linear_probe", **small).save_pretrained(str(folder))
     monkeypatch.setattr("ferlib.release.onnx_export.export_onnx", export_another)
+    path.write_text("one that was right")
     assert main(["export", str(folder), "--out", str(path)]) == 1
     said = capsys.readouterr()
     assert f"at most {change:.1e} from PyTorch" in said.out
     assert "does not compute what the model does" in said.err
+    assert path.read_text() == "one that was right" and list(tmp_path.glob("*.onnx*")) == [path]
 
 
 def test_train_then_evaluate(few_faces, tmp_path, capsys):

@@ -90,6 +90,28 @@ def test_two_runs_into_one_folder_keep_all_heat_maps(grace, tmp_path, capsys):
     assert first != second and sorted(map(str, tmp_path.iterdir())) == sorted([first, second])
 
 
+def test_half_a_heat_map_is_not_left(grace, tmp_path, capsys, monkeypatch):
+    """As on a full disk: the answer is there all the same."""
+
+    def half(_, file, *__, **___) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    assert main(["predict", str(grace), "--explain", "gradcam", "--out", str(tmp_path), "--format", "json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["faces"][0]["overlay"] is None and "No space left" in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_the_model_does_not_have_is_said_before_anything_is_made(grace, tmp_path, capsys):
+    maps = tmp_path / "maps"
+    words = ["predict", str(grace), "--model", "ferlib-l", "--explain", "attention", "--out", str(maps)]
+    assert main([*words, "--format", "csv"]) == 1
+    said = capsys.readouterr()
+    assert "linear_probe has no attention" in said.err and not said.out and not maps.exists()
+
+
 def test_heat_maps_below_the_photos_are_no_photos(grace, tmp_path, capsys, monkeypatch):
     shutil.copy(grace, tmp_path / "one.jpg")
     monkeypatch.chdir(tmp_path)

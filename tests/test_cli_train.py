@@ -81,6 +81,14 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(few_faces, tmp_pa
     assert said in line and line.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
+def test_general_networks_start_from_scratch_like_ivsa(few_faces, tmp_path):
+    """ImageNet's weights would have to be downloaded, and GoogLeNet has none there."""
+    command = ["train", "googlenet", "--data", "synthetic", "--out", str(tmp_path)]
+    assert main([*command, "--set", "epochs=1", "input_size=32", "batch_size=64"]) == 0
+    started = json.loads((tmp_path / "environment.json").read_text())
+    assert started[0]["backbone_weights"]["name"] == "none"
+
+
 def test_where_there_is_no_run_to_go_on_with_it_says_so(few_faces, tmp_path, capsys):
     command = ["train", "ivsa", "--data", "synthetic", "--resume", "--out"]
     small = ["--set", "epochs=1", "widths=[4,4,8,8]", "hidden=8"]

@@ -205,6 +205,13 @@ def test_transparent_colour_key():
     assert result[0, 0].tolist() == [255, 255, 255] and result[2, 1].tolist() == [0, 200, 0]
 
 
+def test_transparent_grey_of_16_bits_is_laid_on_white():
+    values = np.array([[0, 1000, 1001], [30000, 1000, 65535]], np.uint16)
+    data = encode(Image.fromarray(values), "PNG", transparency=1000)
+    assert Image.open(io.BytesIO(data)).mode == "I;16"
+    assert read_image(data)[..., 0].tolist() == [[0, 255, 4], [117, 255, 255]]
+
+
 def test_premultiplied_alpha():
     image = Image.new("RGBA", (3, 3), (200, 100, 0, 255)).convert("RGBa")
     assert read_image(image)[1, 1].tolist() == [200, 100, 0]

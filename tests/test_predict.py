@@ -160,6 +160,9 @@ def test_a_face_is_asked_about_alone_where_others_would_change_the_answer(synthe
     alone, own_maps = zip(*(predictor.classify([face], "gradcam") for face in faces), strict=True)
     assert np.array_equal(scores, np.concatenate(alone)) and np.array_equal(maps, np.concatenate(own_maps))
     assert np.abs(predictor.classify(faces, together=True)[0] - scores).max() > 0.01
+    many = list(synthetic_faces.pixels[:40, 0].numpy())  # more than are answered in one pass otherwise
+    whole, _ = predictor.classifier.classify(np.stack(many))
+    assert np.abs(predictor.classify(many, together=True)[0] - whole).max() < 1e-6
 
 
 def test_a_folder_with_nothing_but_the_exported_file_answers(portrait, tmp_path):

@@ -63,6 +63,8 @@ def test_a_data_set_of_ones_own_is_found_and_loaded(synthetic_faces, tmp_path, m
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "faces.csv").touch()
     assert load_dataset("mine", tmp_path) is synthetic_faces
+    with pytest.raises(ValueError, match="has a loader of its own"):
+        load_dataset("mine", tmp_path, skip_broken=True)
     with pytest.raises(ValueError, match="there is a data set ferplus already"):
         register_dataset("ferplus", lambda folder: synthetic_faces)
 

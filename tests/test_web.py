@@ -20,12 +20,13 @@ from ferlib.errors import UserError
 from ferlib.labels import COLOURS
 from ferlib.predict import Predictor
 from ferlib.runtime.preprocess import softmax
-from web.build import COPIED, LARGE, MODEL, ORT, SOURCE, build, main, package, settings
+from web.build import COPIED, MODEL, ORT, SOURCE, build, main, package, settings
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 60_000  # ms; machines may be busy
 PATIENCE = 20  # seconds for npm
-GENERATED = {"js/settings.js", "js/ort.js", "version.js", *LARGE.values()}
+GENERATED = {"js/settings.js", "js/ort.js", "version.js"}
+LARGE = {"runtime", "detector", "classifier"}
 
 
 def read(name: str) -> str:
@@ -128,6 +129,20 @@ def test_what_else_is_in_the_folder_stays(tmp_path, monkeypatch):
     assert "README" not in (tmp_path / "version.js").read_text()
 
 
+def test_a_large_file_is_named_by_its_content(tmp_path, monkeypatch):
+    """A page that is left from another build does not find the network of this one."""
+    names = []
+    for runtime in (b"of onnxruntime-web", b"of a later one"):
+        monkeypatch.setattr("web.build.package", lambda *_, given=runtime: dict.fromkeys(ORT.values(), given))
+        names.append({name for name in build(tmp_path) if name.startswith("large/")})
+    before, after = names
+    assert len(before) == len(after) == len(LARGE) and len(before & after) == 2
+    known = json.loads((tmp_path / "js/settings.js").read_text()[len("export default ") : -2])
+    assert set(known["files"].values()) == known["downloads"].keys() == after
+    kept = json.loads((tmp_path / "version.js").read_text()[20:-3])
+    assert set(kept["LARGE"]) == after and not after & set(kept["FILES"])
+
+
 def test_files_of_something_else_are_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr("web.build.package", lambda *_: {})
     (tmp_path / "index.html").write_text("years of work")
@@ -153,6 +168,7 @@ def test_an_interrupted_build_does_not_stand_in_the_way_of_the_next(tmp_path, mo
         patch.setattr("web.build.settings", interrupt)
         build(tmp_path / "page")
     assert {*COPIED, *GENERATED} <= build(tmp_path / "page").keys()
+    assert {path.name.split("-")[0] for path in (tmp_path / "page" / "large").iterdir()} == LARGE
     version = (tmp_path / "page" / "version.js").read_text()
     assert '"js/app.js"' in version and '"version.js"' not in version
 
@@ -406,9 +422,11 @@ def test_a_webcam_is_answered_and_stops_with_the_tab(first):
     assert track.evaluate("one => one.readyState") == "ended"
     page.locator("#live-problem", has_text="while the page was hidden").wait_for()
     page.locator("#live-start").click()
+    assert page.evaluate("document.activeElement.id") == "use-webcam"  # what had the focus is hidden
     page.wait_for_selector("#live-boxes .box")
     page.locator("#look-closer").click()  # the moment becomes a photo
     page.wait_for_selector("#face-1")
+    assert page.evaluate("document.activeElement.id") == "use-webcam"
     assert page.locator("#video").evaluate("video => video.srcObject === null")
 
 
@@ -508,13 +526,15 @@ def test_an_example_that_comes_late_does_not_take_the_place_of_a_photo(first, pi
 def test_a_later_build_takes_the_place_of_what_the_browser_keeps(browser, built, bench, tmp_path):
     """On a host that has its files kept for a day."""
     shutil.copytree(built[0], tmp_path / "page")
-    classifier, version = tmp_path / "page" / LARGE["classifier"], tmp_path / "page" / "version.js"
+    (classifier,) = (tmp_path / "page" / "large").glob("classifier-*")
+    version = tmp_path / "page" / "version.js"
     network = gzip.decompress(classifier.read_bytes())
-    kept = """async (end) => {
+    kept = """async (end, file) => {
       const name = (await caches.keys()).find((name) => name.endsWith(end));
-      const file = name && await (await caches.open(name)).match("classifier.gzip");
-      return file ? (await file.arrayBuffer()).byteLength : 0;
+      const answer = name && await (await caches.open(name)).match(file);
+      return answer ? (await answer.arrayBuffer()).byteLength : 0;
     }"""
+    asked = f"({kept})('a later one', 'large/{classifier.name}')"
     with bench.served(tmp_path / "page", {"Cache-Control": "max-age=86400"}) as (url, _):
         context = browser.new_context()
         context.set_default_timeout(TIMEOUT)
@@ -525,7 +545,7 @@ def test_a_later_build_takes_the_place_of_what_the_browser_keeps(browser, built,
         text = version.read_text()
         version.write_text(text.replace(json.loads(text[20:-3])["VERSION"], "a later one"))
         page.reload()
-        until(page, f"({kept})('a later one').then((bytes) => bytes === {classifier.stat().st_size})")
+        until(page, f"{asked}.then((bytes) => bytes === {classifier.stat().st_size})")
         page.evaluate(
             """async () => {
               await (await navigator.serviceWorker.getRegistration()).unregister();
@@ -534,7 +554,7 @@ def test_a_later_build_takes_the_place_of_what_the_browser_keeps(browser, built,
         )
         classifier.write_bytes(gzip.compress(network, 2))
         page.reload()
-        until(page, f"({kept})('a later one').then((bytes) => bytes === {classifier.stat().st_size})")
+        until(page, f"{asked}.then((bytes) => bytes === {classifier.stat().st_size})")
         context.close()
 
 
@@ -559,13 +579,34 @@ def test_the_page_works_without_a_network_after_the_first_load(first, bench, pic
 
 
 @pytest.mark.browser
+def test_it_says_that_it_works_without_a_network_only_where_it_does(first, browser, site):
+    first.page.locator("#offline", has_text="the page now works without a network").wait_for()
+    visit = Visit(browser, site[0], service_workers="block")  # as at an address without https
+    visit.page.wait_for_timeout(1000)
+    assert "without a network" not in visit.page.locator("footer").inner_text()
+    visit.close()
+
+
+@pytest.mark.browser
+def test_a_page_whose_network_was_replaced_says_so(browser, built, bench, tmp_path):
+    shutil.copytree(built[0], tmp_path / "page")
+    (classifier,) = (tmp_path / "page" / "large").glob("classifier-*")
+    classifier.rename(classifier.with_name("classifier-0123456789ab.gzip"))
+    with bench.served(tmp_path / "page") as (url, _):
+        page = browser.new_page()
+        page.goto(url)
+        page.locator("#loading-text", has_text=f"{classifier.name} could not be loaded (404)").wait_for(timeout=TIMEOUT)
+        page.close()
+
+
+@pytest.mark.browser
 def test_a_file_that_could_not_be_kept_at_first_is_kept_later(first):
     """A service worker that is installed slowly sees none of the large files come."""
     page = first.page
     lost = page.evaluate(
         """async () => {
           const cache = await caches.open((await caches.keys())[0]);
-          const [file] = (await cache.keys()).filter(({ url }) => url.endsWith("classifier.gzip"));
+          const [file] = (await cache.keys()).filter(({ url }) => url.includes("large/classifier"));
           await cache.delete(file);
           return file.url;
         }"""

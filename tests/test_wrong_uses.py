@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 import shutil
 
 import numpy as np
@@ -15,7 +16,7 @@ from ferlib.cli import main
 from ferlib.errors import UserError
 from ferlib.evaluation.slices import grouped
 from ferlib.runtime.released import models_of_their_own, released_models
-from ferlib.training.checkpoint import selected_on
+from ferlib.training.checkpoint import recorded_data, selected_on
 from ferlib.video.table_files import _texts
 
 
@@ -83,20 +84,35 @@ def test_damaged_prediction_sets(content, capsys, model, tmp_path):
 
 
 def test_a_split_is_said_to_be_used_where_that_is_known(model):
-    assert selected_on(model, "ferplus") == selected_on(model, "fer2013") == "validation"
-    assert selected_on(model, "facial_expressions") is None
+    ferplus = {"name": "ferplus", "faces": {"train": 25_060, "validation": 3_199, "test": 3_153}}
+    few, others = ({**ferplus["faces"], split: 7} for split in ("train", "validation"))
+    assert selected_on(model, ferplus) == selected_on(model, {"name": "fer2013", "faces": {}}) == "validation"
+    assert selected_on(model, ferplus | {"faces": few}) == "validation"
+    assert selected_on(model, ferplus | {"faces": others}) is None  # what is test here may have been trained on
+    assert selected_on(model, {"name": "facial_expressions", "faces": {}}) is None
     (model / "training.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        selected_on(model, "ferplus")
+        selected_on(model, ferplus)
 
 
 def test_an_epoch_that_something_observed_chose_has_no_known_split(tmp_path):
     """It may have been accuracy on the test split."""
     (tmp_path / "best").mkdir()
+    (tmp_path / "recipe.json").write_text("{}")
     (tmp_path / "environment.json").write_text('[{"data": {"name": "ferplus"}}]')
     for name, split in (("macro_f1", "validation"), ("test_accuracy", None)):
         (tmp_path / "metrics.json").write_text(json.dumps({"select_by": name, "protocol": "honest"}))
-        assert selected_on(tmp_path / "best", "ferplus") == split
+        assert selected_on(tmp_path / "best", {"name": "ferplus", "faces": {}}) == split
+
+
+def test_files_beside_a_model_that_no_run_has_written_say_nothing_of_it(tmp_path):
+    """DVC's metrics.json has accuracies by name, an environment.json may be anybody's."""
+    (tmp_path / "metrics.json").write_text('{"acc": 0.9}')
+    (tmp_path / "environment.json").write_text('{"name": "prod"}')
+    for name in ("model", "best"):
+        (tmp_path / name).mkdir()
+        assert selected_on(tmp_path / name, {"name": "ferplus", "faces": {}}) is None
+        assert recorded_data(tmp_path / name) is None
 
 
 def test_lists_of_photos_as_editors_save_them(tmp_path):
@@ -118,6 +134,8 @@ def test_groups_of_numbers_are_told_apart():
         words = grouped(pd.Series(values))
         assert words.notna().all() and words.nunique() > 1
     assert set(grouped(pd.Series([1234567, 1234568]))) == {"1234567", "1234568"}
+    assert set(grouped(pd.Series([1994, 2004, 2014] * 5))) == {"1994", "2004", "2014"}
+    assert all(re.fullmatch(r"\d{4}( to \d{4})?", word) for word in words)  # years, not 2e+03
 
 
 def test_a_negative_number_in_a_film_s_table_is_a_number():

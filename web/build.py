@@ -49,12 +49,12 @@ OUTPUT = SOURCE.parent / "build" / "web"
 COPIED = ("index.html", "style.css", "icon.svg", "manifest.json", "service_worker.js", *sorted(
     path.relative_to(SOURCE).as_posix() for path in (SOURCE / "js").glob("*.js")
 ))  # fmt: skip
-LARGE = {kind: f"{kind}.gzip" for kind in ("runtime", "detector", "classifier")}
+LARGE = "large"  # folder of the files that are packed
 ORT = {"js/ort.js": "dist/ort.wasm.bundle.min.mjs", "runtime": "dist/ort-wasm-simd-threaded.wasm"}
 EXAMPLES = ("a drawn face, happiness", "a drawn face, surprise", "a drawn face, anger", "a portrait of Grace Hopper",
             "a portrait of Eileen Collins", "a picture of two people")  # fmt: skip
 #: The page's own, at the top of the folder it is built into.
-PARTS = ("js", "examples", "version.js", *(name for name in COPIED if "/" not in name), *LARGE.values())
+PARTS = ("js", "examples", LARGE, "version.js", *(name for name in COPIED if "/" not in name))
 EXAMPLE_SIDE = 420  # pixels, at most
 
 
@@ -89,11 +89,10 @@ def build(output: Path = OUTPUT, patience: float = 120) -> dict[str, int]:
         "detector": (Path(blazeface.__file__).parent / "blazeface.onnx").read_bytes(),
         "classifier": _released(MODEL).read_bytes(),
     }
-    for kind, name in LARGE.items():
-        (output / name).write_bytes(gzip.compress(graphs[kind], mtime=0))
+    large = _large(output / LARGE, graphs)
     data = settings() | {
-        "files": LARGE,
-        "downloads": {name: (output / name).stat().st_size for name in LARGE.values()},
+        "files": large,
+        "downloads": {name: (output / name).stat().st_size for name in large.values()},
         "examples": _examples(output / "examples"),
     }
     (output / "js/settings.js").write_text(f"export default {json.dumps(data, separators=(',', ':'))};\n")
@@ -194,6 +193,15 @@ def _released(name: str) -> Path:
     return file
 
 
+def _large(folder: Path, graphs: dict[str, bytes]) -> dict[str, str]:
+    """Write the large files, packed; their names by their kinds, with a digest: a page finds no other build's."""
+    folder.mkdir()
+    names = {kind: f"{kind}-{hashlib.sha256(graph).hexdigest()[:12]}.gzip" for kind, graph in graphs.items()}
+    for kind, name in names.items():
+        (folder / name).write_bytes(gzip.compress(graphs[kind], mtime=0))
+    return {kind: f"{folder.name}/{name}" for kind, name in names.items()}
+
+
 def _examples(folder: Path) -> list[dict[str, str]]:
     """Write the pictures to click; where each is, and a name for it."""
     folder.mkdir()
@@ -219,8 +227,9 @@ def _write_version(output: Path) -> None:
     for path in paths:
         digest.update(path.relative_to(output).as_posix().encode() + path.read_bytes())
     names = [path.relative_to(output).as_posix() for path in paths]
-    small = ["./" if name == "index.html" else name for name in names if name not in LARGE.values()]
-    values = {"VERSION": digest.hexdigest()[:12], "FILES": small, "LARGE": list(LARGE.values())}
+    large = [name for name in names if name.startswith(f"{LARGE}/")]
+    small = ["./" if name == "index.html" else name for name in names if name not in large]
+    values = {"VERSION": digest.hexdigest()[:12], "FILES": small, "LARGE": large}
     (output / "version.js").write_text(f"Object.assign(self, {json.dumps(values)});\n")
 
 

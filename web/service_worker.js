@@ -32,16 +32,17 @@ async function answer(event, name) {
   return fetched;
 }
 
-/** Fetches those of the files that are not kept yet; the browser has most of them still. */
-async function keepMissing() {
+/** Fetches those of the files that are not kept yet, and tells the page; the browser has most of them still. */
+async function keepMissing(page) {
   const cache = await caches.open(CACHE);
   const kept = await Promise.all([...FILES, ...LARGE].map(async (name) => ((await cache.match(name)) ? [] : [name])));
   await cache.addAll(kept.flat().map(ofThisBuild));
+  page?.postMessage("kept");
 }
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
-self.addEventListener("message", (event) => event.waitUntil(keepMissing()));
+self.addEventListener("message", (event) => event.waitUntil(keepMissing(event.ports[0])));
 self.addEventListener("fetch", (event) => {
   const [address] = event.request.url.split(/[?#]/);
   const rest = address.startsWith(scope) ? address.slice(scope.length) : null;

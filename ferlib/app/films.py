@@ -59,7 +59,7 @@ class Film:
         faces: the `MOST_TRACKS` seen longest, by number; none that was seen for less than `SHORTEST`.
         followed: faces in all.
         csv: every face of every frame that was looked at.
-        remark: one sentence where it was not looked at to its end, or "".
+        remark: on what of it cannot be read, and that it was not looked at to its end; or "".
     """
 
     name: str
@@ -138,7 +138,7 @@ def watch(path: Path, name: str, predictor: Predictor, stopped: Callable[[], boo
     table.end()
     table.smooth()
     if trouble:
-        remark = f"{trouble.replace(str(path), name)}."
+        remark = f"{trouble.replace(str(path), name)}. {remark}".rstrip()
     yield Film(name, table.seconds, _faces(table, clearest), _csv(table), remark, len(table.tracks()))
 
 

@@ -67,7 +67,7 @@ def boxed(result: ImagePrediction) -> str:
         )
     alt = f"Your photo, {summary(result.faces)}"
     return (
-        f'<div class="stage"><img src="{data_url(np.asarray(drawn))}" alt="{escape(alt)}">{buttons}</div>'
+        f'<div class="stage"><div><img src="{data_url(np.asarray(drawn))}" alt="{escape(alt)}">{buttons}</div></div>'
         '<p class="under"><button type="button" data-do="save">Save this picture</button>'
         '<button type="button" data-do="fill">Full screen</button></p>'
     )

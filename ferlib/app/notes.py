@@ -12,7 +12,8 @@ Do not use it to judge anybody.
 
 **Your photo** stays on the machine this page runs on: it is looked at in memory, kept for about ten minutes so that the
 page can show it, then deleted. Nothing is sent anywhere else, and the server stores nothing about a face. Your browser
-keeps the table of many photos, without the photos, for a reload; it is gone when you close its tab or empty the list.
+keeps the table of many photos, without the photos, for a reload; it is gone when you close its tab, empty the list or
+have another list looked at.
 """
 MODEL = """
 <details><summary>What the model can answer</summary>

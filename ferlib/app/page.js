@@ -3,6 +3,7 @@
   const all = (selector) => [...document.querySelectorAll(selector)];
   const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
   const show = (element, block) => element?.scrollIntoView({ behavior: still() ? "auto" : "smooth", block });
+  const lasting = document.documentElement.style; // Gradio writes over that of an answer
 
   const choose = (number) => {
     for (const one of all("#boxed [data-face]")) one.classList.toggle("chosen", one.dataset.face === number);
@@ -41,8 +42,12 @@
     if (target.matches("#report .face > summary")) choose(target.dataset.face);
   });
   document.addEventListener("input", ({ target }) => {
-    target.closest(".opacity")?.closest(".report").style.setProperty("--opacity", target.value);
+    if (target.closest(".opacity")) lasting.setProperty("--opacity", target.value);
   });
+  // the next answer may bring a slider of its own
+  const slide = () => {
+    for (const slider of all(".opacity input")) slider.value = lasting.getPropertyValue("--opacity") || slider.value;
+  };
 
   // a photo is known by its bytes, on the server: Gradio asks the browser, which does not know IMG_1.HEIC
   const asImages = (files) =>
@@ -91,6 +96,9 @@
       button.title = title;
     }
   };
-  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(() => {
+    name();
+    slide();
+  }).observe(document.body, { childList: true, subtree: true });
   name();
 }

@@ -12,7 +12,7 @@ from ferlib.app.notes import NOTES, model_notes
 from ferlib.app.request_checks import Page
 from ferlib.app.service import Service
 from ferlib.app.tabs.about import AboutTab
-from ferlib.app.tabs.base import PRIVATE, RAW
+from ferlib.app.tabs.base import EVERY, PRIVATE, RAW
 from ferlib.app.tabs.many import ManyTab
 from ferlib.app.tabs.neighbours import NeighboursTab
 from ferlib.app.tabs.photo import PhotoTab
@@ -54,8 +54,9 @@ def build_app(service: Service) -> Page:
             gr.Markdown(say(NOTES))
             foot = gr.Markdown(elem_id="model-notes")
         photo.model.input(
-            lambda model: model_notes(service, model), photo.model, foot, show_progress="hidden", **RAW, **PRIVATE
-        )
+            lambda model: model_notes(service, model), photo.model, foot, show_progress="hidden",
+            **EVERY, **RAW, **PRIVATE,
+        )  # fmt: skip
         with gr.Accordion("For programs", open=False, elem_id="programs"):
             guide = gr.Markdown(GUIDE)
         app.load(None, guide, guide, js=WITH_ADDRESS, **PRIVATE)

@@ -54,7 +54,7 @@ niemanden.
 **Dein Foto** bleibt auf dem Rechner, auf dem diese Seite läuft: Es wird im Arbeitsspeicher angesehen, etwa zehn Minuten
 lang behalten, damit die Seite es zeigen kann, und dann gelöscht. Nichts wird anderswohin geschickt, der Server
 speichert nichts über ein Gesicht. Dein Browser behält die Tabelle vieler Fotos, ohne die Fotos, damit sie nach einem
-Neuladen noch da ist; sie ist weg, wenn du diesen Tab schließt oder die Liste leerst.
+Neuladen noch da ist; sie ist weg, wenn du diesen Tab schließt, die Liste leerst oder eine andere ansehen lässt.
 """,
         """
 **图片中的表情不等于感受。** 模型说的是一张脸在它看来像什么，而不是一个人感受到什么、在想什么或是怎样的人；
@@ -62,7 +62,8 @@ Neuladen noch da ist; sie ist weg, wenn du diesen Tab schließt oder die Liste l
 这类模型已知会如此。请不要用它来评判任何人。
 
 **你的照片**只留在运行本页面的机器上：在内存中查看，保留约十分钟以便页面显示，随后删除。不会发送到别处，
-服务器也不存储任何关于人脸的信息。多张照片的结果表（不含照片）由你的浏览器保留，以便重新加载后仍在；关闭此标签页或清空列表后即消失。
+服务器也不存储任何关于人脸的信息。多张照片的结果表（不含照片）由你的浏览器保留，以便重新加载后仍在；
+关闭此标签页、清空列表或开始查看另一批照片后即消失。
 """,
     ),
     (LEAD, LEAD_DE, LEAD_ZH),

@@ -13,6 +13,7 @@ const KEPT = 400; // ms for which a face that is not found any more stays
 const SAME = 0.3; // overlap (IoU) from which the boxes of two frames are one face
 const BARS = 3; // classes over the picture
 const ROOM = 46; // pixels below a face that they need; else they stand in its box
+const ASIDE = 176; // pixels from a face's left edge on that they need; else they begin at its right edge
 
 const [start, live, video, boxes, stopping, heat, rate, said, problem] =
   ["start", "running", "video", "boxes", "stop", "heat", "rate", "said", "problem"].map((name) =>
@@ -42,10 +43,10 @@ start.addEventListener("click", async () => {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, facingMode: "user" } });
   } catch (error) {
-    return stop(reasonOf(error));
-  } finally {
-    start.disabled = false;
+    stop(reasonOf(error));
   }
+  start.disabled = false;
+  if (!stream) return start.focus({ preventScroll: true });
   show(true);
   video.srcObject = stream;
   video.classList.toggle("mirrored", stream.getVideoTracks()[0].getSettings().facingMode !== "environment");
@@ -53,10 +54,7 @@ start.addEventListener("click", async () => {
   stopping.focus({ preventScroll: true });
   if (stream) await run(stream);
 });
-stopping.addEventListener("click", () => {
-  stop();
-  start.focus({ preventScroll: true });
-});
+stopping.addEventListener("click", () => stop());
 
 function show(running) {
   live.hidden = !running;
@@ -64,12 +62,14 @@ function show(running) {
 }
 
 function stop(reason = "") {
+  const focused = live.contains(document.activeElement);
   stream?.getTracks().forEach((track) => track.stop());
   stream = video.srcObject = null;
   [tracks, times] = [[], []];
   boxes.replaceChildren();
   problem.textContent = word(reason);
   show(false);
+  if (focused) start.focus({ preventScroll: true });
 }
 
 async function run(mine) {
@@ -159,6 +159,7 @@ function draw(shown, trouble) {
     track.view.style.setProperty("--ink", ink);
     track.view.classList.toggle("low", (1 - y1) * video.clientHeight < ROOM);
     track.view.classList.toggle("high", y0 < 0.1);
+    track.view.classList.toggle("from-right", (1 - x0) * video.clientWidth < ASIDE);
     const bars = track.ranked.slice(0, BARS).map(bar);
     track.view.replaceChildren(
       ...(track.map ? [make("img", { className: "live-map", src: track.map, alt: "" })] : []),

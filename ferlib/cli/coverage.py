@@ -28,7 +28,7 @@ def add_coverage(commands: argparse._SubParsersAction) -> None:
         action=Several,
         default=["own"],
         metavar="SET",
-        help="data sets; own (default): each model's own, test split",
+        help="data sets; own (default): the one that each model's sets were calibrated on, test split",
     )
     add_reading_options(coverage)
     coverage.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
@@ -63,7 +63,10 @@ def run_coverage(options: argparse.Namespace) -> int:
                 values = [f"{found[name]['value']:.3f}" if found.get(name) else "-" for name in names]
                 print(row(entry["model"], entry["data"], entry["faces"], truth, coverage, *values))
     if options.out:
-        command = shlex.join(["python", "-m", "ferlib", "coverage", *options.models, "--data", *options.data])
-        content = {"about": ABOUT, "command": f"{command} --out {options.out.as_posix()}", "commit": commit()}
+        words = ["python", "-m", "ferlib", "coverage", *options.models, "--data", *options.data]
+        words += ["--labels", *options.labels] if options.labels else []
+        words += ["--skip-broken"] if options.skip_broken else []
+        command = shlex.join([*words, "--out", options.out.as_posix()])
+        content = {"about": ABOUT, "command": command, "commit": commit()}
         write_json(options.out, content | {"entries": entries})
     return 0

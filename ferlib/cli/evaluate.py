@@ -125,6 +125,7 @@ def _model_and_data(
     options: argparse.Namespace, settings: dict[str, Any]
 ) -> "tuple[AnyModel, FaceDataset, str | None]":
     """The model, the data set that it is measured on, and the split that chose the model's epoch, where it is known."""
+    from ferlib.data.dataset import described
     from ferlib.evaluation.external_model import call_for_model, with_config
     from ferlib.labels import FERPLUS
     from ferlib.models.registry import load_model
@@ -139,7 +140,7 @@ def _model_and_data(
         raise UserError(f"--set is for a {EXTERNAL} without a config; {options.model} has one")
     model = load_model(options.model)
     data = load_for(options, model.config)
-    return model, data, selected_on(model_folder(options.model), data.name)
+    return model, data, selected_on(model_folder(options.model), described(data))
 
 
 def _check(options: argparse.Namespace) -> None:

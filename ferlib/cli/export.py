@@ -19,15 +19,20 @@ def run_export(options: argparse.Namespace) -> int:
     from ferlib.models.registry import load_model
     from ferlib.release.onnx_export import TOLERANCE, export_onnx, largest_difference
     from ferlib.synthetic.render import sample_faces
+    from ferlib.utils.atomic import atomic_write
 
     if options.out.suffix != ".onnx" and not options.out.is_dir():
         raise UserError(f"--out {options.out}: the name of an ONNX file ends in .onnx")
     model = load_model(options.model)
-    path = export_onnx(model, options.out)
     faces, _, _ = sample_faces(1, grey=False)
-    difference = largest_difference(model, path, faces)
-    print(f"{path}, {path.stat().st_size / 1e6:.1f} MB, at most {difference:.1e} from PyTorch in a logit or heat map "
-          f"({len(faces)} synthetic faces)")  # fmt: skip
-    if not difference <= TOLERANCE:  # not a number, too
-        raise RunError(f"{path} does not compute what the model does; rounding explains {TOLERANCE:.0e} at most")
+    with atomic_write(options.out) as partial:  # a file that is there gives way to one that is right alone
+        export_onnx(model, partial)
+        difference, size = largest_difference(model, partial, faces), partial.stat().st_size
+        print(f"{options.out}, {size / 1e6:.1f} MB, at most {difference:.1e} from PyTorch in a logit or heat map "
+              f"({len(faces)} synthetic faces)")  # fmt: skip
+        if not difference <= TOLERANCE:  # not a number, too
+            raise RunError(
+                f"{options.out} is not written: the export does not compute what the model does; rounding explains "
+                f"{TOLERANCE:.0e} at most"
+            )
     return 0

@@ -64,6 +64,7 @@ def run_predict(options: argparse.Namespace) -> int:
     if options.recursive:
         return run_bulk(options)
     predictor = Predictor.load(options.model or DEFAULT_MODEL, options.device, options.coverage, options.truth)
+    predictor.require_method(options.explain)
     folder = Path(options.out or OVERLAYS)
     if options.explain:
         try:
@@ -141,17 +142,22 @@ def _short(name: str) -> str:
 
 
 def _save_new(folder: Path, name: str, pixels: "np.ndarray") -> str:
-    """Save a picture as a PNG file that was not there; its name has a number at the end where it is taken."""
+    """Save a picture as a PNG file that was not there, whole; its name has a number at the end where it is taken."""
     from PIL import Image
 
     for number in count(1):
         path = folder / f"{name}{f'-{number}' if number > 1 else ''}.png"
         try:
-            with path.open("xb") as file:
-                Image.fromarray(pixels).save(file, "PNG")
-            return str(path)
+            file = path.open("xb")
         except FileExistsError:
             continue
+        try:
+            with file:
+                Image.fromarray(pixels).save(file, "PNG")
+        except BaseException:
+            path.unlink()
+            raise
+        return str(path)
     raise AssertionError("numbers do not end")
 
 

@@ -18,6 +18,7 @@ def add_release(commands: argparse._SubParsersAction) -> None:
                          "command, of which NAME is another form: with --int8, --tau or --mirror")  # fmt: skip
     release.add_argument("--out", type=Path, metavar="DIR", help="where NAME is made (default: ferlib/weights "
                          "of a checkout, else the current folder)")  # fmt: skip
+    release.add_argument("--replace", action="store_true", help="a new model takes the place of one of its name")
     release.add_argument("--licence", metavar="ID", help="of the weights, for the card: Apache-2.0, CC-BY-NC-4.0 …")
     release.add_argument("--about", metavar="TEXT", help="for the card, what the run does not know: whose pictures "
                          "these are and what may be done with them, what the model is for")  # fmt: skip
@@ -39,7 +40,7 @@ def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
     from ferlib.models.registry import load_model
     from ferlib.release.calibration import calibrate_sets, changeable
-    from ferlib.release.release import release
+    from ferlib.release.release import release, released_folder
 
     run, source = options.run_folder, options.source
     if run and source:
@@ -54,6 +55,10 @@ def run_release(options: argparse.Namespace) -> int:
         raise UserError("--sets-only measures the prediction sets alone; leave the other options out")
     if source and not changed:
         raise UserError("another form differs by --int8, --mirror or a --tau above 0; give one of them")
+    if (run or source) and not options.replace:
+        there = released_folder(options.name, True, options.out)
+        if (there / "training.json").exists():
+            raise UserError(f"{there} is a released model already; with --replace the new one takes its place")
     if options.data == "folder":
         data = load_for(options, load_model(run / "best" if run else source or options.name).config)
     else:
@@ -64,7 +69,7 @@ def run_release(options: argparse.Namespace) -> int:
         print(folder)
         return 0
     said = {"licence": options.licence, "about": options.about}
-    changes = {"mirror": options.mirror, "tau": options.tau, "int8": options.int8}
+    changes = {"mirror": options.mirror, "tau": options.tau or None, "int8": options.int8}
     how = {"source": source, "onnx": options.onnx, "device": options.device}
     print(release(options.name, data, run, options.out, **how, **said, **changes))
     return 0

@@ -50,6 +50,8 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
         old = f"--{new.replace('_', '-').replace('backbone', 'trunk')}"
         parser.add_argument(old, dest=new, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
     parser.add_argument("--seeds", nargs="+", action=Several, type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--more-seeds", nargs="+", action=Several, type=int, default=[], metavar="SEED",
+                        help="of the methods' plain training and the three rows best on validation")  # fmt: skip
     parser.add_argument(
         "--epochs", type=positive, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
     )
@@ -84,8 +86,9 @@ def run_reproduce(options: argparse.Namespace) -> int:
     """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
     from ferlib.experiments.reproduce import check_kept, check_study, quick
 
-    if options.rows and options.table == "all":
-        raise UserError("--rows is for one table, not for all")
+    for option in ("rows", "more_seeds"):
+        if getattr(options, option) and options.table == "all":
+            raise UserError(f"--{option.replace('_', '-')} is for one table, not for all")
     entries, study = _entries(options.out), _study(options)
     planned = []
     _refuse_backbone(options)
@@ -137,6 +140,7 @@ def _study(options: argparse.Namespace) -> "Study":
         parse_settings(options.set),
         options.rows,
         judges=not options.only_train,
+        more_seeds=options.more_seeds,
     )
 
 
@@ -193,9 +197,9 @@ def _command(options: argparse.Namespace, table: "Table", data: str) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", Path(value).name if name == "backbone_weights" else str(value)]
-    words += ["--seeds", *map(str, options.seeds)]
-    for name in ("set", "rows", "labels"):
-        words += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
+    for name in ("seeds", "more_seeds", "set", "rows", "labels"):
+        if given := getattr(options, name):
+            words += [f"--{name.replace('_', '-')}", *map(str, given)]
     words += ["--skip-broken"] if options.skip_broken else []
     words += ["--quick"] if options.quick else []
     return shlex.join([*words, "--out", options.out.name])

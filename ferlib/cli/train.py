@@ -42,7 +42,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--backbone-weights",
         metavar="WEIGHTS",
         help="of the backbone: a .safetensors file, a released model's name, a model folder, imagenet (downloaded by "
-        "timm, the default where there is a backbone) or none",
+        "timm, the default where there is a backbone) or none (the default of IVSA and what it is compared with)",
     )
     train.add_argument("--trunk-weights", dest="backbone_weights", help=argparse.SUPPRESS)  # its name in older commands
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -55,6 +55,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def run_train(options: argparse.Namespace) -> int:
     """`ferlib train`, in one process or, under `accelerate launch`, in several."""
     from ferlib.evaluation.kept_epoch import best_epoch
+    from ferlib.models.baselines import BaselineConfig
     from ferlib.models.registry import MODELS
     from ferlib.training.phases import fit_phases, phases
     from ferlib.training.recipes import fitted_recipe
@@ -72,7 +73,8 @@ def run_train(options: argparse.Namespace) -> int:
     say(data)
     if options.data == "folder":
         say(f"pictures read at {recipe.config.side}x{recipe.config.side}")
-    usual = "imagenet" if MODELS[recipe.config.architecture].model.has_backbone else "none"
+    scratch = isinstance(recipe.config, BaselineConfig)  # IVSA's paper trains what it is compared with so, too
+    usual = "imagenet" if MODELS[recipe.config.architecture].model.has_backbone and not scratch else "none"
     weights = options.backbone_weights or (options.resume and _noted_weights(out)) or usual
     if options.resume and not (out / "recipe.json").exists() and not (out / "phase1").exists():
         say(f"there is no run in {out} to go on with; a new one begins")

@@ -8,11 +8,12 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferlib.cli.wanted_faces import add_wanted_faces
-from ferlib.errors import UserError
+from ferlib.errors import MissingPackage, UserError
 from ferlib.names import counted
 from ferlib.utils.atomic import atomic_write, require_writable
 
@@ -83,28 +84,23 @@ def _check(options: argparse.Namespace) -> None:
     """Assert before the first frame that the results can be written.
 
     Raises:
-        UserError: a file has the wrong ending, a folder is a file, or a number means nothing.
+        UserError: a file has the wrong ending, a folder is a file or in use, or a number means nothing.
         MissingPackage: a package for one is not installed.
     """
     from ferlib.detection.faces import require_min_face
-    from ferlib.utils.packages import require
     from ferlib.video.table_files import table_kind
 
     require_min_face(options.min_face)
     film = Path(os.path.expanduser(options.source))
     _check_places([path for path in (options.out, options.annotated, options.timeline) if path], film)
     if options.telling:
-        if options.telling.exists() and not options.telling.is_dir():
-            raise UserError(f"--telling takes a folder for the pictures, and {options.telling} is a file")
-        require_writable(options.telling / "track.jpg")
+        _check_telling(options.telling)
     if options.out:
         table_kind(options.out)
     if options.annotated and options.annotated.suffix.lower() != ".mp4":
         raise UserError(f"--annotated writes .mp4, not {options.annotated.name}")
     if options.timeline:
-        if options.timeline.suffix.lower() != ".html":
-            raise UserError(f"--timeline writes .html, not {options.timeline.name}")
-        require("--timeline", "plotly", "pandas")
+        _check_timeline(options.timeline)
     if options.every < 1:
         raise UserError(f"--every takes a number from 1 on, not {options.every}")
     if options.seconds is not None and not options.seconds > 0:
@@ -118,6 +114,25 @@ def _check_places(places: list[Path], film: Path) -> None:
         if path.exists() and film.exists() and path.samefile(film):
             raise UserError(f"{path} is the film itself, and would be overwritten")
         require_writable(path)
+
+
+def _check_telling(folder: Path) -> None:
+    from ferlib.video.pictures import require_no_pictures
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--telling takes a folder for the pictures, and {folder} is a file")
+    require_no_pictures(folder)
+    require_writable(folder / "track.jpg")
+
+
+def _check_timeline(path: Path) -> None:
+    if path.suffix.lower() != ".html":
+        raise UserError(f"--timeline writes .html, not {path.name}")
+    try:
+        import_module("ferlib.plots.video")
+    except ModuleNotFoundError as error:
+        how = "pip install 'ferlib[notebooks]'"
+        raise MissingPackage(f"--timeline needs {error.name}, not installed: {how}") from error
 
 
 def _film(predictor: "VideoPredictor", reader: "VideoReader", options: argparse.Namespace) -> "VideoTable":

@@ -16,6 +16,7 @@ from ferlib.data.image_files import cached_pictures, to_grey
 
 SIDE = 48
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+OWN_SPLITS = "fer2013_folders"  # name of the data set where the file names do not tell the published splits
 PUBLISHED = {"train": 28_709, "validation": 3_589, "test": 3_589}  # Training, PublicTest, PrivateTest
 #: What tells that the folders are there: one of each tuple.
 FOLDERS = (("train/angry", "train/anger"), ("test/angry", "test/anger"))
@@ -25,7 +26,8 @@ def load_fer2013_folders(folder: Path, skip_broken: bool = False) -> FaceDataset
     """FER2013 from pictures, 48x48 grey, by the published splits where the file names have them.
 
     Else the splits are the folders', with a tenth of train as validation; then test is more than PrivateTest, and
-    results on it are not comparable with published ones. A note says which.
+    results on it are not comparable with published ones, nor is it unseen by models of FER2013: it is another data set,
+    `OWN_SPLITS`. A note says which.
 
     Args:
         folder: holds `train/<class>/` and `test/<class>/`.
@@ -37,11 +39,11 @@ def load_fer2013_folders(folder: Path, skip_broken: bool = False) -> FaceDataset
     frame, notes = read_tree(folder)
     if unknown := sorted(set(frame["name"]) - set(labels.FER2013)):
         raise DataError(f"FER2013: {folder} has the folders {', '.join(unknown)}, which are no classes of FER2013")
-    frame["split"], split_notes = _splits(frame)
+    name, frame["split"], split_notes = _splits(frame)
     pictures = cached_pictures("fer2013_folders", list(frame["path"]), SIDE, skip_broken)
     frame = frame.assign(label=frame["name"].map(labels.FER2013.index))[pictures.kept]
     notes += [*split_notes, *pictures.notes, *counts_note(frame)]
-    return FaceDataset("fer2013", labels.FER2013, frame.drop(columns=["name", "path"]), to_grey(pictures.pixels), notes)
+    return FaceDataset(name, labels.FER2013, frame.drop(columns=["name", "path"]), to_grey(pictures.pixels), notes)
 
 
 def counts_note(frame: pd.DataFrame) -> list[str]:
@@ -53,10 +55,12 @@ def counts_note(frame: pd.DataFrame) -> list[str]:
     return [f"{there} faces in train / validation / test, where FER2013 has {published}"]
 
 
-def _splits(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
-    """The split of every picture (N,), and notes on it."""
+def _splits(frame: pd.DataFrame) -> tuple[str, np.ndarray, list[str]]:
+    """The data set's name, which tells whose splits these are, the split of every picture (N,), and notes on it."""
     published = frame["file"].map(lambda file: SPLIT_OF_USAGE.get(Path(file).name.partition("_")[0]))
     if published.notna().all() and set(published) == set(SPLIT_OF_USAGE.values()):
-        return published.to_numpy(), ["the published splits are taken from the file names: PublicTest is validation"]
+        said = "the published splits are taken from the file names: PublicTest is validation"
+        return "fer2013", published.to_numpy(), [said]
     chosen, notes = choose_splits(frame)
-    return chosen, [*notes, "the file names do not tell PublicTest from PrivateTest: test is what lies in test/"]
+    said = "the file names do not tell PublicTest from PrivateTest: test is what lies in test/"
+    return OWN_SPLITS, chosen, [*notes, said]

@@ -103,7 +103,13 @@ def register_dataset(
     """
     if name in NAMES or name in SOURCES:
         raise UserError(f"there is a data set {name} already")
-    SOURCES[name] = Source(lambda folder, **_: load(folder), name, tuple((file,) for file in needs), how_to_get)
+
+    def of_folder(folder: Path, skip_broken: bool = False) -> FaceDataset:
+        if skip_broken:
+            raise DataError(f"{name} has a loader of its own; skip_broken= (--skip-broken) is not for it")
+        return load(folder)
+
+    SOURCES[name] = Source(of_folder, name, tuple((file,) for file in needs), how_to_get)
 
 
 def data_roots(root: str | Path | None = None) -> list[Path]:

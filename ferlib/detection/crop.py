@@ -187,6 +187,38 @@ def cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.pad(inside, (above_below, beside, (0, 0)), mode="edge") if any(above_below + beside) else inside
 
 
+def cut_scaled(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Cut a square out as `cut` does and scale it: `(size, size, 3)`; beyond the edge it takes hardly any memory."""
+    side = box[2] - box[0]
+    factor = max(1, side // (2 * size))
+    patch = cut(image, box) if factor == 1 else _cut_reduced(image, box, factor)
+    scaled = (0, 0, side / factor, side / factor)
+    return np.array(Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, scaled))
+
+
+def _cut_reduced(image: np.ndarray, box: tuple[int, int, int, int], factor: int) -> np.ndarray:
+    """The means of `factor` x `factor` pixels of `cut(image, box)`: edge pixels are repeated when it is small."""
+    x0, y0, x1, y1 = box
+    rows, above_below = _within(y0, y1, image.shape[0])
+    columns, beside = _within(x0, x1, image.shape[1])
+    inside = image[rows, columns]
+    near_rows, far_rows = _near_and_far(above_below, inside.shape[0], factor)
+    near_columns, far_columns = _near_and_far(beside, inside.shape[1], factor)
+    near = np.pad(inside, (near_rows, near_columns, (0, 0)), mode="edge")
+    small = np.asarray(Image.fromarray(near).reduce(factor))
+    return np.pad(small, (far_rows, far_columns, (0, 0)), mode="edge")
+
+
+def _near_and_far(missing: tuple[int, int], length: int, factor: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of pixels missing on either side of a length: how many are added before a reduction, and, reduced, after it.
+
+    Those before fill the blocks that the edge cuts, and make one more, of edge pixels alone, to be repeated.
+    """
+    before, after = missing
+    near = min(before, before % factor + factor), min(after, -(before + length) % factor + factor)
+    return near, ((before - near[0]) // factor, math.ceil((after - near[1]) / factor))
+
+
 def _within(start: int, end: int, length: int) -> tuple[slice, tuple[int, int]]:
     """The slice of start..end within 0..length, at least one pixel, and the number missing on either side."""
     first, last = (min(max(place, 0), length - 1) for place in (start, end - 1))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ferlib.detection.blazeface import LARGEST, SMALLEST, detect
-from ferlib.detection.crop import Face, around, cut
+from ferlib.detection.crop import Face, around, cut_scaled
 from ferlib.detection.reading_order import in_reading_order
 from ferlib.errors import UserError
 
@@ -216,9 +216,7 @@ def _closer_score(image: np.ndarray, face: Face) -> float:
 
 def _score_in(image: np.ndarray, face: Face, zoom: float) -> float:
     """Score of a face in a square `zoom` times its side, 0 where none is seen in the middle of it."""
-    patch = Image.fromarray(cut(image, around(face, zoom)))
-    patch = patch.resize((128, 128), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    again, expected = detect(np.asarray(patch)), 128 / zoom
+    again, expected = detect(cut_scaled(image, around(face, zoom), 128)), 128 / zoom
     away = np.abs(again.boxes.mean(axis=1) - 64).max(axis=1)
     side = (again.boxes[:, 1] - again.boxes[:, 0]).mean(axis=1)
     same = (away < expected / 4) & (side > 0.6 * expected) & (side < 1.6 * expected)

@@ -49,7 +49,7 @@ def predict_dataset(
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Class probabilities (N, classes), float64, in the data set's order; of every face alone if no order is named.
+    """Class probabilities (N, classes), float64, in the data set's order.
 
     Args:
         model: any; its parts are left in the modes they were in.
@@ -168,7 +168,7 @@ def evaluate(
         "commit": commit(),
     }
     notes = people_notes(part)
-    if protocol == "published" and getattr(model, "mixes_batch", False):
+    if protocol == "published" and _mixes_batch(model, part, ten_crop, classes):
         notes.append(TOGETHER)
     if notes:
         report["notes"] = notes
@@ -176,6 +176,18 @@ def evaluate(
         report["slices"] = slices(truth, predicted, about, people=people)
         report["slice_notes"] = slice_notes(about, people)
     return report
+
+
+def _mixes_batch(model: AnyModel, part: FaceDataset, ten_crop: bool, classes: Sequence[str]) -> bool:
+    """True if a model mixes the faces of a batch: one of this project by its own word, any other by trying."""
+    known = getattr(model, "mixes_batch", None)
+    if known is not None:
+        return bool(known)
+    try:
+        with evaluating(model):
+            return mixes_neighbours(pixel_logits(model, part, ten_crop, classes), part.labels().numpy())
+    except UserError:  # it answers no face alone
+        return True
 
 
 def _use_of(split: str, selected_on: str | None) -> str:

@@ -143,7 +143,7 @@ def read_report(path: Path) -> Report:
     try:
         content = json.loads(path.read_text())
         wrong = [key for key, kind in _KINDS.items() if not isinstance(content[key], kind)]
-        numbers = [estimate["value"] for estimate in content["metrics"].values()]
+        numbers = [] if wrong else [estimate["value"] for estimate in content["metrics"].values()]
         wrong += ["metrics"] if not all(isinstance(number, float | int) for number in numbers) else []
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a report of `ferlib evaluate`: {error!r}") from error

@@ -165,7 +165,8 @@ def grouped(values: pd.Series) -> pd.Series:
         place[rest.index] = rest.groupby(np.searchsorted(ends, rest)).transform("min")
     least = place.groupby(place).first().index
     greatest = known.groupby(place).max()
-    for digits in range(3, 18):
+    whole = max((len(f"{abs(end):.0f}") for end in (*least, *greatest)), default=0)  # digits before the point
+    for digits in range(min(max(whole, 3), 17), 18):
         pairs = zip(least, greatest, strict=True)
         order = [" to ".join(dict.fromkeys(f"{end:.{digits}g}" for end in pair)) for pair in pairs]
         if len(set(order)) == len(order):

@@ -39,6 +39,7 @@ ON_BACKBONE = {
 SET_ALIKE = {"mean", "std", "dropout"}  # rows whose networks have other ones may all be given the same
 #: Two entries of a results file are of the same thing, and the later takes the place of the earlier, if these agree.
 KEYS = ("table", "data", "model", "backbone")
+BEST_ROWS = "best on validation"  # in place of a row's name, where more seeds may make it another
 QUICK_FACES = 160  # trained on by a quick study
 
 
@@ -52,6 +53,9 @@ def check_study(table: Table, study: Study, data: FaceDataset) -> None:
     check_splits(data)
     table.check(data)
     _check_rows(table, study, data)
+    if study.more_seeds and not table.has_best:
+        raise UserError(f"{table.name} has no rows that validation ranks, which --more-seeds are for")
+    list(table.runs(replace(study, seeds=[*study.seeds, *study.more_seeds]), data))  # every recipe can be made
     _check_settings(table, study, data)
     runs = table.first_runs(study, data)
     if table.on_backbone:
@@ -110,20 +114,27 @@ def check_kept(entries: Sequence[dict], table: Table, study: Study, data: FaceDa
     backbone = study.backbone.to_json() if table.on_backbone else None
     rows = table.row_names(study, data) or [""]
     wanted = {(row, str(seed)) for row in rows for seed in study.seeds}
+    wanted |= {(BEST_ROWS, str(seed)) for seed in (*study.seeds, *study.more_seeds)}
     for entry in entries:
         same = (entry["table"], entry.get("backbone")) == (table.name, backbone) and entry["data"] in names
-        if same and (lost := sorted(figures_of(entry) - wanted)):
+        if same and (lost := sorted(figures_of(entry) - wanted, key=lambda one: (one[0] == BEST_ROWS, one))):
             name, seed = lost[0]
             raise UserError(
                 f"the results file has {table.name} of {entry['data']} with {f'the row {name}, ' if name else ''}seed "
-                f"{seed}, which this command leaves out; ask for it, too (--rows, --seeds), or take another --out"
+                f"{seed}, which this command leaves out; ask for it, too (--rows, --seeds, --more-seeds), or take "
+                "another --out"
             )
 
 
 def figures_of(entry: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Row and seed of every run that an entry has figures of; the row is "" in a table without rows."""
+    """Row and seed of every run that an entry has figures of; the row is "" in a table without rows.
+
+    Seeds that only some rows have are those of `BEST_ROWS`, whichever these were.
+    """
     rows = entry.get("rows") or [{"name": ""}]
-    return {(row["name"], str(seed)) for row in rows for seed in row.get("seeds", entry["seeds"])}
+    there = {(row["name"], str(seed)) for row in rows for seed in row.get("seeds", entry["seeds"])}
+    of_all = set(map(str, entry["seeds"]))
+    return {(name, seed) for name, seed in there if seed in of_all} | {(BEST_ROWS, seed) for _, seed in there}
 
 
 def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
@@ -137,7 +148,8 @@ def results_frame(entries: Sequence[dict]) -> pd.DataFrame:
 def quick(study: Study, table: Table, data: FaceDataset) -> Study:
     """The same study so small that its figures mean nothing: to see that everything works on this data."""
     faces = study.train_faces or _quick_faces(data)
-    return table.quick(replace(study, epochs=study.epochs or 1, seeds=study.seeds[:1], train_faces=faces))
+    few = replace(study, seeds=study.seeds[:1], more_seeds=study.more_seeds[:1])
+    return table.quick(replace(few, epochs=study.epochs or 1, train_faces=faces))
 
 
 def _quick_faces(data: FaceDataset) -> int:

@@ -2,8 +2,9 @@
 
 The papers' tables set methods side by side that were measured on different backbones, with different pretraining, and
 mostly with the epoch that is best on test. Here the host is one and the same. A row differs from plain training in one
-thing: the training method, or the head. Every row has the same augmentation, optimiser, schedule and number of epochs.
-A method that looks twice at every face has its like in "twice the epochs": plain training with as many forward passes.
+thing: the training method, or the head; DMUE's comes with classes drawn equally often, EAC's with faces erased once
+more. All else is the same in every row: augmentation, optimiser, schedule, number of epochs. A method that looks twice
+at every face has its like in "twice the epochs": plain training with as many forward passes.
 
 There are two hosts. `FINE_TUNED`, as in the methods' papers: a backbone trained whole, average pooling, a linear layer.
 `FROZEN`, as in Conv-cut: Detail Extraction without attention on a frozen backbone, whose features are computed once; it
@@ -32,7 +33,6 @@ from ferlib.evaluation.compare import p_value_between
 from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.metrics import METRICS
 from ferlib.experiments.prediction_logger import SINGLE, LoggedRun
-from ferlib.experiments.published import read_rivals
 from ferlib.experiments.runner import BackboneChoice, test_probabilities
 from ferlib.models.backbone import BackboneModelConfig
 from ferlib.models.base import FaceModel, evaluating
@@ -41,6 +41,7 @@ from ferlib.models.registry import MODELS, load_model
 from ferlib.training.recipes import CONVCUT_FERPLUS, Recipe, fitted_recipe
 
 SELECT_BY = "macro_f1"
+BEST = 3  # rows that can have more seeds
 FLIPPED = (0.1, 0.2, 0.3)  # fractions of the training labels, in the table with noise
 PLAIN = "plain"
 FINE_TUNED = replace(
@@ -121,12 +122,6 @@ RIVALS = (
 )  # fmt: skip
 
 
-def claimed(rival: Rival) -> dict[str, float]:
-    """Accuracy in percent that the method's paper prints, by data set; see the published table for its protocol."""
-    table = read_rivals().query("model == @rival.paper and metric == 'accuracy'")
-    return dict(zip(table["data"], table["value"].astype(float), strict=True))
-
-
 def rivals_for(data: FaceDataset, frozen: bool = False, noise: bool = False) -> list[Rival]:
     """The rows that can be had on a data set, plain training first.
 
@@ -174,6 +169,32 @@ def rival_recipe(
     return fitted_recipe(recipe, data, settings)
 
 
+def by_row(runs: Mapping[tuple[int, str], LoggedRun]) -> dict[str, dict[int, LoggedRun]]:
+    """Runs by (seed, name of a row) as `compare_rivals` takes them: name of a row -> seed -> run."""
+    rows: dict[str, dict[int, LoggedRun]] = defaultdict(dict)
+    for (seed, name), run in runs.items():
+        rows[name][seed] = run
+    return dict(rows)
+
+
+def best_on_validation(runs: Mapping[str, Mapping[int, LoggedRun]], count: int = BEST) -> list[str]:
+    """Names of the rows that validation ranks highest, plain training aside; test is not looked at.
+
+    Args:
+        runs: name of a row -> seed -> run.
+        count: of the rows.
+
+    Returns:
+        At most so many, by the mean over a row's seeds of `SELECT_BY` of the validation faces in the chosen epoch.
+    """
+    scores = {
+        name: statistics.fmean(run.history[SELECT_BY][chosen_epoch(run)] for run in own.values())
+        for name, own in runs.items()
+        if name != PLAIN
+    }
+    return sorted(scores, key=lambda name: -scores[name])[:count]
+
+
 def compare_rivals(
     runs: Mapping[str, Mapping[int, LoggedRun]],
     data: FaceDataset,
@@ -189,7 +210,7 @@ def compare_rivals(
         rows: of the table, as they were trained; those without a run are left out.
 
     Returns:
-        A dict a row: its definition and `paper_accuracy`; `metrics` with intervals (accuracy, balanced accuracy,
+        A dict a row: its definition; `metrics` with intervals (accuracy, balanced accuracy,
         macro-F1) and `ece`, the mean over seeds; `seeds`; `best_epochs` (from 1); `minus_plain`: paired differences
         with intervals and a verdict; `mcnemar`: p-value of every seed (where people are known, with people
         whole); `chosen_on_test`: accuracy of the epochs best on test; `minutes` of training by the name of
@@ -212,7 +233,6 @@ def compare_rivals(
         ]
         on_test = [float(run.accuracy("test", SINGLE).max()) for run in own.values()]
         entry = asdict(rival) | {
-            "paper_accuracy": claimed(rival),
             "metrics": intervals(exact.mean(axis=0), resampled) | {"ece": {"value": float(np.mean(errors))}},
             "seeds": {
                 str(seed): dict(zip(METRICS, values, strict=True)) | {"ece": error}

@@ -29,6 +29,7 @@ class Study:
         settings: fields to change in the recipe, see `Recipe.override`.
         rows: names of the rows wanted, of a table that has rows; None: all.
         judges: whether its runs are made a table; one of several processes does, the others train.
+        more_seeds: of the rows best on validation alone, in a table that has such.
     """
 
     backbone: BackboneChoice
@@ -39,6 +40,7 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[str] | None = None
     judges: bool = True
+    more_seeds: Sequence[int] = ()
 
     def run(
         self,
@@ -68,10 +70,15 @@ class Table(ABC):
     frame: ClassVar["staticmethod[[Sequence[dict]], pd.DataFrame]"]
     #: Refuses, with a DataError, a data set that lacks what this table needs.
     check: ClassVar["staticmethod[[FaceDataset], None]"] = staticmethod(lambda data: None)
-    #: Fields of a recipe that it decides beside those that every table does, and by what.
-    decides: ClassVar[Mapping[str, str]] = {}
     #: True if its rows can be chosen, see `row_names`.
     has_rows: ClassVar[bool] = False
+    #: True if its rows that are best on validation can have more seeds.
+    has_best: ClassVar[bool] = False
+
+    @property
+    def decides(self) -> dict[str, str]:
+        """Fields of a recipe that it decides beside those that every table does, and by what."""
+        return {}
 
     @property
     def on_backbone(self) -> bool:

@@ -30,7 +30,8 @@ def timeline(table: VideoTable, name: str = "") -> go.Figure:
     Returns:
         The figure: the `MOST` faces seen longest, means and most frequent labels of at most `BINS` equal parts of time.
     """
-    tracks = sorted(table.summary(), key=lambda track: -track["seconds"])[:MOST]
+    found = sorted(table.summary(), key=lambda track: -track["seconds"])
+    tracks = found[:MOST]
     tracks.sort(key=lambda track: track["track"])
     count, places = max(1, len(tracks)), table.tracks()
     edges = np.linspace(0, max(table.seconds, 1e-3), min(BINS, max(table.frames, 1)) + 1)
@@ -50,7 +51,8 @@ def timeline(table: VideoTable, name: str = "") -> go.Figure:
     figure.update_xaxes(title_text="seconds", showticklabels=True, row=2 * count, col=1)
     figure.update_annotations(x=0, xanchor="left", font_size=13)
     height = 160 + (_AREA + _BANDS + 30) * count
-    title = f"Expressions over time{f' in {name}' if name else ''}"
+    left_out = f", the {MOST} faces seen longest of {len(found)}" if len(found) > MOST else ""
+    title = f"Expressions over time{f' in {name}' if name else ''}{left_out}"
     return styled(figure, title, height, legend=legend_above("left", 1 + 30 / (height - 150)))
 
 

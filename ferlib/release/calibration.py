@@ -29,7 +29,7 @@ from ferlib.release.card import write_card
 from ferlib.release.onnx_export import export_onnx
 from ferlib.release.prediction_sets import write_prediction_sets, write_test_figures
 from ferlib.synthetic.render import EXPRESSIONS, sample_face
-from ferlib.training.checkpoint import recorded_data
+from ferlib.training.checkpoint import other_splits, recorded_data
 from ferlib.utils.atomic import atomic_write, read_json, replace_folder, write_json
 from ferlib.utils.devices import choose_device
 from ferlib.utils.old_names import renamed_fields
@@ -141,8 +141,9 @@ def calibrate_sets(folder: Path, dataset: FaceDataset, device: str | torch.devic
     check_trained_on(folder, dataset)
     classes, (validation, test) = load_model(folder).config.classes, map(dataset.split, ("validation", "test"))
     _require_unseen(folder, dataset)
-    write_prediction_sets(folder, validation, probabilities_of(folder, validation, device), classes)
-    write_test_figures(folder, test, probabilities_of(folder, test, device))
+    on_validation, on_test = (probabilities_of(folder, part, device) for part in (validation, test))
+    write_prediction_sets(folder, validation, on_validation, classes)  # from here on it takes no time
+    write_test_figures(folder, test, on_test)
     write_card(folder)
 
 
@@ -150,7 +151,7 @@ def _require_unseen(folder: Path, dataset: FaceDataset) -> None:
     """Assert that there are validation faces, on which the model was not trained: the published protocol leaves none.
 
     Raises:
-        DataError: there are none, or they were among the training faces.
+        DataError: there are none, or they were or may have been among the training faces.
     """
     if not len(dataset.split("validation")):
         raise DataError(f"{dataset.name} has no validation faces to calibrate on")
@@ -160,6 +161,10 @@ def _require_unseen(folder: Path, dataset: FaceDataset) -> None:
         raise DataError(
             f"the model was trained on all faces of {dataset.name} but the test split's, as published: none are left "
             "to calibrate on"
+        )
+    if own and own["name"] != "folder" and other_splits(own, described(dataset)):
+        raise DataError(
+            f"the model was trained on other splits of {dataset.name}: faces to calibrate on may be among its own"
         )
 
 

@@ -22,7 +22,7 @@ from ferlib.utils.progress import progress
 
 Shown = np.ndarray | FaceCrop | None  # a face as it is stored, one cut out of a photo, or none found in it
 
-OWN = "own"  # stands for the data set that a model was trained on
+OWN = "own"  # stands for the data set that a model's prediction sets were calibrated on
 PHOTOS = ("facial_expressions",)  # data sets whose pictures are photos, not faces in the training sets' framing
 
 
@@ -31,7 +31,7 @@ def coverage_entries(models: list[str], data: list[str], read: Callable[[str, in
 
     Args:
         models: released models' names or model folders, with prediction sets.
-        data: names of data sets, `OWN` among them, which stands for the one that a model was trained on.
+        data: names of data sets, `OWN` among them, which stands for the one that a model's sets were calibrated on.
         read: loads the data set of a name, a folder of one's own at a side in pixels, that in which the model sees it.
     """
     entries: list[dict] = []

@@ -24,7 +24,7 @@ from typing import cast
 import torch
 from safetensors.torch import load_file
 
-from ferlib.data.dataset import FaceDataset
+from ferlib.data.dataset import FaceDataset, described
 from ferlib.errors import UserError
 from ferlib.evaluation.evaluate import evaluate
 from ferlib.evaluation.report_format import Report
@@ -63,11 +63,10 @@ def adopt_run(run: Path, folder: Path) -> None:
 
     Args:
         run: written by `ferlib.training.loop.fit`, finished.
-        folder: to make; a model that is there is replaced.
+        folder: to make.
 
     Raises:
         FileNotFoundError: the run folder lacks a file of a finished run; nothing is changed.
-        ValueError: the folder is there and holds something else than a model.
     """
     recipe, starts, metrics = (
         renamed_fields(json.loads((run / f"{name}.json").read_text())) for name in ("recipe", "environment", "metrics")
@@ -218,7 +217,7 @@ def release(
     new = run is not None or source is not None
     if not new and (mirror or int8 or tau is not None):
         raise UserError("a released model is not changed any more; give the run or the model that a new one comes from")
-    target = _folder(name, new, out)
+    target = released_folder(name, new, out)
     if source and _released(source).resolve() == target.resolve():
         raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +268,7 @@ def _measure(
     for file, clean in (("report", False), ("report_clean", True)):
         report: Report = {
             "name": folder.name,
-            **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder, dataset.name)),
+            **evaluate(model, dataset, clean=clean, selected_on=selected_on(folder, described(dataset))),
         }
         write_json(folder / f"{file}.json", report)
     test = dataset.split("test")
@@ -277,8 +276,8 @@ def _measure(
     write_card(folder)
 
 
-def _folder(name: str, new: bool, out: Path | None) -> Path:
-    """The folder that is released into, of which a model may be there; nothing is made or changed."""
+def released_folder(name: str, new: bool, out: Path | None) -> Path:
+    """The folder that is released into, where a model may be already; nothing is made or changed. See `release`."""
     home = out or (WEIGHTS if in_checkout() else Path())
     if new:
         shipped = name in released_models() and home.resolve() != WEIGHTS.resolve()

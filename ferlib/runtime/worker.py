@@ -45,11 +45,11 @@ def serve() -> None:
 
 
 def _receive(pipe: IO[bytes], tasks: "queue.SimpleQueue[bytes]") -> None:
-    """Collect messages; ends the process with the pipe, whatever is being done."""
+    """Collect messages; ends the process with the pipe, or where one is too large, whatever is being done."""
     try:
         while True:
             tasks.put(pickle.load(pipe))
-    except (EOFError, OSError, pickle.UnpicklingError):
+    finally:
         os._exit(1)
 
 

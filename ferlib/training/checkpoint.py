@@ -262,32 +262,50 @@ def check_select_by(select_by: str, observed: Collection[str]) -> None:
         raise UserError(f"select_by must be one of {', '.join(known)}, not {select_by!r}")
 
 
-def selected_on(folder: str | Path, data: str) -> str | None:
+def selected_on(folder: str | Path, data: Mapping[str, Any]) -> str | None:
     """The split of a data set that chose a model's epoch: of a run's best/ or of a released folder.
 
-    None where there is no record, where what chose it is none of `METRICS`, or where it was trained on another data set
-    or a folder, of whose splits nothing is known.
+    None where there is no record, where what chose it is none of `METRICS`, or where it was trained on another data
+    set, on other splits of this one, or on a folder, of whose splits nothing is known.
+
+    Args:
+        folder: of the model.
+        data: the data set, by `described`.
     """
     folder = Path(folder)
     own = recorded_data(folder)
     if (record := folder / "training.json").is_file():
         split = read_json(record)["selected"]["split"]
-    elif (record := folder.parent / "metrics.json").is_file():
+    elif (record := folder.parent / "metrics.json").is_file() and _of_a_run(folder):
         split = choosing_split(read_json(record))
     else:
         return None
-    if own and own["name"] == "folder":  # anybody's
+    if own is None:
+        return split
+    if own["name"] == "folder" or other_splits(own, data):  # a folder is anybody's
         return None
-    return split if own is None or own["name"] == data or {own["name"], data} <= SAME_SPLITS else None
+    return split if own["name"] == data["name"] or {own["name"], data["name"]} <= SAME_SPLITS else None
+
+
+def other_splits(own: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """True if two records, by `described`, are of one data set but not of the same validation and test faces."""
+    there, here = own.get("faces", {}), data["faces"]
+    known = own["name"] == data["name"] and bool(there)
+    return known and any(there.get(split) != here.get(split) for split in ("validation", "test"))
 
 
 def recorded_data(folder: Path) -> dict[str, Any] | None:
     """The record, by `described`, of what a run's best/ or a released model was trained on; None without one."""
     if (record := folder / "training.json").is_file():
         return read_json(record)["data"]
-    if (record := folder.parent / "environment.json").is_file():
+    if (record := folder.parent / "environment.json").is_file() and _of_a_run(folder):
         return json.loads(record.read_text())[-1].get("data")
     return None
+
+
+def _of_a_run(folder: Path) -> bool:
+    """True if a model is the best/ of a run, and what lies beside it the run's; not anybody's files of such names."""
+    return folder.name == "best" and (folder.parent / "recipe.json").is_file()
 
 
 def choosing_split(figures: Mapping[str, Any]) -> str | None:

@@ -7,10 +7,9 @@ crops do not jump when one is due.
 """
 
 import numpy as np
-from PIL import Image
 
 from ferlib.detection.blazeface import detect
-from ferlib.detection.crop import Face, around, cut
+from ferlib.detection.crop import Face, around, cut_scaled
 from ferlib.detection.faces import detect_faces, without_duplicates
 
 SEARCH_EVERY = 0.2  # seconds between two searches of whole frames
@@ -61,9 +60,7 @@ def look_again(image: np.ndarray, face: Face) -> Face | None:
     height, width = image.shape[:2]
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         return None
-    patch = Image.fromarray(cut(image, (x0, y0, x1, y1)))
-    patch = patch.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    found = detect(np.asarray(patch), _SURE)
+    found = detect(cut_scaled(image, (x0, y0, x1, y1), _SIDE), _SURE)
     if not len(found.scores):
         return None
     away = np.abs(found.boxes.mean(axis=1) - _SIDE / 2).max(axis=1)

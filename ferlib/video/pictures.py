@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ferlib.detection.crop import cut
+from ferlib.errors import UserError
 from ferlib.runtime.boxes import draw_boxes
+from ferlib.utils.atomic import atomic_write
 from ferlib.video.predictor import FramePrediction, Source
 from ferlib.video.reading import VideoReader
 from ferlib.video.table import VideoTable
@@ -19,6 +21,16 @@ def boxed(frame: FramePrediction) -> np.ndarray:
     """A frame, (H, W, 3) uint8, with every face boxed and numbered, in the colour of its smoothed expression."""
     boxes = [np.array(face.box) for face in frame.faces]
     return _drawn(frame.pixels, boxes, [face.label for face in frame.faces], [face.track for face in frame.faces])
+
+
+def require_no_pictures(folder: Path) -> None:
+    """Assert that a folder, if it is there, holds no face of a film yet: those of two would be one heap.
+
+    Raises:
+        UserError: it does.
+    """
+    if found := sorted(path.name for path in folder.glob("track[0-9][0-9][0-9]*_*_*s.jpg")):
+        raise UserError(f"{folder} already holds faces of a film ({found[0]}); take another folder, or move them away")
 
 
 def show_again(
@@ -37,12 +49,19 @@ def show_again(
         table: of that film.
         every, until: as the table was made; frames between show the faces of the last one that was looked at.
         annotated: file for the film with its faces boxed, in their smoothed expressions; ends in .mp4.
-        telling: folder for the face of the most telling frame of each track and expression, as JPEG files.
+        telling: folder for the face of the most telling frame of each track and expression, as JPEG files; without
+            such pictures of another film or run.
         report: is given the number of frames so far, and the time.
 
     Returns:
         The JPEG files.
+
+    Raises:
+        UserError: the folder holds such pictures already.
+        VideoError: the film cannot be read.
     """
+    if telling:
+        require_no_pictures(Path(telling))
     rows = table.rows
     numbers = np.array(rows["frame"])
     wanted: dict[int, list[tuple[int, Path]]] = {}
@@ -59,9 +78,9 @@ def show_again(
                 break
             looked_at = frame.number // every * every
             for place, file in wanted.get(frame.number, ()):
-                file.parent.mkdir(parents=True, exist_ok=True)
                 x0, y0, x1, y1 = rows["box"][place].tolist()
-                Image.fromarray(cut(frame.pixels, (x0, y0, x1, y1))).save(file, quality=92)
+                with atomic_write(file) as partial:
+                    Image.fromarray(cut(frame.pixels, (x0, y0, x1, y1))).save(partial, "JPEG", quality=92)
                 files.append(file)
             if writer:
                 faces = rows[slice(*np.searchsorted(numbers, (looked_at, looked_at + 1)))]

@@ -5,7 +5,6 @@ waits for whoever takes its frames. A camera or stream does not: only its newest
 was in time for are counted as dropped.
 """
 
-import math
 import os
 import queue
 import re
@@ -22,6 +21,7 @@ import numpy as np
 from ferlib.errors import UserError
 from ferlib.images import MAX_PIXELS
 from ferlib.utils.packages import require
+from ferlib.video.damage import LEAP, Damage
 
 if TYPE_CHECKING:
     import av
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 _AHEAD = 4  # decoded frames of a film that wait to be taken
 _PATIENCE = 10.0  # seconds that a stream may be silent
 _CUT_SHORT = 1.0  # seconds that may be missing at a film's end
-_BACK, _LEAP = 0.2, 10.0  # seconds that time stamps may step back, or leap ahead, and are still of one clock
+_BACK = 0.2  # seconds that time stamps may step back and are still of one clock
 _RESTARTS = 0x0200  # FFmpeg's flag of formats whose time stamps may begin anew (AVFMT_TS_DISCONT)
-_SEAM, _NEAR = 2, 32  # packets: so late may be what is missing after a mark; signs of damage so close are of one place
 _WIDEST = 4.0  # how many times as wide as high a pixel may be, or the other way round
 _LIMIT = {"max_pixels": str(MAX_PIXELS)}  # of a frame: FFmpeg refuses to decode larger ones
 _LARGEST = f"at most {MAX_PIXELS // 10**6} megapixels can be read"
@@ -83,49 +82,10 @@ class _Clock:
             return going_on
         self._first = stamp - going_on if self._first is None else self._first
         passed = stamp - self._first - self.time
-        if passed < -_BACK or (passed > _LEAP and stamp - self._first > self._believed):
+        if passed < -_BACK or (passed > LEAP and stamp - self._first > self._believed):
             self._first, self.leapt = stamp - going_on, True
         self.time = max(self.time, stamp - self._first)
         return self.time
-
-
-class _Damage:
-    """Counts the damaged places of a film; a packet and the pictures made of it show the same one.
-
-    FFmpeg marks packets that came broken. In formats whose films may be joined it also marks the seam of two sound
-    ones: there a mark counts only if pictures are missing beside it, by the packets' time stamps.
-
-    Attributes:
-        places: so far.
-
-    Args:
-        joined: true of formats in which a film may be joined from others.
-        step: seconds that a frame lasts, about.
-    """
-
-    def __init__(self, joined: bool, step: float):
-        self.places = 0
-        self._joined, self._gap = joined, 1.5 * step
-        self._number = 0  # of the packet
-        self._marked = self._last = -math.inf  # packets: with the last mark, with the last sign of damage
-        self._before: float | None = None  # the stamp of the packet before
-
-    def look_at(self, packet: "av.Packet") -> None:
-        """Look at the next packet."""
-        self._number += 1
-        if packet.is_corrupt:
-            self._marked = self._number
-        stamp = None if packet.dts is None else _seconds(packet.dts, packet)
-        passed = 0.0 if stamp is None or self._before is None else stamp - self._before
-        self._before = stamp
-        since = self._number - self._marked
-        if (since == 0 and not self._joined) or (since <= _SEAM and self._gap < passed < _LEAP):
-            self.found()
-
-    def found(self) -> None:
-        """A sign of damage, in the last packet or in one not long before."""
-        self.places += self._number - self._last > _NEAR
-        self._last = self._number
 
 
 class VideoReader:
@@ -138,7 +98,7 @@ class VideoReader:
         rate: frames a second, about; the frames' own times count.
         read: frames decoded so far.
         dropped: frames of a camera or stream that nobody was in time for, so far.
-        trouble: after the last frame, one sentence if the film is damaged or the stream broke off; else None.
+        trouble: one sentence if what was read up to the last frame is damaged, or the stream broke off; else None.
 
     Args:
         source: a film's file; a camera's number or device, `0` or `/dev/video0`; or a stream's address, `rtsp://…`.
@@ -182,8 +142,10 @@ class VideoReader:
         self._stretch = _stretch(self._stream)
         self.read = self.dropped = 0
         self.trouble: str | None = None
-        self._damage: str | None = None  # trouble, by the thread, which is ahead of who takes the frames
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(1 if self.live else _AHEAD)
+        self._damage = Damage(self._may_restart, 1 / self.rate)  # by the thread, which is ahead of who takes the frames
+        self._end: str | None = None  # what was wrong with the source's end, by the thread as well
+        self._queue: queue.Queue[tuple[Frame | BaseException | None, str | None]]  # and the trouble up to it
+        self._queue = queue.Queue(1 if self.live else _AHEAD)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -215,13 +177,16 @@ class VideoReader:
             raise UserError(f"every takes a number of frames from 1 on, not {every}")
         self._thread = threading.Thread(target=self._decode, args=(every,), daemon=True)
         self._thread.start()
-        while (item := self._queue.get()) is not None:
+        while True:
+            item, self.trouble = self._queue.get()
+            if item is None:
+                break
             if isinstance(item, BaseException):
                 raise item
             yield item
-        self.trouble = self._damage
         if not self.read:
-            raise VideoError(f"{self.name} is damaged or too large ({_LARGEST}): not one picture of it can be read")
+            nothing = f"{self.name} is damaged or too large ({_LARGEST}): not one picture of it can be read"
+            raise VideoError(self._end or nothing)
 
     def _decode(self, every: int) -> None:
         """The thread: decoded frames into the queue, then None, or the error that ended it."""
@@ -235,7 +200,7 @@ class VideoReader:
                 if number % every == 0:
                     lasts = self._lasts(picture, time, every)
                     self._give(Frame(number, time, _upright(picture, self._stretch), lasts), wait=not self.live)
-            if self.read and not self._damage and not self._clock.leapt:
+            if self.read and not self._trouble() and not self._clock.leapt:
                 self._check_end(time + self._lasts(picture, time))
         except BaseException as error:  # whatever it is belongs to whoever takes the frames
             end = error
@@ -251,34 +216,37 @@ class VideoReader:
     def _check_end(self, end: float) -> None:
         """Note it where a film's pictures end before their time."""
         if self.seconds and end < self.seconds - _CUT_SHORT:
-            self._damage = f"{self.name} is cut short: its pictures end after {end:.1f} of {self.seconds:.1f} s"
+            self._end = f"{self.name} is cut short: its pictures end after {end:.1f} of {self.seconds:.1f} s"
+
+    def _trouble(self) -> str | None:
+        """The sentence on what was read so far; None where nothing is wrong with it."""
+        if self._end or not self._damage.places:
+            return self._end
+        return f"{self.name} is damaged: {self._damage.places} of its parts cannot be read"
 
     def _pictures(self) -> "Iterator[av.VideoFrame]":
         """Every picture that can be decoded; noted where some cannot."""
         import av
 
-        damage = _Damage(self._may_restart, 1 / self.rate)
         try:
             for packet in self._container.demux(self._stream):
-                damage.look_at(packet)
+                self._damage.look_at(packet)
                 try:
                     for picture in packet.decode():
                         if picture.is_corrupt:
-                            damage.found()
+                            self._damage.found()
                         yield picture
-                except av.error.InvalidDataError:
-                    damage.found()
+                except (av.error.InvalidDataError, av.error.ArgumentError):  # the latter of a picture that is too large
+                    self._damage.found()
         except av.FFmpegError as error:
-            self._damage = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
-        else:
-            if damage.places:
-                self._damage = f"{self.name} is damaged: {damage.places} of its parts cannot be read"
+            self._end = f"{self.name} breaks off after {self.read} pictures ({_reason(error)})"
 
     def _give(self, item: Frame | BaseException | None, wait: bool) -> None:
         """Put into the queue; where it is full, wait until there is room, or drop the frame that nobody has taken."""
+        told = item, self._trouble()
         while not self._stop.is_set():
             try:
-                return self._queue.put(item, wait, 0.1)
+                return self._queue.put(told, wait, 0.1)
             except queue.Full:
                 if not wait:
                     self._drop()
@@ -360,13 +328,17 @@ def _length(container: "av.container.InputContainer", stream: "av.VideoStream") 
     return end - _seconds(stream.start_time, stream)
 
 
-def _seconds(ticks: int | None, of: "av.VideoFrame | av.VideoStream | av.Packet") -> float:
-    """Seconds that ticks of a frame's, a stream's or a packet's clock are."""
+def _seconds(ticks: int | None, of: "av.VideoFrame | av.VideoStream") -> float:
+    """Seconds that ticks of a frame's or a stream's clock are."""
     return float((ticks or 0) * (of.time_base or 0))
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's own words, without number and name of the file."""
+    """The reason in FFmpeg's own words, without number and name of the file; of a wait that we ended, in ours."""
+    import av
+
+    if isinstance(error, av.error.ExitError):
+        return f"nothing came for {_PATIENCE:g} s"
     return re.sub(r"^\[Errno -?\d+\] |: '.*'$", "", str(error))
 
 
@@ -377,8 +349,21 @@ def _stretch(stream: "av.VideoStream") -> float:
 
 
 def _upright(picture: "av.VideoFrame", stretch: float) -> np.ndarray:
-    """A decoded picture in RGB, (H, W, 3) uint8, its pixels made square, turned as its film says."""
+    """A decoded picture in RGB, (H, W, 3) uint8, its pixels made square, mirrored and turned as its film says."""
     width = min(max(1, round(picture.width * stretch)), MAX_PIXELS // picture.height)
     pixels: Any = picture.reformat(width, format="rgb24").to_ndarray()
-    quarters = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+    if _is_mirrored(picture):
+        pixels = pixels[::-1]  # before it is turned: the angle that is told is that of its rows
+    return np.ascontiguousarray(np.rot90(pixels, round(picture.rotation / 90) % 4))
+
+
+def _is_mirrored(picture: "av.VideoFrame") -> bool:
+    """True of a picture that its film wants shown as in a mirror: the matrix of its display turns the sides round."""
+    try:
+        beside: Any = picture.side_data
+    except ValueError:  # something is there that PyAV has no name for
+        return False
+    if "DISPLAYMATRIX" not in beside:
+        return False
+    across, down, _, across_by_row, down_by_row = np.frombuffer(beside["DISPLAYMATRIX"], np.int32)[:5].astype(float)
+    return bool(across * down_by_row < down * across_by_row)  # the determinant is negative

@@ -1,4 +1,4 @@
-"""Write a film: H.264 in MP4, every frame at its own time."""
+"""Write a film: H.264 in MP4, in the colours of BT.709 and tagged so, every frame at its own time."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,6 +13,7 @@ from ferlib.utils.atomic import atomic_write
 from ferlib.utils.packages import require
 
 _CLOCK = 90_000  # ticks a second, MPEG's own
+_BT709, _LIMITED = 1, 1  # FFmpeg's numbers: of matrix, primaries and curve; of luma from 16 to 235
 
 
 class VideoWriter:
@@ -50,7 +51,10 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
         self._stream.options = {"preset": "veryfast", "crf": "20"}
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+        context = self._stream.codec_context
+        context.time_base = Fraction(1, _CLOCK)
+        context.colorspace = context.color_primaries = context.color_trc = _BT709  # untagged, players guess
+        context.color_range = _LIMITED
         if self.rotation:
             self._stream.set_display_rotation(self.rotation)
 
@@ -74,7 +78,8 @@ class VideoWriter:
             self._begin()
             self._stream.width, self._stream.height = width, height
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
-        frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
+        size = self._stream.width, self._stream.height
+        frame = frame.reformat(*size, "yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
         frame.pts = self._last = max(self._last + 1, round(time * _CLOCK))
         frame.time_base = Fraction(1, _CLOCK)
         self._container.mux(self._stream.encode(frame))

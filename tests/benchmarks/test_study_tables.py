@@ -40,6 +40,9 @@ def test_a_row_with_fewer_seeds_says_so(results):
     del found["rows"][1]["seeds"]["2"]
     results(found)
     assert lines(study_tables.methods("methods-frozen"))[-1][0] == "SCN (2 of 3 seeds)"
+    found["rows"][1]["seeds"] = {seed: {} for seed in "01234"}
+    results(found)
+    assert lines(study_tables.methods("methods-frozen"))[-1][0] == "SCN (5 seeds)"
 
 
 def test_flipped_labels_beside_none(results):

@@ -35,12 +35,13 @@ def test_folders_without_a_validation_part(tmp_path):
     assert "where FER2013 has 28,709 / 3,589 / 3,589" in counts
     assert "there is no validation folder" in taken and "do not tell PublicTest from PrivateTest" in usage
     assert load_dataset("fer2013", tmp_path).frame.equals(data.frame)
+    assert data.name == "fer2013_folders"  # of its splits models of FER2013 have seen others
 
 
 def test_folders_whose_file_names_tell_the_published_splits(tmp_path):
     write_folders(tmp_path, {"train": "Training_", "test": "PublicTest_ PrivateTest_"})
     data = load_dataset("fer2013", tmp_path)
-    assert data.counts().sum().tolist() == [42, 42, 42]
+    assert data.counts().sum().tolist() == [42, 42, 42] and data.name == "fer2013"
     usage = data.frame["file"].map(lambda file: Path(file).name.partition("_")[0])
     assert data.frame["split"].equals(usage.map(SPLIT_OF_USAGE).rename("split"))
     assert any("PublicTest is validation" in note for note in data.notes)

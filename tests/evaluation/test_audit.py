@@ -351,7 +351,10 @@ def test_a_model_that_needs_company_is_refused_in_words(faces):
     model = external(BatchStatistics(spatial=False), faces)
     with pytest.raises(UserError, match=r"cannot predict a face alone \(Expected more than 1 value"):
         evaluate(model, faces)
-    assert evaluate(model, faces, protocol="published")["faces"] == len(faces.split("test"))
+    published = evaluate(model, faces, protocol="published")
+    assert published["faces"] == len(faces.split("test")) and "answered together" in published["notes"][0]
+    alone = external(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7)), faces)
+    assert "notes" not in evaluate(alone, faces, protocol="published")
 
 
 def test_honest_evaluation_of_a_mixing_model_is_one_face_at_a_time(faces):

@@ -145,6 +145,10 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
         ("convcut-table2", ["--out", "table.csv"], "the results are JSON"),
         ("convcut-table3", ["--rows", "nine layers"], "has no row nine layers"),
         ("all", ["--rows", "both"], "--rows is for one table"),
+        ("all", ["--more-seeds", "3"], "--more-seeds is for one table"),
+        ("protocols", ["--more-seeds", "3"], "protocols has no rows that validation ranks"),
+        ("methods", ["--more-seeds", "-1"], "seed must be at least 0"),
+        ("methods-noise", ["--rows", "mixup", "--set", "targets=soft"], "its rows learn from the flipped labels"),
         ("protocols", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
         ("protocols", ["--set", "colour=red"], "no setting colour"),
         ("protocols", ["--processes", "0"], "--processes must be at least 1"),
@@ -232,6 +236,28 @@ def test_an_entry_does_not_give_way_to_one_that_has_less(synthetic_faces, tmp_pa
         check_kept([seeds], TABLES["protocols"], study, synthetic_faces)
 
 
+def test_more_seeds_are_kept_whichever_rows_were_best(synthetic_faces, tmp_path):
+    names = ("plain", "SCN", "mixup", "DDAMFN")
+
+    def made(seeds, more, best):
+        one = entry("methods", "synthetic", rows=names) | {"seeds": seeds, "backbone": stands_on.to_json()}
+        for row in one["rows"]:
+            row["seeds"] = {str(seed): {} for seed in (*seeds, *(more if row["name"] in ("plain", best) else ()))}
+        return one
+
+    stands_on = BackboneChoice("test_convnext", 2, 32)
+    first, second = made([0], [3, 4], "SCN"), made([0, 1, 2], [3, 4], "mixup")
+    study = Study(stands_on, 1, [0, 1, 2], tmp_path)
+    with pytest.raises(UserError, match="the row best on validation, seed 3, which this command leaves out"):
+        check_kept([first], TABLES["methods"], study, synthetic_faces)
+    for enough in ({"more_seeds": [3, 4]}, {"seeds": [0, 1, 2, 3, 4]}):
+        check_kept([first], TABLES["methods"], replace(study, **enough), synthetic_faces)
+    out = tmp_path / "out.json"
+    for one, kept in ((first, first), (made([0, 1, 2], [], ""), first), (second, second), (first, second)):
+        reproduce._merge(out, one)
+        assert json.loads(out.read_text())["entries"] == [kept]
+
+
 def test_a_command_that_would_lose_rows_is_refused_before_training(few_faces, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "fit", None)
     there = {"table": "convcut-table3", "data": "synthetic", "backbone": STANDS_ON, "seeds": [0]}
@@ -258,10 +284,11 @@ def test_data_without_a_test_split_is_refused_before_training(synthetic_faces, t
 
 def test_the_noted_command_says_how_the_data_were_read():
     given = ["reproduce", "protocols", "--data", "folder", "--root", "/somewhere"]
+    given += ["--seeds", "0", "--more-seeds", "3", "4"]
     given += ["--labels", "suprise=surprise", "--skip-broken", "--backbone-weights", "/somewhere/face.safetensors"]
     noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), TABLES["protocols"], "folder")
     assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
-    assert "--backbone-weights face.safetensors" in noted
+    assert "--backbone-weights face.safetensors" in noted and "--seeds 0 --more-seeds 3 4" in noted
 
 
 def test_a_quick_study_is_small_where_nothing_else_was_said(synthetic_faces):

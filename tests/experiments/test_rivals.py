@@ -15,7 +15,7 @@ from ferlib.evaluation.compare import compare
 from ferlib.experiments import rivals
 from ferlib.experiments.prediction_logger import SINGLE
 from ferlib.experiments.reproduce import check_study
-from ferlib.experiments.runner import BackboneChoice, watched_runs
+from ferlib.experiments.runner import BackboneChoice, run_name, watched_runs
 from ferlib.experiments.study import Study
 from ferlib.experiments.tables import TABLES
 from ferlib.models.preprocess import Preprocess
@@ -176,6 +176,33 @@ def test_a_row_with_fewer_seeds_is_compared_where_both_have_one(runs, rows, synt
     assert row["minus_plain"]["accuracy"]["value"] == pytest.approx(gain)
     alone = {"plain": {0: runs["plain"][0]}, "twice the epochs": part["twice the epochs"]}
     assert "minus_plain" not in rivals.compare_rivals(alone, synthetic_faces, resamples=200)[1]
+
+
+def test_the_best_rows_are_those_of_validation(runs):
+    history = runs["plain"][0].history
+
+    def run(value):
+        return replace(runs["plain"][0], history=history.assign(macro_f1=value, accuracy=1 - value))
+
+    made = {"plain": {0: run(1.0)}} | {f"row {v}": {0: run(v / 10 - 0.05), 1: run(v / 10 + 0.05)} for v in (3, 7, 5, 6)}
+    assert rivals.best_on_validation(made) == ["row 7", "row 6", "row 5"]
+    assert rivals.best_on_validation(made, 1) == ["row 7"]
+
+
+def test_the_best_rows_and_plain_training_have_more_seeds(synthetic_faces, tmp_path):
+    names = ["twice the epochs", "label smoothing", "mixup", "SAM"]
+    settings = {"batch_size": 32, "precision": "float32"}
+    study = Study(BACKBONE, 1, [0], tmp_path, 64, settings, names, more_seeds=[3])
+    check_study(TABLES["methods"], study, synthetic_faces)
+    entry = list(TABLES["methods"].make(study, synthetic_faces))[-1]
+    (data,) = TABLES["methods"].versions(study, synthetic_faces)
+    recipes = TABLES["methods"].recipes(study, data)
+    folders = {name: tmp_path / run_name(recipes[0, name], data, None, rivals.SELECT_BY) for name in names}
+    scores = {name: pd.read_csv(folder / "history.csv")["macro_f1"].max() for name, folder in folders.items()}
+    assert entry["seeds"] == [0] and len(set(scores.values())) == 4
+    seeds = {row["name"]: list(row["seeds"]) for row in entry["rows"]}
+    worst = min(names, key=lambda name: scores[name])
+    assert seeds == {name: ["0"] if name == worst else ["0", "3"] for name in ("plain", *names)}
 
 
 def test_table_has_a_row_a_figure(rows):

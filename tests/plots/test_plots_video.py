@@ -35,7 +35,19 @@ def test_timeline():
     np.testing.assert_array_equal(second.z[0], [0, 1, np.nan, np.nan])
     assert second.customdata[1][3] == "not seen"
     assert titles(figure) == ["<b>face 1</b>, 0.4 s", "<b>face 2</b>, 0.2 s"]
-    written(figure)
+    assert written(figure)["layout"]["title"]["text"] == "Expressions over time in a film"
+
+
+def test_timeline_says_how_many_faces_it_leaves_out():
+    """Of thirteen faces the first is seen for one frame, the second for two, and so on: the first has no panel."""
+    table, scores = VideoTable(CLASSES), dict(zip(CLASSES, (0.8, 0.1, 0.1), strict=True))
+    for number in range(13):
+        faces = tuple(TrackedFace(track, (0, 0, 9, 9), scores, scores, 0.0) for track in range(number + 1, 14))
+        table.add(FramePrediction(number, number / 10, faces, np.zeros((9, 9, 3), np.uint8)))
+    table.end()
+    figure = plots.timeline(table, "a film")
+    assert figure.layout.title.text == "Expressions over time in a film, the 12 faces seen longest of 13"
+    assert [text.partition(",")[0] for text in titles(figure)] == [f"<b>face {track}</b>" for track in range(2, 14)]
 
 
 def test_label_bands_leave_a_gap_where_the_face_was_not_seen():

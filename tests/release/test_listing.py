@@ -107,7 +107,8 @@ def test_reports(tmp_path):
     }
     path.write_text(json.dumps(report))
     assert read_figures(path) == TestFigures("ferplus", "test", 12, 0.5, 0.25)
-    for damaged in ("{", "{}", "[]", '{"metrics": {"accuracy": {"value": 1}}}', '{"metrics": 3}'):
+    listed = json.dumps(report | {"metrics": []})
+    for damaged in ("{", "{}", "[]", '{"metrics": {"accuracy": {"value": 1}}}', listed):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"report\.json is not a report of `ferlib evaluate`"):
             read_figures(path)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from trees import write_picture
 
 from ferlib.cli import main
-from ferlib.data.dataset import DataError, FaceDataset
+from ferlib.data.dataset import DataError, FaceDataset, described
 from ferlib.evaluation.calibration import temperature_scaled
 from ferlib.evaluation.evaluate import evaluate, predict_dataset
 from ferlib.explain.embed import extract_features
@@ -320,6 +320,10 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert main(["calibrate", str(folder), "--data", "synthetic"]) == 0
     assert main([*command, "--no-onnx", "--out", str(released.WEIGHTS)]) == 0
     assert not (released.WEIGHTS / "mine" / "model.onnx").exists()
+    before = (released.WEIGHTS / "mine" / "config.json").stat()
+    assert main([*command, "--out", str(released.WEIGHTS)]) == 1
+    assert "is a released model already; with --replace" in capsys.readouterr().err
+    assert (released.WEIGHTS / "mine" / "config.json").stat() == before
     assert main(["release", "mine", "--data", "synthetic", "--run", str(run / "best")]) == 1
     assert f"it has no recipe.json; did you mean {run}?" in capsys.readouterr().err
     (tmp_path / "pyproject.toml").unlink()
@@ -419,7 +423,8 @@ def test_a_run_chosen_by_something_observed_is_not_said_to_be_chosen_on_validati
     assert "**the test figures here may be too high**" in card
     assert "had the best test accuracy (0.9000) and was kept" in card
     assert "not used for training or selection" not in card + report["protocol"]
-    assert selected_on(folder, "synthetic") is None is selected_on(run / "best", "synthetic")
+    there = described(synthetic_faces)
+    assert selected_on(folder, there) is None is selected_on(run / "best", there)
 
 
 def test_faces_that_were_trained_on_do_not_calibrate(run, synthetic_faces):

@@ -12,6 +12,7 @@ from video_files import crossing
 
 from ferlib.cli import main
 from ferlib.video.predictor import VideoPredictor
+from ferlib.video.reading import VideoReader
 
 OPEN = {"x264-params": "open-gop=1:keyint=12:bframes=3"}  # pictures before a key one that need the one before that
 KINDS = [
@@ -96,3 +97,17 @@ def test_the_command_and_python_say_so(tmp_path, capsys, form):
     assert capsys.readouterr().err == f"ferlib: {film} is damaged: 1 of its parts cannot be read\n"
     with pytest.warns(UserWarning, match="is damaged: 1 of its parts"):
         assert "is damaged" in VideoPredictor().predict(film, every=10).trouble
+    with pytest.warns(UserWarning, match="is damaged: 1 of its parts"):
+        assert "is damaged" in VideoPredictor().predict(film, every=5, until=1.0).trouble
+    assert main(["video", str(film), "--seconds", "1"]) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_damage_that_was_not_read(tmp_path):
+    """Frames are decoded ahead, here to the end; what is said is of those that were taken."""
+    film = write_other(tmp_path / "film.mp4", "mp4", "libx264", moving(200), options=OPEN)
+    overwrite(film, 1, 12_000)
+    with VideoReader(film) as reader:
+        said = {frame.number: reader.trouble for frame in reader.frames(50)}
+    assert said[0] is said[50] is None
+    assert said[150] == reader.trouble == f"{film} is damaged: 1 of its parts cannot be read"

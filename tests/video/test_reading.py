@@ -5,6 +5,8 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -55,6 +57,40 @@ def test_a_film_is_turned_as_it_says(tmp_path, rotation):
     (frame,), _ = frames_of(write_film(tmp_path / "a.mp4", [stored], [0.0], rotation))
     assert frame.pixels.shape == upright.shape
     assert np.abs(frame.pixels.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("flips", [(True, False), (False, True), (True, True)])
+def test_a_film_is_mirrored_as_it_says(tmp_path, rotation, flips):
+    """As selfie cameras write them: turned, then mirrored from left to right, from top to bottom, or both."""
+    stored = gradient(20)
+    with av.open(str(tmp_path / "a.mp4"), "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(rotation, *flips)
+        target.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        target.mux(stream.encode())
+    (frame,), _ = frames_of(tmp_path / "a.mp4")
+    expected = np.rot90(stored, rotation // 90)
+    expected = expected[:, ::-1] if flips[0] else expected
+    expected = expected[::-1] if flips[1] else expected
+    assert frame.pixels.shape == expected.shape and frame.pixels.flags.c_contiguous
+    assert np.abs(frame.pixels.astype(int) - expected).mean() < 4
+
+
+def test_a_film_is_tagged_with_the_colours_it_is_written_in(tmp_path):
+    """BT.709, of whatever size, so that no player need guess: the luma is as it says there, and we read the same."""
+    colours = np.array([(40, 180, 90), (200, 60, 50)])
+    picture = np.repeat(np.repeat(colours[None], 48, axis=1), 64, axis=0).astype(np.uint8)
+    path = write_film(tmp_path / "a.mp4", [picture] * 3, [0.0, 0.1, 0.2])
+    with av.open(str(path)) as film:
+        frame = next(film.decode(video=0))
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+    luma = frame.to_ndarray()[:64]
+    read = frames_of(path)[0][0].pixels.astype(float)
+    for columns, colour in zip((slice(8, 40), slice(56, 88)), colours, strict=True):
+        assert luma[:, columns].mean() == pytest.approx(16 + 219 * (colour @ (0.2126, 0.7152, 0.0722)) / 255, abs=2)
+        assert np.abs(read[:, columns].mean(axis=(0, 1)) - colour).max() < 6
 
 
 @pytest.mark.parametrize(("shape", "rotation"), [(Fraction(4, 3), 0), (Fraction(3, 4), 90), (Fraction(99, 1), 0)])
@@ -248,26 +284,36 @@ def test_a_reader_that_is_left_early_ends_its_thread(tmp_path):
     assert threading.active_count() == before and reader.read < 40
 
 
-def test_a_stream_never_falls_behind(tmp_path):
-    """Twenty-five frames a second come in, five are taken: each is a new one, and the others are counted."""
+@contextmanager
+def sending(frames: Iterable[np.ndarray]) -> Iterator[str]:
+    """Send frames as a stream, 25 a second, to who comes first; the address."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def send() -> None:
         connection, _ = server.accept()
         with connection, connection.makefile("wb") as file, av.open(file, "w", format="mpegts") as target:
-            stream = target.add_stream("mpeg1video", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            stream = target.add_stream("mpeg1video", rate=25, bit_rate=2_000_000)
+            assert isinstance(stream, av.VideoStream)
+            stream.pix_fmt = "yuv420p"
             began = time.perf_counter()
-            for number in range(75):
+            for number, pixels in enumerate(frames):
+                if not number:
+                    stream.height, stream.width = pixels.shape[:2]
                 time.sleep(max(0.0, began + number / 25 - time.perf_counter()))
-                target.mux(stream.encode(av.VideoFrame.from_ndarray(gradient(number % 45), format="rgb24")))
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
                 file.flush()
             target.mux(stream.encode())
 
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
-    reader = VideoReader(f"tcp://127.0.0.1:{server.getsockname()[1]}")
-    with reader:
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    sender.join(10)
+    server.close()
+
+
+def test_a_stream_never_falls_behind():
+    """Twenty-five frames a second come in, five are taken: each is a new one, and the others are counted."""
+    with sending(gradient(number % 45) for number in range(75)) as address, VideoReader(address) as reader:
         assert reader.live and reader.seconds is None
         taken, late = [], []
         for frame in reader.frames():
@@ -275,10 +321,28 @@ def test_a_stream_never_falls_behind(tmp_path):
             taken.append(frame.number)
             late.append(now - frame.time)
             time.sleep(0.2)
-    sender.join(10)
-    server.close()
     assert len(taken) + reader.dropped == reader.read > 60 and reader.dropped > len(taken)
     assert max(late[2:]) - min(late) < 2.5, "frames that are ever older"  # all of them would take nine seconds more
+
+
+def test_a_stream_that_opens_and_sends_nothing_is_not_called_damaged(tmp_path):
+    reader = VideoReader(write_film(tmp_path / "a.mp4", [gradient()], [0.0]), live=True)
+    reader._container = Silent(reader._container)
+    with reader, pytest.raises(VideoError, match=r"breaks off after 0 pictures \(nothing came for 10 s\)$"):
+        list(reader.frames())
+
+
+class Silent:
+    """An open container from which nothing comes until PyAV ends the wait."""
+
+    def __init__(self, container):
+        self.container = container
+
+    def demux(self, _):
+        raise av.error.ExitError(0, "Immediate exit requested", "tcp://127.0.0.1:1")
+
+    def close(self) -> None:
+        self.container.close()
 
 
 def test_a_camera_that_is_not_there():

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from test_reading import sending
 from video_files import RATE, SIZE, crossing, write_film
 
 from ferlib.cli import main
@@ -258,7 +261,7 @@ import ferlib.utils.packages as packages
 find = packages.find_spec
 packages.find_spec = lambda name: None if name in {hidden!r} else find(name)
 from ferlib.cli import main
-code = main(["video", {film!r}, "--seconds", "0.3"])
+code = main(["video", {film!r}, "--seconds", "0.3", *{more!r}])
 heavy = {{"torch", "pandas", "plotly", "gradio", "matplotlib"}}
 print("heavy", sorted(heavy & {{name for name, module in sys.modules.items() if module}}))
 sys.exit(code)
@@ -268,15 +271,23 @@ sys.exit(code)
 @pytest.mark.parametrize(("hidden", "code"), [(("torch", "timm", "pandas", "plotly"), 0), (("av",), 1)])
 def test_films_need_the_extra_and_nothing_of_the_lab(film, hidden, code):
     """In a process of its own, in which some packages cannot be imported."""
-    run = [sys.executable, "-c", CODE.format(hidden=hidden, film=str(film[0]))]
+    run = [sys.executable, "-c", CODE.format(hidden=hidden, film=str(film[0]), more=())]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code and "heavy []" in done.stdout, done.stdout + done.stderr
     if code:
         assert done.stderr == "ferlib: a film needs av, not installed: pip install 'ferlib[video]'\n"
 
 
-def test_a_stream_is_written_as_it_comes(film, tmp_path, predictor):
-    """What is smoothed as it comes knows nothing of the future: the start of a film gives the same rows."""
+def test_what_a_timeline_lacks_is_said_before_the_first_frame(film, tmp_path):
+    files = "--timeline", str(tmp_path / "a.html"), "--out", str(tmp_path / "a.csv")
+    run = [sys.executable, "-c", CODE.format(hidden=("sklearn",), film=str(film[0]), more=files)]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "ferlib: --timeline needs sklearn" in done.stderr, done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_smoothed_as_it_comes_knows_nothing_of_the_future(film, predictor):
+    """The start of a film gives the same rows."""
     rows = []
     for until in (1.0, 2.0):
         table = VideoTable(predictor.predictor.classes)
@@ -287,6 +298,57 @@ def test_a_stream_is_written_as_it_comes(film, tmp_path, predictor):
         rows.append(np.array(table.rows))
     np.testing.assert_array_equal(rows[0]["smoothed"], rows[1]["smoothed"][: len(rows[0])])
     assert np.abs(rows[1]["smoothed"] - rows[1]["raw"]).max() > 0.05
+
+
+def test_a_stream_is_written_as_it_comes(tmp_path, capsys):
+    """The table has rows while the stream still comes, which ends when it has; every frame looked at is drawn."""
+    out, boxed, seen = tmp_path / "live.csv", tmp_path / "boxed.mp4", []
+    pictures = crossing()[1]
+
+    def until_written() -> Iterator[np.ndarray]:
+        for number in range(1500):  # a minute at most
+            yield pictures[abs((number + 59) % 118 - 59)]  # there and back
+            if out.exists() and len(lines := out.read_text(encoding="utf-8").splitlines()) > 1:
+                seen.extend(lines)
+                return
+
+    with sending(until_written()) as address:
+        assert main(["video", address, "--out", str(out), "--annotated", str(boxed), "--faces", "main"]) == 0
+    told = capsys.readouterr().out
+    looked_at = int(re.search(r"([\d,]+) looked at, [\d,]+ dropped\n", told)[1].replace(",", ""))
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    assert 1 < len(seen) <= len(rows) + 1 and looked_at >= len(rows)
+    first = rf" +\d+\.\d\d s  face {rows[0]['track']}: {rows[0]['smoothed_label']}\n"
+    assert re.match(first, told)
+    times = [float(row["time"]) for row in rows]
+    assert times == sorted(set(times))
+    with VideoReader(boxed) as reader:
+        assert len(list(reader.frames())) == looked_at
+
+
+def test_what_is_in_a_folder_stays_one_films(film, table, tmp_path, capsys):
+    """Faces of two runs in one folder cannot be told apart: it is refused before the film is looked at."""
+    (tmp_path / "track001_anger_1.00s.jpg").touch()
+    assert main(["video", str(film[0]), "--telling", str(tmp_path), "--out", str(tmp_path / "a.csv")]) == 1
+    assert "already holds faces of a film (track001_anger_1.00s.jpg)" in capsys.readouterr().err
+    with pytest.raises(UserError, match="already holds faces"):
+        show_again(film[0], table, telling=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["track001_anger_1.00s.jpg"]
+    (tmp_path / "track001_anger_1.00s.jpg").rename(tmp_path / "track_of_mine.jpg")
+    assert len(show_again(film[0], table, telling=tmp_path)) == len(table.most_telling())
+
+
+def test_half_a_face_is_not_left(film, table, tmp_path, monkeypatch):
+    """As on a full disk."""
+
+    def half(_, file, *__, **___) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="No space left"):
+        show_again(film[0], table, telling=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_main_face_alone_is_one_row_a_frame(film):

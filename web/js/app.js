@@ -10,6 +10,7 @@ import { Webcam } from "./webcam.js";
 
 /** For the tests too. */
 export const predictor = new Predictor(keepOffline(), (loaded, total) => {
+  if (byId("progress").hidden) return; // a part of it failed, which is said
   byId("progress").value = loaded / total;
   const [done, all] = [loaded, total].map((bytes) => (bytes / 1e6).toFixed(1));
   byId("loading-text").textContent = loaded < total ? `Loading, ${done} of ${all} MB` : "Starting …";
@@ -18,10 +19,10 @@ const photo = new Photo(predictor);
 export const webcam = new Webcam(predictor);
 
 predictor.ready.then(
-  () => {
+  async () => {
     byId("loading").hidden = true;
     document.body.classList.add("ready");
-    return keepTheRest();
+    byId("offline").hidden = !(await keepTheRest());
   },
   (error) => {
     byId("progress").hidden = true;

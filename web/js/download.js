@@ -2,6 +2,9 @@
 
 import settings from "./settings.js";
 
+/** A file's name holds a digest: that of another build is never taken for it. */
+const RENEWED = "If the page was renewed meanwhile, close it everywhere and open it again.";
+
 /**
  * The bytes of some of `settings.downloads`, by name.
  *
@@ -12,7 +15,7 @@ export async function download(names, report) {
   let loaded = 0;
   const one = async (name) => {
     const answer = await fetch(new URL(`../${name}`, import.meta.url));
-    if (!answer.ok) throw new Error(`${name} could not be loaded (${answer.status})`);
+    if (!answer.ok) throw new Error(`${name} could not be loaded (${answer.status}). ${RENEWED}`);
     const chunks = [];
     for (const reader = answer.body.getReader(); ; ) {
       const { done, value } = await reader.read();

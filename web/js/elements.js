@@ -13,6 +13,12 @@ export function make(name, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Hide an element; a focus in it goes to one that stays, or the keyboard would begin at the top of the page. */
+export function hide(element, next) {
+  if (element.contains(document.activeElement)) next.focus({ preventScroll: true });
+  element.hidden = true;
+}
+
 /** A canvas that shows a picture, whatever its alpha. */
 export function canvasOf({ width, height, data }, properties = {}) {
   const canvas = make("canvas", { width, height, ...properties });

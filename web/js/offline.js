@@ -19,8 +19,17 @@ export async function keepOffline() {
   }
 }
 
-/** Has the service worker keep what it could not, as it was installed when the page had begun to load. */
+/**
+ * Has the service worker keep what it could not, as it was installed when the page had begun to load.
+ *
+ * @returns true once all is kept, false without a worker; nothing, ever, from one that cannot keep it.
+ */
 export async function keepTheRest() {
-  const { active } = (await navigator.serviceWorker?.getRegistration()) ?? {};
-  active?.postMessage("keep");
+  const { active } = (await navigator.serviceWorker?.getRegistration().catch(() => null)) ?? {};
+  if (!active) return false;
+  const { port1, port2 } = new MessageChannel();
+  const kept = new Promise((resolve) => port1.addEventListener("message", resolve, { once: true }));
+  port1.start();
+  active.postMessage("keep", [port2]);
+  return kept.then(() => true);
 }

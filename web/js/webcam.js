@@ -2,7 +2,7 @@
 
 import { boxOf, name, place } from "./boxes.js";
 import { bars } from "./cards.js";
-import { byId, make } from "./elements.js";
+import { byId, hide, make } from "./elements.js";
 import { labelOf, ranked } from "./messages.js";
 import settings from "./settings.js";
 import { Tracks } from "./tracks.js";
@@ -45,7 +45,7 @@ export class Webcam {
   /** Ask for the camera and begin. */
   async start() {
     byId("live-problem").hidden = true;
-    byId("live-start").hidden = true;
+    hide(byId("live-start"), byId("use-webcam"));
     say("Waiting for the camera …");
     const start = ++this.#starts;
     try {
@@ -81,7 +81,7 @@ export class Webcam {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     byId("video").srcObject = null;
-    byId("live").hidden = true;
+    hide(byId("live"), byId("use-webcam"));
     byId("live-cards").replaceChildren();
     this.#draw([], 1, 1, false);
     this.#times = [];

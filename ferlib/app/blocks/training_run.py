@@ -41,11 +41,11 @@ class LiveRun:
 
     def __init__(self, faces: FaceDataset, recipe: Recipe):
         self.faces, self.recipe = faces, recipe
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # of the run that was started last
         self._alone = threading.Lock()  # two runs at a time would take each other's processor
 
     def stop(self) -> None:
-        """End the run that is going on, at the end of its epoch."""
+        """End the run that was started last, at the end of its epoch, or before its first."""
         self._stop.set()
 
     def start(self, rate: float, schedule: str) -> Iterator[pd.DataFrame]:
@@ -56,11 +56,16 @@ class LiveRun:
             schedule: one of `SCHEDULES`.
         """
         self.stop()
+        stop = self._stop = threading.Event()
+        return self._followed(self.recipe.override({"lr": rate, "schedule": schedule}), stop)
+
+    def _followed(self, recipe: Recipe, stop: threading.Event) -> Iterator[pd.DataFrame]:
         with self._alone, tempfile.TemporaryDirectory() as folder:
-            self._stop.clear()
-            recipe = self.recipe.override({"lr": rate, "schedule": schedule})
+            if stop.is_set():
+                return
             failed: list[Exception] = []
-            thread = threading.Thread(target=self._train, args=(recipe, Path(folder) / "run", failed), daemon=True)
+            given = recipe, Path(folder) / "run", stop, failed
+            thread = threading.Thread(target=self._train, args=given, daemon=True)
             thread.start()
             try:
                 seen = 0
@@ -74,24 +79,25 @@ class LiveRun:
                         break
                     time.sleep(POLL)
             finally:
-                self.stop()
+                stop.set()
                 thread.join()
             if failed:
                 raise failed[0]
 
-    def _train(self, recipe: Recipe, folder: Path, failed: list[Exception]) -> None:
+    def _train(self, recipe: Recipe, folder: Path, stop: threading.Event, failed: list[Exception]) -> None:
         """Run `fit` to its end, or until it is stopped; what else ends it goes into `failed`."""
+
+        def observe(model: FaceModel) -> Mapping[str, float]:
+            if stop.is_set():
+                raise _Stopped
+            return {}
+
         torch.manual_seed(recipe.seed)
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(_Stopped):
-                fit(build_model(recipe.config), self.faces, recipe, folder, observe=self._observe)
+                fit(build_model(recipe.config), self.faces, recipe, folder, observe=observe)
         except Exception as error:  # handed on to whoever watches
             failed.append(error)
-
-    def _observe(self, model: FaceModel) -> Mapping[str, float]:
-        if self._stop.is_set():
-            raise _Stopped
-        return {}
 
 
 def _history(folder: Path) -> pd.DataFrame:
@@ -116,13 +122,20 @@ def training_run(
         before: runs to compare with, name -> history.
         rates: learning rates to choose from; the recipe's own, or else the first, at the start.
     """
-    watched = LiveRun(faces, recipe)
+    watched, last = LiveRun(faces, recipe), 0
 
-    def start(rate: float, schedule: str) -> Iterator[tuple[str, go.Figure | None]]:
-        history = pd.DataFrame()
+    def start(rate: float, schedule: str) -> Iterator[tuple]:
+        """The words and figures of a run; nothing more once another is started, whose words stand there then."""
+        nonlocal last
+        last = mine = last + 1
+        for said, figure in told(rate, schedule):
+            yield (said, figure) if mine == last else (gr.skip(), gr.skip())
+
+    def told(rate: float, schedule: str) -> Iterator[tuple[str, go.Figure | None]]:
+        run, history = watched.start(float(rate), schedule), pd.DataFrame()
         yield "<p>The first epoch …</p>", None
         try:
-            for history in watched.start(float(rate), schedule):
+            for history in run:
                 yield f"<p>{_said(history, recipe)}</p>", _figure(history, before, chance, recipe.epochs)
         except RunError as error:
             yield f"<p id='ended'>Ended: {error}.</p>", None

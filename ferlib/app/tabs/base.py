@@ -14,6 +14,9 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Gradio's own image reader fails on a broken file and knows no limit, so the listeners are told where an upload lies;
 # what is wrong with it, ferlib.images says in a sentence. How many may ask at a time is the service's business.
 RAW: dict[str, Any] = {"preprocess": False, "concurrency_limit": None}
+# Every choice is answered, in turn. "always_last" is for one listener of an event alone: for the choice that waited,
+# Gradio asks all of them again, and two that wait would keep each other asking.
+EVERY: dict[str, Any] = {"trigger_mode": "multiple"}
 AGAIN = "Please try again."
 
 

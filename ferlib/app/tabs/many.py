@@ -51,8 +51,8 @@ class ManyTab(Tab):
             self.files = gr.File(file_count="multiple", label=say("Photos and videos"), height=180, elem_id="files")
             with gr.Row():
                 model = gr.Dropdown(label=say("Model"), interactive=True)
-                start = gr.Button(say("Look at all of them"), variant="primary", interactive=False)
-                stop = gr.Button(say("Stop"), visible=False)
+                start = gr.Button(say("Look at all of them"), variant="primary", interactive=False, elem_id="look")
+                stop = gr.Button(say("Stop"), visible=False, elem_id="stop")
             done = gr.HTML(elem_id="done", apply_default_css=False, elem_classes="answer")
             with gr.Row(elem_id="saves"):
                 save = gr.Button(say("Download as CSV"), interactive=False, size="sm")
@@ -61,18 +61,18 @@ class ManyTab(Tab):
             table = gr.HTML(elem_id="table", apply_default_css=False, elem_classes="answer", js_on_load=TABLE)
             csv, stored = (gr.Textbox(visible="hidden", label=label) for label in ("CSV", "Parquet"))
         self.filled = (model,)
-        shown, files, buttons = [done, table], [csv, stored], [start, stop, save, save_parquet]
-        self.files.change(None, self.files, start, js=CHOSEN, **PRIVATE)
-        start.click(None, None, buttons, js=BEGUN, **PRIVATE)
+        shown, files, saves = [done, table], [csv, stored], [save, save_parquet]
+        self.files.change(None, self.files, [start, *saves, *shown, *files], js=CHOSEN, **PRIVATE)
+        start.click(None, None, [start, stop, *saves, *shown, *files], js=BEGUN, **PRIVATE)
         looked = start.click(
             self.look_at_many, [self.files, model], [*shown, *files], show_progress="hidden", **RAW, **PRIVATE
         )
         for ended in (looked.success, looked.failure):  # `then` does not follow on a failure in the browser
-            ended(None, [*shown, *files], buttons, js=DONE, **PRIVATE)
+            ended(None, [self.files, *shown, *files], [start, stop, *saves], js=DONE, **PRIVATE)
         stop.click(self.stop, None, None, show_progress="hidden", **RAW, **PRIVATE)
         save.click(None, csv, None, js=SAVE_CSV, **PRIVATE)
         save_parquet.click(None, stored, None, js=SAVE_PARQUET, **PRIVATE)
-        gr.on(None, None, None, [*shown, *files, save, save_parquet], js=RESTORE, **PRIVATE)
+        gr.on(None, None, None, [*shown, *files, *saves], js=RESTORE, **PRIVATE)
 
     def begin(self) -> list[Any]:
         """The models."""

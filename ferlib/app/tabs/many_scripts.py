@@ -2,12 +2,14 @@
 
 from ferlib.utils.csv_safety import BOM
 
-#: Of the browser's storage for this tab of it: no photos; gone when it is closed or the list is emptied.
+#: Of the browser's storage for this tab of it: no photos; gone when it is closed, the list emptied or another begun.
 KEY = "ferlib-many-photos"
 
 #: Of the table's element: a click on a header sorts, one on a row opens and closes its card.
 TABLE = """
 const order = { column: null, down: false };
+const opened = new Set();  // rows by file and face: Gradio writes the next table over their cards
+const name = row => row.cells[1].textContent + row.dataset.card;
 const key = (row, column) => {
   const cell = row.cells[column];
   if (!cell || cell.colSpan > 1) return "";  // a problem: the last, both ways
@@ -25,12 +27,16 @@ const close = row => {
 const isOpen = row => row.nextElementSibling?.className === "card";
 const sort = () => {
   const body = element.querySelector("tbody");
-  if (!body || order.column === null) return;
-  element.querySelectorAll("tr.row").forEach(row => isOpen(row) && close(row));
-  const rows = [...body.rows].sort((a, b) => compared(key(a, order.column), key(b, order.column)));
-  body.append(...rows);
-  element.querySelectorAll("thead th").forEach((head, i) =>
-    head.setAttribute("aria-sort", i !== order.column ? "none" : order.down ? "descending" : "ascending"));
+  if (!body) return opened.clear();
+  const all = [...body.querySelectorAll("tr.row")];
+  all.forEach(row => isOpen(row) && close(row));
+  if (order.column !== null) {
+    const rows = [...body.rows].sort((a, b) => compared(key(a, order.column), key(b, order.column)));
+    body.append(...rows);
+    element.querySelectorAll("thead th").forEach((head, i) =>
+      head.setAttribute("aria-sort", i !== order.column ? "none" : order.down ? "descending" : "ascending"));
+  }
+  all.forEach(row => opened.has(name(row)) && open(row));
 };
 const open = row => {
   const { words, bars } = JSON.parse(row.dataset.card);
@@ -63,12 +69,14 @@ element.addEventListener("click", event => {
     order.down = order.column === column && !order.down;
     order.column = column;
     sort();
-  } else if (row) isOpen(row) ? close(row) : open(row);
+  } else if (row) {
+    isOpen(row) ? opened.delete(name(row)) : opened.add(name(row));
+    isOpen(row) ? close(row) : open(row);
+  }
 });
 watch("value", sort);
 """
 
-_UPDATE = "const update = (name, value) => ({ __type__: 'update', [name]: value });"
 _SAVE = """const save = (content, type, name) => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(content, { type }));
@@ -82,27 +90,42 @@ SAVE_PARQUET = f"""text => {{ {_SAVE}
   save([bytes], "application/vnd.apache.parquet", "faces.parquet");
 }}"""
 
-#: For the button that starts: nothing can be looked at before it is there. An empty list keeps nothing.
-CHOSEN = f"""files => {{ {_UPDATE}
-  if (!files?.length) sessionStorage.removeItem("{KEY}");
-  return update("interactive", Boolean(files?.length));
+# The browser may refuse its storage, or have no room in it: nothing is kept then. The focus goes to a button that is
+# about to be shown or enabled. `nothing` is for the buttons that save, for what is told and shown, and for the files.
+_HELPERS = """const update = (name, value) => ({ __type__: "update", [name]: value });
+  const nothing = [...Array(2).fill(update("interactive", false)), ...Array(4).fill(update("value", ""))];
+  const stored = work => { try { return work(sessionStorage); } catch { return null; } };
+  const focus = (id, frames = 60) => {
+    const button = document.getElementById(id);
+    if (button?.offsetParent && !button.disabled) button.focus({ preventScroll: true });
+    else if (frames) requestAnimationFrame(() => focus(id, frames - 1));
+  };"""
+#: For the button that starts: nothing can be looked at before it is there. An empty list shows and keeps nothing.
+CHOSEN = f"""files => {{ {_HELPERS}
+  const some = Boolean(files?.length);
+  if (!some) stored(storage => storage.removeItem("{KEY}"));
+  return [update("interactive", some), ...(some ? [] : nothing)];
 }}"""
-#: For the buttons that start, stop and save: while photos are looked at.
-BEGUN = f"""() => {{ {_UPDATE}
-  return [update("interactive", false), update("visible", true), ...[0, 1].map(() => update("interactive", false))];
+#: For the buttons that start and stop, while photos are looked at; what was seen before is gone.
+BEGUN = f"""() => {{ {_HELPERS}
+  stored(storage => storage.removeItem("{KEY}"));
+  focus("stop");
+  return [update("interactive", false), update("visible", true), ...nothing];
 }}"""
-#: When they are done; the result is kept, without pictures.
-DONE = f"""(done, table, csv, parquet) => {{ {_UPDATE}
+#: When they are done; the result is kept, without pictures, if the list is still there.
+DONE = f"""(files, done, table, csv, parquet) => {{ {_HELPERS}
+  const some = Boolean(files?.length);
   const without = (html, instead) => (html || "").replace(/<img[^>]*>/g, instead);
   const kept = JSON.stringify({{ done: without(done, ""), table: without(table, "details"), csv, parquet }});
-  try {{ sessionStorage.setItem("{KEY}", kept); }} catch (tooLarge) {{ sessionStorage.removeItem("{KEY}"); }}
-  return [update("interactive", true), update("visible", false),
+  if (some) stored(storage => storage.setItem("{KEY}", kept));
+  if ([document.body, document.getElementById("stop")].includes(document.activeElement)) focus("look");
+  return [update("interactive", some), update("visible", false),
     update("interactive", Boolean(csv)), update("interactive", Boolean(parquet))];
 }}"""
 #: What was kept, for what is told and shown, the two files and their buttons.
-RESTORE = f"""() => {{ {_UPDATE}
-  const kept = JSON.parse(sessionStorage.getItem("{KEY}") || "null");
-  if (!kept) return Array.from({{ length: 6 }}, () => ({{ __type__: "update" }}));
+RESTORE = f"""() => {{ {_HELPERS}
+  const kept = JSON.parse(stored(storage => storage.getItem("{KEY}")));
+  if (!kept) return [];
   const {{ done, table, csv, parquet }} = kept;
   return [...[done, table, csv, parquet].map(value => update("value", value)),
     update("interactive", Boolean(csv)), update("interactive", Boolean(parquet))];

@@ -9,7 +9,7 @@ from ferlib.app.html import WELCOME, boxed, problem, report
 from ferlib.app.messages import METHOD_TITLES
 from ferlib.app.model_choices import model_choices, model_title
 from ferlib.app.service import NoAnswer
-from ferlib.app.tabs.base import AGAIN, PRIVATE, RAW, Tab
+from ferlib.app.tabs.base import AGAIN, EVERY, PRIVATE, RAW, Tab
 from ferlib.app.translations import say
 from ferlib.errors import UserError
 
@@ -59,7 +59,7 @@ class PhotoTab(Tab):
             show_progress_on=answer, trigger_mode="always_last", **RAW, **PRIVATE,
         )  # fmt: skip
         shown.then(None, js=SCROLL, **PRIVATE)
-        model.input(self.fitting, asked[1:], [method, other], **RAW, **PRIVATE)
+        model.input(self.fitting, asked[1:], [method, other], **EVERY, **RAW, **PRIVATE)
 
     def begin(self) -> list[Any]:
         """The models, and the explanations of the first."""

@@ -40,7 +40,8 @@ class QCS(Method):
     weighted mean. Loss: the mean cross-entropy of the one plus that of the other. At inference a face stands alone.
 
     An epoch consists of whole quadruplets, drawn so that every face comes about once as long as no class has more than
-    half of the faces; of such a class the surplus rests until the next epoch (`quadruplets`).
+    half of the faces. Of such a class a draw leaves the surplus (`quadruplets`), and an epoch takes several draws: the
+    other classes' faces come several times.
 
     Departures: the model is without the authors' three scales; their weights come from learned projections and a
     distillation leads back to the tokens, where here tokens are compared as they are, and share one classifier. Their

@@ -69,3 +69,25 @@ def test_the_page_answers_epoch_by_epoch_until_it_is_stopped(synthetic_faces, re
                 threading.Thread(target=client.predict, kwargs={"api_name": "/stop"}).start()
         assert lengths[:2] == [1, 2] and lengths == sorted(lengths) and lengths[-1] < 60
         assert "Stopped: epoch" in text
+
+
+def test_a_run_that_is_stopped_before_it_begins_does_not_begin(synthetic_faces, recipe):
+    watched = LiveRun(synthetic_faces, recipe.override({"epochs": 100}))
+    first = watched.start(3e-3, "constant")
+    next(first)
+    second = watched.start(3e-3, "constant")
+    watched.stop()
+    list(first)
+    assert list(second) == []
+
+
+def test_a_run_says_nothing_more_once_another_is_started(synthetic_faces, recipe):
+    page = training_run(synthetic_faces, recipe.override({"epochs": 100}), CHANCE)
+    (start,) = (one.fn for one in page.fns.values() if one.api_name == "start" and one.fn)
+    first, second = start(3e-3, "constant"), start(3e-3, "constant")
+    assert "The first epoch" in next(first)[0] and "epoch 1 of 100" in next(first)[0]
+    assert "The first epoch" in next(second)[0]
+    rest = list(first)  # Gradio sends the last of them once more
+    assert rest and all(told == ({"__type__": "update"},) * 2 for told in rest)
+    assert "epoch 1 of 100" in next(second)[0]
+    second.close()
