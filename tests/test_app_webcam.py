@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -97,9 +98,13 @@ def test_name_and_bars_of_a_face_at_the_edge_are_seen_whole(page):
           (one) => one.getBoundingClientRect());
         return parts.length === 2 && parts.every(({ left, right }) => left > video.left - 2 && right < video.right + 2);
     }"""
+
+    def answer(said, route):
+        route.fulfill(json=said)
+
     for x0, name in ((10, "one side"), (400, "the other")):
         face = {"box": [x0, 120, x0 + 60, 180], "scores": {name: 0.9, "neutral": 0.1}, "heat": None}
-        page.route("**/live?*", lambda route, face=face: route.fulfill(json={"faces": [face]}))
+        page.route("**/live?*", partial(answer, {"faces": [face]}))
         box = page.locator(".live-box", has_text=name)
         box.locator(".live-bars").wait_for()
         assert box.evaluate(inside), name

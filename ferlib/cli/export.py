@@ -19,10 +19,11 @@ def run_export(options: argparse.Namespace) -> int:
     from ferlib.models.registry import load_model
     from ferlib.release.onnx_export import TOLERANCE, export_onnx, largest_difference
     from ferlib.synthetic.render import sample_faces
-    from ferlib.utils.atomic import atomic_write
+    from ferlib.utils.atomic import atomic_write, require_writable
 
     if options.out.suffix != ".onnx" and not options.out.is_dir():
         raise UserError(f"--out {options.out}: the name of an ONNX file ends in .onnx")
+    require_writable(options.out)
     model = load_model(options.model)
     faces, _, _ = sample_faces(1, grey=False)
     with atomic_write(options.out) as partial:  # a file that is there gives way to one that is right alone

@@ -40,7 +40,7 @@ def run_release(options: argparse.Namespace) -> int:
     """`ferlib release`."""
     from ferlib.models.registry import load_model
     from ferlib.release.calibration import calibrate_sets, changeable
-    from ferlib.release.release import release, released_folder
+    from ferlib.release.release import release
 
     run, source = options.run_folder, options.source
     if run and source:
@@ -55,10 +55,6 @@ def run_release(options: argparse.Namespace) -> int:
         raise UserError("--sets-only measures the prediction sets alone; leave the other options out")
     if source and not changed:
         raise UserError("another form differs by --int8, --mirror or a --tau above 0; give one of them")
-    if (run or source) and not options.replace:
-        there = released_folder(options.name, True, options.out)
-        if (there / "training.json").exists():
-            raise UserError(f"{there} is a released model already; with --replace the new one takes its place")
     if options.data == "folder":
         data = load_for(options, load_model(run / "best" if run else source or options.name).config)
     else:
@@ -70,6 +66,6 @@ def run_release(options: argparse.Namespace) -> int:
         return 0
     said = {"licence": options.licence, "about": options.about}
     changes = {"mirror": options.mirror, "tau": options.tau or None, "int8": options.int8}
-    how = {"source": source, "onnx": options.onnx, "device": options.device}
+    how = {"source": source, "onnx": options.onnx, "device": options.device, "replace": options.replace}
     print(release(options.name, data, run, options.out, **how, **said, **changes))
     return 0

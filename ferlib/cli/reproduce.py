@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,8 +61,8 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
         "--set", nargs="+", action=Several, default=[], metavar="FIELD=VALUE", help="fields of the recipe to change"
     )
     parser.add_argument("--rows", nargs="+", action=Several, metavar="ROW", help="only these rows of the table")
-    parser.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR",
-                        help="folder of the runs; a stopped command goes on from it (default: runs)")  # fmt: skip
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the runs; a stopped command goes on "
+                        "from it (default: runs; with --quick one that is deleted at the end)")  # fmt: skip
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train so many runs at once")
     parser.add_argument("--quick", action="store_true", help="small, on synthetic faces and a tiny random backbone: "
                         "shows that everything works, with the first seed alone; its figures mean nothing")  # fmt: skip
@@ -84,14 +85,32 @@ def positive(word: str) -> int:
 
 def run_reproduce(options: argparse.Namespace) -> int:
     """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
-    from ferlib.experiments.reproduce import check_kept, check_study, quick
-
     for option in ("rows", "more_seeds"):
         if getattr(options, option) and options.table == "all":
             raise UserError(f"--{option.replace('_', '-')} is for one table, not for all")
-    entries, study = _entries(options.out), _study(options)
-    planned = []
+    entries = _entries(options.out)
     _refuse_backbone(options)
+    with _work_folder(options):
+        _reproduce(options, entries)
+    return 0
+
+
+@contextmanager
+def _work_folder(options: argparse.Namespace) -> Iterator[None]:
+    """Inside, `--work` is a folder. Runs are found by their recipe, and a quick one is to be of the code of today."""
+    if options.work or not options.quick:
+        options.work = options.work or Path("runs")
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="ferlib-quick-") as folder:
+        options.work = Path(folder)
+        yield
+
+
+def _reproduce(options: argparse.Namespace, entries: Sequence[dict]) -> None:
+    from ferlib.experiments.reproduce import check_kept, check_study, quick
+
+    study, planned = _study(options), []
     for table, data in _data(options, study.backbone.input_size):
         own = quick(study, table, data) if options.quick else study
         check_study(table, own, data)
@@ -102,7 +121,6 @@ def run_reproduce(options: argparse.Namespace) -> int:
             for entry in table.make(own, data):
                 entry["command"] = _command(options, table, data.name)
                 _merge(options.out, entry)
-    return 0
 
 
 def _refuse_backbone(options: argparse.Namespace) -> None:
@@ -176,7 +194,7 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
     count = 0 if options.only_train else options.processes - 1
     threads = max(1, (os.cpu_count() or 1) // options.processes)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-m", "ferlib", *options.words, "--only-train"]
+    command = [sys.executable, "-m", "ferlib", *options.words, "--work", str(options.work), "--only-train"]
     helpers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(count)]
     if count:
         import torch

@@ -187,6 +187,7 @@ def release(
     mirror: bool = False,
     tau: float | None = None,
     int8: bool = False,
+    replace: bool = True,
 ) -> Path:
     """Make a folder with a released model, or measure one again: calibration, reports, golden pair and card.
 
@@ -202,6 +203,7 @@ def release(
         onnx: with model.onnx, without which the model is of no use where PyTorch is not installed.
         device: where the faces are predicted, see `ferlib.utils.devices.choose_device`.
         mirror, tau, int8: see `finish`; only with a run or a source.
+        replace: a new model takes the place of one that is there; else it is refused.
 
     Returns:
         The folder.
@@ -217,9 +219,11 @@ def release(
     new = run is not None or source is not None
     if not new and (mirror or int8 or tau is not None):
         raise UserError("a released model is not changed any more; give the run or the model that a new one comes from")
-    target = released_folder(name, new, out)
+    target = _folder(name, new, out)
     if source and _released(source).resolve() == target.resolve():
         raise UserError(f"{source} cannot be made from itself; give the new form a name of its own")
+    if new and not replace and (target / "training.json").exists():
+        raise UserError(f"{target} is there already; with --replace the new model takes its place")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".release-") as place:  # whole or not at all
         folder = Path(place) / target.name
@@ -276,7 +280,7 @@ def _measure(
     write_card(folder)
 
 
-def released_folder(name: str, new: bool, out: Path | None) -> Path:
+def _folder(name: str, new: bool, out: Path | None) -> Path:
     """The folder that is released into, where a model may be already; nothing is made or changed. See `release`."""
     home = out or (WEIGHTS if in_checkout() else Path())
     if new:

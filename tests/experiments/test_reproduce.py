@@ -301,6 +301,13 @@ def test_a_quick_study_is_small_where_nothing_else_was_said(synthetic_faces):
     assert (own.epochs, own.train_faces, own.seeds) == (2, 40, [5])
 
 
+def test_a_quick_study_keeps_no_runs(few_faces, tmp_path, monkeypatch):
+    """They would be shown again after a change of the code, of which no run's name tells."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "convcut-table3", "--quick", "--rows", "one layer", "--out", "x.json"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.json"]
+
+
 def test_a_quick_study_has_two_faces_of_every_class(synthetic_faces, monkeypatch):
     """Where the data have them; a class with one face gets that one."""
     monkeypatch.setattr("ferlib.experiments.reproduce.QUICK_FACES", 4)

@@ -322,7 +322,7 @@ def test_the_commands_know_it_too(run, synthetic_faces, few_faces, tmp_path, mon
     assert not (released.WEIGHTS / "mine" / "model.onnx").exists()
     before = (released.WEIGHTS / "mine" / "config.json").stat()
     assert main([*command, "--out", str(released.WEIGHTS)]) == 1
-    assert "is a released model already; with --replace" in capsys.readouterr().err
+    assert "is there already; with --replace" in capsys.readouterr().err
     assert (released.WEIGHTS / "mine" / "config.json").stat() == before
     assert main(["release", "mine", "--data", "synthetic", "--run", str(run / "best")]) == 1
     assert f"it has no recipe.json; did you mean {run}?" in capsys.readouterr().err

@@ -94,8 +94,9 @@ def test_workers_end_with_their_parent(tmp_path):
     """Even in the middle of a task, and though the parent is killed."""
     code = (
         "import ferlib.runtime.crew as c, worker_tasks\n"
+        "def say(pid): print(f'{pid}\\n', end='', flush=True)\n"  # whole: both threads may at once
         "with c.Crew(worker_tasks.sleep, 2) as crew:\n"
-        "    list(crew.map([600, 600], lambda worker, task: worker.ask(task, lambda _: print(worker.pid, flush=True))))"
+        "    list(crew.map([600, 600], lambda worker, task: worker.ask(task, lambda _: say(worker.pid))))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
