@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferlib.cli.data_options import add_reading_options, load_from
+from ferlib.cli.data_options import add_reading_options, load_from, reading_words
 from ferlib.cli.settings import Several
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def run_coverage(options: argparse.Namespace) -> int:
                 print(row(entry["model"], entry["data"], entry["faces"], truth, coverage, *values))
     if options.out:
         words = ["python", "-m", "ferlib", "coverage", *options.models, "--data", *options.data]
-        words += ["--labels", *options.labels] if options.labels else []
-        words += ["--skip-broken"] if options.skip_broken else []
-        command = shlex.join([*words, "--out", options.out.as_posix()])
+        command = shlex.join([*words, *reading_words(options), "--out", options.out.as_posix()])
         content = {"about": ABOUT, "command": command, "commit": commit()}
         write_json(options.out, content | {"entries": entries})
     return 0

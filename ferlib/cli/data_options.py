@@ -29,6 +29,12 @@ def add_reading_options(parser: argparse.ArgumentParser, root: str | None = None
     parser.add_argument("--skip-broken", action="store_true", help="leave out pictures that cannot be read")
 
 
+def reading_words(options: argparse.Namespace) -> list[str]:
+    """The words of `add_reading_options` that were given, for a command to be noted: without where the data are."""
+    labels = ["--labels", *options.labels] if options.labels else []
+    return [*labels, *(["--skip-broken"] if options.skip_broken else [])]
+
+
 def load_from(
     options: argparse.Namespace, name: str | None = None, size: int | None = None, published: bool = False
 ) -> "FaceDataset":

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferlib.cli.data_options import add_reading_options, load_from
+from ferlib.cli.data_options import add_reading_options, load_from, reading_words
 from ferlib.cli.settings import Several, parse_settings
 from ferlib.errors import UserError
 from ferlib.utils.atomic import atomic_write, require_writable, write_json
@@ -215,10 +215,10 @@ def _command(options: argparse.Namespace, table: "Table", data: str) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", Path(value).name if name == "backbone_weights" else str(value)]
-    for name in ("seeds", "more_seeds", "set", "rows", "labels"):
+    for name in ("seeds", "more_seeds", "set", "rows"):
         if given := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", *map(str, given)]
-    words += ["--skip-broken"] if options.skip_broken else []
+    words += reading_words(options)
     words += ["--quick"] if options.quick else []
     return shlex.join([*words, "--out", options.out.name])
 
