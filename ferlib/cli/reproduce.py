@@ -53,6 +53,8 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seeds", nargs="+", action=Several, type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--more-seeds", nargs="+", action=Several, type=int, default=[], metavar="SEED",
                         help="of the methods' plain training and the three rows best on validation")  # fmt: skip
+    parser.add_argument("--flipped", nargs="+", action=Several, type=fraction, metavar="FRACTION",
+                        help="of the training labels, in a table that flips some (default: 0.1 0.2 0.3)")  # fmt: skip
     parser.add_argument(
         "--epochs", type=positive, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
     )
@@ -83,9 +85,17 @@ def positive(word: str) -> int:
     return number
 
 
+def fraction(word: str) -> float:
+    """A number above 0, at most 1, for an option."""
+    number = float(word)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {word}")
+    return number
+
+
 def run_reproduce(options: argparse.Namespace) -> int:
     """`ferlib reproduce`. Whatever cannot work is refused before anything is trained."""
-    for option in ("rows", "more_seeds"):
+    for option in ("rows", "more_seeds", "flipped"):
         if getattr(options, option) and options.table == "all":
             raise UserError(f"--{option.replace('_', '-')} is for one table, not for all")
     entries = _entries(options.out)
@@ -159,6 +169,7 @@ def _study(options: argparse.Namespace) -> "Study":
         options.rows,
         judges=not options.only_train,
         more_seeds=options.more_seeds,
+        flipped=options.flipped,
     )
 
 
@@ -215,7 +226,7 @@ def _command(options: argparse.Namespace, table: "Table", data: str) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", Path(value).name if name == "backbone_weights" else str(value)]
-    for name in ("seeds", "more_seeds", "set", "rows"):
+    for name in ("seeds", "more_seeds", "flipped", "set", "rows"):
         if given := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", *map(str, given)]
     words += reading_words(options)

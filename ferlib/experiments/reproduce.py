@@ -55,6 +55,8 @@ def check_study(table: Table, study: Study, data: FaceDataset) -> None:
     _check_rows(table, study, data)
     if study.more_seeds and not table.has_best:
         raise UserError(f"{table.name} has no rows that validation ranks, which --more-seeds are for")
+    if study.flipped and not table.flips_labels:
+        raise UserError(f"{table.name} flips no labels, which --flipped is for")
     _check_settings(table, study, data)
     list(table.runs(replace(study, seeds=[*study.seeds, *study.more_seeds]), data))  # every recipe can be made
     runs = table.first_runs(study, data)

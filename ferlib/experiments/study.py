@@ -30,6 +30,7 @@ class Study:
         rows: names of the rows wanted, of a table that has rows; None: all.
         judges: whether its runs are made a table; one of several processes does, the others train.
         more_seeds: of the rows best on validation alone, in a table that has such.
+        flipped: fractions of the training labels, 0..1, in a table with flipped labels; None: the table's own.
     """
 
     backbone: BackboneChoice
@@ -41,6 +42,7 @@ class Study:
     rows: Sequence[str] | None = None
     judges: bool = True
     more_seeds: Sequence[int] = ()
+    flipped: Sequence[float] | None = None
 
     def run(
         self,
@@ -84,6 +86,11 @@ class Table(ABC):
     def on_backbone(self) -> bool:
         """True if its networks stand on the study's backbone."""
         return True
+
+    @property
+    def flips_labels(self) -> bool:
+        """True if its training labels are flipped in part."""
+        return False
 
     def versions(self, study: Study, whole: FaceDataset) -> list[FaceDataset]:
         """The data sets that it has entries of, with the training faces that the study takes."""

@@ -156,9 +156,13 @@ class MethodsTable(Table):
         flipped = dict.fromkeys(("targets", "teacher"), "its rows learn from the flipped labels") if self.noise else {}
         return flipped | {"freeze_backbone": "methods trains the backbone, methods-frozen does not"}
 
+    @property
+    def flips_labels(self) -> bool:
+        return self.noise
+
     def versions(self, study: Study, whole: FaceDataset) -> list[FaceDataset]:
         (data,) = super().versions(study, whole)
-        return [with_flipped_labels(data, fraction) for fraction in rivals.FLIPPED] if self.noise else [data]
+        return [with_flipped_labels(data, part) for part in study.flipped or rivals.FLIPPED] if self.noise else [data]
 
     def rivals_wanted(self, study: Study, data: FaceDataset) -> list[rivals.Rival]:
         """The rows that the study wants, plain training always among them."""

@@ -148,6 +148,8 @@ def test_a_results_file_that_cannot_be_used_is_refused_before_training(
         ("all", ["--more-seeds", "3"], "--more-seeds is for one table"),
         ("protocols", ["--more-seeds", "3"], "protocols has no rows that validation ranks"),
         ("methods", ["--more-seeds", "-1"], "seed must be at least 0"),
+        ("all", ["--flipped", "0.3"], "--flipped is for one table"),
+        ("methods", ["--flipped", "0.3"], "methods flips no labels"),
         ("methods-noise", ["--rows", "mixup", "--set", "targets=soft"], "its rows learn from the flipped labels"),
         ("protocols", ["--backbone-weights", "nowhere.safetensors"], "nowhere.safetensors"),
         ("protocols", ["--set", "colour=red"], "no setting colour"),
@@ -289,6 +291,18 @@ def test_the_noted_command_says_how_the_data_were_read():
     noted = reproduce._command(build_parser().parse_args([*given, "--out", "x.json"]), TABLES["protocols"], "folder")
     assert "--labels suprise=surprise --skip-broken" in noted and "/somewhere" not in noted
     assert "--backbone-weights face.safetensors" in noted and "--seeds 0 --more-seeds 3 4" in noted
+
+
+def test_a_table_with_flipped_labels_may_have_other_fractions(few_faces, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    given = ["reproduce", "methods-frozen-noise", "--quick", "--out", str(out)]
+    assert main([*given, "--flipped", "0.25"]) == 0
+    (entry,) = json.loads(out.read_text())["entries"]
+    assert entry["data"] == "synthetic_25_percent_flipped" and "--flipped 0.25" in entry["command"]
+    for wrong in ("0", "1.5"):
+        with pytest.raises(SystemExit):
+            main([*given, "--flipped", wrong])
+        assert "must be above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_a_quick_study_is_small_where_nothing_else_was_said(synthetic_faces):
