@@ -14,7 +14,7 @@ from ferlib.evaluation.kept_epoch import best_epoch
 from ferlib.evaluation.report_format import in_percent, in_points
 from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_rivals
-from ferlib.experiments.rival_tables import noise_table
+from ferlib.experiments.rival_tables import NOISE, noise_table
 from ferlib.experiments.rivals import RIVALS
 from ferlib.names import display_name
 
@@ -185,8 +185,7 @@ def methods(table: str, data: str = "ferplus") -> str:
 
 
 def methods_rows(heading: str, entry: dict) -> str:
-    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1",
-             "ece": "calibration error"}  # fmt: skip
+    names = METRICS | {"ece": "calibration error"}
     columns: dict[str, dict[str, str]] = {f"{name}, %": {} for name in names.values()}
     gains = {metric: f"{names[metric]} less plain, points" for metric in ("accuracy", "macro_f1")}
     more = ("seeds with McNemar's p < 0.05", "accuracy by the epoch best on test, points more")
@@ -239,13 +238,46 @@ def noise_rows(heading: str, frame: pd.DataFrame) -> str:
     return written(f"{heading}, accuracy, %, {seeds}", columns, rows)
 
 
+#: The rivals' hosts, as the pages call them, and the metrics that a row is judged by.
+HOSTS = {"methods": "fine-tuned", "methods-frozen": "frozen"}
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+
+
+def methods_verdicts() -> str:
+    """What every row helps or harms, told from plain training, a column a table of the rivals."""
+    columns: dict[str, dict[str, str]] = {}
+    for entry in sorted(read("methods")["entries"], key=verdict_place):
+        data, fraction = flipped_fraction(entry["data"])
+        heading = f"{HOSTS[entry['table'].removesuffix(NOISE)]}, {BACKBONES[entry['backbone']['name']]}"
+        heading += f", {display_name(data)}" if data != "ferplus" else ""
+        heading += f", {100 * fraction:.0f} % of the labels flipped" if fraction else ""
+        columns[heading] = {row["name"]: verdict(row) for row in entry["rows"] if "minus_plain" in row}
+    rows = [rival.name for rival in RIVALS if any(rival.name in column for column in columns.values())]
+    return written("less plain training", columns, rows)
+
+
+def verdict_place(entry: dict) -> tuple:
+    """Where a table stands among the verdicts: right labels before flipped, fine-tuned before frozen, FERPlus first."""
+    data, fraction = flipped_fraction(entry["data"])
+    host = list(HOSTS).index(entry["table"].removesuffix(NOISE))
+    return fraction > 0, host, data != "ferplus", list(BACKBONES).index(entry["backbone"]["name"]), fraction
+
+
+def verdict(row: dict) -> str:
+    """The metrics that a row helps and harms, "cannot be told" without any; with a word on a row of a single seed."""
+    told = {how: [name for metric, name in METRICS.items() if row["minus_plain"][metric]["verdict"] == how]
+            for how in ("helps", "harms")}  # fmt: skip
+    found = [f"{how} {'all three' if len(names) == len(METRICS) else ', '.join(names)}"
+             for how, names in told.items() if names]  # fmt: skip
+    return ("; ".join(found) or "cannot be told") + (" (1 seed)" if len(row["seeds"]) == 1 else "")
+
+
 def methods_claims() -> str:
     """What the methods' papers claim, how that was measured, what is found here, and what was built of each."""
     claims = read_rivals().query("metric == 'accuracy'")
     built = {rival.paper: rival for rival in RIVALS if rival.paper}
-    titles = {"methods": "fine-tuned", "methods-frozen": "frozen"}
     found = {f"here, FERPlus: {heading}, {how}": (entry, {row["paper"]: row for row in entry["rows"] if row["paper"]})
-             for table, how in titles.items() for heading, entry in methods_entries(table).items()}  # fmt: skip
+             for table, how in HOSTS.items() for heading, entry in methods_entries(table).items()}  # fmt: skip
     columns: dict[str, dict[str, str]] = {"the paper, %": {}, "its protocol": {}, **{name: {} for name in found}}
     columns["what was built, and remarks"] = {}
     for method, own in claims.groupby("model", sort=False):
@@ -273,7 +305,7 @@ def methods_tables() -> dict[str, Callable[[], str]]:
     """The rivals' tables that have entries, by their names in the pages, which name other data than FERPlus."""
     makers = {"methods": methods, "methods-noise": methods_noise}
     makers |= {"methods-frozen": methods, "methods-frozen-noise": methods_noise}
-    tables: dict[str, Callable[[], str]] = {"methods_claims": methods_claims}
+    tables: dict[str, Callable[[], str]] = {"methods_verdicts": methods_verdicts, "methods_claims": methods_claims}
     for entry in read("methods")["entries"]:
         table, (data, _) = entry["table"], flipped_fraction(entry["data"])
         name = table.replace("-", "_") + ("" if data == "ferplus" else f"_{data}")

@@ -15,8 +15,9 @@ from gradio.blocks import BlockFunction
 
 from ferlib.app.batch_table import MOST_FILES
 from ferlib.app.service import NoAnswer
-from ferlib.app.uploads import Uploads, printable
+from ferlib.app.uploads import Uploads
 from ferlib.errors import UserError
+from ferlib.utils.printable import printable
 
 CALL = re.compile(r"/gradio_api/(?:(?:run|api|(?P<v2>call/v2)|call)/(?P<name>\w+)|(?P<queue>queue/join))/?")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

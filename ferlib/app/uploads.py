@@ -15,6 +15,7 @@ from PIL import Image
 
 from ferlib.app.cleanup import delete_oldest, files_by_age
 from ferlib.images import MAX_PIXELS, ImageError, readable_formats
+from ferlib.utils.printable import printable
 
 MAX_FILE = 100_000_000  # bytes of one picture
 MAX_BYTES, MAX_FILES = 2_000_000_000, 10_000  # in the folder together, boxed pictures included
@@ -74,11 +75,6 @@ def _open_below(folder: Path, path: str) -> BinaryIO:
         file.close()
         raise ImageError(refusal)
     return file
-
-
-def printable(text: str) -> str:
-    """Text without line breaks, control characters and halves of characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @dataclass

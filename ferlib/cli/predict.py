@@ -15,6 +15,7 @@ from ferlib.errors import UserError
 from ferlib.explain import METHODS
 from ferlib.runtime.prediction_sets import TRUTHS
 from ferlib.utils.csv_safety import SafeWriter
+from ferlib.utils.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,9 +192,6 @@ def _write_table(classes: Sequence[str], coverage: float | None, landmarks: bool
     form = "{:<40} {:>4}  {:<10} {:>6} {:>7}  " + ("{}{}" if coverage is None else "{:<22} {}")
     heading = "" if coverage is None else f"set of coverage {coverage:g}"
     print(form.format("image", "face", "label", "score", "margin", heading, "box, warnings / error"))
-
-    def printable(text: str) -> str:  # a file's name may hold what a terminal takes for a command
-        return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
     def write(result: "ImagePrediction", overlays: Sequence[str | None]) -> None:
         name = printable(result.name)

@@ -22,4 +22,4 @@ def test_half_a_character_in_a_path_is_refused(part):
     with pytest.raises(Refused, match="no path has") as refusal:
         picture({part: "/tmp/\ud800"})
     assert refusal.value.status == 422
-    assert picture({part: "/tmp/ä b.jpg", "orig_name": "\ud800.jpg"})["orig_name"] == "?.jpg"
+    assert picture({part: "/tmp/ä b.jpg", "orig_name": "\ud800.jpg"})["orig_name"] == "\N{REPLACEMENT CHARACTER}.jpg"

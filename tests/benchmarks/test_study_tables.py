@@ -55,15 +55,37 @@ def test_flipped_labels_beside_none(results):
 
 def test_only_tables_with_entries_are_offered(results):
     results(entry())
-    assert set(study_tables.methods_tables()) == {"methods_frozen", "methods_claims"}
+    always = {"methods_verdicts", "methods_claims"}
+    assert set(study_tables.methods_tables()) == {"methods_frozen"} | always
     results(*with_noise(), entry("methods"))
     tables = study_tables.methods_tables()
-    assert set(tables) == {"methods", "methods_frozen", "methods_frozen_noise", "methods_claims"}
+    assert set(tables) == {"methods", "methods_frozen", "methods_frozen_noise"} | always
     results(entry(), entry(data="facial_expressions", plain=0.6))
     tables = study_tables.methods_tables()
-    assert set(tables) == {"methods_frozen", "methods_frozen_facial_expressions", "methods_claims"}
+    assert set(tables) == {"methods_frozen", "methods_frozen_facial_expressions"} | always
     assert all(make().startswith("| ") for make in tables.values())
     assert lines(tables["methods_frozen_facial_expressions"]())[2][1] == "60.0 (59.0 to 61.0)"
+
+
+def test_verdicts_of_every_table_beside_each_other(results):
+    *noisy, clean = with_noise()
+    _mixup, scn, ltnet = clean["rows"][1:4]
+    scn["minus_plain"]["accuracy"] = {"verdict": "harms"}
+    scn["minus_plain"]["balanced_accuracy"] = {"verdict": "cannot be told"}
+    ltnet["seeds"] = {"0": {}}
+    results(*noisy, entry("methods", rows=("plain", "SCN")), entry(data="facial_expressions"), clean)
+    head, _, *rows = lines(study_tables.methods_verdicts())
+    assert head[1:] == [
+        "fine-tuned, MobileNetV1 (faces)",
+        "frozen, MobileNetV1 (faces)",
+        "frozen, MobileNetV1 (faces), facial expressions",
+        "frozen, MobileNetV1 (faces), 10 % of the labels flipped",
+        "frozen, MobileNetV1 (faces), 20 % of the labels flipped",
+    ]
+    found = {row[0]: row[1:] for row in rows}
+    assert list(found) == ["mixup", "SCN", "LTNet", "DDAMFN"]
+    assert found["SCN"][:3] == ["helps all three", "helps macro-F1; harms accuracy", "helps all three"]
+    assert found["LTNet"][:2] == ["", "harms all three (1 seed)"] and found["mixup"][1] == "cannot be told"
 
 
 def test_claims_name_every_method_and_what_became_of_it(results):

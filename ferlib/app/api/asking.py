@@ -11,7 +11,7 @@ from python_multipart.multipart import Field as FormField
 from python_multipart.multipart import File, FormParser, parse_options_header
 
 from ferlib.app.request_checks import Refused
-from ferlib.app.uploads import printable
+from ferlib.utils.printable import printable
 
 FORM, JSON = "multipart/form-data", "application/json"
 MOST_PARTS = 8  # of a form, or of JSON

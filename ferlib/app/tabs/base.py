@@ -8,7 +8,8 @@ import gradio as gr
 
 from ferlib.app.model_choices import model_choices
 from ferlib.app.service import Service
-from ferlib.app.uploads import Uploads, printable
+from ferlib.app.uploads import Uploads
+from ferlib.utils.printable import printable
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Gradio's own image reader fails on a broken file and knows no limit, so the listeners are told where an upload lies;
