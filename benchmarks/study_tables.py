@@ -225,17 +225,24 @@ def methods_noise(table: str, data: str = "ferplus") -> str:
 
 
 def noise_rows(heading: str, frame: pd.DataFrame) -> str:
+    told = {fraction: counted_seeds(part["seeds"]) for fraction, part in frame.groupby("flipped")}
+    alike = len(set(told.values())) == 1
     columns: dict[str, dict[str, str]] = {}
     for fraction, part in frame.groupby("flipped"):
-        columns[f"{100 * fraction:.0f} % flipped"] = cells(part.set_index("row"))
+        seeds = "" if alike else f" ({told[fraction]})"
+        columns[f"{100 * fraction:.0f} % flipped{seeds}"] = cells(part.set_index("row"))
     for fraction, part in frame[(frame["flipped"] > 0) & frame["minus_plain_value"].notna()].groupby("flipped"):
         gains = {row["row"]: {end: row[f"minus_plain_{end}"] for end in ("value", "low", "high", "verdict")}
                  for _, row in part.iterrows()}  # fmt: skip
         columns[f"less plain at {100 * fraction:.0f} %"] = {name: judged(gain) for name, gain in gains.items()}
     rows = [rival.name for rival in RIVALS if rival.name in set(frame["row"])]
-    few, most = frame["seeds"].min(), frame["seeds"].max()
-    seeds = f"{most} seeds" if few == most else f"{few} to {most} seeds"
-    return written(f"{heading}, accuracy, %, {seeds}", columns, rows)
+    return written(f"{heading}, accuracy, %{f', {next(iter(told.values()))}' if alike else ''}", columns, rows)
+
+
+def counted_seeds(counts: pd.Series) -> str:
+    """The rows' numbers of seeds: "3 seeds", "1 to 3 seeds"."""
+    few, most = counts.min(), counts.max()
+    return f"{few} to {most} seeds" if few < most else f"{most} seed{'s' if most > 1 else ''}"
 
 
 #: The rivals' hosts, as the pages call them, and the metrics that a row is judged by.

@@ -38,14 +38,14 @@ def method_gains(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     host = display_name(table["table"].iloc[0])
     title = f"What methods add to plain training, {host}: {display_name(metric)}, 95 % intervals"
     figure = forest(panels, len(panels), title, left=200).update_xaxes(matches="x")
-    if (own["seeds"] == 1).any():
-        marker = {"size": 9, "color": INK, "symbol": "circle-open", "line_width": 2.5}
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name="open: one seed only")
+    _tell_open(figure, own)
     return figure.update_layout(height=figure.layout.height + 25, margin_t=135)
 
 
 def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """A metric against the fraction of flipped training labels, a line a method with intervals, a column a backbone.
+
+    A figure of one seed, whose interval knows nothing of the luck of training, has an open mark.
 
     Args:
         table: of `ferlib.experiments.rival_tables.noise_table`, of one table.
@@ -73,16 +73,24 @@ def noise_lines(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
                 showlegend=column == 1,
                 mode="lines+markers",
                 line={"color": shade, "width": 3 if name == "plain" else 2},
-                marker={"symbol": symbol, "size": 9},
+                marker={"symbol": [symbol + "-open" * (seeds == 1) for seeds in line["seeds"]], "size": 9},
                 hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
                 row=1,
                 col=column,
             )
     figure.update_xaxes(title_text="training labels flipped, %", tickvals=sorted(100 * own["flipped"].unique()))
     figure.update_yaxes(title_text=f"{display_name(metric)}, %", row=1, col=1)
+    _tell_open(figure, own)
     first = own.iloc[0]
     title = f"What wrong labels cost on {display_name(first['data'])}, {display_name(first['table'])}, 95 % intervals"
     return styled(figure, title, 480, legend={"x": 1.01, "y": 1}).update_layout(margin_t=100)
+
+
+def _tell_open(figure: go.Figure, table: pd.DataFrame) -> None:
+    """Say in the legend what an open mark is, where a row of the table has one."""
+    if (table["seeds"] == 1).any():
+        marker = {"size": 9, "color": INK, "symbol": "circle-open", "line_width": 2.5}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name="open: one seed only")
 
 
 def method_claims(table: pd.DataFrame) -> go.Figure:

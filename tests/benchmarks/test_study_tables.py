@@ -51,6 +51,13 @@ def test_flipped_labels_beside_none(results):
     assert head[1:] == ["0 % flipped", "10 % flipped", "20 % flipped", "less plain at 10 %", "less plain at 20 %"]
     assert plain[1:] == [f"{v}.0 ({v - 1}.0 to {v + 1}.0)" for v in (80, 75, 70)] + ["", ""]
     assert scn[4] == "+2.0 (+1.0 to +3.0): helps" and ltnet[1] == ""
+    fifth, tenth, clean = with_noise()
+    for row in tenth["rows"]:
+        row["seeds"] = {"0": {}}
+    tenth["rows"][1]["seeds"] = {"0": {}, "1": {}}
+    results(fifth, tenth, clean)
+    head = lines(study_tables.methods_noise("methods-frozen-noise"))[0]
+    assert head[:3] == ["MobileNetV1 (faces), accuracy, %", "0 % flipped (3 seeds)", "10 % flipped (1 to 2 seeds)"]
 
 
 def test_only_tables_with_entries_are_offered(results):

@@ -70,8 +70,12 @@ def test_noise_lines():
     np.testing.assert_allclose(lines["SCN"].error_y.array, [1, 1, 1])
     places = [trace.x[-1] for trace in lines.values()]
     assert len(set(places)) == 3, "intervals stand beside each other"
-    assert len({trace.line.color for trace in lines.values()}) == len({t.marker.symbol for t in lines.values()}) == 3
+    assert len({trace.line.color for trace in lines.values()}) == len({t.marker.symbol[0] for t in lines.values()}) == 3
     assert [trace.showlegend for trace in figure.data] == [True] * 3 + [False] * 3
+    entries[0]["rows"][1]["seeds"] = {"0": {}}
+    figure = plots.noise_lines(noise_table(entries))
+    assert figure.data[1].marker.symbol == ("square", "square", "square-open") and figure.data[1].name == "SCN"
+    assert figure.data[-1].name == "open: one seed only"
     written(figure)
 
 
@@ -81,7 +85,7 @@ def test_every_method_with_flipped_labels_has_a_look_of_its_own():
     every = [table[table["row"] == ("plain" if name == "plain" else "SCN")].assign(row=name) for name in names]
     figure = plots.noise_lines(pd.concat(every))
     assert [trace.name for trace in figure.data] == names
-    assert len({(trace.line.color, trace.marker.symbol) for trace in figure.data}) == len(names)
+    assert len({(trace.line.color, trace.marker.symbol[0]) for trace in figure.data}) == len(names)
 
 
 def test_method_claims():
