@@ -53,7 +53,7 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seeds", nargs="+", action=Several, type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--more-seeds", nargs="+", action=Several, type=int, default=[], metavar="SEED",
                         help="of the methods' plain training and the three rows best on validation")  # fmt: skip
-    parser.add_argument("--flipped", nargs="+", action=Several, type=fraction, metavar="FRACTION",
+    parser.add_argument("--flipped", nargs="+", action=Several, type=float, metavar="FRACTION",
                         help="of the training labels, in a table that flips some (default: 0.1 0.2 0.3)")  # fmt: skip
     parser.add_argument(
         "--epochs", type=positive, help="default: 6 on a frozen backbone, 5 of the methods (8 frozen), IVSA's 100"
@@ -82,14 +82,6 @@ def positive(word: str) -> int:
     number = int(word)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
-
-
-def fraction(word: str) -> float:
-    """A number above 0, at most 1, for an option."""
-    number = float(word)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {word}")
     return number
 
 

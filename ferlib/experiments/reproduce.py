@@ -57,6 +57,8 @@ def check_study(table: Table, study: Study, data: FaceDataset) -> None:
         raise UserError(f"{table.name} has no rows that validation ranks, which --more-seeds are for")
     if study.flipped and not table.flips_labels:
         raise UserError(f"{table.name} flips no labels, which --flipped is for")
+    if wrong := [part for part in study.flipped or () if not 0 < part <= 1]:
+        raise UserError(f"--flipped must be above 0 and at most 1, not {wrong[0]:g}")
     _check_settings(table, study, data)
     list(table.runs(replace(study, seeds=[*study.seeds, *study.more_seeds]), data))  # every recipe can be made
     runs = table.first_runs(study, data)
