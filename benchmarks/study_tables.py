@@ -11,6 +11,7 @@ import pandas as pd
 
 from ferlib.data.label_noise import flipped_fraction
 from ferlib.evaluation.kept_epoch import best_epoch
+from ferlib.evaluation.metrics import METRICS
 from ferlib.evaluation.report_format import in_percent, in_points
 from ferlib.experiments.paper_tables import pattern
 from ferlib.experiments.published import read_rivals
@@ -32,6 +33,8 @@ BACKBONES = {
     "tf_efficientnet_lite0": "EfficientNet-Lite0 (ImageNet)",
     "convnext_nano": "ConvNeXt-Nano, two stages (ImageNet, then hand gestures)",
 }
+#: The rivals' tables with right labels, by what the pages call their hosts.
+HOSTS = {"methods": "fine-tuned", "methods-frozen": "frozen"}
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -55,8 +58,9 @@ def protocols(model: str, data: str, references: bool = False) -> str:
 
 
 def seeds(table: pd.DataFrame) -> str:
-    counts = sorted(set(table["seeds"]))
-    return f"{counts[0]} seeds" if counts != [1] else "1 seed"
+    """How many seeds the rows of a table have: "3 seeds", "1 to 3 seeds"."""
+    few, most = table["seeds"].min(), table["seeds"].max()
+    return f"{few} to {most} seeds" if few < most else f"{most} seed{'s' if most > 1 else ''}"
 
 
 def cells(part: pd.DataFrame) -> dict[str, str]:
@@ -185,7 +189,7 @@ def methods(table: str, data: str = "ferplus") -> str:
 
 
 def methods_rows(heading: str, entry: dict) -> str:
-    names = METRICS | {"ece": "calibration error"}
+    names = {metric: display_name(metric) for metric in METRICS} | {"ece": "calibration error"}
     columns: dict[str, dict[str, str]] = {f"{name}, %": {} for name in names.values()}
     gains = {metric: f"{names[metric]} less plain, points" for metric in ("accuracy", "macro_f1")}
     more = ("seeds with McNemar's p < 0.05", "accuracy by the epoch best on test, points more")
@@ -225,29 +229,18 @@ def methods_noise(table: str, data: str = "ferplus") -> str:
 
 
 def noise_rows(heading: str, frame: pd.DataFrame) -> str:
-    told = {fraction: counted_seeds(part["seeds"]) for fraction, part in frame.groupby("flipped")}
-    alike = len(set(told.values())) == 1
+    parts = dict(iter(frame.groupby("flipped")))
+    alike = len({seeds(part) for part in parts.values()}) == 1
     columns: dict[str, dict[str, str]] = {}
-    for fraction, part in frame.groupby("flipped"):
-        seeds = "" if alike else f" ({told[fraction]})"
-        columns[f"{100 * fraction:.0f} % flipped{seeds}"] = cells(part.set_index("row"))
+    for fraction, part in parts.items():
+        own = "" if alike else f" ({seeds(part)})"
+        columns[f"{100 * fraction:.0f} % flipped{own}"] = cells(part.set_index("row"))
     for fraction, part in frame[(frame["flipped"] > 0) & frame["minus_plain_value"].notna()].groupby("flipped"):
         gains = {row["row"]: {end: row[f"minus_plain_{end}"] for end in ("value", "low", "high", "verdict")}
                  for _, row in part.iterrows()}  # fmt: skip
         columns[f"less plain at {100 * fraction:.0f} %"] = {name: judged(gain) for name, gain in gains.items()}
     rows = [rival.name for rival in RIVALS if rival.name in set(frame["row"])]
-    return written(f"{heading}, accuracy, %{f', {next(iter(told.values()))}' if alike else ''}", columns, rows)
-
-
-def counted_seeds(counts: pd.Series) -> str:
-    """The rows' numbers of seeds: "3 seeds", "1 to 3 seeds"."""
-    few, most = counts.min(), counts.max()
-    return f"{few} to {most} seeds" if few < most else f"{most} seed{'s' if most > 1 else ''}"
-
-
-#: The rivals' hosts, as the pages call them, and the metrics that a row is judged by.
-HOSTS = {"methods": "fine-tuned", "methods-frozen": "frozen"}
-METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+    return written(f"{heading}, accuracy, %{f', {seeds(frame)}' if alike else ''}", columns, rows)
 
 
 def methods_verdicts() -> str:
@@ -272,7 +265,7 @@ def verdict_place(entry: dict) -> tuple:
 
 def verdict(row: dict) -> str:
     """The metrics that a row helps and harms, "cannot be told" without any; with a word on a row of a single seed."""
-    told = {how: [name for metric, name in METRICS.items() if row["minus_plain"][metric]["verdict"] == how]
+    told = {how: [display_name(metric) for metric in METRICS if row["minus_plain"][metric]["verdict"] == how]
             for how in ("helps", "harms")}  # fmt: skip
     found = [f"{how} {'all three' if len(names) == len(METRICS) else ', '.join(names)}"
              for how, names in told.items() if names]  # fmt: skip
